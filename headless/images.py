@@ -1,0 +1,249 @@
+"""Pictures: read one that the user names from disk, and fit it to the size of the video.
+
+The way in is read_image, (for SV3D: centre_object,) over_background, fit_image, to_tensor; the way back for
+the frames is to_uint8. Up to to_tensor everything is a Pillow image in sRGB, 8 bits a channel.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 100_000_000  # by the header, before a pixel is decoded
+MIN_SIDE = 8  # one pixel of the latent
+FITS = ("crop", "pad", "stretch")
+
+Colour = tuple[int, int, int]
+
+# Pillow's own list is longer; EPS and PDF start other programs, and a few kinds have no signature.
+_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000", "PPM", "QOI")
+_ORIENTATION_TAG = 0x0112
+# What undoes the EXIF orientations 2 to 8; 1 is upright.
+_UNDO = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+_UPRIGHT = {orientation: Image.Transpose[name] for orientation, name in enumerate(_UNDO.split(), start=2)}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used: says which one, what was found, what is accepted and what to do."""
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read the picture at `path`, upright and in sRGB; of an animation, the first frame.
+
+    Returns 8 bits a channel, "RGBA" where not all pixels are opaque, else "RGB". 16-bit greyscale is scaled,
+    not clipped; floating-point pictures have to lie in [0, 1]. An ICC profile is applied; a broken one is
+    ignored, with a warning in the log. Raises ImageError for whatever cannot be read.
+    """
+    path = Path(path)
+    image = _load(path)
+    colour, alpha = _split(path, image)
+    if profile := image.info.get("icc_profile"):
+        colour = _to_srgb(path, colour, profile)
+    colour = colour.convert("RGB")
+    if alpha is not None and alpha.getextrema()[0] < 255:
+        colour.putalpha(alpha)
+    colour.info = {}  # or Pillow would write the old profile and EXIF data into files saved from this image
+    return colour
+
+
+def _load(path: Path) -> Image.Image:
+    """Check the file and its header, decode the pixels as they are and turn them upright."""
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # an older Pillow lacks some
+    try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise ImageError(f"{path} is a folder or a device. Name one picture file.")
+        with path.open("rb") as file, warnings.catch_warnings():
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ImageError(f"{path} is empty (0 bytes). Copy or download it again.")
+            # Pillow warns of pictures that are below MAX_PIXELS and so accepted here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=formats)
+            width, height = image.size
+            if width * height > MAX_PIXELS or min(width, height) < MIN_SIDE:
+                raise ImageError(
+                    f"{path} has {width}×{height} = {width * height} pixels; accepted are sides of at least "
+                    f"{MIN_SIDE} and at most {MAX_PIXELS} pixels in all. Resize it first."
+                )
+            image.load()
+            return _upright(path, image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        hint = "Save other kinds (HEIC, camera raw, SVG, PSD) as PNG or JPEG first."
+        found = f"{path} is no picture of a known kind, or its header is damaged"
+        raise ImageError(f"{found}. Accepted: {', '.join(formats)}. {hint}") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit, met before the size is known here
+        raise ImageError(f"{path} is too large. {error} Resize it to at most {MAX_PIXELS} pixels.") from error
+    except Exception as error:  # damaged data make Pillow's parsers raise errors of many types
+        if reason := getattr(error, "strerror", None):  # the system's word, not Pillow's
+            raise ImageError(f"{path} cannot be opened: {reason}. Check path and permissions.") from error
+        raise ImageError(f"{path} is damaged or cut short: {error}. Copy or save it again.") from error
+
+
+def _upright(path: Path, image: Image.Image) -> Image.Image:
+    """Undo the EXIF orientation. Not ImageOps.exif_transpose, which also fails on damage in other tags."""
+    try:
+        method = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG))
+    except Exception as error:  # of many types, as above
+        logger.warning("%s: damaged EXIF data ignored; the picture may lie on its side (%s)", path, error)
+        return image
+    return image if method is None else image.transpose(method)
+
+
+def _split(path: Path, image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Part the picture into 8-bit colour ("L", "RGB" or "CMYK") and alpha ("L"), if it has one."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _to_eight_bits(path, image), None
+    grey = image.mode in ("1", "L", "LA")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return image.convert("L") if grey else rgba.convert("RGB"), rgba.getchannel("A")
+    return image if image.mode == "CMYK" else image.convert("L" if grey else "RGB"), None
+
+
+def _to_eight_bits(path: Path, image: Image.Image) -> Image.Image:
+    """Scale 0..1 or 0..65535 to 0..255, rounded to the nearest; Pillow's own conversion clips at 255."""
+    top = 1 if image.mode == "F" else 65535
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= top):  # false for NaN, too
+        found = f"{path} has values from {low} to {high}; in mode {image.mode}, 0 to {top} are accepted"
+        raise ImageError(f"{found}. Scale it to that range, or save it as an 8-bit picture.")
+    return Image.fromarray(np.rint(values * np.float32(255 / top)).astype(np.uint8))
+
+
+def _to_srgb(path: Path, colour: Image.Image, profile: bytes) -> Image.Image:
+    """Convert from the embedded ICC profile; without this, wide-gamut photographs look dull."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if colour.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
+            colour = colour.convert("RGB")
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), colour.mode, "RGB")
+        if colour.mode == "RGB" and _changes_little(transform):
+            return colour
+        return ImageCms.applyTransform(colour, transform)
+    except (OSError, ValueError, TypeError, ImportError, ImageCms.PyCMSError) as error:
+        logger.warning("%s: its colour profile cannot be used and is ignored (%s)", path, error)
+        return colour
+
+
+def _changes_little(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether the profile is sRGB already, by what it does: names such as "linear sRGB" mislead."""
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    changed = np.asarray(ImageCms.applyTransform(Image.fromarray(colours), transform))
+    return np.abs(changed.astype(int) - colours).max() <= 2
+
+
+def over_background(image: Image.Image, colour: Colour) -> Image.Image:
+    """Lay an RGBA image over a plain colour (0..255 each), rounding to the nearest; RGB is returned as it is.
+
+    Raises ImageError for other modes and colours.
+    """
+    _check(image, ("RGB", "RGBA"), colour)
+    if image.mode == "RGB":
+        return image
+    pixels = np.asarray(image)
+    alpha = pixels[..., 3:].astype(np.uint16)
+    # 255 · 255 + 127 still fits 16 bits; 255 is odd, so that + 127 rounds to the nearest without ties.
+    mixed = pixels[..., :3] * alpha + np.array(colour, np.uint16) * (255 - alpha)
+    return Image.fromarray(((mixed + 127) // 255).astype(np.uint8))
+
+
+def centre_object(image: Image.Image) -> Image.Image:
+    """Put what is not transparent in the middle of a transparent square, for SV3D; RGB is returned as it is.
+
+    The square's side is the longer side of `image`, so that the object keeps its size in pixels. Raises
+    ImageError when nothing is visible, and for other modes.
+    """
+    _check(image, ("RGB", "RGBA"))
+    if image.mode == "RGB":
+        return image
+    box = image.getchannel("A").getbbox()
+    if box is None:
+        raise ImageError("the picture is fully transparent. Use one in which the object can be seen.")
+    left, top, right, bottom = box
+    side = max(image.size)
+    square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
+    # All of the image is pasted: outside of the box it is transparent, and what leaves the square is cut off.
+    square.paste(image, ((side - (right - left)) // 2 - left, (side - (bottom - top)) // 2 - top))
+    return square
+
+
+def fit_image(
+    image: Image.Image, width: int, height: int, fit: str = "crop", background: Colour = (0, 0, 0)
+) -> Image.Image:
+    """Bring an RGB image to exactly `width` × `height` pixels, with one Lanczos resize.
+
+    "crop" covers the size and cuts off what stands out on both sides alike, "pad" fits inside it, centred on
+    `background`, and "stretch" ignores the proportions. An image of that size is returned as it is. Raises
+    ImageError for another mode, a size below 1, an unknown `fit` and a colour outside 0..255.
+    """
+    _check(image, ("RGB",), background)
+    if width < 1 or height < 1:
+        raise ImageError(f"the size is {width}×{height}; at least 1×1 is accepted.")
+    if fit not in FITS:
+        raise ImageError(f"fit is {fit!r}; accepted are {', '.join(FITS)}.")
+    if image.size == (width, height):
+        return image
+    # The proportions of picture and target, compared in whole numbers.
+    across, down = image.width * height, image.height * width
+    if fit == "pad":
+        inner_width = min(width, max(1, round(across / image.height)))
+        inner_height = min(height, max(1, round(down / image.width)))
+        inner = image.resize((inner_width, inner_height), Image.Resampling.LANCZOS)
+        padded = Image.new("RGB", (width, height), tuple(background))
+        padded.paste(inner, ((width - inner_width) // 2, (height - inner_height) // 2))
+        return padded
+    left = top = 0.0
+    if fit == "crop":  # by the box and not by crop(), so that the middle is exact to fractions of a pixel
+        left, top = max(0, image.width - down / height) / 2, max(0, image.height - across / width) / 2
+    box = (left, top, image.width - left, image.height - top)
+    return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """Turn an RGB image into (1, 3, H, W) float32 in [-1, 1]: x / 127.5 − 1. ImageError for other modes."""
+    _check(image, ("RGB",))
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
+    return pixels.contiguous().float().div_(127.5).sub_(1)
+
+
+def to_uint8(frames: torch.Tensor) -> np.ndarray:
+    """Turn (T, 3, H, W) floats in [-1, 1], of any precision and device, into (T, H, W, 3) uint8 in 0..255.
+
+    Clamps, and rounds to the nearest; the reference truncates, half a level darker on average. Works frame
+    by frame, without a second copy of the clip in floats. Raises ImageError for another shape, for whole
+    numbers, and for NaN, which would become black without a word.
+    """
+    if frames.ndim != 4 or frames.shape[1] != 3 or not frames.is_floating_point():
+        raise ImageError(
+            f"frames are (T, 3, H, W) floats in [-1, 1], not {tuple(frames.shape)} {frames.dtype}."
+        )
+    t, _, h, w = frames.shape
+    pictures = np.empty((t, h, w, 3), np.uint8)
+    for index, frame in enumerate(frames.detach()):
+        if frame.isnan().any():
+            raise ImageError(f"frame {index} of {t} holds NaN. Compute in bfloat16 or float32, not float16.")
+        levels = frame.float().clamp(-1, 1).add_(1).mul_(127.5).round_()
+        # (3, H, W) -> (H, W, 3)
+        pictures[index] = levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return pictures
+
+
+def _check(image: Image.Image, modes: tuple[str, ...], colour: Colour = (0, 0, 0)) -> None:
+    if image.mode not in modes:
+        accepted = " or ".join(modes)
+        raise ImageError(f"the image is {image.mode}, not {accepted}. See read_image and over_background.")
+    if len(colour) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in colour):
+        raise ImageError(f"the colour is {colour!r}; three whole numbers from 0 to 255 (RGB) are accepted.")

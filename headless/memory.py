@@ -1,0 +1,42 @@
+"""How much memory a clip will need, roughly, and how much there is."""
+
+import psutil
+import torch
+
+from ..svd_model.checkpoint import Checkpoint
+from .settings import Settings
+
+# Bytes alive at the peak of a forward pass, as multiples of its widest activation at full height and width.
+UNET_COPIES = 22  # of (frames, model_channels, h, w)
+DECODER_COPIES = 9  # of (frames, channels, H, W)
+
+
+def estimate(checkpoint: Checkpoint, settings: Settings, dtype: torch.dtype) -> int:
+    """Bytes for the weights and for the activations at their peak, for complete settings."""
+    weights = sum(network.size for network in checkpoint.networks)
+    decoder = checkpoint.decoder.params
+    pixels = settings.width * settings.height
+    together = checkpoint.has_temporal_decoder and not settings.frame_wise_decode
+    decode = DECODER_COPIES * decoder.channels * pixels * (settings.num_frames if together else 1) * 4
+    latents = settings.num_frames * pixels // decoder.downscale**2
+    unet = UNET_COPIES * checkpoint.unet.params.model_channels * latents * dtype.itemsize
+    return weights + max(unet, decode)
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that are free on the device; None where it can't tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type in ("cpu", "mps"):
+        return psutil.virtual_memory().available
+    return None
+
+
+def shortage(needed: int, free: int | None) -> str | None:
+    """A warning in words where the need exceeds what is free, else None."""
+    if free is None or needed <= free:
+        return None
+    return (
+        f"this clip needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; it "
+        "may fail or be very slow. Fewer frames or a smaller size need less."
+    )

@@ -1,0 +1,286 @@
+"""From a picture to the frames of a clip: load a checkpoint once, animate many pictures."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..samplers import guidance, preconditioning
+from ..svd_model import conditioning
+from ..svd_model.checkpoint import Checkpoint, NetworkReport
+from ..svd_model.tensor_file import CheckpointError
+from ..svd_model.vae import LATENT_SCALE
+from ..svd_model.vision import preprocess
+from . import images
+from .settings import CHURNING, SOLVERS, Settings
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+WHITE = (255, 255, 255)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, how much of it is done, and how much there is."""
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """The progress of who needs none."""
+
+
+class NotFiniteError(ValueError):
+    """NaN or infinity where numbers were due."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the UNet is told of the picture: one row for the clip, or one for each of its frames."""
+
+    context: Tensor  # (1, 1, context_dim)
+    concat: Tensor  # (1, 4, h, w)
+    vector: Tensor  # (1 or T, vector_dim)
+
+    def unconditional(self) -> "Conditions":
+        """Without the picture; the vector stays."""
+        return Conditions(torch.zeros_like(self.context), torch.zeros_like(self.concat), self.vector)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An animated picture."""
+
+    frames: np.ndarray  # uint8, (T, H, W, 3)
+    latents: Tensor  # float32, (T, 4, H/8, W/8), in the scale of the diffusion model
+    settings: Settings  # complete
+
+
+class Pipeline:
+    """A checkpoint's networks on a device; they are loaded when first needed, and stay.
+
+    The UNet and the image tower compute in `dtype`, the VAE always in float32, as in the reference.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        progress: Progress = _silent,
+    ):
+        self.checkpoint = checkpoint
+        self.device = find_device(device)
+        self.dtype = find_dtype(dtype, self.device)
+        self._progress = progress
+        self._loaded = 0
+
+    @classmethod
+    def open(cls, path: str | Path, **options) -> "Pipeline":
+        """The pipeline of a checkpoint file; options are those of the constructor."""
+        return cls(Checkpoint.open(path), **options)
+
+    def animate(
+        self, image: str | Path | Image.Image, settings: Settings | None = None, noise: Tensor | None = None
+    ) -> Clip:
+        """The clip of a picture. `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise."""
+        settings = (settings or Settings()).complete(self.checkpoint.variant)
+        picture = self.prepare(image, settings)
+        latents = self.animate_latents(picture, settings, noise)
+        return Clip(self.decode_clip(latents, settings, picture), latents, settings)
+
+    def check_whole(self, settings: Settings) -> None:
+        """Raises CheckpointError, before any work, where a network that these settings need is not whole."""
+        for network in self.checkpoint.networks:
+            if not network.whole:
+                raise CheckpointError(self.checkpoint.describe_incomplete(network))
+        if settings.frame_wise_decode:
+            self._find_frame_wise_decoder()
+
+    def animate_latents(self, picture: Tensor, settings: Settings, noise: Tensor | None = None) -> Tensor:
+        """The latents of the clip of a picture that `prepare` gave, for complete settings."""
+        generator = torch.Generator("cpu").manual_seed(settings.seed)
+        conditions = self.encode(picture, settings, generator)
+        return self.sample(conditions, settings, generator, noise)
+
+    def decode_clip(self, latents: Tensor, settings: Settings, picture: Tensor) -> np.ndarray:
+        """The frames of those latents, uint8 (T, H, W, 3)."""
+        frames = self.decode(latents, settings.frame_wise_decode)
+        if self.checkpoint.variant.orbit:
+            frames[-1:] = picture  # the reference ends the orbit on the input itself
+        return images.to_uint8(frames)
+
+    def prepare(self, image: str | Path | Image.Image, settings: Settings) -> Tensor:
+        """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
+        if not isinstance(image, Image.Image):
+            image = images.read_image(image)
+        if self.checkpoint.variant.orbit:
+            image = images.centre_object(image)
+        image = images.over_background(image, WHITE)
+        background = WHITE if self.checkpoint.variant.orbit else (0, 0, 0)
+        image = images.fit_image(image, settings.width, settings.height, settings.fit, background)
+        return images.to_tensor(image)
+
+    @torch.inference_mode()
+    def encode(self, picture: Tensor, settings: Settings, generator: torch.Generator) -> Conditions:
+        """The conditions of the UNet: a picture that `prepare` gave, with complete settings."""
+        size = self._vision.params.image_size
+        pixels = preprocess(picture, size).to(self.device, self.dtype)
+        context = self._vision(pixels).float()[:, None]
+        noisy = picture + settings.noise_aug * torch.randn(picture.shape, generator=generator)
+        concat = self._encoder(noisy.to(self.device))
+        vector = _vector(self.checkpoint.variant, settings).to(self.device)
+        return Conditions(context, concat, vector)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        conditions: Conditions,
+        settings: Settings,
+        generator: torch.Generator,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
+        shape = (settings.num_frames, *conditions.concat.shape[1:])
+        if noise is None:
+            noise = torch.randn(shape, generator=generator)
+        elif tuple(noise.shape) != shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; these settings need {shape}.")
+
+        def fresh_noise(x: Tensor) -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(x)
+
+        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
+            self._check_finite(denoised, f"at step {step + 1} of {settings.steps}")
+            self._progress("sampling", step + 1, settings.steps)
+
+        sigmas = settings.sigmas().to(self.device)
+        denoise = guidance.guided(
+            self._denoiser(conditions, settings.num_frames),
+            self._denoiser(conditions.unconditional(), settings.num_frames),
+            settings.guidance_scales(),
+            settings.guidance_interval,
+        )
+        x = preconditioning.scale_noise(noise.to(self.device), sigmas[0])
+        churn = {"churn": settings.churn} if settings.sampler in CHURNING else {}
+        self._progress("sampling", 0, settings.steps)
+        solver = SOLVERS[settings.sampler]
+        x = solver(denoise, x, sigmas, noise=fresh_noise, callback=after_step, **churn)
+        self._check_finite(x, "after the last step")
+        return x.cpu()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
+        """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
+        self._check_finite(latents, "in the latents to decode")
+        num_frames = latents.shape[0]
+        z = latents.to(self.device, torch.float32) / LATENT_SCALE
+        if self._decoder.temporal and not frame_wise:
+            self._progress("decoding", 0, num_frames)
+            frames = self._decoder(z, num_frames).cpu()
+            self._progress("decoding", num_frames, num_frames)
+            return frames
+        decoder = self._frame_wise_decoder
+        frames = []
+        for index in range(num_frames):
+            self._progress("decoding", index, num_frames)
+            frames.append(decoder(z[index : index + 1], 1).cpu())
+        self._progress("decoding", num_frames, num_frames)
+        return torch.cat(frames)
+
+    def _denoiser(self, conditions: Conditions, num_frames: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """D(x, σ) under these conditions, in float32 outside of the UNet."""
+        concat = conditions.concat.expand(num_frames, -1, -1, -1)
+        context = conditions.context.expand(num_frames, -1, -1)
+        vector = conditions.vector.expand(num_frames, -1)
+
+        def network(x: Tensor, c_noise: Tensor) -> Tensor:
+            x = torch.cat([x, concat], dim=1).to(self.dtype)
+            return self._unet(x, c_noise.expand(num_frames), context, vector, num_frames).float()
+
+        return preconditioning.precondition(network)
+
+    def _check_finite(self, x: Tensor, where: str) -> None:
+        if torch.isfinite(x).all():
+            return
+        narrower = self.dtype == torch.float16
+        advice = (
+            "float16 overflowed: use --dtype bfloat16 or float32."
+            if narrower
+            else "The checkpoint is damaged or the settings are far outside of what it was trained for."
+        )
+        raise NotFiniteError(f"NaN or infinity {where}. {advice}")
+
+    @cached_property
+    def _unet(self) -> nn.Module:
+        return self._load(self.checkpoint.unet, self.dtype)
+
+    @cached_property
+    def _vision(self) -> nn.Module:
+        return self._load(self.checkpoint.vision, self.dtype)
+
+    @cached_property
+    def _encoder(self) -> nn.Module:
+        return self._load(self.checkpoint.encoder, torch.float32)
+
+    @cached_property
+    def _decoder(self) -> nn.Module:
+        return self._load(self.checkpoint.decoder, torch.float32)
+
+    @cached_property
+    def _frame_wise_decoder(self) -> nn.Module:
+        network = self._find_frame_wise_decoder()
+        return self._decoder if network is self.checkpoint.decoder else self._load(network, torch.float32)
+
+    def _find_frame_wise_decoder(self) -> NetworkReport:
+        network = self.checkpoint.frame_wise_decoder
+        if network is None:
+            raise CheckpointError(
+                f"{self.checkpoint.file.path} has no frame-wise decoder, only a temporal one; leave "
+                "--frame-wise-decode out."
+            )
+        return network
+
+    def _load(self, network: NetworkReport, dtype: torch.dtype) -> nn.Module:
+        self._progress("loading", self._loaded, len(self.checkpoint.networks))
+        module = self.checkpoint.load(network, dtype=dtype, device=self.device)
+        self._loaded += 1
+        self._progress("loading", self._loaded, len(self.checkpoint.networks))
+        return module
+
+
+def find_device(device: str | torch.device | None) -> torch.device:
+    """The device named, or the best there is; raises ValueError for one that is not there."""
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!s} can't be used here; try cpu, cuda or mps.") from error
+    return found
+
+
+def find_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The dtype named, or float32 on the CPU and float16 elsewhere, as the reference computes."""
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; accepted are {', '.join(DTYPES)}.")
+        return DTYPES[dtype]
+    return dtype
+
+
+def _vector(variant, settings: Settings) -> Tensor:
+    if variant.camera:
+        return conditioning.orbit_vectors(settings.noise_aug, settings.elevation, settings.azimuths)
+    if variant.orbit:
+        return conditioning.sv3d_u_vector(settings.noise_aug)
+    # The frame rate is embedded less one, as the checkpoints were trained.
+    return conditioning.svd_vector(settings.fps - 1, settings.motion_bucket_id, settings.noise_aug)

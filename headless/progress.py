@@ -1,0 +1,28 @@
+"""Progress bars for the stages of a run."""
+
+import sys
+
+from tqdm import tqdm
+
+
+class ProgressBars:
+    """One bar for each stage in turn, on standard error; nothing where that is not a terminal."""
+
+    def __init__(self):
+        self._stage = None
+        self._bar = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=stage, leave=True, dynamic_ncols=True)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Ends the bar of the current stage."""
+        if self._bar is not None:
+            self._bar.close()
+        self._stage = self._bar = None

@@ -1,0 +1,243 @@
+"""What a clip is made with: the user's choices, checked, and the checkpoint's defaults for the rest."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+from torch import Tensor
+
+from ..samplers import guidance, schedules, solvers
+from ..svd_model.conditioning import orbit_azimuths
+from ..svd_model.variants import Variant
+from .images import FITS
+
+SOLVERS = {
+    "euler": solvers.euler,
+    "heun": solvers.heun,
+    "euler_ancestral": solvers.euler_ancestral,
+    "dpmpp_2m": solvers.dpmpp_2m,
+    "dpmpp_2m_sde": solvers.dpmpp_2m_sde,
+    "lcm": solvers.lcm,
+}
+CHURNING = ("euler", "heun")
+SCHEDULES = ("karras", "exponential", "align_your_steps", "animate_lcm")
+GUIDANCES = ("constant", "linear", "triangle", "trapezoid")
+
+SIZE_STEP = 64
+LARGEST_SIDE = 4096
+MOST_FRAMES = 1024
+MOST_STEPS = 1000
+
+LCM_STEPS = 4
+LCM_GUIDANCE = (1.0, 1.2)  # what AnimateLCM-SVD is shown with
+ALIGN_YOUR_STEPS_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The user's choices; None is left to the checkpoint (`complete` fills it in).
+
+    Angles are in degrees, fps in frames a second, noise_aug in the picture's range of [−1, 1].
+    """
+
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    fit: str = "crop"
+    fps: float = 6.0
+    motion_bucket_id: int | None = None
+    noise_aug: float | None = None
+    steps: int | None = None
+    sampler: str = "euler"
+    churn: float = 0.0
+    schedule: str | tuple[float, ...] | None = None  # a name, or the sigmas themselves
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    rho: float | None = None
+    guidance: str | tuple[float, ...] | None = None  # a shape, or a scale for each frame
+    min_guidance: float | None = None
+    max_guidance: float | None = None
+    guidance_interval: tuple[float, float] | None = None  # the lowest and highest sigma with guidance
+    elevation: float | tuple[float, ...] | None = None
+    azimuths: tuple[float, ...] | None = None
+    seed: int = 0
+    frame_wise_decode: bool = False
+
+    def complete(self, variant: Variant) -> "Settings":
+        """The same with the variant's defaults for every None; raises ValueError for what can't be done."""
+        self._check_numbers()
+        self._check_names()
+        _check_fits_variant(self, variant)
+        num_frames = self.num_frames or variant.num_frames
+        variant = variant.for_frames(num_frames)
+        lcm = self.sampler == "lcm"
+        min_guidance, max_guidance = LCM_GUIDANCE if lcm else (variant.min_guidance, variant.max_guidance)
+        schedule = self.schedule or ("animate_lcm" if lcm else "karras")
+        settings = replace(
+            self,
+            num_frames=num_frames,
+            width=self.width or variant.width,
+            height=self.height or variant.height,
+            motion_bucket_id=None if variant.orbit else _default(self.motion_bucket_id, 127),
+            noise_aug=_default(self.noise_aug, variant.noise_aug),
+            schedule=schedule,
+            steps=self.steps or _default_steps(schedule, lcm, variant),
+            guidance=self.guidance or variant.guidance,
+            min_guidance=_default(self.min_guidance, min_guidance),
+            max_guidance=_default(self.max_guidance, max_guidance),
+            guidance_interval=self.guidance_interval or (0.0, math.inf),
+        )
+        if variant.camera:
+            settings = _with_camera(settings)
+        settings.sigmas()
+        settings.guidance_scales()
+        return settings
+
+    def sigmas(self) -> Tensor:
+        """The schedule of complete settings; raises ValueError where its numbers don't fit together."""
+        given = {"sigma_min": self.sigma_min, "sigma_max": self.sigma_max, "rho": self.rho}
+        given = {name: value for name, value in given.items() if value is not None}
+        if isinstance(self.schedule, tuple):
+            _refuse(given, "a given list of sigmas")
+            sigmas = schedules.given(self.schedule)
+            if len(sigmas) - 1 != self.steps:
+                raise ValueError(
+                    f"steps is {self.steps}, but the list of sigmas makes {len(sigmas) - 1}; leave steps out."
+                )
+            return sigmas
+        if self.schedule == "karras":
+            return schedules.karras(self.steps, **given)
+        if self.schedule == "exponential":
+            _refuse({name for name in given if name == "rho"}, "the exponential schedule")
+            return schedules.exponential(self.steps, **given)
+        _refuse(given, f"the {self.schedule} schedule")
+        if self.schedule == "animate_lcm":
+            return schedules.animate_lcm(self.steps)
+        return schedules.align_your_steps(self.steps)
+
+    def guidance_scales(self) -> Tensor:
+        """One scale a frame, (T,), of complete settings."""
+        if isinstance(self.guidance, tuple):
+            return guidance.given(self.num_frames, self.guidance)
+        if self.guidance == "constant":
+            return guidance.constant(self.num_frames, self.max_guidance)
+        shape = {
+            "linear": guidance.linear,
+            "triangle": guidance.triangle,
+            "trapezoid": guidance.trapezoid,
+        }[self.guidance]
+        return shape(self.num_frames, self.min_guidance, self.max_guidance)
+
+    def as_metadata(self) -> dict:
+        """The settings as JSON can hold them, for a file's metadata."""
+        return {name: value for name, value in asdict(self).items() if value is not None and _is_json(value)}
+
+    def _check_numbers(self) -> None:
+        for name, lowest, highest, whole in _BOUNDS:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None:
+                    _check_number(name, number, lowest, highest, whole)
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            if side is not None and side % SIZE_STEP:
+                below = side // SIZE_STEP * SIZE_STEP
+                nearest = below + SIZE_STEP if side - below >= SIZE_STEP // 2 or below == 0 else below
+                raise ValueError(
+                    f"{name} is {side}; it must be a multiple of {SIZE_STEP}. The nearest is {nearest}."
+                )
+        if self.guidance_interval and self.guidance_interval[0] > self.guidance_interval[1]:
+            low, high = self.guidance_interval
+            raise ValueError(f"guidance_interval is {low:g} to {high:g}; give the lower sigma first.")
+
+    def _check_names(self) -> None:
+        for name, accepted in (
+            ("fit", FITS),
+            ("sampler", tuple(SOLVERS)),
+            ("schedule", SCHEDULES),
+            ("guidance", GUIDANCES),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in accepted:
+                raise ValueError(f"{name} is {value!r}; accepted are {', '.join(accepted)}.")
+        if self.churn and self.sampler not in CHURNING:
+            raise ValueError(
+                f"churn goes with {' and '.join(CHURNING)}; the sampler {self.sampler} has none."
+            )
+
+
+_BOUNDS = (
+    # name, lowest, highest, whole number
+    ("num_frames", 1, MOST_FRAMES, True),
+    ("width", 1, LARGEST_SIDE, True),
+    ("height", 1, LARGEST_SIDE, True),
+    ("fps", 1, 240, False),
+    ("motion_bucket_id", 0, 1023, True),
+    ("noise_aug", 0, 10, False),
+    ("steps", 1, MOST_STEPS, True),
+    ("churn", 0, 1000, False),
+    ("sigma_min", 1e-6, 1e6, False),
+    ("sigma_max", 1e-6, 1e6, False),
+    ("rho", 0.1, 100, False),
+    ("min_guidance", -100, 100, False),
+    ("max_guidance", -100, 100, False),
+    ("elevation", -90, 90, False),
+    ("azimuths", -360, 360, False),
+    ("seed", 0, 2**64 - 1, True),
+)
+
+
+def _check_number(name: str, number: float, lowest: float, highest: float, whole: bool) -> None:
+    kind = "a whole number" if whole else "a number"
+    right_type = isinstance(number, int if whole else (int, float)) and not isinstance(number, bool)
+    if not right_type or not math.isfinite(number) or not lowest <= number <= highest:
+        raise ValueError(f"{name} is {number!r}; it must be {kind} from {lowest:g} to {highest:g}.")
+
+
+def _check_fits_variant(settings: Settings, variant: Variant) -> None:
+    """Refuses choices that this checkpoint has no use for, rather than ignoring them."""
+    if variant.orbit and settings.motion_bucket_id is not None:
+        raise ValueError(f"motion_bucket_id goes with SVD; {variant.name} circles the object and takes none.")
+    for name in ("elevation", "azimuths"):
+        if getattr(settings, name) is not None and not variant.camera:
+            raise ValueError(f"{name} goes with sv3d_p; this checkpoint ({variant.name}) takes none.")
+
+
+def _with_camera(settings: Settings) -> Settings:
+    """An elevation and an azimuth for each frame."""
+    elevation = _default(settings.elevation, 10.0)
+    elevations = elevation if isinstance(elevation, tuple) else (elevation,) * settings.num_frames
+    azimuths = settings.azimuths or tuple(orbit_azimuths(settings.num_frames))
+    for name, angles in (("elevation", elevations), ("azimuths", azimuths)):
+        if len(angles) != settings.num_frames:
+            raise ValueError(
+                f"{name} has {len(angles)} angles; give one for each of the {settings.num_frames} frames."
+            )
+    return replace(settings, elevation=elevations, azimuths=azimuths)
+
+
+def _default_steps(schedule: str | tuple[float, ...], lcm: bool, variant: Variant) -> int:
+    if isinstance(schedule, tuple):
+        return len(schedules.given(schedule)) - 1
+    if lcm or schedule == "animate_lcm":
+        return LCM_STEPS
+    return ALIGN_YOUR_STEPS_STEPS if schedule == "align_your_steps" else variant.steps
+
+
+def _refuse(given: Sequence[str], what: str) -> None:
+    if given:
+        raise ValueError(f"{' and '.join(given)} can't be given with {what}; leave it out.")
+
+
+def _default(value, default):
+    return default if value is None else value
+
+
+def _is_json(value) -> bool:
+    """Whether JSON has it: infinities are left out."""
+    return all(
+        math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, float)
+    )
+
+
+FIELD_NAMES = tuple(field.name for field in fields(Settings))

@@ -1,0 +1,75 @@
+"""Classifier-free guidance (Ho & Salimans, 2022) with a scale for each frame, and where in σ it applies."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+TRAPEZOID_EDGE = 0.1
+"""The part of the frames over which a trapezoid rises, and over which it falls."""
+
+
+def constant(num_frames: int, scale: float) -> Tensor:
+    """The same scale for every frame."""
+    return torch.full((num_frames,), float(scale))
+
+
+def linear(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
+    """From min at the first frame to max at the last; a single frame has min."""
+    return torch.linspace(min_scale, max_scale, num_frames)
+
+
+def triangle(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
+    """From min up to max in the middle of the clip, and back: for orbits, which end where they began."""
+    position = torch.linspace(0, 1, num_frames)
+    wave = 2 * (position - (position + 0.5).floor()).abs()
+    return min_scale + (max_scale - min_scale) * wave
+
+
+def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
+    """From min up to max over the first tenth of the frames, down again over the last tenth.
+
+    The reference's plateau is 1 whatever max_scale says; here it is max_scale.
+    """
+    edge = int(num_frames * TRAPEZOID_EDGE)
+    rise = torch.linspace(min_scale, max_scale, edge)
+    return torch.cat([rise, constant(num_frames - 2 * edge, max_scale), rise.flip(0)])
+
+
+def given(num_frames: int, scales: Sequence[float]) -> Tensor:
+    """A list with one scale for each frame."""
+    if len(scales) != num_frames or not all(math.isfinite(scale) for scale in scales):
+        raise ValueError(
+            f"the guidance list is {', '.join(f'{scale:g}' for scale in scales)} ({len(scales)} numbers); "
+            f"give one finite number for each of the {num_frames} frames."
+        )
+    return torch.tensor([float(scale) for scale in scales])
+
+
+def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
+    """unconditional + scale·(conditional − unconditional), frame by frame: (B·T, C, h, w), (T,) scales."""
+    scales = scales.to(conditional).repeat(conditional.shape[0] // scales.shape[0])
+    return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
+
+
+def guided(
+    conditional: Callable[[Tensor, Tensor], Tensor],
+    unconditional: Callable[[Tensor, Tensor], Tensor],
+    scales: Tensor,
+    interval: tuple[float, float] = (0.0, math.inf),
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A denoiser guided by the difference of two.
+
+    The unconditional one is not called where it could not matter: for a σ outside of the interval, both ends
+    included (Kynkäänniemi et al., 2024), and where every scale is 1.
+    """
+    low, high = interval
+    without = bool((scales == 1).all())
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        if without or not low <= float(sigma) <= high:
+            return conditional(x, sigma)
+        return guide(conditional(x, sigma), unconditional(x, sigma), scales)
+
+    return denoise

@@ -1,0 +1,99 @@
+"""Noise levels to sample at: falling, and ending in 0, so that n steps are n + 1 numbers.
+
+All are computed in float64 and returned in float32.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
+"""What Stable Video Diffusion is sampled with."""
+
+ALIGN_YOUR_STEPS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+ANIMATE_LCM_TRAIN_STEPS = 40
+
+
+def karras(
+    steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
+) -> Tensor:
+    """Equal steps in σ^(1/ρ) (Karras et al., 2022, eq. 5)."""
+    _check_steps(steps)
+    _check_range(sigma_min, sigma_max)
+    if not (math.isfinite(rho) and rho > 0):
+        raise ValueError(f"rho is {rho}; it must be a number above 0 (7 is usual).")
+    return _finish(
+        _karras_points(torch.linspace(0, 1, steps, dtype=torch.float64), sigma_min, sigma_max, rho)
+    )
+
+
+def exponential(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """Equal steps in ln σ."""
+    _check_steps(steps)
+    _check_range(sigma_min, sigma_max)
+    logs = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64)
+    return _finish(logs.exp())
+
+
+def align_your_steps(steps: int) -> Tensor:
+    """The levels optimised for SVD (Sabour et al., 2024); else than 10 by log-linear interpolation."""
+    _check_steps(steps)
+    known = torch.tensor(ALIGN_YOUR_STEPS_SVD, dtype=torch.float64).log()
+    position = torch.linspace(0, len(known) - 1, steps + 1, dtype=torch.float64)
+    left = position.long().clamp(max=len(known) - 2)
+    logs = torch.lerp(known[left], known[left + 1], position - left)
+    return _finish(logs.exp()[:-1])
+
+
+def animate_lcm(steps: int) -> Tensor:
+    """What AnimateLCM-SVD was distilled for (Wang et al., 2024): every k-th of 40 Karras levels."""
+    _check_steps(steps)
+    if steps > ANIMATE_LCM_TRAIN_STEPS:
+        raise ValueError(
+            f"steps is {steps}; the AnimateLCM schedule has at most {ANIMATE_LCM_TRAIN_STEPS} "
+            "(4 to 8 are usual)."
+        )
+    index = torch.arange(steps, dtype=torch.float64) * (ANIMATE_LCM_TRAIN_STEPS // steps)
+    return _finish(_karras_points(index / (ANIMATE_LCM_TRAIN_STEPS - 1), SIGMA_MIN, SIGMA_MAX, RHO))
+
+
+def given(sigmas: Sequence[float]) -> Tensor:
+    """A list of falling levels; a last 0 is added when it is not there."""
+    if len(sigmas) == 0:
+        raise ValueError("the list of sigmas is empty; give at least one level above 0.")
+    levels = [float(sigma) for sigma in sigmas]
+    if levels[-1] == 0:
+        levels.pop()
+    falling = all(a > b for a, b in itertools.pairwise(levels))
+    if not levels or not falling or not math.isfinite(levels[0]) or not levels[-1] > 0:
+        raise ValueError(
+            f"the sigmas are {', '.join(f'{sigma:g}' for sigma in sigmas)}; they must fall from each to "
+            "the next and be finite numbers above 0 (the last may be 0)."
+        )
+    return _finish(torch.tensor(levels, dtype=torch.float64))
+
+
+def _karras_points(ramp: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
+    """σ at positions 0 (σ_max) to 1 (σ_min)."""
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return (high + ramp * (low - high)) ** rho
+
+
+def _finish(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; at least 1 is needed.")
+
+
+def _check_range(sigma_min: float, sigma_max: float) -> None:
+    if not (math.isfinite(sigma_max) and 0 < sigma_min < sigma_max):
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max {sigma_max}; they must be finite and "
+            "0 < sigma_min < sigma_max."
+        )

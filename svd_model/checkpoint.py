@@ -1,0 +1,247 @@
+"""A checkpoint: what variant it is, whether it is whole, and its networks."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import layout
+from .tensor_file import CheckpointError, TensorFile
+from .unet import UNetParams, VideoUNet
+from .vae import ImageEncoder, VAEParams, VideoDecoder
+from .variants import Variant, find_variant
+from .vision import VisionParams, VisionTransformer
+
+METADATA_KEY = "stillmotion"
+"""A JSON object in a small checkpoint's metadata: num_frames, width, height, head_channels,
+vision_head_width."""
+
+_LARGEST_NUMBER = 8192
+"""Bounds what metadata may ask for."""
+
+_SCALE_KEYS = (".scale_weight", ".weight_scale", ".comfy_quant")
+
+
+@dataclass(frozen=True)
+class NetworkReport:
+    """One network of a checkpoint compared with the file's header."""
+
+    name: str
+    prefix: str
+    params: UNetParams | VAEParams | VisionParams
+    build: Callable[..., nn.Module]
+    expected: Mapping[str, tuple[int, ...]]  # key, without the prefix, to shape
+    parameters: int
+    size: int  # in bytes
+    dtypes: tuple[torch.dtype, ...]  # the most frequent first
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        return not self.missing and not self.mismatched
+
+
+class Checkpoint:
+    """A file of tensors as a checkpoint of the SVD family.
+
+    Raises CheckpointError where it is not one. Whether it is whole is in the reports of its networks; loading
+    one that is not raises CheckpointError.
+    """
+
+    def __init__(self, file: TensorFile):
+        self.file = file
+        self._refuse_other_number_formats()
+        if not layout.is_video_unet(self.file.shapes):
+            raise CheckpointError(
+                f"{self.file.path} looks like {layout.looks_like(self.file.shapes)}, not an SVD checkpoint. "
+                "Stillmotion animates with svd, svd_xt, svd_xt_1_1, svd_image_decoder, svd_xt_image_decoder, "
+                "sv3d_u and sv3d_p."
+            )
+        self.has_temporal_decoder = any(
+            key.startswith(layout.FIRST_STAGE) and ".time_stack." in key for key in self.file.shapes
+        )
+        self.variant = self._find_variant()
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Checkpoint":
+        """The checkpoint in that file; its header is read, its tensors are not."""
+        return cls(TensorFile.open(path))
+
+    @cached_property
+    def unet(self) -> NetworkReport:
+        return self._report("UNet", layout.UNET, VideoUNet, self._unet_params)
+
+    @cached_property
+    def vision(self) -> NetworkReport:
+        shapes = layout.below(self.file.shapes, layout.VISION)
+        params = layout.vision_params(shapes, self._number("vision_head_width"))
+        return self._report("CLIP image tower", layout.VISION, VisionTransformer, params)
+
+    @cached_property
+    def encoder(self) -> NetworkReport:
+        """The conditioning VAE's encoder; the first stage's where the file has no other."""
+        prefix = self._condition_vae or layout.FIRST_STAGE
+        shapes = layout.below(self.file.shapes, prefix)
+        # A conditioning VAE always has a quant_conv; a first stage has one in the image_decoder files.
+        quant_conv = bool(self._condition_vae) or "quant_conv.weight" in shapes
+        params = layout.encoder_params(shapes)
+        return self._report("VAE encoder", prefix, ImageEncoder, params, quant_conv=quant_conv)
+
+    @cached_property
+    def decoder(self) -> NetworkReport:
+        """The first stage's decoder: temporal, or frame-wise in the image_decoder files and SV3D."""
+        name = "temporal decoder" if self.has_temporal_decoder else "frame-wise decoder"
+        return self._decoder_report(name, layout.FIRST_STAGE, temporal=self.has_temporal_decoder)
+
+    @cached_property
+    def frame_wise_decoder(self) -> NetworkReport | None:
+        """A decoder of single frames: the first stage's, or the conditioning VAE's, or none."""
+        if not self.has_temporal_decoder:
+            return self.decoder
+        if self._condition_vae and self._condition_vae + "decoder.conv_in.weight" in self.file.shapes:
+            return self._decoder_report("frame-wise decoder", self._condition_vae, temporal=False)
+        return None
+
+    @property
+    def networks(self) -> tuple[NetworkReport, ...]:
+        """The four networks that animating needs."""
+        return (self.unet, self.decoder, self.encoder, self.vision)
+
+    @property
+    def complete(self) -> bool:
+        return all(network.whole for network in self.networks)
+
+    def not_needed(self) -> list[str]:
+        """Keys that none of the four networks takes, though released files have them."""
+        return [key for key in self._extra_keys() if layout.is_known(key)]
+
+    def unexpected(self) -> list[str]:
+        """Keys that none of the four networks takes and that released files don't have."""
+        return [key for key in self._extra_keys() if not layout.is_known(key)]
+
+    def load(
+        self, network: NetworkReport, *, dtype: torch.dtype, device: torch.device | str, **build
+    ) -> nn.Module:
+        """A network of this checkpoint, ready for inference in that dtype.
+
+        Built on meta; then each tensor of the file is put in its place. Tensors stored in no more than the
+        width of `dtype` stay as they are (the operations cast them when used), so on the CPU they are views
+        of the mapped file. `build` passes operations and attention on.
+        """
+        if not network.whole:
+            raise CheckpointError(self.describe_incomplete(network))
+        module = network.build(device="meta", **build)
+        state = {}
+        for key in network.expected:
+            tensor = self.file.read(network.prefix + key)
+            wider = tensor.dtype.itemsize > dtype.itemsize
+            state[key] = tensor.to(device, dtype if wider else tensor.dtype)
+        module.load_state_dict(state, strict=True, assign=True)
+        return module.eval().requires_grad_(False)
+
+    def describe_incomplete(self, network: NetworkReport) -> str:
+        """What a network lacks, in words, with the first few keys."""
+        parts = []
+        if network.missing:
+            parts.append(f"{len(network.missing)} of {len(network.expected)} tensors are missing")
+        if network.mismatched:
+            parts.append(f"{len(network.mismatched)} have another shape")
+        examples = "; ".join((*network.missing, *network.mismatched)[:3])
+        return (
+            f"{self.file.path}: the {network.name} is not whole: {' and '.join(parts)} ({examples}). "
+            "Download the file again, or choose another."
+        )
+
+    @property
+    def _condition_vae(self) -> str | None:
+        for prefix in layout.CONDITION_VAES:
+            if prefix + "encoder.conv_in.weight" in self.file.shapes:
+                return prefix
+        return None
+
+    @cached_property
+    def _unet_params(self) -> UNetParams:
+        shapes = layout.below(self.file.shapes, layout.UNET)
+        return layout.unet_params(shapes, self._number("head_channels"))
+
+    def _find_variant(self) -> Variant:
+        params = self._unet_params
+        variant = find_variant(params.vector_dim, self.has_temporal_decoder)
+        if variant is None or params.in_channels != 2 * params.out_channels:
+            raise CheckpointError(
+                f"{self.file.path} is a video model, but no known one: its UNet takes {params.in_channels} "
+                f"channels and a vector of {params.vector_dim}; SVD takes 8 channels and a vector of 768, "
+                "SV3D 8 and 256 or 1280 (with a frame-wise decoder)."
+            )
+        given = {key: self._number(key) for key in ("num_frames", "width", "height")}
+        return replace(variant, **{key: number for key, number in given.items() if number})
+
+    def _number(self, key: str) -> int | None:
+        """A size from the file's own metadata, None when it has none."""
+        number = self.file.json_metadata(METADATA_KEY).get(key)
+        if number is None or (isinstance(number, int) and 1 <= number <= _LARGEST_NUMBER):
+            return number
+        raise CheckpointError(
+            f"{self.file.path}: its metadata gives {key} as {number!r}; a whole number from 1 to "
+            f"{_LARGEST_NUMBER} is expected."
+        )
+
+    def _refuse_other_number_formats(self) -> None:
+        """Integer and scaled weights would load and give a wrong picture."""
+        scaled = next(
+            (key for key in self.file.shapes if key.endswith(_SCALE_KEYS) or key == "scaled_fp8"), None
+        )
+        if scaled:
+            raise CheckpointError(
+                f"{self.file.path} holds scaled weights (its key {scaled}); Stillmotion reads plain float32, "
+                "float16, bfloat16 and float8 files."
+            )
+        for key, dtype in self.file.dtypes.items():
+            used = key.startswith((layout.UNET, layout.VISION, layout.FIRST_STAGE, *layout.CONDITION_VAES))
+            if used and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+                raise CheckpointError(
+                    f"{self.file.path} holds {str(dtype).removeprefix('torch.')} numbers (its key {key}); "
+                    "Stillmotion reads float32, float16, bfloat16 and float8 files."
+                )
+
+    def _extra_keys(self) -> list[str]:
+        needed = {network.prefix + key for network in self.networks for key in network.expected}
+        return [key for key in self.file.shapes if key not in needed]
+
+    def _decoder_report(self, name: str, prefix: str, temporal: bool) -> NetworkReport:
+        shapes = layout.below(self.file.shapes, prefix)
+        parts = {"temporal": temporal, "post_quant_conv": "post_quant_conv.weight" in shapes}
+        return self._report(name, prefix, VideoDecoder, layout.decoder_params(shapes), **parts)
+
+    def _report(self, name: str, prefix: str, network: type[nn.Module], params, **parts) -> NetworkReport:
+        """Compares the network, built on meta, with the file's header."""
+        build = partial(network, params, **parts)
+        expected = {key: tuple(tensor.shape) for key, tensor in build(device="meta").state_dict().items()}
+        missing, mismatched = [], []
+        stored: Counter[torch.dtype] = Counter()
+        for key, shape in expected.items():
+            found = self.file.shapes.get(prefix + key)
+            if found is None:
+                missing.append(prefix + key)
+                continue
+            stored[self.file.dtypes[prefix + key]] += math.prod(found)
+            if found != shape:
+                mismatched.append(f"{prefix}{key} is {list(found)} instead of {list(shape)}")
+        return NetworkReport(
+            name=name,
+            prefix=prefix,
+            params=params,
+            build=build,
+            expected=expected,
+            parameters=stored.total(),
+            size=sum(dtype.itemsize * count for dtype, count in stored.items()),
+            dtypes=tuple(dtype for dtype, _ in stored.most_common()),
+            missing=tuple(missing),
+            mismatched=tuple(mismatched),
+        )

@@ -1,0 +1,67 @@
+"""The layers that the networks are built from, and the attention function: both can be replaced.
+
+Every network takes `operations`, a namespace with Linear, Conv2d, Conv3d, GroupNorm and LayerNorm, and
+`attention`, a function (q, k, v, heads). ComfyUI passes its own of both; these are the ones used without it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """softmax(q·kᵀ/√d)·v for each head: q (B, N, heads·d), k and v (B, M, heads·d) -> (B, N, heads·d)."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # -> (B, heads, N, d)
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class _CastsWeights:
+    """A layer whose weights stay as they are stored and follow the input's dtype at each call.
+
+    A float16 or float8 file can so be computed in float32 without a float32 copy of the whole network.
+    """
+
+    def reset_parameters(self) -> None:
+        """Nothing: the values come from a checkpoint."""
+
+    def cast_weights(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        weight, bias = self.weight, self.bias
+        return (
+            None if weight is None else weight.to(x.dtype),
+            None if bias is None else bias.to(x.dtype),
+        )
+
+
+class CastingOperations:
+    """torch's layers without initialisation, their weights cast to the dtype of the input."""
+
+    class Linear(_CastsWeights, nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.linear(x, *self.cast_weights(x))
+
+    class Conv2d(_CastsWeights, nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return self._conv_forward(x, *self.cast_weights(x))
+
+    class Conv3d(_CastsWeights, nn.Conv3d):
+        def forward(self, x: Tensor) -> Tensor:
+            return self._conv_forward(x, *self.cast_weights(x))
+
+    class GroupNorm(_CastsWeights, nn.GroupNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.group_norm(x, self.num_groups, *self.cast_weights(x), self.eps)
+
+    class LayerNorm(_CastsWeights, nn.LayerNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.layer_norm(x, self.normalized_shape, *self.cast_weights(x), self.eps)
+
+
+def empty_parameter(
+    *shape: int, dtype: torch.dtype | None, device: torch.device | str | None
+) -> nn.Parameter:
+    """A parameter without values yet, for the few weights that belong to no layer."""
+    return nn.Parameter(torch.empty(*shape, dtype=dtype, device=device))

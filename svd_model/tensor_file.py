@@ -1,0 +1,167 @@
+"""Files of named tensors: safetensors, memory-mapped, and old .ckpt/.pt by torch's weights-only reader."""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
+
+_SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+_OTHER_CONTENTS = (
+    # What files that were saved under the wrong name, or not downloaded, begin with.
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with 'git lfs pull'"),
+    (b"<", "a web page: the download was refused or needs a login; download the file again"),
+    (b"GGUF", "a GGUF file; Stillmotion reads .safetensors"),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes: rename it to .ckpt if it is an old checkpoint"),
+    (b"\x80", "a Python pickle: rename it to .ckpt if it is an old checkpoint"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"RIFF", "a picture or video"),
+)
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint we can use; the message says what it is and what to do."""
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The names, shapes and dtypes of a file's tensors, and each of them on demand.
+
+    Tensors of a safetensors file are views of the mapped file, not copies.
+    """
+
+    path: Path
+    size: int  # in bytes
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, torch.dtype | str]  # a str where torch has no such dtype
+    metadata: Mapping[str, str]
+    read: Callable[[str], Tensor]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TensorFile":
+        """Reads the header alone. Raises CheckpointError for a file that is not whole or not of tensors."""
+        path = Path(path)
+        size = _size(path)
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            file = cls.of_tensors(path, _read_pickle(path), size=size)
+        else:
+            file = _open_safetensors(path, size)
+        if not file.shapes:
+            raise CheckpointError(f"{path} holds no tensors; choose an SVD checkpoint (.safetensors).")
+        return file
+
+    @classmethod
+    def of_tensors(
+        cls, path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None, size: int = 0
+    ) -> "TensorFile":
+        """Tensors in memory as if they were a file; the path is their name in messages."""
+        return cls(
+            path=path,
+            size=size or sum(tensor.nbytes for tensor in tensors.values()),
+            shapes={key: tuple(tensor.shape) for key, tensor in tensors.items()},
+            dtypes={key: tensor.dtype for key, tensor in tensors.items()},
+            metadata=metadata or {},
+            read=tensors.__getitem__,
+        )
+
+    def json_metadata(self, key: str) -> dict:
+        """A JSON object in the file's metadata, {} when it is not there or is something else."""
+        try:
+            value = json.loads(self.metadata.get(key, "{}"))
+        except json.JSONDecodeError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def _open_safetensors(path: Path, size: int) -> TensorFile:
+    """safe_open maps the file and checks that the header and the data fit together."""
+    try:
+        file = safe_open(path, framework="pt", device="cpu")
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+        dtypes = {key: part.get_dtype() for key, part in slices.items()}
+    except SafetensorError as error:
+        raise CheckpointError(_not_safetensors(path, error)) from error
+    return TensorFile(
+        path=path,
+        size=size,
+        shapes=shapes,
+        dtypes={key: _SAFETENSORS_DTYPES.get(name, name) for key, name in dtypes.items()},
+        metadata=file.metadata() or {},
+        read=file.get_tensor,
+    )
+
+
+def _size(path: Path) -> int:
+    if not path.exists():
+        raise CheckpointError(f"there is no file {path}; give the path of an SVD checkpoint (.safetensors).")
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is a folder; give the single-file checkpoint in it, for example svd_xt.safetensors."
+        )
+    try:
+        with path.open("rb"):
+            size = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
+    if size == 0:
+        raise CheckpointError(f"{path} is empty (0 bytes); download it again.")
+    return size
+
+
+def _not_safetensors(path: Path, error: SafetensorError) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    for magic, what in _OTHER_CONTENTS:
+        if start.startswith(magic):
+            return f"{path} is {what}."
+    reason = str(error)
+    if "IncompleteBuffer" in reason or "incomplete" in reason.lower():
+        return (
+            f"{path} is cut short: its header describes more data than its {path.stat().st_size:,} bytes "
+            "hold; download it again."
+        )
+    return f"{path} is no safetensors file, or its header is damaged ({reason}); download it again."
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a torch.save file; nothing in it is executed."""
+    try:
+        content = _torch_load(path)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors, or is damaged. Reading that could run code, so it is refused: "
+            "convert the file to .safetensors where you trust it."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is no torch checkpoint, or is damaged ({first_line}).") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors.")
+    return {
+        key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)
+    }
+
+
+def _torch_load(path: Path):
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    # Files from before torch 1.6 are no zip archives and can't be mapped.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)

@@ -1,0 +1,262 @@
+"""The spatio-temporal UNet of Stable Video Diffusion. Attribute names are the checkpoint's keys."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .embedding import sinusoidal_embedding
+from .operations import Attention, CastingOperations, scaled_dot_product_attention
+from .transformer import Mixer, SpatialVideoTransformer
+
+
+@dataclass(frozen=True)
+class UNetParams:
+    """The sizes of a UNet; the defaults are those of all released checkpoints but for the vector's width."""
+
+    in_channels: int = 8
+    out_channels: int = 4
+    model_channels: int = 320
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    attention_levels: int = 3  # the first levels, by height, that have attention; the middle always has
+    head_channels: int = 64
+    context_dim: int = 1024
+    vector_dim: int = 768
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the projected embedding added in between."""
+
+    def __init__(
+        self,
+        conv: Callable[..., nn.Module],
+        channels: int,
+        out_channels: int,
+        emb_channels: int,
+        operations,
+        **factory,
+    ):
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            operations.GroupNorm(32, channels, **factory), nn.SiLU(), conv(channels, out_channels)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(emb_channels, out_channels, **factory))
+        # The reference has a dropout at index 2: the checkpoint's keys are out_layers.0 and out_layers.3.
+        self.out_layers = nn.Sequential(
+            operations.GroupNorm(32, out_channels, **factory),
+            nn.SiLU(),
+            nn.Identity(),
+            conv(out_channels, out_channels),
+        )
+
+    def residual(self, x: Tensor, emb: Tensor) -> Tensor:
+        """What is added to x: (B·T, C, H, W) with emb (B·T, E), or (B, C, T, H, W) with emb (B, T, E)."""
+        emb = self.emb_layers(emb)[..., None, None]
+        if x.ndim == 5:
+            emb = emb.transpose(1, 2)  # (B, T, C, 1, 1) -> (B, C, T, 1, 1)
+        return self.out_layers(self.in_layers(x) + emb)
+
+
+class VideoResBlock(ResBlock):
+    """A residual block on each frame, then one over time (3×1×1), mixed: α·spatial + (1−α)·temporal."""
+
+    def __init__(self, channels: int, out_channels: int, emb_channels: int, operations, **factory):
+        def spatial(c_in: int, c_out: int) -> nn.Module:
+            return operations.Conv2d(c_in, c_out, 3, padding=1, **factory)
+
+        def temporal(c_in: int, c_out: int) -> nn.Module:
+            return operations.Conv3d(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), **factory)
+
+        super().__init__(spatial, channels, out_channels, emb_channels, operations, **factory)
+        if channels == out_channels:
+            self.skip_connection = nn.Identity()
+        else:
+            self.skip_connection = operations.Conv2d(channels, out_channels, 1, **factory)
+        self.time_stack = ResBlock(temporal, out_channels, out_channels, emb_channels, operations, **factory)
+        self.time_mixer = Mixer(**factory)
+
+    def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
+        x = self.skip_connection(x) + self.residual(x, emb)
+        spatial = x.unflatten(0, (-1, num_frames)).transpose(1, 2)  # (B·T, C, H, W) -> (B, C, T, H, W)
+        temporal = spatial + self.time_stack.residual(spatial, emb.unflatten(0, (-1, num_frames)))
+        return self.time_mixer(spatial, temporal).transpose(1, 2).flatten(0, 1)  # -> (B·T, C, H, W)
+
+
+class Downsample(nn.Module):
+    """Half the height and width, by a convolution of stride 2."""
+
+    def __init__(self, channels: int, operations, **factory):
+        super().__init__()
+        self.op = operations.Conv2d(channels, channels, 3, stride=2, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Twice the height and width: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int, operations, **factory):
+        super().__init__()
+        self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class Stage(nn.Sequential):
+    """Layers in a row, each given the conditioning it takes."""
+
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor, num_frames: int) -> Tensor:
+        for layer in self:
+            if isinstance(layer, VideoResBlock):
+                x = layer(x, emb, num_frames)
+            elif isinstance(layer, SpatialVideoTransformer):
+                x = layer(x, context, num_frames)
+            else:
+                x = layer(x)
+        return x
+
+
+def _input_blocks(
+    params: UNetParams, first: nn.Module, residual: Callable, transformer: Callable, down: Callable
+) -> tuple[nn.ModuleList, list[int]]:
+    """The way down, and the channels of each of its outputs, which the way up takes as skips."""
+    blocks = nn.ModuleList([Stage(first)])
+    channels = params.model_channels
+    skips = [channels]
+    for level, mult in enumerate(params.channel_mult):
+        if level > 0:
+            blocks.append(Stage(down(channels)))
+            skips.append(channels)
+        for _ in range(params.num_res_blocks):
+            layers = [residual(channels, mult * params.model_channels)]
+            channels = mult * params.model_channels
+            if level < params.attention_levels:
+                layers.append(transformer(channels))
+            blocks.append(Stage(*layers))
+            skips.append(channels)
+    return blocks, skips
+
+
+def _output_blocks(
+    params: UNetParams, skips: list[int], residual: Callable, transformer: Callable, up: Callable
+) -> nn.ModuleList:
+    """The way up; each block takes the last skip that is left beside its input."""
+    blocks = nn.ModuleList()
+    skips = list(skips)
+    channels = skips[-1]
+    for level, mult in reversed(list(enumerate(params.channel_mult))):
+        for index in range(params.num_res_blocks + 1):
+            layers = [residual(channels + skips.pop(), mult * params.model_channels)]
+            channels = mult * params.model_channels
+            if level < params.attention_levels:
+                layers.append(transformer(channels))
+            if level > 0 and index == params.num_res_blocks:
+                layers.append(up(channels))
+            blocks.append(Stage(*layers))
+    return blocks
+
+
+class VideoUNet(nn.Module):
+    """F of the preconditioned denoiser: predicts v for all frames of one or several videos."""
+
+    def __init__(
+        self,
+        params: UNetParams,
+        *,
+        operations=CastingOperations,
+        attention: Attention = scaled_dot_product_attention,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.params = params
+        factory = {"dtype": dtype, "device": device}
+        channels = params.model_channels
+        emb_channels = 4 * channels
+
+        def embedding_mlp(width: int) -> nn.Sequential:
+            return nn.Sequential(
+                operations.Linear(width, emb_channels, **factory),
+                nn.SiLU(),
+                operations.Linear(emb_channels, emb_channels, **factory),
+            )
+
+        def residual(channels: int, out_channels: int) -> VideoResBlock:
+            return VideoResBlock(channels, out_channels, emb_channels, operations, **factory)
+
+        def transformer(channels: int) -> SpatialVideoTransformer:
+            if channels % params.head_channels:
+                raise ValueError(f"{channels} channels can't be split into heads of {params.head_channels}.")
+            heads = channels // params.head_channels
+            return SpatialVideoTransformer(
+                channels, params.context_dim, heads, attention, operations, **factory
+            )
+
+        self.time_embed = embedding_mlp(channels)
+        self.label_emb = nn.Sequential(embedding_mlp(params.vector_dim))
+
+        first = operations.Conv2d(params.in_channels, channels, 3, padding=1, **factory)
+        down = partial(Downsample, operations=operations, **factory)
+        self.input_blocks, skips = _input_blocks(params, first, residual, transformer, down)
+        bottom = skips[-1]
+        self.middle_block = Stage(residual(bottom, bottom), transformer(bottom), residual(bottom, bottom))
+        up = partial(Upsample, operations=operations, **factory)
+        self.output_blocks = _output_blocks(params, skips, residual, transformer, up)
+
+        self.out = nn.Sequential(
+            operations.GroupNorm(32, channels, **factory),
+            nn.SiLU(),
+            operations.Conv2d(channels, params.out_channels, 3, padding=1, **factory),
+        )
+
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_video_frames: int
+    ) -> Tensor:
+        """One evaluation, in the dtype of x.
+
+        x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
+        multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
+        CLIP tokens. y: (B·T, vector_dim). Returns (B·T, out_channels, h, w).
+        """
+        self._check_inputs(x, timesteps, context, y, num_video_frames)
+        step = sinusoidal_embedding(timesteps, self.params.model_channels).to(x.dtype)
+        emb = self.time_embed(step) + self.label_emb(y.to(x.dtype))
+        context = context.to(x.dtype)
+
+        skips = []
+        for stage in self.input_blocks:
+            x = stage(x, emb, context, num_video_frames)
+            skips.append(x)
+        x = self.middle_block(x, emb, context, num_video_frames)
+        for stage in self.output_blocks:
+            x = stage(torch.cat([x, skips.pop()], dim=1), emb, context, num_video_frames)
+        return self.out(x)
+
+    def _check_inputs(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_frames: int
+    ) -> None:
+        p = self.params
+        divisor = 2 ** (len(p.channel_mult) - 1)
+        if x.ndim != 4 or x.shape[1] != p.in_channels or x.shape[2] % divisor or x.shape[3] % divisor:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; the UNet takes (frames, {p.in_channels}, h, w) with h and w "
+                f"multiples of {divisor}."
+            )
+        if num_frames < 1 or x.shape[0] % num_frames:
+            raise ValueError(
+                f"x holds {x.shape[0]} frames, which is not a whole number of videos of {num_frames} frames."
+            )
+        for name, tensor, shape in (
+            ("timesteps", timesteps, (x.shape[0],)),
+            ("context", context, (x.shape[0], context.shape[1], p.context_dim) if context.ndim == 3 else ()),
+            ("y", y, (x.shape[0], p.vector_dim)),
+        ):
+            if tuple(tensor.shape) != shape:
+                expected = shape or ("frames", "tokens", p.context_dim)
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}; for this x it must be {expected}.")

@@ -1,0 +1,156 @@
+"""The CLIP image tower (OpenCLIP ViT-H/14 and smaller ones of its shape) and its preprocessing.
+
+Attribute names are the checkpoint's keys (OpenCLIP's layout, with fused query, key and value projections).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .operations import Attention, CastingOperations, empty_parameter, scaled_dot_product_attention
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class VisionParams:
+    """The sizes of a CLIP image tower; the defaults are those of ViT-H/14."""
+
+    width: int = 1280
+    layers: int = 32
+    head_width: int = 80
+    mlp_width: int = 5120
+    patch_size: int = 14
+    image_size: int = 224
+    output_dim: int = 1024
+
+
+class FusedAttention(nn.Module):
+    """Self-attention with one projection to query, key and value: (N, L, width) -> (N, L, width)."""
+
+    def __init__(self, width: int, heads: int, attention: Attention, operations, **factory):
+        super().__init__()
+        self.heads = heads
+        self.attention = attention
+        self.in_proj_weight = empty_parameter(3 * width, width, **factory)
+        self.in_proj_bias = empty_parameter(3 * width, **factory)
+        self.out_proj = operations.Linear(width, width, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = functional.linear(x, self.in_proj_weight.to(x), self.in_proj_bias.to(x)).chunk(3, dim=-1)
+        return self.out_proj(self.attention(q, k, v, self.heads))
+
+
+class MLP(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, width: int, inner_width: int, operations, **factory):
+        super().__init__()
+        self.c_fc = operations.Linear(width, inner_width, **factory)
+        self.c_proj = operations.Linear(inner_width, width, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(functional.gelu(self.c_fc(x)))
+
+
+class ResidualAttentionBlock(nn.Module):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, params: VisionParams, attention: Attention, operations, **factory):
+        super().__init__()
+        width = params.width
+        self.ln_1 = operations.LayerNorm(width, **factory)
+        self.attn = FusedAttention(width, width // params.head_width, attention, operations, **factory)
+        self.ln_2 = operations.LayerNorm(width, **factory)
+        self.mlp = MLP(width, params.mlp_width, operations, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """The layers in a row; holds the keys transformer.resblocks.N."""
+
+    def __init__(self, params: VisionParams, attention: Attention, operations, **factory):
+        super().__init__()
+        layers = (
+            ResidualAttentionBlock(params, attention, operations, **factory) for _ in range(params.layers)
+        )
+        self.resblocks = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resblocks(x)
+
+
+class VisionTransformer(nn.Module):
+    """A picture to its CLIP embedding: the projected class token, not normalised."""
+
+    def __init__(
+        self,
+        params: VisionParams,
+        *,
+        operations=CastingOperations,
+        attention: Attention = scaled_dot_product_attention,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.params = params
+        factory = {"dtype": dtype, "device": device}
+        width, patch = params.width, params.patch_size
+        tokens = (params.image_size // patch) ** 2 + 1
+        self.class_embedding = empty_parameter(width, **factory)
+        self.positional_embedding = empty_parameter(tokens, width, **factory)
+        self.proj = empty_parameter(width, params.output_dim, **factory)
+        self.conv1 = operations.Conv2d(3, width, patch, stride=patch, bias=False, **factory)
+        self.ln_pre = operations.LayerNorm(width, **factory)
+        self.transformer = Transformer(params, attention, operations, **factory)
+        self.ln_post = operations.LayerNorm(width, **factory)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """What `preprocess` gives, (N, 3, image_size, image_size) -> (N, output_dim)."""
+        size = self.params.image_size
+        if tuple(pixels.shape[1:]) != (3, size, size):
+            raise ValueError(
+                f"pixels have shape {tuple(pixels.shape)}; this image tower takes (N, 3, {size}, {size}): "
+                "preprocess() makes that of any picture."
+            )
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)  # (N, C, h, w) -> (N, h·w, C)
+        first = self.class_embedding.to(patches).expand(patches.shape[0], 1, -1)
+        x = torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches)
+        x = self.transformer(self.ln_pre(x))
+        return self.ln_post(x[:, 0]) @ self.proj.to(x)
+
+
+def preprocess(images: Tensor, size: int = 224) -> Tensor:
+    """(N, 3, H, W) in [−1, 1] -> (N, 3, size, size) as CLIP wants it: stretched, not cropped.
+
+    Bicubic with aligned corners, after a Gaussian blur where the picture shrinks, as in the reference
+    (kornia's resize with antialias).
+    """
+    height, width = images.shape[-2:]
+    if max(height, width) > size:
+        images = _blur(_blur(images, height / size, axis=2), width / size, axis=3)
+    images = functional.interpolate(images, (size, size), mode="bicubic", align_corners=True)
+    mean, std = (torch.tensor(values).to(images).view(3, 1, 1) for values in (MEAN, STD))
+    return ((images + 1) / 2 - mean) / std
+
+
+def _blur(images: Tensor, shrink: float, axis: int) -> Tensor:
+    """Gaussian along one axis, σ = (shrink − 1)/2, cut off at 2σ, the picture mirrored at its border."""
+    sigma = max((shrink - 1) / 2, 0.001)
+    taps = int(max(4 * sigma, 3)) | 1  # the next odd number
+    offsets = torch.arange(taps, dtype=images.dtype, device=images.device) - taps // 2
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    margin = taps // 2
+    if axis == 2:
+        padding, shape = (0, 0, margin, margin), (1, 1, taps, 1)
+    else:
+        padding, shape = (margin, margin, 0, 0), (1, 1, 1, taps)
+    padded = functional.pad(images, padding, mode="reflect")
+    return functional.conv2d(padded, kernel.view(shape).expand(3, 1, -1, -1), groups=3)

@@ -1,0 +1,55 @@
+"""Small checkpoints in the released single-file layouts, made of named tensors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stillmotion.svd_model import layout
+from stillmotion.svd_model.unet import VideoUNet
+from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
+from stillmotion.svd_model.vision import VisionTransformer
+from support import tiny
+from support.named_tensors import NamedTensors
+
+VECTOR_DIMS = {"svd": 768, "svd_image_decoder": 768, "sv3d_u": 256, "sv3d_p": 1280}
+
+
+def tensors(kind: str = "svd", dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The tensors of a tiny checkpoint of that kind, with the parts that inference does without."""
+    video = kind.startswith("svd")
+    temporal = kind == "svd"
+    condition_vae = layout.CONDITION_VAES[0 if video else 1]
+    unet = replace(tiny.UNET, vector_dim=VECTOR_DIMS[kind])
+    first_stage = VideoDecoder(
+        tiny.VAE, temporal=temporal, post_quant_conv=kind == "svd_image_decoder", device="meta"
+    )
+    networks = [
+        (layout.UNET, VideoUNet(unet, device="meta")),
+        (layout.VISION, VisionTransformer(tiny.VISION, device="meta")),
+        (layout.FIRST_STAGE, first_stage),
+        (condition_vae, ImageEncoder(tiny.VAE, quant_conv=True, device="meta")),
+        (condition_vae, VideoDecoder(tiny.VAE, temporal=False, post_quant_conv=True, device="meta")),
+    ]
+    if video:
+        encoder = ImageEncoder(tiny.VAE, quant_conv=kind == "svd_image_decoder", device="meta")
+        networks.append((layout.FIRST_STAGE, encoder))
+    named = NamedTensors()
+    result = {
+        prefix + key: named.weight(prefix + key, meta.shape).to(dtype)
+        for prefix, network in networks
+        for key, meta in network.state_dict().items()
+    }
+    result["conditioner.embedders.0.open_clip.model.logit_scale"] = torch.ones(())
+    return result
+
+
+def write(
+    path: Path, kind: str = "svd", dtype: torch.dtype = torch.float32, **changes: Tensor | None
+) -> Path:
+    """A tiny checkpoint file; changes replace tensors, or with None leave them out."""
+    content = tensors(kind, dtype) | changes
+    save_file({key: value for key, value in content.items() if value is not None}, path)
+    return path
