@@ -94,7 +94,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="OUT",
-        help=f"where to write: {', '.join(EXTENSIONS)}, or a folder for PNG frames; may be given several times",
+        help=f"where to write: {', '.join(EXTENSIONS)}, or a folder of PNG frames; may be repeated",
     )
     add(
         "--checkpoint", type=Path, default=None, metavar="FILE", help="an SVD file; without: a built-in model"

@@ -42,7 +42,7 @@ def read(path: Path) -> tuple[Tensor, dict]:
     shape = file.shapes.get(KEY)
     if shape is None or len(shape) != 4 or file.dtypes[KEY] != torch.float32:
         raise CheckpointError(
-            f"{path} holds no latents of Stillmotion (a float32 tensor '{KEY}' of frames, channels, height and "
+            f"{path} holds no latents of Stillmotion (a float32 tensor '{KEY}' of frames, channels, height, "
             "width); make such a file with --save-latents."
         )
     if min(shape) < 1 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:

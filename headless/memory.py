@@ -6,9 +6,10 @@ import torch
 from ..svd_model.checkpoint import Checkpoint
 from .settings import Settings
 
-# Bytes alive at the peak of a forward pass, as multiples of its widest activation at full height and width.
-UNET_COPIES = 22  # of (frames, model_channels, h, w)
-DECODER_COPIES = 9  # of (frames, channels, H, W)
+# Tensors alive at the peak of a forward pass, counted (tests/headless/test_memory.py), as multiples of one
+# activation at full height and width.
+UNET_COPIES = 28  # of (frames, model_channels, h, w)
+DECODER_COPIES = 8  # of (frames, channels, H, W)
 
 
 def estimate(checkpoint: Checkpoint, settings: Settings, dtype: torch.dtype) -> int:

@@ -124,7 +124,7 @@ class Pipeline:
         image = images.fit_image(image, settings.width, settings.height, settings.fit, background)
         return images.to_tensor(image)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, picture: Tensor, settings: Settings, generator: torch.Generator) -> Conditions:
         """The conditions of the UNet: a picture that `prepare` gave, with complete settings."""
         size = self._vision.params.image_size
@@ -135,7 +135,7 @@ class Pipeline:
         vector = _vector(self.checkpoint.variant, settings).to(self.device)
         return Conditions(context, concat, vector)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(
         self,
         conditions: Conditions,
@@ -172,7 +172,7 @@ class Pipeline:
         self._check_finite(x, "after the last step")
         return x.cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
         self._check_finite(latents, "in the latents to decode")

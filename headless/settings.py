@@ -146,9 +146,11 @@ class Settings:
                 raise ValueError(
                     f"{name} is {side}; it must be a multiple of {SIZE_STEP}. The nearest is {nearest}."
                 )
-        if self.guidance_interval and self.guidance_interval[0] > self.guidance_interval[1]:
-            low, high = self.guidance_interval
-            raise ValueError(f"guidance_interval is {low:g} to {high:g}; give the lower sigma first.")
+        low, high = self.guidance_interval or (0, 0)
+        if not 0 <= low <= high:
+            raise ValueError(
+                f"guidance_interval is {low:g} to {high:g}; it must be two sigmas, the lower one first."
+            )
 
     def _check_names(self) -> None:
         for name, accepted in (
@@ -178,7 +180,7 @@ _BOUNDS = (
     ("churn", 0, 1000, False),
     ("sigma_min", 1e-6, 1e6, False),
     ("sigma_max", 1e-6, 1e6, False),
-    ("rho", 0.1, 100, False),
+    ("rho", *schedules.RHO_RANGE, False),
     ("min_guidance", -100, 100, False),
     ("max_guidance", -100, 100, False),
     ("elevation", -90, 90, False),

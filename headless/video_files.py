@@ -31,7 +31,7 @@ REPLACEABLE_NAME = re.compile(r"frame_\d{4,}\.png|\.DS_Store|Thumbs\.db")
 PNG_KEYWORD = "stillmotion"
 BT709 = 1  # the code of BT.709 in H.273, alike for matrix, primaries and transfer
 SLOWEST, FASTEST = 0.1, 1000  # frames per second that every format can time
-PALETTE_SAMPLE_FRAMES, PALETTE_SAMPLE_PIXELS = 8, 2**17  # more is slower and hardly better
+PALETTE_SAMPLE_FRAMES, PALETTE_SAMPLE_PIXELS = 8, 2**16  # more is slower and hardly better
 DAMAGED_INPUT_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, RecursionError)
 DAMAGED_INPUT_ERRORS += (av.error.FFmpegError, Image.DecompressionBombError)
 
@@ -138,8 +138,7 @@ def _check_folder(final: Path) -> None:
         accepted = f"accepted is a folder with nothing but {FIRST_FRAME_NAME} and so on, which are replaced"
         raise OutputError(f"{final}: holds {min(foreign)!r}; {accepted}; name a new or an empty folder")
     if final == Path.cwd() or os.path.ismount(final):
-        found = "is the current folder or a mount point, which cannot be replaced as a whole"
-        raise OutputError(f"{final}: {found}; name a folder inside it")
+        raise OutputError(f"{final}: is the current folder or a mount point; name a folder inside it")
     if not os.access(final, os.W_OK):
         raise OutputError(f"{final}: is a folder without write permission; grant it or name another folder")
 
@@ -230,8 +229,9 @@ def _durations(count: int, rate: Fraction, tick: int, fewest_ticks: int = 1) -> 
 
 
 def _write_mp4(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
-    # One thread: with more, the bytes depend on the number of cores, and for small frames even on chance.
-    codec_options = {"crf": "16", "preset": "medium", "threads": "1"}
+    # For the same bytes each time: one thread, since their number shows, and no macroblock tree, since the
+    # AVX-512 code of x264 165 for it reads memory nobody has written (at widths such as 64 and 576).
+    codec_options = {"crf": "16", "preset": "medium", "threads": "1", "mbtree": "0"}
     _encode(temporary, frames, rate, text, "mp4", "libx264", codec_options, {"movflags": "+faststart"})
 
 
@@ -257,14 +257,12 @@ def _encode(
         if text is not None:
             container.metadata["comment"] = text
         stream = container.add_stream(codec, rate=rate, options=codec_options)
-        stream.height, stream.width, _ = first.shape
-        stream.pix_fmt = "yuv420p"
+        (stream.height, stream.width, _), stream.pix_fmt = first.shape, "yuv420p"
         context = stream.codec_context
         context.time_base = 1 / rate
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = ColorRange.MPEG
-        # swscale converts with the matrix of BT.601 unless told
-        bt709 = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+        bt709 = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}  # else BT.601
         converter = VideoReformatter()
         for index, frame in enumerate(itertools.chain([first], frames)):
             rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
@@ -298,8 +296,7 @@ def _read_webp(source: Path) -> str | None:
 
 def _write_gif(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
     clip = [frame.copy() for frame in frames]  # held for the palette; a decoder may reuse its buffer
-    # One palette for the whole clip, since one per frame would flicker.
-    sample = clip[:: -(-len(clip) // PALETTE_SAMPLE_FRAMES)]
+    sample = clip[:: -(-len(clip) // PALETTE_SAMPLE_FRAMES)]  # one palette for all, since one each flickers
     step = int(np.ceil(np.sqrt(len(sample) * clip[0].size / 3 / PALETTE_SAMPLE_PIXELS)))
     sheet = np.concatenate([frame[::step, ::step] for frame in sample])  # n·(H, W, 3) -> (n·H, W, 3)
     palette = Image.fromarray(sheet).quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)

@@ -1,0 +1,1 @@
+"""Preconditioning, noise schedules, guidance and solvers, as pure functions of tensors."""

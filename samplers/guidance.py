@@ -49,7 +49,12 @@ def given(num_frames: int, scales: Sequence[float]) -> Tensor:
 
 def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
     """unconditional + scale·(conditional − unconditional), frame by frame: (B·T, C, h, w), (T,) scales."""
-    scales = scales.to(conditional).repeat(conditional.shape[0] // scales.shape[0])
+    videos, rest = divmod(conditional.shape[0], scales.shape[0])
+    if rest or not videos:
+        raise ValueError(
+            f"{scales.shape[0]} scales don't fit {conditional.shape[0]} frames; give one a frame."
+        )
+    scales = scales.to(conditional).repeat(videos)
     return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
 
 
@@ -64,7 +69,7 @@ def guided(
     The unconditional one is not called where it could not matter: for a σ outside of the interval, both ends
     included (Kynkäänniemi et al., 2024), and where every scale is 1.
     """
-    low, high = interval
+    low, high = torch.tensor(interval, dtype=torch.float32).tolist()  # as the sigmas are, so that ends match
     without = bool((scales == 1).all())
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:

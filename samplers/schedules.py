@@ -3,7 +3,6 @@
 All are computed in float64 and returned in float32.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,6 +11,9 @@ from torch import Tensor
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
 """What Stable Video Diffusion is sampled with."""
+
+RHO_RANGE = (0.5, 100.0)
+"""Outside of it the powers of σ no longer fit into a float64."""
 
 ALIGN_YOUR_STEPS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
 ANIMATE_LCM_TRAIN_STEPS = 40
@@ -23,11 +25,11 @@ def karras(
     """Equal steps in σ^(1/ρ) (Karras et al., 2022, eq. 5)."""
     _check_steps(steps)
     _check_range(sigma_min, sigma_max)
-    if not (math.isfinite(rho) and rho > 0):
-        raise ValueError(f"rho is {rho}; it must be a number above 0 (7 is usual).")
-    return _finish(
-        _karras_points(torch.linspace(0, 1, steps, dtype=torch.float64), sigma_min, sigma_max, rho)
-    )
+    low, high = RHO_RANGE
+    if not low <= rho <= high:
+        raise ValueError(f"rho is {rho}; it must be from {low:g} to {high:g} (7 is usual).")
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    return _distinct(_with_zero(_karras_points(ramp, sigma_min, sigma_max, rho)))
 
 
 def exponential(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
@@ -35,7 +37,7 @@ def exponential(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIG
     _check_steps(steps)
     _check_range(sigma_min, sigma_max)
     logs = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64)
-    return _finish(logs.exp())
+    return _distinct(_with_zero(logs.exp()))
 
 
 def align_your_steps(steps: int) -> Tensor:
@@ -45,7 +47,7 @@ def align_your_steps(steps: int) -> Tensor:
     position = torch.linspace(0, len(known) - 1, steps + 1, dtype=torch.float64)
     left = position.long().clamp(max=len(known) - 2)
     logs = torch.lerp(known[left], known[left + 1], position - left)
-    return _finish(logs.exp()[:-1])
+    return _with_zero(logs.exp()[:-1])
 
 
 def animate_lcm(steps: int) -> Tensor:
@@ -57,23 +59,21 @@ def animate_lcm(steps: int) -> Tensor:
             "(4 to 8 are usual)."
         )
     index = torch.arange(steps, dtype=torch.float64) * (ANIMATE_LCM_TRAIN_STEPS // steps)
-    return _finish(_karras_points(index / (ANIMATE_LCM_TRAIN_STEPS - 1), SIGMA_MIN, SIGMA_MAX, RHO))
+    return _with_zero(_karras_points(index / (ANIMATE_LCM_TRAIN_STEPS - 1), SIGMA_MIN, SIGMA_MAX, RHO))
 
 
 def given(sigmas: Sequence[float]) -> Tensor:
     """A list of falling levels; a last 0 is added when it is not there."""
     if len(sigmas) == 0:
         raise ValueError("the list of sigmas is empty; give at least one level above 0.")
-    levels = [float(sigma) for sigma in sigmas]
-    if levels[-1] == 0:
-        levels.pop()
-    falling = all(a > b for a, b in itertools.pairwise(levels))
-    if not levels or not falling or not math.isfinite(levels[0]) or not levels[-1] > 0:
+    levels = torch.tensor([float(sigma) for sigma in sigmas], dtype=torch.float64)
+    levels = levels[:-1] if levels[-1] == 0 else levels
+    if len(levels) == 0 or not _falls(_with_zero(levels)):
         raise ValueError(
             f"the sigmas are {', '.join(f'{sigma:g}' for sigma in sigmas)}; they must fall from each to "
             "the next and be finite numbers above 0 (the last may be 0)."
         )
-    return _finish(torch.tensor(levels, dtype=torch.float64))
+    return _with_zero(levels)
 
 
 def _karras_points(ramp: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
@@ -82,8 +82,22 @@ def _karras_points(ramp: Tensor, sigma_min: float, sigma_max: float, rho: float)
     return (high + ramp * (low - high)) ** rho
 
 
-def _finish(sigmas: Tensor) -> Tensor:
+def _with_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+
+
+def _falls(sigmas: Tensor) -> bool:
+    return bool(sigmas.isfinite().all() and (sigmas.diff() < 0).all())
+
+
+def _distinct(sigmas: Tensor) -> Tensor:
+    """Refuses levels so close that float32 can't tell them apart: solvers divide by their differences."""
+    if not _falls(sigmas):
+        raise ValueError(
+            f"{len(sigmas) - 1} steps don't fit between sigma_max {sigmas[0]:g} and sigma_min "
+            f"{sigmas[-2]:g}; take fewer steps or a wider range."
+        )
+    return sigmas
 
 
 def _check_steps(steps: int) -> None:

@@ -1,0 +1,1 @@
+"""The networks of Stable Video Diffusion, their checkpoints and their conditioning, in plain PyTorch."""

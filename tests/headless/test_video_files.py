@@ -4,6 +4,8 @@ import errno
 import itertools
 import os
 import re
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -236,6 +238,14 @@ class TestMetadata:
         assert read_metadata(place / f"clip{extension}") == METADATA
 
     @every_format
+    def test_a_file_is_read_as_what_its_name_says(self, place, extension):
+        """FFmpeg left to guess would also take lists of other files, and open those."""
+        other = ".webm" if extension == ".mp4" else ".mp4"
+        write_video(place / f"clip{other}", moving_gradient(2), 8, METADATA)
+        (place / f"clip{other}").rename(place / (f"clip{extension}" if extension else "frame_0000.png"))
+        assert read_metadata(place / f"clip{extension}" if extension else place) is None
+
+    @every_format
     def test_long_metadata_comes_back(self, place, extension):
         long = {"text": 'é"\\' * 30000}
         write_video(place / f"clip{extension}", moving_gradient(2), 8, long)
@@ -296,6 +306,23 @@ def test_the_same_input_gives_the_same_bytes(place, extension, size):
     assert len(contents) == 1
 
 
+def test_the_bytes_of_video_do_not_depend_on_what_lay_in_memory(place):
+    """glibc fills fresh memory with MALLOC_PERTURB_; x264's macroblock tree lets that through on AVX-512."""
+    program = """if True:
+        import sys, numpy as np
+        from stillmotion.headless.video_files import write_video
+        y, x = np.mgrid[:64, :64]
+        clip = [np.stack([x + 4 * t, 3 * y + t, x + y], axis=-1).astype(np.uint8) for t in range(6)]
+        for extension in (".mp4", ".webm"):
+            write_video(sys.argv[1] + extension, clip, 8)
+    """
+    for fill in ("85", "170"):
+        command = [sys.executable, "-c", program, str(place / f"filled-{fill}")]
+        subprocess.run(command, check=True, env={**os.environ, "MALLOC_PERTURB_": fill})
+    for extension in VIDEO:
+        assert all_bytes(place / f"filled-85{extension}") == all_bytes(place / f"filled-170{extension}")
+
+
 def test_mp4_does_not_depend_on_the_number_of_cores(place):
     """x264 notes its thread count in the stream, and chooses otherwise for each."""
     write_video(place / "clip.mp4", moving_gradient(), 8)
@@ -311,7 +338,7 @@ class TestReplacing:
         assert [entry.name for entry in place.iterdir()] == [f"clip{extension}"]
 
     @every_format
-    @pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt, MemoryError])
+    @pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
     @pytest.mark.parametrize("good_frames", [0, 3])
     @pytest.mark.parametrize("older", [False, True])
     def test_an_interruption_leaves_the_folder_as_it_was(

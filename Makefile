@@ -1,0 +1,30 @@
+# Windows has no make: the README gives the same in plain pip lines.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-full-size clean
+
+demo: .venv/headless
+	@mkdir -p outputs
+	@echo "Animating assets/rocket.jpg; the clip is written to"
+	@$(BIN)/python -m stillmotion animate assets/rocket.jpg --output outputs/rocket.mp4 --output outputs/rocket.webp
+
+test: .venv/dev
+	$(BIN)/python -m pytest --cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
+
+# A random svd_xt file of 4.6 GB in the temporary folder, removed afterwards; about 5 minutes on 2 cores.
+test-full-size: .venv/dev
+	$(BIN)/python -m pytest -m fullsize -s tests/test_full_size.py
+
+clean:
+	rm -rf .venv outputs *.egg-info
+
+# What running needs, then what testing needs on top of it.
+.venv/headless: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[headless]'
+	@touch $@
+
+.venv/dev: .venv/headless
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,407 @@
+"""The command line as a user meets it: what it makes, and what it says of every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from stillmotion import __version__
+from stillmotion.headless import memory, pipeline
+from stillmotion.headless.command_line import INTERRUPTED, NOT_WHOLE, OK, REFUSED, main
+from stillmotion.headless.video_files import read_metadata
+from support import checkpoints
+
+QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "in" / "picture.png"
+    path.parent.mkdir()
+    Image.new("RGB", (96, 64), (200, 80, 30)).save(path)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def svd_file(tmp_path_factory):
+    return checkpoints.write(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors")
+
+
+def refusal(capsys, *arguments):
+    """What the command says when it refuses, in one line and with the exit status of a mistake."""
+    assert main([str(argument) for argument in arguments]) == REFUSED
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    return last
+
+
+class TestAnimate:
+    @pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.webp", "clip.gif", "clip.png", "frames"])
+    def test_writes_what_the_extension_says_and_prints_where(self, capsys, picture, out, name):
+        assert main(["animate", str(picture), "--output", str(out / name), *QUICK, "--seed", "7"]) == OK
+        assert [path.name for path in out.iterdir()] == [name]
+        captured = capsys.readouterr()
+        assert captured.out.strip() == str(out / name)
+        assert "built-in model is random, not trained" in captured.err
+        notes = read_metadata(out / name)
+        assert notes["seed"] == 7
+        assert notes["stillmotion"] == __version__
+        assert notes["image"] == "picture.png"
+        assert (notes["num_frames"], notes["width"], notes["steps"]) == (2, 64, 1)
+
+    def test_writes_several_outputs_of_one_clip(self, picture, out):
+        both = ["--output", str(out / "a.png"), "--output", str(out / "b")]
+        assert main(["animate", str(picture), *both, *QUICK]) == OK
+        with Image.open(out / "a.png") as animated:
+            animated.seek(1)
+            assert np.array_equal(animated.convert("RGB"), Image.open(out / "b" / "frame_0001.png"))
+
+    def test_checkpoint_and_its_hash_are_in_the_metadata(self, picture, out, svd_file):
+        arguments = ["--checkpoint", str(svd_file), "--output", str(out / "a.webp"), *QUICK]
+        assert main(["animate", str(picture), *arguments]) == OK
+        notes = read_metadata(out / "a.webp")
+        assert notes["checkpoint"] == "tiny.safetensors"
+        expected = subprocess.run(
+            ["sha256sum", svd_file], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert notes["checkpoint_sha256"] == expected[0]
+
+    def test_no_metadata_leaves_it_out(self, picture, out):
+        assert main(["animate", str(picture), "--output", str(out / "a.mp4"), *QUICK, "--no-metadata"]) == OK
+        assert read_metadata(out / "a.mp4") is None
+
+    def test_same_command_same_bytes(self, picture, out):
+        for name in ("a.png", "b.png"):
+            assert main(["animate", str(picture), "--output", str(out / name), *QUICK]) == OK
+        assert (out / "a.png").read_bytes() == (out / "b.png").read_bytes()
+
+    def test_latents_saved_and_decoded_are_the_same_clip(self, picture, out):
+        saved = ["--save-latents", str(out / "l.safetensors")]
+        assert main(["animate", str(picture), "--output", str(out / "a"), *saved, *QUICK, "--fps", "9"]) == OK
+        decode = ["--decode-latents", str(out / "l.safetensors"), "--output", str(out / "b")]
+        assert main(["animate", *decode]) == OK
+        for name in ("frame_0000.png", "frame_0001.png"):
+            assert np.array_equal(Image.open(out / "a" / name), Image.open(out / "b" / name))
+        assert read_metadata(out / "b")["fps"] == 9
+
+    def test_latents_alone_need_no_output(self, picture, out):
+        assert main(["animate", str(picture), "--save-latents", str(out / "l.safetensors"), *QUICK]) == OK
+        with safe_open(out / "l.safetensors", "pt") as file:
+            assert file.get_slice("latents").get_shape() == [2, 4, 8, 8]
+            assert json.loads(file.metadata()["stillmotion"])["seed"] == 0
+
+    def test_orbit(self, picture, out, tmp_path):
+        sv3d = checkpoints.write(tmp_path / "x.safetensors", "sv3d_p")
+        arguments = ["--checkpoint", str(sv3d), "--orbit", "--elevation", "30", "--output", str(out / "o")]
+        assert main(["animate", str(picture), *arguments, *QUICK]) == OK
+        assert read_metadata(out / "o")["elevation"] == [30.0, 30.0]
+        last = np.asarray(Image.open(out / "o" / "frame_0001.png"))
+        assert (last[32, 32] == (200, 80, 30)).all()
+
+    def test_every_option_is_taken(self, picture, out):
+        options = {
+            "--fit": "pad",
+            "--fps": "12.5",
+            "--motion-bucket-id": "200",
+            "--noise-aug": "0.1",
+            "--sampler": "heun",
+            "--churn": "0.5",
+            "--schedule": "karras",
+            "--sigma-min": "0.01",
+            "--sigma-max": "80",
+            "--rho": "5",
+            "--guidance": "trapezoid",
+            "--min-guidance": "3",
+            "--max-guidance": "1",
+            "--device": "cpu",
+            "--dtype": "bfloat16",
+        }
+        given = [text for option in options.items() for text in option]
+        given += ["--guidance-interval", "0.1", "50"]
+        assert main(["animate", str(picture), "--output", str(out / "a.png"), *QUICK, *given]) == OK
+        notes = read_metadata(out / "a.png")
+        assert notes["guidance_interval"] == [0.1, 50.0]
+        assert (notes["fit"], notes["sampler"], notes["sigma_max"], notes["rho"]) == ("pad", "heun", 80, 5)
+        assert (notes["min_guidance"], notes["max_guidance"]) == (3, 1)
+
+    def test_lists_of_sigmas_and_scales(self, picture, out):
+        lists = ["--schedule", "700,20,1,0", "--guidance", "1,2.5"]
+        size = ["--frames", "2", "--width", "64", "--height", "64"]
+        assert main(["animate", str(picture), "--output", str(out / "a.png"), *size, *lists]) == OK
+        notes = read_metadata(out / "a.png")
+        assert (notes["steps"], notes["guidance"]) == (3, [1, 2.5])
+
+
+class TestPictures:
+    @pytest.mark.parametrize("mode", ["RGBA", "I;16", "L", "P", "CMYK", "1", "LA"])
+    def test_every_mode_is_animated(self, out, tmp_path, mode):
+        path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+        Image.new("RGB", (64, 64), (120, 130, 140)).convert("L" if mode == "I;16" else "RGB").convert(
+            mode
+        ).save(path)
+        assert main(["animate", str(path), "--output", str(out / "a.png"), *QUICK]) == OK
+
+    def test_exif_rotation_is_applied(self, out, tmp_path):
+        """An upright and a turned copy of one picture give one clip."""
+        pixels = np.arange(64 * 128 * 3, dtype=np.uint32).reshape(64, 128, 3) % 251
+        upright = Image.fromarray(pixels.astype(np.uint8))
+        upright.save(tmp_path / "upright.png")
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+        for name in ("upright", "turned"):
+            arguments = ["--output", str(out / name), *QUICK, "--no-metadata"]
+            assert main(["animate", str(tmp_path / f"{name}.png"), *arguments]) == OK
+        frames = [np.asarray(Image.open(out / name / "frame_0000.png")) for name in ("upright", "turned")]
+        assert np.array_equal(*frames)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "picture.png"),
+            (b"", "is empty"),
+            (b"this is no picture, but a text", "picture.png"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\2\0\0\0", "picture.png"),
+        ],
+        ids=["missing", "empty", "text", "huge"],
+    )
+    def test_what_is_no_usable_picture_is_refused(self, capsys, out, tmp_path, content, message):
+        path = tmp_path / "picture.png"
+        if content is not None:
+            path.write_bytes(content)
+        assert message in refusal(capsys, "animate", path, "--output", out / "a.mp4", *QUICK)
+        assert not list(out.iterdir())
+
+
+class TestCheckpoints:
+    def check(self, capsys, picture, out, path, message):
+        said = refusal(capsys, "animate", picture, "--checkpoint", path, "--output", out / "a.mp4", *QUICK)
+        assert message in said
+        assert not list(out.iterdir())
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "there is no file"),
+            (b"", "is empty (0 bytes)"),
+            (b"no safetensors at all, but some text", "is no safetensors file, or its header is damaged"),
+            (b"<!DOCTYPE html><title>404</title>", "is a web page"),
+            (b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer"),
+            (b"\x20\0\0\0\0\0\0\0" + b'{"a": broken}'.ljust(32), "its header is damaged"),
+        ],
+        ids=["missing", "empty", "text", "web page", "lfs", "corrupted header"],
+    )
+    def test_what_is_no_checkpoint_is_refused(self, capsys, picture, out, tmp_path, content, message):
+        path = tmp_path / "x.safetensors"
+        if content is not None:
+            path.write_bytes(content)
+        self.check(capsys, picture, out, path, message)
+
+    def test_truncated(self, capsys, picture, out, svd_file, tmp_path):
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(svd_file.read_bytes()[:1_000_000])
+        self.check(capsys, picture, out, path, "is cut short")
+
+    @pytest.mark.parametrize(
+        ("keys", "name"),
+        [
+            (
+                ["model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.transformer.x"],
+                "Stable Diffusion 1.5",
+            ),
+            (["model.diffusion_model.input_blocks.0.0.weight", "conditioner.embedders.1.model.x"], "SDXL"),
+            (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA"),
+            (["encoder.conv_in.weight", "decoder.conv_in.weight"], "a VAE only"),
+            (["something.else"], "a model unknown to Stillmotion"),
+        ],
+    )
+    def test_something_else_is_named(self, capsys, picture, out, tmp_path, keys, name):
+        path = tmp_path / "x.safetensors"
+        save_file({key: torch.zeros(4, 4) for key in keys}, path)
+        self.check(capsys, picture, out, path, f"looks like {name}")
+
+    def test_missing_keys_are_counted_and_named(self, capsys, picture, out, tmp_path):
+        key = "model.diffusion_model.time_embed.0.weight"
+        path = checkpoints.write(tmp_path / "x.safetensors", **{key: None})
+        self.check(capsys, picture, out, path, f"1 of 1428 tensors are missing ({key})")
+
+    def test_orbit_needs_sv3d(self, capsys, picture, out, svd_file):
+        arguments = ("--checkpoint", svd_file, "--orbit", "--output", out / "a.mp4")
+        assert "--orbit goes with sv3d_u and sv3d_p" in refusal(
+            capsys, "animate", picture, *arguments, *QUICK
+        )
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--width 1000", "width is 1000; it must be a multiple of 64. The nearest is 1024."),
+            ("--height 570", "height is 570; it must be a multiple of 64. The nearest is 576."),
+            ("--width 10", "The nearest is 64."),
+            ("--width 0", "width is 0; it must be a whole number from 1 to 4096"),
+            ("--height -64", "height is -64"),
+            ("--width 100000", "width is 100000; it must be a whole number from 1 to 4096"),
+            ("--frames 0", "num_frames is 0; it must be a whole number from 1 to 1024"),
+            ("--steps 0", "steps is 0"),
+            ("--steps -1", "steps is -1"),
+            ("--fps nan", "fps is nan; it must be a number from 1 to 240"),
+            ("--fps 0", "fps is 0.0"),
+            ("--noise-aug inf", "noise_aug is inf"),
+            ("--noise-aug -1", "noise_aug is -1.0"),
+            ("--min-guidance nan", "min_guidance is nan"),
+            ("--max-guidance inf", "max_guidance is inf"),
+            ("--sigma-max nan", "sigma_max is nan"),
+            ("--sigma-max 0.001", "0 < sigma_min < sigma_max"),
+            ("--guidance 1,nan", "guidance list"),
+            ("--guidance 1,2,3", "give one finite number for each of the 2 frames"),
+            ("--guidance wavy", "guidance is 'wavy'; accepted are constant, linear, triangle, trapezoid"),
+            ("--schedule 1,5", "they must fall from each to the next"),
+            ("--schedule best", "schedule is 'best'; accepted are karras"),
+            ("--sampler plms", "sampler is 'plms'; accepted are euler"),
+            ("--fit squash", "fit is 'squash'; accepted are crop, pad, stretch"),
+            ("--sampler lcm --churn 1", "churn goes with euler and heun"),
+            (
+                "--schedule align_your_steps --sigma-max 80",
+                "sigma_max can't be given with the align_your_steps",
+            ),
+            (
+                "--guidance-interval 5 1",
+                "guidance_interval is 5 to 1; it must be two sigmas, the lower one first",
+            ),
+            ("--guidance-interval nan 1", "guidance_interval"),
+            ("--motion-bucket-id 5000", "motion_bucket_id is 5000"),
+            ("--seed -1", "seed is -1"),
+            ("--elevation 10", "elevation goes with sv3d_p"),
+            ("--device tpu", "device tpu can't be used here"),
+            ("--dtype int4", "dtype is 'int4'"),
+        ],
+    )
+    def test_what_can_not_be_done_is_said(self, capsys, picture, out, arguments, message):
+        size = () if "width" in arguments or "height" in arguments else ("--width", "64", "--height", "64")
+        frames = () if "frames" in arguments else ("--frames", "2")
+        command = ("animate", picture, "--output", out / "a.mp4", *size, *frames, *arguments.split())
+        assert message in refusal(capsys, *command)
+        assert not list(out.iterdir())
+
+    @pytest.mark.parametrize(
+        "arguments", ["--frames 1.5", "--width wide", "--fps", "--azimuths 1,x", "--unknown"]
+    )
+    def test_what_can_not_be_read_is_said_with_the_usage(self, capsys, picture, out, arguments):
+        with pytest.raises(SystemExit) as exit_status:
+            main(["animate", str(picture), "--output", str(out / "a.mp4"), *arguments.split()])
+        assert exit_status.value.code == REFUSED
+        assert "usage: " in capsys.readouterr().err
+        assert not list(out.iterdir())
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("a.avi", "unknown extension .avi"),
+            ("missing/a.mp4", "does not exist"),
+        ],
+    )
+    def test_output_that_can_not_be_written(self, capsys, picture, out, name, message):
+        assert message in refusal(capsys, "animate", picture, "--output", out / name, *QUICK)
+        assert not list(out.iterdir())
+
+    def test_nothing_to_do_is_said(self, capsys, picture, out):
+        assert "nothing is to be written" in refusal(capsys, "animate", picture)
+        assert "give the IMAGE to animate" in refusal(capsys, "animate", "--output", out / "a.mp4")
+        both = ("--decode-latents", "x.safetensors", "--output", out / "a.mp4")
+        assert "and not both" in refusal(capsys, "animate", picture, *both)
+        again = ("--decode-latents", "x.safetensors", "--save-latents", out / "y.safetensors")
+        assert "--save-latents goes with an IMAGE" in refusal(capsys, "animate", *again)
+
+    def test_latents_that_are_none(self, capsys, picture, out, svd_file):
+        command = ("animate", "--decode-latents", svd_file, "--output", out / "a.mp4")
+        assert "holds no latents of Stillmotion" in refusal(capsys, *command)
+        assert "are saved as .safetensors" in refusal(
+            capsys, "animate", picture, "--save-latents", out / "l.pt"
+        )
+
+    def test_nan_in_latents_stops_with_an_explanation(self, capsys, out, tmp_path):
+        save_file({"latents": torch.full((2, 4, 8, 8), torch.nan)}, tmp_path / "l.safetensors")
+        command = ("animate", "--decode-latents", tmp_path / "l.safetensors", "--output", out / "a.mp4")
+        assert "NaN or infinity in the latents to decode" in refusal(capsys, *command)
+        assert not list(out.iterdir())
+
+
+class TestLimits:
+    def test_too_little_memory_is_a_warning_before_starting(self, capsys, monkeypatch, picture, out):
+        monkeypatch.setattr(memory, "available", lambda device: 1)
+        assert main(["animate", str(picture), "--output", str(out / "a.png"), *QUICK]) == OK
+        assert (
+            "warning: this clip needs about 0.1 GiB of memory and 0.0 GiB are free" in capsys.readouterr().err
+        )
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            torch.OutOfMemoryError("CUDA out of memory"),
+        ],
+    )
+    def test_memory_running_out_is_said(self, capsys, monkeypatch, picture, out, error):
+        def fail(*arguments):
+            raise error
+
+        monkeypatch.setattr(pipeline.Pipeline, "animate_latents", fail)
+        assert "not enough memory" in refusal(capsys, "animate", picture, "--output", out / "a.mp4", *QUICK)
+        assert not list(out.iterdir())
+
+    def test_other_errors_of_torch_are_not_hidden(self, monkeypatch, picture, out):
+        def fail(*arguments):
+            raise RuntimeError("a defect of ours")
+
+        monkeypatch.setattr(pipeline.Pipeline, "animate_latents", fail)
+        with pytest.raises(RuntimeError, match="a defect of ours"):
+            main(["animate", str(picture), "--output", str(out / "a.mp4"), *QUICK])
+
+    @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send to another process on Windows")
+    def test_ctrl_c_stops_cleanly(self, picture, out):
+        command = [sys.executable, "-m", "stillmotion", "animate", picture, "--output", out / "a.mp4"]
+        process = subprocess.Popen([*command, "--steps", "1000"], stderr=subprocess.PIPE, text=True)
+        process.stderr.readline()  # the notice of the built-in model: it has begun
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == INTERRUPTED
+        assert said.strip() == "stopped; no half-written file is left."
+        assert not list(out.iterdir())
+
+
+class TestInspect:
+    def test_says_what_a_file_is(self, capsys, svd_file):
+        assert main(["inspect", str(svd_file)]) == OK
+        said = capsys.readouterr().out
+        assert "svd_xt: 25 frames" in said
+        assert "float32" in said
+
+    def test_says_what_is_missing(self, capsys, tmp_path):
+        key = "model.diffusion_model.time_embed.0.weight"
+        path = checkpoints.write(tmp_path / "x.safetensors", **{key: None})
+        assert main(["inspect", str(path)]) == NOT_WHOLE
+        assert key in capsys.readouterr().out
+
+    def test_refuses_what_is_none(self, capsys, tmp_path):
+        assert "there is no file" in refusal(capsys, "inspect", tmp_path / "x.safetensors")

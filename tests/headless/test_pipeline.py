@@ -1,0 +1,287 @@
+"""From a picture to frames: against diffusers' pipeline, seeds, orbits, and what is refused."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline, find_device, find_dtype
+from stillmotion.headless.settings import SOLVERS, Settings
+from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
+from support import checkpoints, diffusers_models
+
+QUICK = Settings(num_frames=3, width=64, height=64, steps=2)
+
+
+@functools.cache
+def tensors(kind):
+    return checkpoints.tensors(kind)
+
+
+def make_pipeline(kind="svd", without=(), **options):
+    content = {key: tensor for key, tensor in tensors(kind).items() if not key.startswith(without)}
+    return Pipeline(Checkpoint(TensorFile.of_tensors(Path(f"{kind}.safetensors"), content)), **options)
+
+
+@functools.cache
+def shared_pipeline(kind="svd"):
+    return make_pipeline(kind, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """A picture with gradients and edges, 128×64."""
+    y, x = np.mgrid[0:64, 0:128]
+    pixels = np.stack([2 * x, 4 * y, 255 * ((x // 16 + y // 16) % 2)], axis=-1)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def psnr(ours, theirs):
+    error = (ours.astype(np.float64) - theirs.astype(np.float64)) / 255
+    return -10 * np.log10(max((error**2).mean(), 1e-12))
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+def test_clip_equals_that_of_diffusers(photograph, frames):
+    """From the same start, at noise_aug 0, and the picture at the video's size, where both resize nothing."""
+    ours = shared_pipeline()
+    theirs = diffusers_models.pipeline(ours._unet, ours._encoder, ours._decoder, ours._vision)
+    settings = Settings(
+        num_frames=frames,
+        width=128,
+        height=64,
+        steps=6,
+        noise_aug=0.0,
+        min_guidance=1.0,
+        max_guidance=3.0,
+        fps=7,
+    )
+    noise = torch.randn(frames, 4, 8, 16, generator=torch.Generator().manual_seed(5))
+    clip = ours.animate(photograph, settings, noise=noise)
+
+    reference = theirs(
+        photograph,
+        height=64,
+        width=128,
+        num_frames=frames,
+        num_inference_steps=6,
+        min_guidance_scale=1.0,
+        max_guidance_scale=3.0,
+        fps=7,
+        motion_bucket_id=127,
+        noise_aug_strength=0.0,
+        latents=noise[None],
+        output_type="np",
+    ).frames[0]
+    assert psnr(clip.frames, np.round(reference * 255)) > 45
+
+
+def test_same_seed_same_frames_byte_for_byte(photograph):
+    first = shared_pipeline().animate(photograph, QUICK)
+    again = make_pipeline(device="cpu").animate(photograph, QUICK)
+    assert first.frames.tobytes() == again.frames.tobytes()
+    assert first.frames.shape == (3, 64, 64, 3)
+    assert first.frames.dtype == np.uint8
+
+
+def test_another_seed_other_frames(photograph):
+    first = shared_pipeline().animate(photograph, QUICK)
+    other = shared_pipeline().animate(
+        photograph, Settings(num_frames=3, width=64, height=64, steps=2, seed=1)
+    )
+    assert (first.frames != other.frames).mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["svd", "svd_image_decoder"])
+def test_thread_count_does_not_change_the_picture(photograph, kind):
+    pipeline = shared_pipeline(kind)
+    picture = pipeline.prepare(photograph, QUICK.complete(pipeline.checkpoint.variant))
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            latents = pipeline.animate_latents(picture, QUICK.complete(pipeline.checkpoint.variant))
+            results.append(pipeline.decode(latents))
+    finally:
+        torch.set_num_threads(threads)
+    assert (results[0] - results[1]).abs().max() <= 1e-4 * results[0].abs().max()
+
+
+def test_progress_is_told_and_changes_nothing(photograph):
+    told = []
+    pipeline = make_pipeline(device="cpu", progress=lambda *event: told.append(event))
+    clip = pipeline.animate(photograph, QUICK)
+    assert clip.frames.tobytes() == shared_pipeline().animate(photograph, QUICK).frames.tobytes()
+    assert [event for event in told if event[0] == "sampling"] == [("sampling", n, 2) for n in range(3)]
+    assert ("decoding", 3, 3) in told
+    assert ("loading", 4, 4) in told
+
+
+def test_frame_wise_decoding_takes_each_frame_on_its_own(photograph):
+    """So a frame is the same whatever its neighbours are; with the temporal decoder it is not."""
+    pipeline = shared_pipeline()
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    alone = pipeline.decode(latents[:1], frame_wise=True)
+    assert torch.equal(pipeline.decode(latents, frame_wise=True)[:1], alone)
+    assert not torch.allclose(pipeline.decode(latents)[:1], pipeline.decode(latents[:1]), atol=1e-2)
+
+
+def test_image_decoder_files_decode_frame_wise_either_way():
+    pipeline = shared_pipeline("svd_image_decoder")
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(pipeline.decode(latents), pipeline.decode(latents, frame_wise=True))
+
+
+def test_frame_wise_decoding_without_such_a_decoder_is_refused():
+    pipeline = make_pipeline(without=("conditioner.embedders.3.encoder.decoder.",), device="cpu")
+    settings = Settings(frame_wise_decode=True).complete(pipeline.checkpoint.variant)
+    with pytest.raises(CheckpointError, match="has no frame-wise decoder, only a temporal one"):
+        pipeline.check_whole(settings)
+
+
+def test_a_network_that_is_not_whole_is_named_before_any_work():
+    pipeline = make_pipeline(without=("model.diffusion_model.out.2.",), device="cpu")
+    with pytest.raises(
+        CheckpointError, match=r"the UNet is not whole: 2 of 1428 tensors are missing .*out\.2"
+    ):
+        pipeline.check_whole(QUICK.complete(pipeline.checkpoint.variant))
+
+
+@pytest.mark.parametrize("sampler", SOLVERS)
+def test_every_sampler_makes_a_finite_clip(photograph, sampler):
+    settings = Settings(num_frames=2, width=64, height=64, steps=3, sampler=sampler)
+    clip = shared_pipeline().animate(photograph, settings)
+    assert torch.isfinite(clip.latents).all()
+    again = shared_pipeline().animate(photograph, settings)
+    assert clip.frames.tobytes() == again.frames.tobytes()
+
+
+def test_churn_adds_seeded_noise(photograph):
+    plain = shared_pipeline().animate(photograph, QUICK)
+    churned = [
+        shared_pipeline().animate(photograph, Settings(num_frames=3, width=64, height=64, steps=2, churn=1.0))
+        for _ in range(2)
+    ]
+    assert not torch.equal(plain.latents, churned[0].latents)
+    assert torch.equal(churned[0].latents, churned[1].latents)
+
+
+def test_min_guidance_may_exceed_max(photograph):
+    settings = Settings(num_frames=3, width=64, height=64, steps=2, min_guidance=3.0, max_guidance=1.0)
+    clip = shared_pipeline().animate(photograph, settings)
+    assert clip.settings.guidance_scales().tolist() == [3.0, 2.0, 1.0]
+
+
+def test_guidance_interval_leaves_the_unconditional_pass_out(photograph):
+    """An interval that holds no step is the clip without guidance."""
+    base = {"num_frames": 2, "width": 64, "height": 64, "steps": 2}
+    outside = shared_pipeline().animate(photograph, Settings(**base, guidance_interval=(1.0, 2.0)))
+    unguided = shared_pipeline().animate(photograph, Settings(**base, guidance="constant", max_guidance=1.0))
+    assert torch.equal(outside.latents, unguided.latents)
+
+
+def test_noise_aug_changes_the_conditioning_latent_only(photograph):
+    pipeline = shared_pipeline()
+    settings = [QUICK.complete(pipeline.checkpoint.variant)]
+    settings.append(
+        Settings(num_frames=3, width=64, height=64, noise_aug=0.5).complete(pipeline.checkpoint.variant)
+    )
+    picture = pipeline.prepare(photograph, settings[0])
+    little, much = (pipeline.encode(picture, s, torch.Generator().manual_seed(0)) for s in settings)
+    assert torch.equal(little.context, much.context)
+    assert not torch.allclose(little.concat, much.concat, atol=1e-2)
+
+
+def test_fps_is_embedded_less_one(photograph):
+    pipeline = shared_pipeline()
+    settings = Settings(num_frames=1, width=64, height=64, fps=7).complete(pipeline.checkpoint.variant)
+    conditions = pipeline.encode(pipeline.prepare(photograph, settings), settings, torch.Generator())
+    assert torch.allclose(conditions.vector[0, :1], torch.cos(torch.tensor([6.0])))
+
+
+@pytest.mark.parametrize("kind", ["sv3d_u", "sv3d_p"])
+def test_orbit_ends_on_the_picture_itself(kind):
+    picture = Image.new("RGB", (64, 64), (200, 30, 90))
+    clip = shared_pipeline(kind).animate(picture, Settings(num_frames=4, width=64, height=64, steps=2))
+    assert (clip.frames[-1] == (200, 30, 90)).all()
+    assert not (clip.frames[0] == (200, 30, 90)).all()
+
+
+def test_orbit_puts_the_object_before_white():
+    cutout = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    cutout.paste((10, 200, 10, 255), (0, 0, 16, 16))
+    pipeline = shared_pipeline("sv3d_u")
+    picture = pipeline.prepare(cutout, Settings(width=64, height=64))
+    assert (picture[0, :, 0, 0] == 1).all()  # a white corner
+    centre = (picture[0, :, 32, 32] + 1) * 127.5
+    assert torch.allclose(centre, torch.tensor([10.0, 200.0, 10.0]), atol=0.5)
+
+
+def test_camera_angles_change_an_sv3d_p_orbit():
+    picture = Image.new("RGB", (64, 64), (200, 30, 90))
+    base = {"num_frames": 3, "width": 64, "height": 64, "steps": 2}
+    pipeline = shared_pipeline("sv3d_p")
+    default = pipeline.animate(picture, Settings(**base))
+    assert default.settings.elevation == (10.0,) * 3
+    assert default.settings.azimuths == (120.0, 240.0, 0.0)
+    high = pipeline.animate(picture, Settings(**base, elevation=60.0))
+    turned = pipeline.animate(picture, Settings(**base, azimuths=(90.0, 180.0, 0.0)))
+    assert not torch.allclose(default.latents, high.latents, atol=1e-3)
+    assert not torch.allclose(default.latents, turned.latents, atol=1e-3)
+
+
+def test_transparency_becomes_white():
+    picture = shared_pipeline().prepare(
+        Image.new("RGBA", (64, 64), (0, 0, 0, 0)), Settings(width=64, height=64)
+    )
+    assert (picture == 1).all()
+
+
+def test_nan_stops_with_an_explanation(photograph):
+    pipeline = make_pipeline(device="cpu")
+    settings = QUICK.complete(pipeline.checkpoint.variant)
+    poisoned = Conditions(torch.full((1, 1, 64), torch.nan), torch.zeros(1, 4, 8, 8), torch.zeros(1, 768))
+    with pytest.raises(NotFiniteError, match=r"NaN or infinity at step 1 of 2\. The checkpoint is damaged"):
+        pipeline.sample(poisoned, settings, torch.Generator())
+    with pytest.raises(NotFiniteError, match="NaN or infinity in the latents to decode"):
+        pipeline.decode(torch.full((1, 4, 8, 8), torch.inf))
+
+
+def test_overflow_in_float16_names_the_remedy():
+    pipeline = make_pipeline(device="cpu", dtype="float16")
+    with pytest.raises(NotFiniteError, match="float16 overflowed: use --dtype bfloat16 or float32"):
+        pipeline.decode(torch.full((1, 4, 8, 8), torch.nan))
+
+
+def test_noise_of_another_shape_is_refused(photograph):
+    with pytest.raises(
+        ValueError, match=r"noise has shape \(1, 4, 8, 8\); these settings need \(3, 4, 8, 8\)"
+    ):
+        shared_pipeline().animate(photograph, QUICK, noise=torch.zeros(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrower_dtypes_stay_close(photograph, dtype):
+    exact = shared_pipeline().animate(photograph, QUICK)
+    narrow = make_pipeline(device="cpu", dtype=dtype).animate(photograph, QUICK)
+    assert (exact.latents - narrow.latents).abs().mean() < 0.1 * exact.latents.abs().mean()
+
+
+def test_unknown_device_and_dtype_are_refused():
+    with pytest.raises(ValueError, match="device tpu can't be used here; try cpu, cuda or mps"):
+        find_device("tpu")
+    with pytest.raises(ValueError, match="dtype is 'int8'; accepted are float32, float16, bfloat16"):
+        find_dtype("int8", torch.device("cpu"))
+
+
+def test_device_and_dtype_by_default():
+    assert find_dtype(None, torch.device("cpu")) == torch.float32
+    assert find_dtype(None, torch.device("cuda")) == torch.float16
+    assert find_dtype(torch.bfloat16, torch.device("cpu")) == torch.bfloat16
+    if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        assert find_device(None) == torch.device("cpu")

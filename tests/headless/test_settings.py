@@ -1,0 +1,152 @@
+"""The checkpoint's defaults, and what the choices of the user become."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillmotion.headless.settings import SIZE_STEP, Settings
+from stillmotion.svd_model import variants
+
+
+@pytest.mark.parametrize(
+    ("variant", "num_frames", "expected"),
+    [
+        # frames, width, height, steps, guidance, min, max, noise_aug (SVD.md, Variants)
+        (variants.SVD_XT, None, (25, 1024, 576, 30, "linear", 1.5, 3.0, 0.02)),
+        (variants.SVD_XT, 14, (14, 1024, 576, 25, "linear", 1.0, 2.5, 0.02)),
+        (variants.SVD_XT_IMAGE_DECODER, None, (25, 1024, 576, 30, "linear", 1.5, 3.0, 0.02)),
+        (variants.SV3D_U, None, (21, 576, 576, 50, "triangle", 1.0, 2.5, 1e-5)),
+        (variants.SV3D_P, None, (21, 576, 576, 50, "triangle", 1.0, 2.5, 1e-5)),
+    ],
+)
+def test_defaults_follow_the_checkpoint(variant, num_frames, expected):
+    s = Settings(num_frames=num_frames).complete(variant)
+    assert expected == (
+        *(s.num_frames, s.width, s.height, s.steps),
+        *(s.guidance, s.min_guidance, s.max_guidance, s.noise_aug),
+    )
+    assert s.fps == 6
+    assert s.motion_bucket_id == (None if variant.orbit else 127)
+    assert len(s.sigmas()) == s.steps + 1
+    assert len(s.guidance_scales()) == s.num_frames
+
+
+def test_what_is_given_stays():
+    given = {
+        "num_frames": 7,
+        "width": 512,
+        "height": 320,
+        "steps": 9,
+        "noise_aug": 0.0,
+        "motion_bucket_id": 0,
+    }
+    s = Settings(**given, min_guidance=0.0, max_guidance=0.0).complete(variants.SVD_XT)
+    assert {name: getattr(s, name) for name in given} == given
+    assert s.guidance_scales().tolist() == [0.0] * 7
+
+
+def test_completing_twice_changes_nothing():
+    once = Settings(sampler="heun", guidance=(1.0, 2.0), num_frames=2).complete(variants.SVD_XT)
+    assert once.complete(variants.SVD_XT) == once
+
+
+@pytest.mark.parametrize(
+    ("chosen", "schedule", "steps"),
+    [
+        ({"sampler": "lcm"}, "animate_lcm", 4),
+        ({"schedule": "animate_lcm"}, "animate_lcm", 4),
+        ({"schedule": "align_your_steps"}, "align_your_steps", 10),
+        ({"schedule": "exponential"}, "exponential", 30),
+        ({"schedule": (700.0, 5.0, 0.0)}, (700.0, 5.0, 0.0), 2),
+        ({"sampler": "lcm", "steps": 8}, "animate_lcm", 8),
+    ],
+)
+def test_a_sampler_and_a_schedule_bring_their_own_steps(chosen, schedule, steps):
+    s = Settings(**chosen).complete(variants.SVD_XT)
+    assert (s.schedule, s.steps) == (schedule, steps)
+
+
+def test_the_lcm_sampler_brings_its_weak_guidance():
+    s = Settings(sampler="lcm").complete(variants.SVD_XT)
+    assert (s.min_guidance, s.max_guidance) == (1.0, 1.2)
+
+
+def test_sigma_bounds_reach_the_schedule():
+    sigmas = Settings(sigma_min=0.1, sigma_max=80.0, rho=3.0, steps=5).complete(variants.SVD_XT).sigmas()
+    assert sigmas[0].item() == pytest.approx(80)
+    assert sigmas[-2].item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "scales"),
+    [
+        ("constant", [3, 3, 3]),
+        ("linear", [1, 2, 3]),
+        ("triangle", [1, 3, 1]),
+        ("trapezoid", [3, 3, 3]),
+        ((5.0, 0.0, -1.0), [5, 0, -1]),
+    ],
+)
+def test_shapes_of_guidance(guidance, scales):
+    s = Settings(num_frames=3, guidance=guidance, min_guidance=1, max_guidance=3).complete(variants.SVD_XT)
+    assert s.guidance_scales().tolist() == scales
+
+
+@pytest.mark.parametrize(
+    ("variant", "chosen", "message"),
+    [
+        (
+            variants.SVD_XT,
+            {"schedule": (5.0, 1.0), "steps": 7},
+            "the list of sigmas makes 2; leave steps out",
+        ),
+        (
+            variants.SVD_XT,
+            {"schedule": (5.0, 1.0), "sigma_max": 7.0},
+            "sigma_max can't be given with a given list",
+        ),
+        (variants.SVD_XT, {"schedule": "exponential", "rho": 7.0}, "rho can't be given with the exponential"),
+        (variants.SVD_XT, {"schedule": "animate_lcm", "steps": 41}, "at most 40"),
+        (variants.SVD_XT, {"azimuths": (1.0,)}, "azimuths goes with sv3d_p"),
+        (variants.SV3D_U, {"elevation": 5.0}, "elevation goes with sv3d_p"),
+        (variants.SV3D_U, {"motion_bucket_id": 5}, "motion_bucket_id goes with SVD"),
+        (
+            variants.SV3D_P,
+            {"elevation": (1.0, 2.0)},
+            "elevation has 2 angles; give one for each of the 21 frames",
+        ),
+        (variants.SV3D_P, {"azimuths": (1.0, 2.0)}, "azimuths has 2 angles"),
+        (variants.SV3D_P, {"elevation": 91.0}, "elevation is 91.0; it must be a number from -90 to 90"),
+        (variants.SVD_XT, {"num_frames": True}, "num_frames is True; it must be a whole number"),
+        (variants.SVD_XT, {"num_frames": 2.0}, "num_frames is 2.0; it must be a whole number"),
+        (variants.SVD_XT, {"fps": "6"}, "fps is '6'; it must be a number"),
+        (variants.SVD_XT, {"seed": 2**64}, "seed is 18446744073709551616"),
+    ],
+)
+def test_what_does_not_fit_is_refused(variant, chosen, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**chosen).complete(variant)
+
+
+@given(st.integers(1, 4096))
+def test_a_size_is_accepted_or_the_nearest_one_is_named(width):
+    if width % SIZE_STEP == 0:
+        assert Settings(width=width).complete(variants.SVD_XT).width == width
+        return
+    with pytest.raises(ValueError, match="The nearest is") as refused:
+        Settings(width=width).complete(variants.SVD_XT)
+    nearest = int(str(refused.value).rstrip(".").split()[-1])
+    assert nearest % SIZE_STEP == 0
+    assert nearest > 0
+    assert abs(nearest - width) <= SIZE_STEP // 2 or nearest == SIZE_STEP
+
+
+def test_metadata_is_json_without_infinities():
+    s = Settings(schedule=(5.0, 1.0)).complete(variants.SVD_XT)
+    notes = json.loads(json.dumps(s.as_metadata(), allow_nan=False))
+    assert notes["schedule"] == [5.0, 1.0]
+    assert "guidance_interval" not in notes
+    assert math.isinf(s.guidance_interval[1])

@@ -1,0 +1,43 @@
+"""Counts the bytes of the tensors that are alive, which no allocator's habits blur."""
+
+import weakref
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveMemory(TorchDispatchMode):
+    """Within it, `peak` is the largest sum of bytes of tensors made within it and alive at one time."""
+
+    def __init__(self):
+        super().__init__()
+        self.peak = 0
+        self._alive = 0
+        self._known = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for tensor in _tensors((args, kwargs)):
+            self._count(tensor.untyped_storage(), 0)  # made outside, such as weights
+        result = function(*args, **kwargs)
+        for tensor in _tensors(result):
+            self._count(tensor.untyped_storage(), tensor.untyped_storage().nbytes())
+        return result
+
+    def _count(self, storage, size: int) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._alive += size
+        self.peak = max(self.peak, self._alive)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._alive -= size
+
+
+def _tensors(tree) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,55 @@
+"""What the project promises of its own code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CODE = sorted(
+    path
+    for folder in (".", "svd_model", "samplers", "headless", "nodes", "benchmarks", "training")
+    for path in (ROOT / folder).glob("*.py")
+)
+LONGEST_FILE, LONGEST_FUNCTION = 400, 50
+
+
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=" ".join)
+def test_ruff_finds_nothing(command):
+    result = run(sys.executable, "-m", "ruff", *command, ".")
+    assert result.returncode == 0, result.stdout
+
+
+def test_arrows_between_packages_go_one_way():
+    code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    result = run(sys.executable, "-c", code)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_importing_the_pack_needs_neither_comfyui_nor_torch():
+    code = "import sys, stillmotion; sys.exit(bool({'torch', 'comfy', 'nodes'} & set(sys.modules)))"
+    result = run(sys.executable, "-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_entry_point_is_short():
+    assert len((ROOT / "__init__.py").read_text(encoding="utf-8").splitlines()) < 30
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short_and_documented(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node in tree.body and node.name[0] != "_":
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
