@@ -411,7 +411,7 @@ class TestTorchCheckpoints:
         path, trace = tmp_path / "model.ckpt", tmp_path / "it ran"
         content = {"a": torch.ones(1), "payload": Payload(trace)}
         if how == "pickle":
-            path.write_bytes(pickle.dumps({"payload": Payload(trace)}))
+            path.write_bytes(pickle.dumps({"payload": Payload(trace)}, protocol=2))
         else:
             torch.save(content, path, _use_new_zipfile_serialization=how == "zip")
         assert "refused" in refusal(path)
