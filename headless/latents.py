@@ -1,9 +1,11 @@
 """Latents of a clip in a file, so that sampling and decoding can be done apart."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -30,10 +32,12 @@ def save(path: Path, latents: Tensor, metadata: dict | None) -> None:
         notes = None if metadata is None else {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
         save_file({KEY: latents.contiguous()}, partial, metadata=notes)
         partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} can't be written: {error.strerror}.") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path} can't be written: {reason}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def read(path: Path) -> tuple[Tensor, dict]:
@@ -45,6 +49,6 @@ def read(path: Path) -> tuple[Tensor, dict]:
             f"{path} holds no latents of Stillmotion (a float32 tensor '{KEY}' of frames, channels, height, "
             "width); make such a file with --save-latents."
         )
-    if min(shape) < 1 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
+    if min(shape) < 1 or shape[1] != 4 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
         raise CheckpointError(f"{path} holds latents of shape {shape}, beyond what Stillmotion decodes.")
     return file.read(KEY), file.json_metadata(METADATA_KEY)

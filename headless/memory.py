@@ -17,7 +17,7 @@ def estimate(checkpoint: Checkpoint, settings: Settings, dtype: torch.dtype) -> 
     weights = sum(network.size for network in checkpoint.networks)
     decoder = checkpoint.decoder.params
     pixels = settings.width * settings.height
-    together = checkpoint.has_temporal_decoder and not settings.frame_wise_decode
+    together = checkpoint.variant.temporal_decoder and not settings.frame_wise_decode
     decode = DECODER_COPIES * decoder.channels * pixels * (settings.num_frames if together else 1) * 4
     latents = settings.num_frames * pixels // decoder.downscale**2
     unet = UNET_COPIES * checkpoint.unet.params.model_channels * latents * dtype.itemsize

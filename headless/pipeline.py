@@ -97,6 +97,10 @@ class Pipeline:
         for network in self.checkpoint.networks:
             if not network.whole:
                 raise CheckpointError(self.checkpoint.describe_incomplete(network))
+        misfits = self.checkpoint.misfits()
+        if misfits:
+            path = self.checkpoint.file.path
+            raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
         if settings.frame_wise_decode:
             self._find_frame_wise_decoder()
 

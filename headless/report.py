@@ -22,12 +22,13 @@ def describe(checkpoint: Checkpoint) -> str:
         f"parameters   {_millions(total)} used",
     ]
     lines += [_network_line(network) for network in checkpoint.networks]
-    if checkpoint.has_temporal_decoder:
+    if checkpoint.variant.temporal_decoder:
         frame_wise = checkpoint.frame_wise_decoder
         lines.append(_network_line(frame_wise) if frame_wise else "  frame-wise decoder   not in this file")
     for network in checkpoint.networks:
         lines += _listing("missing", network.missing)
         lines += _listing("wrong shape", network.mismatched)
+    lines += [f"misfit       {misfit}" for misfit in checkpoint.misfits()]
     lines += _listing("unexpected", checkpoint.unexpected())
     lines.append(f"not needed   {len(checkpoint.not_needed())} tensors of parts that animating does without")
     lines.append(

@@ -63,9 +63,6 @@ class Checkpoint:
                 "Stillmotion animates with svd, svd_xt, svd_xt_1_1, svd_image_decoder, svd_xt_image_decoder, "
                 "sv3d_u and sv3d_p."
             )
-        self.has_temporal_decoder = any(
-            key.startswith(layout.FIRST_STAGE) and ".time_stack." in key for key in self.file.shapes
-        )
         self.variant = self._find_variant()
 
     @classmethod
@@ -81,6 +78,11 @@ class Checkpoint:
     def vision(self) -> NetworkReport:
         shapes = layout.below(self.file.shapes, layout.VISION)
         params = layout.vision_params(shapes, self._number("vision_head_width"))
+        if params.width % params.head_width:
+            raise CheckpointError(
+                f"{self.file.path}: its image tower is {params.width} wide, which heads of "
+                f"{params.head_width} (vision_head_width in its metadata) don't divide."
+            )
         return self._report("CLIP image tower", layout.VISION, VisionTransformer, params)
 
     @cached_property
@@ -96,13 +98,13 @@ class Checkpoint:
     @cached_property
     def decoder(self) -> NetworkReport:
         """The first stage's decoder: temporal, or frame-wise in the image_decoder files and SV3D."""
-        name = "temporal decoder" if self.has_temporal_decoder else "frame-wise decoder"
-        return self._decoder_report(name, layout.FIRST_STAGE, temporal=self.has_temporal_decoder)
+        name = "temporal decoder" if self.variant.temporal_decoder else "frame-wise decoder"
+        return self._decoder_report(name, layout.FIRST_STAGE, temporal=self.variant.temporal_decoder)
 
     @cached_property
     def frame_wise_decoder(self) -> NetworkReport | None:
         """A decoder of single frames: the first stage's, or the conditioning VAE's, or none."""
-        if not self.has_temporal_decoder:
+        if not self.variant.temporal_decoder:
             return self.decoder
         if self._condition_vae and self._condition_vae + "decoder.conv_in.weight" in self.file.shapes:
             return self._decoder_report("frame-wise decoder", self._condition_vae, temporal=False)
@@ -115,7 +117,24 @@ class Checkpoint:
 
     @property
     def complete(self) -> bool:
-        return all(network.whole for network in self.networks)
+        return all(network.whole for network in self.networks) and not self.misfits()
+
+    def misfits(self) -> list[str]:
+        """What the networks hand to each other and the other can't take, in words; empty in a sound file."""
+        unet, decoder, encoder, vision = (network.params for network in self.networks)
+        pairs = (
+            (
+                "numbers in the CLIP embedding",
+                vision.output_dim,
+                "in the context of the UNet",
+                unet.context_dim,
+            ),
+            ("latent channels in the encoder", encoder.z_channels, "in the UNet", unet.out_channels),
+            ("latent channels in the decoder", decoder.z_channels, "in the UNet", unet.out_channels),
+            ("channels in the pictures of the encoder", encoder.image_channels, "in ours", 3),
+            ("channels in the pictures of the decoder", decoder.image_channels, "in ours", 3),
+        )
+        return [f"{one} {here}, but {other} {there}" for here, one, there, other in pairs if one != other]
 
     def not_needed(self) -> list[str]:
         """Keys that none of the four networks takes, though released files have them."""
@@ -161,7 +180,7 @@ class Checkpoint:
     @property
     def _condition_vae(self) -> str | None:
         for prefix in layout.CONDITION_VAES:
-            if prefix + "encoder.conv_in.weight" in self.file.shapes:
+            if any(key.startswith(prefix + "encoder.") for key in self.file.shapes):
                 return prefix
         return None
 
@@ -172,7 +191,9 @@ class Checkpoint:
 
     def _find_variant(self) -> Variant:
         params = self._unet_params
-        variant = find_variant(params.vector_dim, self.has_temporal_decoder)
+        decoder = [key for key in self.file.shapes if key.startswith(layout.FIRST_STAGE + "decoder.")]
+        frame_wise = bool(decoder) and not any(".time_stack." in key for key in decoder)
+        variant = find_variant(params.vector_dim, frame_wise)
         if variant is None or params.in_channels != 2 * params.out_channels:
             raise CheckpointError(
                 f"{self.file.path} is a video model, but no known one: its UNet takes {params.in_channels} "
@@ -185,7 +206,7 @@ class Checkpoint:
     def _number(self, key: str) -> int | None:
         """A size from the file's own metadata, None when it has none."""
         number = self.file.json_metadata(METADATA_KEY).get(key)
-        if number is None or (isinstance(number, int) and 1 <= number <= _LARGEST_NUMBER):
+        if number is None or (type(number) is int and 1 <= number <= _LARGEST_NUMBER):
             return number
         raise CheckpointError(
             f"{self.file.path}: its metadata gives {key} as {number!r}; a whole number from 1 to "
@@ -204,6 +225,7 @@ class Checkpoint:
             )
         for key, dtype in self.file.dtypes.items():
             used = key.startswith((layout.UNET, layout.VISION, layout.FIRST_STAGE, *layout.CONDITION_VAES))
+            used = used and ".loss." not in key
             if used and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
                 raise CheckpointError(
                     f"{self.file.path} holds {str(dtype).removeprefix('torch.')} numbers (its key {key}); "

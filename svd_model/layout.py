@@ -8,6 +8,7 @@ from .unet import UNetParams
 from .vae import VAEParams
 from .vision import VisionParams
 
+LARGEST_DIMENSION = 2**20
 Shapes = Mapping[str, tuple[int, ...]]
 
 UNET = "model.diffusion_model."
@@ -39,7 +40,8 @@ def below(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
 def _dimension(shapes: Shapes, key: str, axis: int, default: int) -> int:
     """One number of one shape; the default where the key is missing, so that the report is about that key."""
     shape = shapes.get(key, ())
-    return (shape[axis] if axis < len(shape) else 0) or default
+    size = shape[axis] if axis < len(shape) else 0
+    return size if 0 < size <= LARGEST_DIMENSION else default
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
@@ -81,10 +83,10 @@ def encoder_params(shapes: Shapes) -> VAEParams:
     """The sizes of an encoder with these keys (without prefix)."""
     default = VAEParams()
     channels = _dimension(shapes, "encoder.conv_in.weight", 0, default.channels)
-    widths = _widths(shapes, "encoder.down")
+    mult = _channel_mult(shapes, "encoder.down", channels, default)
     return VAEParams(
         channels=channels,
-        channel_mult=tuple(width // channels for width in widths) or default.channel_mult,
+        channel_mult=mult,
         num_res_blocks=_count(shapes, "encoder.down.0.block.") or default.num_res_blocks,
         z_channels=_dimension(shapes, "encoder.conv_out.weight", 0, 2 * default.z_channels) // 2,
         image_channels=_dimension(shapes, "encoder.conv_in.weight", 1, default.image_channels),
@@ -95,19 +97,21 @@ def decoder_params(shapes: Shapes) -> VAEParams:
     """The sizes of a decoder, temporal or not, with these keys (without prefix)."""
     default = VAEParams()
     channels = _dimension(shapes, "decoder.norm_out.weight", 0, default.channels)
-    widths = _widths(shapes, "decoder.up")
+    mult = _channel_mult(shapes, "decoder.up", channels, default)
     return VAEParams(
         channels=channels,
-        channel_mult=tuple(width // channels for width in widths) or default.channel_mult,
+        channel_mult=mult,
         num_res_blocks=(_count(shapes, "decoder.up.0.block.") or default.num_res_blocks + 1) - 1,
         z_channels=_dimension(shapes, "decoder.conv_in.weight", 1, default.z_channels),
         image_channels=_dimension(shapes, "decoder.conv_out.weight", 0, default.image_channels),
     )
 
 
-def _widths(shapes: Shapes, levels: str) -> list[int]:
+def _channel_mult(shapes: Shapes, levels: str, channels: int, default: VAEParams) -> tuple[int, ...]:
     numbers = range(_count(shapes, levels + "."))
-    return [_dimension(shapes, f"{levels}.{number}.block.0.conv1.weight", 0, 0) for number in numbers]
+    widths = [_dimension(shapes, f"{levels}.{number}.block.0.conv1.weight", 0, 0) for number in numbers]
+    regular = widths and all(width and width % channels == 0 for width in widths)
+    return tuple(width // channels for width in widths) if regular else default.channel_mult
 
 
 def vision_params(shapes: Shapes, head_width: int | None = None) -> VisionParams:
@@ -121,7 +125,7 @@ def vision_params(shapes: Shapes, head_width: int | None = None) -> VisionParams
     return VisionParams(
         width=width,
         layers=_count(shapes, "transformer.resblocks.") or default.layers,
-        head_width=head_width or min(default.head_width, width // 4),
+        head_width=head_width or (min(default.head_width, width // 4) or 1),
         mlp_width=_dimension(shapes, "transformer.resblocks.0.mlp.c_fc.weight", 0, default.mlp_width),
         patch_size=patch,
         image_size=math.isqrt(tokens - 1) * patch,
@@ -145,21 +149,24 @@ def looks_like(shapes: Shapes) -> str:
 _OTHERS = (
     # The first whose fragments all occur in some key.
     ("SV4D, which takes several views (not supported)", (UNET, "time_mix_blocks")),
-    ("an SVD UNet in diffusers' layout (use the single file, svd_xt.safetensors)", ("temporal_res_block",)),
-    ("an SVD decoder in diffusers' layout (use the single file)", ("decoder.", "time_conv_out")),
     ("a ControlNet", ("control_model.",)),
     ("a ControlNet in diffusers' layout", ("controlnet_cond_embedding.",)),
-    ("a LoRA", ("lora_",)),
     ("a LyCORIS (LoHa or LoKr)", ("hada_w1",)),
     ("a LyCORIS (LoHa or LoKr)", ("lokr_w",)),
+    ("a LoRA", ("lora_",)),
+    ("a LoRA", ("_lora.",)),
+    ("an SVD decoder in diffusers' layout (use the single file)", ("decoder.time_conv_out.",)),
+    ("an SVD UNet in diffusers' layout (use the single file, svd_xt.safetensors)", ("temporal_res_block.",)),
+    ("an SVD UNet without the other networks (use the single file)", ("input_blocks.", ".time_stack.")),
+    ("a video model on the layout of Stable Diffusion (not supported)", ("temopral_conv.",)),
     ("an AnimateDiff motion module", ("motion_modules.",)),
-    ("Flux", ("double_blocks.", "single_blocks.")),
+    ("Flux", ("double_blocks.0.img_attn.qkv.", "single_blocks.")),
     ("Stable Diffusion 3", ("joint_blocks.",)),
     ("SDXL", (UNET, "conditioner.embedders.1.model.")),
     ("an SDXL refiner", (UNET, "conditioner.embedders.0.model.")),
     ("Stable Diffusion 2", (UNET, "cond_stage_model.model.")),
     ("Stable Diffusion 1.5 (or 1.x)", (UNET, "cond_stage_model.transformer.")),
-    ("a UNet for single images, without temporal layers", (UNET,)),
+    ("a UNet for single images, without temporal layers", (UNET + "input_blocks.",)),
     ("a UNet for single images in diffusers' layout", ("down_blocks.0.resnets.",)),
     ("a VAE only", ("encoder.conv_in.", "decoder.conv_in.")),
     ("a VAE decoder only", ("decoder.conv_in.",)),

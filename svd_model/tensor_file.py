@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class TensorFile:
         """A JSON object in the file's metadata, {} when it is not there or is something else."""
         try:
             value = json.loads(self.metadata.get(key, "{}"))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -108,8 +109,14 @@ def _open_safetensors(path: Path, size: int) -> TensorFile:
 
 
 def _size(path: Path) -> int:
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
+    if not exists:
         raise CheckpointError(f"there is no file {path}; give the path of an SVD checkpoint (.safetensors).")
+    if not path.is_file() and not path.is_dir():
+        raise CheckpointError(f"{path} is a device or pipe, not a file; give the path of an SVD checkpoint.")
     if not path.is_file():
         raise CheckpointError(
             f"{path} is a folder; give the single-file checkpoint in it, for example svd_xt.safetensors."
@@ -125,13 +132,13 @@ def _size(path: Path) -> int:
 
 
 def _not_safetensors(path: Path, error: SafetensorError) -> str:
-    with path.open("rb") as file:
-        start = file.read(64)
-    for magic, what in _OTHER_CONTENTS:
-        if start.startswith(magic):
-            return f"{path} is {what}."
+    other = _other_content(path)
+    if other:
+        return f"{path} is {other}."
     reason = str(error)
-    if "IncompleteBuffer" in reason or "incomplete" in reason.lower():
+    if "incomplete" in reason.lower():
+        if _described_size(path) < path.stat().st_size:
+            return f"{path} holds more data than its header describes: it is damaged; download it again."
         return (
             f"{path} is cut short: its header describes more data than its {path.stat().st_size:,} bytes "
             "hold; download it again."
@@ -139,8 +146,32 @@ def _not_safetensors(path: Path, error: SafetensorError) -> str:
     return f"{path} is no safetensors file, or its header is damaged ({reason}); download it again."
 
 
+def _other_content(path: Path) -> str | None:
+    """What a file that does not begin as a safetensors file is."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[8:9] == b"{":  # a header's length comes first, and may begin with any byte
+        return None
+    return next((what for magic, what in _OTHER_CONTENTS if start.startswith(magic)), None)
+
+
+def _described_size(path: Path) -> int:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    return 8 + length + max(ends, default=0)
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a torch.save file; nothing in it is executed."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        raise CheckpointError(f"{path} is a safetensors file: rename it to .safetensors.")
+    other = _other_content(path)
+    if other and not start.startswith((b"PK", b"\x80")):
+        raise CheckpointError(f"{path} is {other}.")
     try:
         content = _torch_load(path)
     except pickle.UnpicklingError as error:
@@ -148,7 +179,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, or is damaged. Reading that could run code, so it is refused: "
             "convert the file to .safetensors where you trust it."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is no torch checkpoint, or is damaged ({first_line}).") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

@@ -42,13 +42,13 @@ class ResBlock(nn.Module):
     ):
         super().__init__()
         self.in_layers = nn.Sequential(
-            operations.GroupNorm(32, channels, **factory), nn.SiLU(), conv(channels, out_channels)
+            operations.GroupNorm(32, channels, **factory), nn.SiLU(inplace=True), conv(channels, out_channels)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(emb_channels, out_channels, **factory))
         # The reference has a dropout at index 2: the checkpoint's keys are out_layers.0 and out_layers.3.
         self.out_layers = nn.Sequential(
             operations.GroupNorm(32, out_channels, **factory),
-            nn.SiLU(),
+            nn.SiLU(inplace=True),
             nn.Identity(),
             conv(out_channels, out_channels),
         )
@@ -211,7 +211,7 @@ class VideoUNet(nn.Module):
 
         self.out = nn.Sequential(
             operations.GroupNorm(32, channels, **factory),
-            nn.SiLU(),
+            nn.SiLU(inplace=True),
             operations.Conv2d(channels, params.out_channels, 3, padding=1, **factory),
         )
 

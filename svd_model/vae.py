@@ -46,8 +46,8 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = operations.Conv2d(channels, out_channels, 1, **factory)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        hidden = self.conv1(functional.silu(self.norm1(x)))
-        hidden = self.conv2(functional.silu(self.norm2(hidden)))
+        hidden = self.conv1(functional.silu(self.norm1(x), inplace=True))
+        hidden = self.conv2(functional.silu(self.norm2(hidden), inplace=True))
         return hidden + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
@@ -60,10 +60,12 @@ class TemporalResBlock(nn.Module):
         def conv() -> nn.Module:
             return operations.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), **factory)
 
-        self.in_layers = nn.Sequential(operations.GroupNorm(32, channels, **factory), nn.SiLU(), conv())
+        self.in_layers = nn.Sequential(
+            operations.GroupNorm(32, channels, **factory), nn.SiLU(inplace=True), conv()
+        )
         # The reference has a dropout at index 2: the checkpoint's keys are out_layers.0 and out_layers.3.
         self.out_layers = nn.Sequential(
-            operations.GroupNorm(32, channels, **factory), nn.SiLU(), nn.Identity(), conv()
+            operations.GroupNorm(32, channels, **factory), nn.SiLU(inplace=True), nn.Identity(), conv()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,7 +178,7 @@ class Encoder(nn.Module):
         for level in self.down:
             x = level(x, 1)
         x = self.mid(x, 1)
-        return self.conv_out(functional.silu(self.norm_out(x)))
+        return self.conv_out(functional.silu(self.norm_out(x), inplace=True))
 
 
 class Decoder(nn.Module):
@@ -207,7 +209,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(z), num_frames)
         for level in reversed(self.up):
             x = level(x, num_frames)
-        return self.conv_out(functional.silu(self.norm_out(x)))
+        return self.conv_out(functional.silu(self.norm_out(x), inplace=True))
 
 
 class TemporalDecoder(Decoder):

@@ -46,9 +46,9 @@ DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P)
 """svd and svd_xt have the same keys and shapes: a file is taken for svd_xt; the frame count is the user's."""
 
 
-def find_variant(vector_dim: int, temporal_decoder: bool) -> Variant | None:
+def find_variant(vector_dim: int, frame_wise_decoder: bool) -> Variant | None:
     """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it."""
     for variant in DETECTABLE:
-        if (variant.vector_dim, variant.temporal_decoder) == (vector_dim, temporal_decoder):
+        if variant.vector_dim == vector_dim and variant.temporal_decoder != frame_wise_decoder:
             return variant
     return None

@@ -124,12 +124,10 @@ class TestFailedWrite:
         assert left_in(path.parent) == ["clip.safetensors"]
         assert left_in(path) == []
 
-    # finding: safetensors raises its own SafetensorError for a failed write, which is no OSError
     def test_a_folder_that_went_away_is_an_output_error(self, tmp_path, clip):
         with pytest.raises(OutputError, match="can't be written"):
             latents.save(tmp_path / "gone" / "clip.safetensors", clip, None)
 
-    # finding: its finally clause stumbles over a parent that is a file
     def test_a_folder_that_became_a_file_is_an_output_error(self, tmp_path, clip):
         (tmp_path / "gone").write_bytes(b"")
         with pytest.raises(OutputError, match="can't be written"):
@@ -163,7 +161,7 @@ class TestOtherFiles:
             (MOST_FRAMES + 1, 4, 1, 1),
             (1, 4, LARGEST_SIDE // 8 + 1, 1),
             (1, 4, 1, LARGEST_SIDE // 8 + 1),
-            (1, 3, 2, 2),  # finding: the docstring says four channels; any number is let through
+            (1, 3, 2, 2),
             (1, 8, 2, 2),
         ],
         ids=str,

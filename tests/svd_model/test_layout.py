@@ -224,13 +224,13 @@ class TestReleasedFiles:
             CLIP + "visual.transformer.resblocks.0.mlp.c_fc.weight",
             CLIP + "visual.transformer.resblocks.31.ln_1.weight",
             SVD_VAE + "encoder.conv_out.weight",
-            SVD_VAE + "encoder.conv_in.weight",  # finding: taken for a file without a conditioning VAE
-            SVD_VAE + "encoder.down.1.block.0.conv1.weight",  # finding: 21 other keys reported too
+            SVD_VAE + "encoder.conv_in.weight",
+            SVD_VAE + "encoder.down.1.block.0.conv1.weight",
             SVD_VAE + "quant_conv.weight",
             DECODER + "conv_in.weight",
             DECODER + "norm_out.weight",
             DECODER + "conv_out.weight",
-            DECODER + "up.2.block.0.conv1.weight",  # finding: 53 other keys reported too
+            DECODER + "up.2.block.0.conv1.weight",
             DECODER + "up.0.block.2.conv1.weight",
         ],
     )
@@ -238,6 +238,15 @@ class TestReleasedFiles:
         file = Checkpoint(of_header(without(released("svd_xt"), key)))
         reports = [network for network in file.networks if not network.whole]
         assert [(report.missing, report.mismatched) for report in reports] == [((key,), ())]
+
+    @pytest.mark.parametrize("stray", ["32.ln_1.x", "40.ln_1.weight", "last.ln_1.weight"])
+    def test_blocks_are_counted_up_to_the_first_that_is_not_there(self, stray):
+        shapes = without(released("svd_xt"), CLIP + "visual.transformer.resblocks.32.")
+        count = layout.vision_params(layout.below(shapes, CLIP + "visual.")).layers
+        stray_key = "transformer.resblocks." + stray
+        found = layout.vision_params(layout.below(shapes, CLIP + "visual.") | {stray_key: (1280,)}).layers
+        assert count == 32
+        assert found == (33 if stray.startswith("32.") else 32)
 
     def test_a_trainer_s_own_tensors_are_known_and_others_unexpected(self):
         extra = {"model_ema.decay": (), "denoiser.sigmas": (1000,), "my.own.key": (3,)}
@@ -368,16 +377,13 @@ OTHERS = [
         "a LoRA",
         ("unet.down_blocks.0.attentions.0.temporal_transformer_blocks.0.attn1.to_q.lora_A.weight",),
     ),
-    # finding: an SVD LoRA on the residual blocks is taken for the diffusers UNet
     ("a LoRA", ("unet.down_blocks.0.resnets.0.temporal_res_block.conv1.lora_A.weight",)),
-    # finding: diffusers' older naming (attention processors) has no "lora_"
     (
         "a LoRA",
         ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",),
     ),
     ("a LyCORIS", ("lycoris_unet_down_blocks_0_resnets_0_conv1.lokr_w1",)),
     ("a LyCORIS", ("lycoris_unet_down_blocks_0_resnets_0_conv1.hada_w1_a",)),
-    # finding: most LyCORIS files have kohya's prefix lora_unet_ and are taken for a LoRA
     (
         "a LyCORIS",
         ("lora_unet_input_blocks_1_1_proj_in.hada_w1_a", "lora_unet_input_blocks_1_1_proj_in.alpha"),
@@ -388,7 +394,6 @@ OTHERS = [
         "a ControlNet in diffusers' layout",
         ("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"),
     ),
-    # finding: a ControlNet for SVD in diffusers' layout is taken for the UNet
     (
         "a ControlNet",
         (
@@ -427,7 +432,6 @@ OTHERS = [
             "down_blocks.0.attentions.0.temporal_transformer_blocks.0.ff_in.net.0.proj.weight",
         ),
     ),
-    # finding: diffusers' temporal VAE has temporal_res_block too and is taken for the UNet
     (
         "an SVD decoder in diffusers' layout",
         ("decoder.mid_block.resnets.0.temporal_res_block.conv1.weight", "decoder.time_conv_out.weight"),
@@ -437,7 +441,6 @@ OTHERS = [
         ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "mid_block.resnets.0.conv1.weight"),
     ),
     ("a UNet for single images, without temporal layers", SD_UNET),
-    # finding: an SVD UNet alone, as ComfyUI's folder of diffusion models holds them, is called unknown
     ("an SVD UNet", tuple("diffusion_model." + key for key in SVD_UNET_PARTS)),
     ("an SVD UNet", SVD_UNET_PARTS),
     ("a model unknown to Stillmotion", ("encoder.layer.0.attention.self.query.weight", "pooler.dense.bias")),
@@ -458,7 +461,6 @@ class TestOtherModels:
     @pytest.mark.parametrize(
         ("keys", "never"),
         [
-            # finding: all of these are named, and wrongly
             (
                 (UNET + "transformer_blocks.0.attn1.to_q.weight", "vae.encoder.conv_in.weight"),
                 "single images",

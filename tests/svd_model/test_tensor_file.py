@@ -146,7 +146,6 @@ class TestJsonMetadata:
             ("NaN", {}),
             ("{half", {}),
             ("", {}),
-            # finding: these two raise RecursionError and a bare ValueError
             ("[" * 100_000, {}),
             ("1" * 5000, {}),
         ],
@@ -188,13 +187,11 @@ class TestNoFile:
             monkeypatch.setattr(Path, "open", refuse)
         assert "can't be read: Permission denied" in refusal(path)
 
-    # finding: a pipe or device is called a folder
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
     def test_a_pipe_is_neither_read_nor_called_a_folder(self, path):
         os.mkfifo(path)
         assert "folder" not in refusal(path)
 
-    # finding: Path.exists raises OSError for a name that is too long
     def test_a_name_too_long_for_any_file(self, tmp_path):
         refusal(tmp_path / ("x" * 300 + ".safetensors"))
 
@@ -232,7 +229,6 @@ class TestOtherContents:
         path.write_bytes(content)
         assert what in refusal(path)
 
-    # finding: read as .ckpt, these are said to hold code; what they are is not said
     @pytest.mark.parametrize(
         ("content", "what"),
         [
@@ -273,7 +269,6 @@ class TestDamagedSafetensors:
         path.write_bytes(valid.read_bytes()[:kept])
         assert "download it again" in refusal(path)
 
-    # finding: one in 32 files has a header of 128 + 256·n bytes, which begins as a pickle does, and
     # (written by other tools) one in 256 of 60 + 256·n bytes, "<"
     @pytest.mark.parametrize("length", [128, 384, 60, 316])
     def test_cut_short_whatever_the_length_of_the_header(self, path, length):
@@ -282,7 +277,6 @@ class TestDamagedSafetensors:
         path.write_bytes(safetensors_bytes(header, bytes(100)))
         assert "cut short" in refusal(path)
 
-    # finding: safetensors has one error for too little and too much data
     def test_more_data_than_the_header_says_is_not_called_cut_short(self, path, valid):
         path.write_bytes(valid.read_bytes() + b"more")
         assert "cut short" not in refusal(path)
@@ -429,7 +423,6 @@ class TestTorchCheckpoints:
         path.write_bytes(whole[: int(kept * len(whole))])
         assert "damaged" in refusal(path)
 
-    # finding: IndexError, AssertionError and struct.error come through
     @both_formats
     @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of unknown pickle protocols
     def test_flipped_bytes_give_an_error_in_words_or_a_readable_file(self, tmp_path, zipped):
