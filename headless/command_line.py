@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..samplers.guidance import SHAPES
+from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint import Checkpoint
 from .animate import animate
 from .images import FITS
 from .pipeline import DTYPES
 from .report import describe
-from .settings import CHURNING, GUIDANCES, SCHEDULES, SOLVERS
+from .settings import SCHEDULES
 from .video_files import EXTENSIONS
 
 OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -147,7 +149,7 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
         "--guidance",
         type=_name_or_numbers,
         metavar="SHAPE",
-        help=f"{', '.join(GUIDANCES)} over the frames (constant is the max), or a scale for each: 1,1.5,2",
+        help=f"{', '.join(SHAPES)} over the frames (constant is the max), or a scale for each: 1,1.5,2",
     )
     add("--min-guidance", type=float, metavar="X", help="the guidance scale where the shape is lowest")
     add("--max-guidance", type=float, metavar="X", help="the guidance scale where the shape is highest")

@@ -6,21 +6,15 @@ import torch
 from ..svd_model.checkpoint import Checkpoint
 from .settings import Settings
 
-# Tensors alive at the peak of a forward pass, counted (tests/headless/test_memory.py), as multiples of one
-# activation at full height and width.
-UNET_COPIES = 28  # of (frames, model_channels, h, w)
-DECODER_COPIES = 8  # of (frames, channels, H, W)
-
 
 def estimate(checkpoint: Checkpoint, settings: Settings, dtype: torch.dtype) -> int:
     """Bytes for the weights and for the activations at their peak, for complete settings."""
     weights = sum(network.size for network in checkpoint.networks)
     decoder = checkpoint.decoder.params
-    pixels = settings.width * settings.height
+    height, width = settings.height // decoder.downscale, settings.width // decoder.downscale
     together = checkpoint.variant.temporal_decoder and not settings.frame_wise_decode
-    decode = DECODER_COPIES * decoder.channels * pixels * (settings.num_frames if together else 1) * 4
-    latents = settings.num_frames * pixels // decoder.downscale**2
-    unet = UNET_COPIES * checkpoint.unet.params.model_channels * latents * dtype.itemsize
+    decode = decoder.decode_memory(settings.num_frames if together else 1, height, width, torch.float32)
+    unet = checkpoint.unet.params.memory(settings.num_frames, height, width, dtype)
     return weights + max(unet, decode)
 
 

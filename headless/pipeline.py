@@ -12,13 +12,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..samplers import guidance, preconditioning
+from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model import conditioning
 from ..svd_model.checkpoint import Checkpoint, NetworkReport
 from ..svd_model.tensor_file import CheckpointError
 from ..svd_model.vae import LATENT_SCALE
 from ..svd_model.vision import preprocess
 from . import images
-from .settings import CHURNING, SOLVERS, Settings
+from .settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -6,22 +6,13 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from torch import Tensor
 
-from ..samplers import guidance, schedules, solvers
+from ..samplers import guidance, schedules
+from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.conditioning import orbit_azimuths
 from ..svd_model.variants import Variant
 from .images import FITS
 
-SOLVERS = {
-    "euler": solvers.euler,
-    "heun": solvers.heun,
-    "euler_ancestral": solvers.euler_ancestral,
-    "dpmpp_2m": solvers.dpmpp_2m,
-    "dpmpp_2m_sde": solvers.dpmpp_2m_sde,
-    "lcm": solvers.lcm,
-}
-CHURNING = ("euler", "heun")
 SCHEDULES = ("karras", "exponential", "align_your_steps", "animate_lcm")
-GUIDANCES = ("constant", "linear", "triangle", "trapezoid")
 
 SIZE_STEP = 64
 LARGEST_SIDE = 4096
@@ -119,14 +110,7 @@ class Settings:
         """One scale a frame, (T,), of complete settings."""
         if isinstance(self.guidance, tuple):
             return guidance.given(self.num_frames, self.guidance)
-        if self.guidance == "constant":
-            return guidance.constant(self.num_frames, self.max_guidance)
-        shape = {
-            "linear": guidance.linear,
-            "triangle": guidance.triangle,
-            "trapezoid": guidance.trapezoid,
-        }[self.guidance]
-        return shape(self.num_frames, self.min_guidance, self.max_guidance)
+        return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
 
     def as_metadata(self) -> dict:
         """The settings as JSON can hold them, for a file's metadata."""
@@ -157,7 +141,7 @@ class Settings:
             ("fit", FITS),
             ("sampler", tuple(SOLVERS)),
             ("schedule", SCHEDULES),
-            ("guidance", GUIDANCES),
+            ("guidance", tuple(guidance.SHAPES)),
         ):
             value = getattr(self, name)
             if isinstance(value, str) and value not in accepted:

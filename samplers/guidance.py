@@ -47,6 +47,15 @@ def given(num_frames: int, scales: Sequence[float]) -> Tensor:
     return torch.tensor([float(scale) for scale in scales])
 
 
+SHAPES = {
+    "constant": lambda num_frames, _, max_scale: constant(num_frames, max_scale),
+    "linear": linear,
+    "triangle": triangle,
+    "trapezoid": trapezoid,
+}
+"""(number of frames, min, max) -> (T,) scales; a constant one is max."""
+
+
 def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
     """unconditional + scale·(conditional − unconditional), frame by frame: (B·T, C, h, w), (T,) scales."""
     videos, rest = divmod(conditional.shape[0], scales.shape[0])

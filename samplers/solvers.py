@@ -125,6 +125,18 @@ def lcm(
     return x
 
 
+SOLVERS = {
+    "euler": euler,
+    "heun": heun,
+    "euler_ancestral": euler_ancestral,
+    "dpmpp_2m": dpmpp_2m,
+    "dpmpp_2m_sde": dpmpp_2m_sde,
+    "lcm": lcm,
+}
+CHURNING = ("euler", "heun")
+"""Those that take a churn."""
+
+
 def _churned(x: Tensor, sigma: Tensor, churn: float, steps: int, noise: Noise) -> tuple[Tensor, Tensor]:
     """x with noise added up to σ̂ = σ·(1 + γ), γ = min(S_churn/steps, √2 − 1)."""
     if churn == 0:

@@ -12,6 +12,9 @@ from .embedding import sinusoidal_embedding
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
 from .transformer import Mixer, SpatialVideoTransformer
 
+FeaturePatch = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(number of the output block, its input, its skip) -> the two as they are to be used."""
+
 
 @dataclass(frozen=True)
 class UNetParams:
@@ -26,6 +29,10 @@ class UNetParams:
     head_channels: int = 64
     context_dim: int = 1024
     vector_dim: int = 768
+
+    def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
+        """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width)."""
+        return 28 * self.model_channels * num_frames * height * width * dtype.itemsize
 
 
 class ResBlock(nn.Module):
@@ -216,13 +223,20 @@ class VideoUNet(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_video_frames: int
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        num_video_frames: int,
+        patch: FeaturePatch | None = None,
     ) -> Tensor:
         """One evaluation, in the dtype of x.
 
         x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
         multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
-        CLIP tokens. y: (B·T, vector_dim). Returns (B·T, out_channels, h, w).
+        CLIP tokens. y: (B·T, vector_dim). patch, if given, may change the features on the way up. Returns
+        (B·T, out_channels, h, w).
         """
         self._check_inputs(x, timesteps, context, y, num_video_frames)
         step = sinusoidal_embedding(timesteps, self.params.model_channels).to(x.dtype)
@@ -234,8 +248,11 @@ class VideoUNet(nn.Module):
             x = stage(x, emb, context, num_video_frames)
             skips.append(x)
         x = self.middle_block(x, emb, context, num_video_frames)
-        for stage in self.output_blocks:
-            x = stage(torch.cat([x, skips.pop()], dim=1), emb, context, num_video_frames)
+        for index, stage in enumerate(self.output_blocks):
+            skip = skips.pop()
+            if patch is not None:
+                x, skip = patch(index, x, skip)
+            x = stage(torch.cat([x, skip], dim=1), emb, context, num_video_frames)
         return self.out(x)
 
     def _check_inputs(

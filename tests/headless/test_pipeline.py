@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline, find_device, find_dtype
-from stillmotion.headless.settings import SOLVERS, Settings
+from stillmotion.headless.settings import Settings
+from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from support import checkpoints, diffusers_models

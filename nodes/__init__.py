@@ -1,0 +1,26 @@
+"""The ComfyUI front door: one file for each stage of the graph, and host.py for the host's own classes."""
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from .conditioning import ImageToVideo, Orbit
+from .loaders import LoadCheckpoint, LoadVAE
+from .output import Animate, Decode
+from .sampling import Guidance, KSampler, Sampler, Schedule
+
+
+class StillmotionExtension(ComfyExtension):
+    """The nodes of the pack, for the host to ask for."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadCheckpoint,
+            LoadVAE,
+            ImageToVideo,
+            Orbit,
+            Guidance,
+            Schedule,
+            Sampler,
+            KSampler,
+            Decode,
+            Animate,
+        ]

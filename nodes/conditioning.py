@@ -1,0 +1,219 @@
+"""Nodes that tell the model of the picture and of the camera."""
+
+import comfy.utils
+import torch
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+from torch.nn import functional
+
+from ..svd_model.conditioning import orbit_azimuths
+from ..svd_model.vision import preprocess
+from . import host
+
+CATEGORY = "stillmotion/conditioning"
+FITS = ["crop", "pad", "stretch"]
+SIZE_STEP = 64
+
+
+def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
+    """IMAGE (B, H, W, 3 or 4) in [0, 1] -> (B, 3, height, width) in [0, 1]; transparency becomes white."""
+    images = images.movedim(-1, 1).float()
+    if images.shape[1] == 4:
+        alpha = images[:, 3:]
+        images = images[:, :3] * alpha + (1 - alpha)
+    if images.shape[1] != 3:
+        raise ValueError(f"the image has {images.shape[1]} channels; SVD takes RGB or RGBA.")
+    if fit == "crop":
+        return comfy.utils.common_upscale(images, width, height, "lanczos", "center")
+    if fit == "stretch":
+        return comfy.utils.common_upscale(images, width, height, "lanczos", "disabled")
+    scale = min(width / images.shape[3], height / images.shape[2])
+    inner = round(images.shape[3] * scale), round(images.shape[2] * scale)
+    images = comfy.utils.common_upscale(images, *inner, "lanczos", "disabled")
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    return functional.pad(images, (left, width - inner[0] - left, top, height - inner[1] - top))
+
+
+def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
+    """Pictures in [0, 1] with seeded noise of strength noise_aug, which counts in the range of [−1, 1]."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return images + noise_aug / 2 * torch.randn(images.shape, generator=generator).to(images)
+
+
+class ImageToVideo(io.ComfyNode):
+    """A picture, or several, as conditioning and as empty latents of its video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionImageToVideo",
+            display_name="SVD Image to Video",
+            category=CATEGORY,
+            description="Prepares a picture for animation; several in the batch give several videos.",
+            search_aliases=["svd", "stable video diffusion", "img2vid", "image to video", "conditioning"],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="From SVD Load Checkpoint."),
+                io.Vae.Input(
+                    "vae", tooltip="From SVD Load Checkpoint; its encoder makes the first frame's latent."
+                ),
+                io.Image.Input(
+                    "image", tooltip="The picture to animate; each picture of a batch gives a video."
+                ),
+                io.Int.Input("width", default=1024, min=64, max=4096, step=SIZE_STEP, tooltip="In pixels."),
+                io.Int.Input("height", default=576, min=64, max=4096, step=SIZE_STEP, tooltip="In pixels."),
+                io.Combo.Input(
+                    "fit", options=FITS, default="crop", tooltip="How the picture gets that size."
+                ),
+                io.Int.Input(
+                    "frames", default=25, min=1, max=1024, tooltip="Frames a video: svd 14, svd_xt 25."
+                ),
+                io.Float.Input("fps", default=6.0, min=1.0, max=240.0, step=0.5, tooltip="Frames a second."),
+                io.Int.Input(
+                    "motion_bucket_id", default=127, min=0, max=1023, tooltip="More for more motion."
+                ),
+                io.Float.Input(
+                    "noise_aug",
+                    default=0.02,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Noise on the picture: more gives the model a freer hand. SV3D wants 0.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    advanced=True,
+                    tooltip="Of that noise.",
+                ),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output",
+                    optional=True,
+                    tooltip="Replaces the picture's own CLIP embedding, from core's CLIP Vision Encode.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="With the picture."),
+                io.Conditioning.Output("negative", tooltip="Without it, for guidance."),
+                io.Latent.Output("latent", tooltip="Empty latents of all frames of all videos."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, width: int, height: int, **_) -> bool | str:
+        for name, side in (("width", width), ("height", height)):
+            if isinstance(side, int) and (side < SIZE_STEP or side > 4096 or side % SIZE_STEP):
+                nearest = min(max(round(side / SIZE_STEP), 1) * SIZE_STEP, 4096)
+                step = f"a multiple of {SIZE_STEP} up to 4096"
+                return f"{name} is {side}; it must be {step}. The nearest is {nearest}."
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        clip_vision,
+        vae,
+        image,
+        width,
+        height,
+        fit,
+        frames,
+        fps,
+        motion_bucket_id,
+        noise_aug,
+        seed,
+        clip_vision_output=None,
+    ) -> io.NodeOutput:
+        if image.shape[0] == 0:
+            raise ValueError("the batch of images is empty; connect at least one picture.")
+        pictures = fit_images(image, width, height, fit)
+        if clip_vision_output is None:
+            pixels = preprocess(pictures * 2 - 1, clip_vision.image_size)
+            embedding = host.embed_image(clip_vision, pixels)
+        else:
+            embedding = clip_vision_output.image_embeds[:, None].float()
+        latent_image = vae.encode(noisy(pictures, noise_aug, seed).movedim(1, -1))
+        videos = pictures.shape[0]
+        if embedding.shape[0] not in (1, videos):
+            raise ValueError(
+                f"clip_vision_output holds {embedding.shape[0]} embeddings for {videos} pictures."
+            )
+        if videos > 1:  # one row for each frame: the host repeats a single row by itself
+            embedding = embedding.expand(videos, -1, -1).repeat_interleave(frames, dim=0)
+            latent_image = latent_image.repeat_interleave(frames, dim=0)
+        options = {
+            "fps": fps,
+            "motion_bucket_id": motion_bucket_id,
+            "augmentation_level": noise_aug,
+            host.NUM_FRAMES: frames,
+        }
+        positive = [[embedding, {**options, "concat_latent_image": latent_image}]]
+        without = {**options, "concat_latent_image": torch.zeros_like(latent_image)}
+        negative = [[torch.zeros_like(embedding), without]]
+        size = (videos * frames, latent_image.shape[1], *latent_image.shape[2:])
+        return io.NodeOutput(positive, negative, {"samples": torch.zeros(size), host.NUM_FRAMES: frames})
+
+
+class Orbit(io.ComfyNode):
+    """The camera of an SV3D video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionOrbit",
+            display_name="SVD Orbit (SV3D)",
+            category=CATEGORY,
+            description="Sets the camera of sv3d_p: it circles the object once and ends on the picture.",
+            search_aliases=["sv3d", "orbit", "camera", "turntable", "3d", "azimuth", "elevation"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="From SVD Image to Video."),
+                io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
+                io.Float.Input(
+                    "elevation",
+                    default=10.0,
+                    min=-90.0,
+                    max=90.0,
+                    step=1.0,
+                    tooltip="Of the camera, in degrees.",
+                ),
+                io.String.Input(
+                    "azimuths",
+                    default="",
+                    advanced=True,
+                    tooltip="Degrees for each frame, as in 90, 180, 270, 0. Empty: equal steps once around.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="With the camera."),
+                io.Conditioning.Output("negative", tooltip="With the camera."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, elevation, azimuths) -> io.NodeOutput:
+        return io.NodeOutput(*(_with_camera(given, elevation, azimuths) for given in (positive, negative)))
+
+
+def _with_camera(given: list, elevation: float, azimuths: str) -> list:
+    result = []
+    for embedding, options in given:
+        frames = options.get(host.NUM_FRAMES, 21)
+        angles = numbers(azimuths, "azimuths") or orbit_azimuths(frames)
+        if len(angles) != frames:
+            raise ValueError(f"azimuths has {len(angles)} angles; give one for each of the {frames} frames.")
+        camera = {"elevation": [elevation] * frames, "azimuth": angles}
+        result.append([embedding, {**options, **camera}])
+    return result
+
+
+def numbers(text: str, name: str) -> list[float]:
+    """The numbers of a list such as "1, 2.5, 3"; raises ValueError naming the input."""
+    try:
+        return [float(part) for part in text.replace("\n", ",").split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(
+            f"{name} is {text!r}; it must be numbers with commas between, as in 1, 2.5, 3."
+        ) from None

@@ -1,0 +1,77 @@
+"""Nodes that load: a checkpoint, or a decoder from another file."""
+
+import folder_paths
+from comfy_api.v0_0_2 import io
+
+from ..svd_model.checkpoint import Checkpoint
+from . import host
+
+CATEGORY = "stillmotion/loaders"
+DECODERS = ["as in the file", "frame-wise"]
+
+
+def open_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint of that name in the host's folders."""
+    return Checkpoint.open(folder_paths.get_full_path_or_raise("checkpoints", name))
+
+
+def checkpoint_input() -> io.Combo.Input:
+    """The list of the host's checkpoints."""
+    return io.Combo.Input(
+        "checkpoint",
+        options=folder_paths.get_filename_list("checkpoints"),
+        tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p.",
+    )
+
+
+class LoadCheckpoint(io.ComfyNode):
+    """A checkpoint's three parts, as the host's own types."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionLoadCheckpoint",
+            display_name="SVD Load Checkpoint",
+            category=CATEGORY,
+            description="Loads a Stable Video Diffusion checkpoint with Stillmotion's networks.",
+            search_aliases=["svd", "stable video diffusion", "img2vid", "image to video", "sv3d", "loader"],
+            inputs=[checkpoint_input()],
+            outputs=[
+                io.Model.Output(tooltip="The diffusion model, for any sampler."),
+                io.ClipVision.Output(tooltip="The image tower, for SVD Image to Video."),
+                io.Vae.Output(tooltip="The VAE; its temporal decoder takes all frames of a video at once."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str) -> io.NodeOutput:
+        opened = open_checkpoint(checkpoint)
+        return io.NodeOutput(host.load_model(opened), host.load_image_tower(opened), host.load_vae(opened))
+
+
+class LoadVAE(io.ComfyNode):
+    """The VAE of a checkpoint, with the decoder of choice."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionLoadVAE",
+            display_name="SVD Load VAE",
+            category=CATEGORY,
+            description="Loads the VAE of another SVD file, such as the frame-wise one of svd_image_decoder.",
+            search_aliases=["svd", "vae", "image decoder", "temporal decoder", "frame-wise"],
+            inputs=[
+                checkpoint_input(),
+                io.Combo.Input(
+                    "decoder",
+                    options=DECODERS,
+                    default=DECODERS[0],
+                    tooltip="frame-wise takes each frame on its own: less memory, more flicker.",
+                ),
+            ],
+            outputs=[io.Vae.Output(tooltip="The VAE, for SVD Decode and for core's VAE nodes.")],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, decoder: str) -> io.NodeOutput:
+        return io.NodeOutput(host.load_vae(open_checkpoint(checkpoint), frame_wise=decoder == "frame-wise"))

@@ -1,0 +1,123 @@
+"""Nodes at the end of the graph: frames from latents, and the whole way in one."""
+
+from fractions import Fraction
+
+from comfy_api.v0_0_2 import InputImpl, Types, io
+
+from . import host
+from .conditioning import ImageToVideo
+from .loaders import checkpoint_input, open_checkpoint
+from .sampling import KSampler
+
+CATEGORY = "stillmotion"
+
+
+def decode_latent(vae, latent: dict):
+    """IMAGE of a LATENT: each of its videos decoded as a whole."""
+    samples = latent["samples"]
+    frames = latent.get(host.NUM_FRAMES, samples.shape[0])
+    if samples.shape[0] % frames:
+        raise ValueError(
+            f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
+            "latent as it came from the sampler."
+        )
+    if not isinstance(vae, host.VideoVAE):
+        raise ValueError("this VAE is not Stillmotion's; connect SVD Load Checkpoint or SVD Load VAE.")
+    return vae.decode(samples, num_frames=frames)
+
+
+class Decode(io.ComfyNode):
+    """Latents to frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionDecode",
+            display_name="SVD Decode",
+            category=CATEGORY,
+            description="Decodes whole videos, never chunks of frames, which would change the picture.",
+            search_aliases=["svd", "vae decode", "temporal decode", "latent to image"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="From a sampler."),
+                io.Vae.Input("vae", tooltip="From SVD Load Checkpoint, or frame-wise from SVD Load VAE."),
+            ],
+            outputs=[io.Image.Output(tooltip="All frames of all videos, in order.")],
+        )
+
+    @classmethod
+    def execute(cls, latent, vae) -> io.NodeOutput:
+        return io.NodeOutput(decode_latent(vae, latent))
+
+
+class Animate(io.ComfyNode):
+    """A picture to a video, with the checkpoint's defaults."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionAnimate",
+            display_name="SVD Animate",
+            category=CATEGORY,
+            description="The whole way in one node, for a first try; everything else follows the checkpoint.",
+            search_aliases=["svd", "stable video diffusion", "img2vid", "image to video", "animate"],
+            inputs=[
+                checkpoint_input(),
+                io.Image.Input(
+                    "image", tooltip="The picture to animate; each picture of a batch gives a video."
+                ),
+                io.Int.Input("motion", default=127, min=0, max=1023, tooltip="More for more motion."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="Same seed, same video.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(tooltip="The frames."),
+                io.Video.Output(tooltip="The video, for core's Save Video."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint, image, motion, seed) -> io.NodeOutput:
+        opened = open_checkpoint(checkpoint)
+        variant, fps = opened.variant, 6.0
+        vae = host.load_vae(opened)
+        prepared = ImageToVideo.execute(
+            clip_vision=host.load_image_tower(opened),
+            vae=vae,
+            image=image,
+            width=variant.width,
+            height=variant.height,
+            fit="crop",
+            frames=variant.num_frames,
+            fps=fps,
+            motion_bucket_id=motion,
+            noise_aug=variant.noise_aug,
+            seed=seed,
+        )
+        positive, negative, latent = prepared.result
+        sampled = KSampler.execute(
+            model=host.load_model(opened),
+            positive=positive,
+            negative=negative,
+            latent=latent,
+            seed=seed,
+            sampler="euler",
+            shape=variant.guidance,
+            min_guidance=variant.min_guidance,
+            max_guidance=variant.max_guidance,
+            scales="",
+            schedule="karras",
+            steps=variant.steps,
+            sigma_max=700.0,
+            sigma_min=0.002,
+            rho=7.0,
+            denoise=1.0,
+        )
+        frames = decode_latent(vae, sampled.result[0])
+        components = Types.VideoComponents(images=frames, audio=None, frame_rate=Fraction(fps))
+        return io.NodeOutput(frames, InputImpl.VideoFromComponents(components))

@@ -1,0 +1,343 @@
+"""Nodes that sample: guidance frame by frame, noise levels, solvers, and all three in one."""
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..samplers import guidance, schedules, solvers
+from . import host
+from .conditioning import numbers
+
+CATEGORY = "stillmotion/sampling"
+SHAPES = [*guidance.SHAPES, "list"]
+SCHEDULES = ["karras", "exponential", "align_your_steps", "animate_lcm"]
+OURS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
+
+
+def guided_model(
+    model, shape: str, min_scale: float, max_scale: float, scales: str = "", interval=(0.0, 1e6)
+):
+    """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
+    given = numbers(scales, "scales") if shape == "list" else None
+    low, high = torch.tensor(interval, dtype=torch.float32).tolist()
+
+    def scale_of_frames(conditions: list) -> Tensor:
+        frames = conditions[0]["model_conds"]["num_video_frames"].cond
+        if given is not None:
+            return guidance.given(frames, given)
+        return guidance.SHAPES[shape](frames, min_scale, max_scale)
+
+    def both_or_one(args: dict) -> list[Tensor]:
+        inside = low <= float(args["sigma"].max()) <= high
+        conditions = args["conds"] if inside else [args["conds"][0], None]
+        return comfy.samplers.calc_cond_batch(
+            args["model"], conditions, args["input"], args["sigma"], args["model_options"]
+        )
+
+    def guide(args: dict) -> Tensor:
+        if not low <= float(args["sigma"].max()) <= high:
+            return args["cond"]
+        return guidance.guide(args["cond"], args["uncond"], scale_of_frames(args["input_cond"]))
+
+    patched = model.clone()
+    patched.set_model_sampler_cfg_function(guide, disable_cfg1_optimization=True)
+    patched.set_model_sampler_calc_cond_batch_function(both_or_one)
+    return patched
+
+
+def make_sigmas(schedule: str, steps: int, sigma_max: float, sigma_min: float, rho: float) -> Tensor:
+    """The noise levels of a schedule; the range and ρ are those of karras, the range also of exponential."""
+    if schedule == "karras":
+        return schedules.karras(steps, sigma_min, sigma_max, rho)
+    if schedule == "exponential":
+        return schedules.exponential(steps, sigma_min, sigma_max)
+    return (
+        schedules.align_your_steps(steps) if schedule == "align_your_steps" else schedules.animate_lcm(steps)
+    )
+
+
+def make_sampler(name: str, churn: float = 0.0):
+    """A SAMPLER that runs one of our solvers."""
+    options = {"churn": churn} if name in solvers.CHURNING else {}
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        extra_args = extra_args or {}
+        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ 0x5EED)
+        ones = x.new_ones([x.shape[0]])
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            return model(x, sigma * ones, **extra_args)
+
+        def noise(x: Tensor) -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(x)
+
+        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
+            if callback is not None:
+                levels = {"sigma": sigmas[step], "sigma_hat": sigmas[step]}
+                callback({"x": x, "i": step, "denoised": denoised, **levels})
+
+        return solvers.SOLVERS[name](denoise, x, sigmas, noise=noise, callback=after_step, **options)
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
+    """The host's sampling of a LATENT, with its previews, progress and cancel."""
+    samples = latent["samples"]
+    frames = latent.get(host.NUM_FRAMES, samples.shape[0])
+    if samples.shape[0] % frames:
+        raise ValueError(
+            f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
+            "latent of SVD Image to Video unchanged."
+        )
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    quiet = not comfy.utils.PROGRESS_BAR_ENABLED
+    result = comfy.sample.sample_custom(
+        model,
+        noise,
+        1.0,
+        sampler,
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=quiet,
+        seed=seed,
+    )
+    return {**latent, "samples": result}
+
+
+def _guidance_inputs() -> list:
+    return [
+        io.Combo.Input(
+            "shape",
+            options=SHAPES,
+            default="linear",
+            tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
+        ),
+        io.Float.Input(
+            "min_guidance", default=1.0, min=-100.0, max=100.0, step=0.1, tooltip="Where it is lowest."
+        ),
+        io.Float.Input(
+            "max_guidance", default=2.5, min=-100.0, max=100.0, step=0.1, tooltip="Where it is highest."
+        ),
+        io.String.Input(
+            "scales",
+            default="",
+            advanced=True,
+            tooltip="For the shape list: a scale for each frame, as in 1, 2, 3.",
+        ),
+    ]
+
+
+def _schedule_inputs() -> list:
+    return [
+        io.Combo.Input(
+            "schedule",
+            options=SCHEDULES,
+            default="karras",
+            tooltip="align_your_steps needs 10 steps; animate_lcm, with the sampler lcm, 4.",
+        ),
+        io.Int.Input("steps", default=25, min=1, max=1000, tooltip="svd 25, svd_xt 30, SV3D 50."),
+        io.Float.Input(
+            "sigma_max",
+            default=700.0,
+            min=0.01,
+            max=1e5,
+            step=1.0,
+            advanced=True,
+            tooltip="The highest noise level.",
+        ),
+        io.Float.Input(
+            "sigma_min",
+            default=0.002,
+            min=1e-5,
+            max=100.0,
+            step=0.001,
+            round=False,
+            advanced=True,
+            tooltip="The lowest noise level before 0.",
+        ),
+        io.Float.Input(
+            "rho", default=7.0, min=0.5, max=100.0, step=0.5, advanced=True, tooltip="Bend of karras."
+        ),
+    ]
+
+
+def _seed_input() -> io.Int.Input:
+    return io.Int.Input(
+        "seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Same seed, same video."
+    )
+
+
+class Guidance(io.ComfyNode):
+    """Guidance with a scale for each frame, for any sampler node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionGuidance",
+            display_name="SVD Guidance",
+            category=CATEGORY,
+            description="Gives each frame a guidance scale of its own; the sampler node's cfg is not used.",
+            search_aliases=["svd", "cfg", "guidance", "linear cfg", "triangle cfg", "video cfg"],
+            inputs=[
+                io.Model.Input("model", tooltip="A video model, ours or core's."),
+                *_guidance_inputs(),
+                io.Float.Input(
+                    "interval_low",
+                    default=0.0,
+                    min=0.0,
+                    max=1e6,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="Guide only from this noise level …",
+                ),
+                io.Float.Input(
+                    "interval_high",
+                    default=1e6,
+                    min=0.0,
+                    max=1e6,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="… to this one; elsewhere a step takes half the time.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with this guidance.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, shape, min_guidance, max_guidance, scales, interval_low, interval_high
+    ) -> io.NodeOutput:
+        if interval_low > interval_high:
+            raise ValueError(
+                f"the interval is {interval_low:g} to {interval_high:g}; give the lower sigma first."
+            )
+        interval = (interval_low, interval_high)
+        return io.NodeOutput(guided_model(model, shape, min_guidance, max_guidance, scales, interval))
+
+
+class Schedule(io.ComfyNode):
+    """Noise levels for core's custom samplers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionSchedule",
+            display_name="SVD Schedule",
+            category=CATEGORY,
+            description="The noise levels to sample at.",
+            search_aliases=["svd", "sigmas", "scheduler", "align your steps", "ays", "karras", "animatelcm"],
+            inputs=_schedule_inputs(),
+            outputs=[io.Sigmas.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, schedule, steps, sigma_max, sigma_min, rho) -> io.NodeOutput:
+        return io.NodeOutput(make_sigmas(schedule, steps, sigma_max, sigma_min, rho))
+
+
+class Sampler(io.ComfyNode):
+    """One of our solvers for core's custom samplers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionSampler",
+            display_name="SVD Sampler",
+            category=CATEGORY,
+            description="A solver for core's SamplerCustom and SamplerCustomAdvanced.",
+            search_aliases=["svd", "sampler", "euler", "heun", "dpm++", "lcm"],
+            inputs=[
+                io.Combo.Input(
+                    "sampler", options=list(solvers.SOLVERS), default="euler", tooltip="The solver."
+                ),
+                io.Float.Input(
+                    "churn",
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip=f"Noise added on the way, for {' and '.join(solvers.CHURNING)}.",
+                ),
+            ],
+            outputs=[io.Sampler.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, sampler, churn) -> io.NodeOutput:
+        return io.NodeOutput(make_sampler(sampler, churn))
+
+
+class KSampler(io.ComfyNode):
+    """Guidance, schedule and solver in one node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionKSampler",
+            display_name="SVD KSampler",
+            category=CATEGORY,
+            description="Samples a video: core's KSampler with guidance frame by frame and SVD's schedules.",
+            search_aliases=["svd", "stable video diffusion", "ksampler", "img2vid", "image to video"],
+            inputs=[
+                io.Model.Input("model", tooltip="A video model, ours or core's."),
+                io.Conditioning.Input("positive", tooltip="From SVD Image to Video."),
+                io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
+                io.Latent.Input("latent", tooltip="From SVD Image to Video, or a video to sample anew."),
+                _seed_input(),
+                io.Combo.Input(
+                    "sampler",
+                    options=[*comfy.samplers.KSampler.SAMPLERS, *OURS],
+                    default="euler",
+                    tooltip="The host's samplers, and ours.",
+                ),
+                *_guidance_inputs(),
+                *_schedule_inputs(),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Below 1 the latent's own content is kept in part.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="The sampled video.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent,
+        seed,
+        sampler,
+        shape,
+        min_guidance,
+        max_guidance,
+        scales,
+        schedule,
+        steps,
+        sigma_max,
+        sigma_min,
+        rho,
+        denoise,
+    ) -> io.NodeOutput:
+        guided = guided_model(model, shape, min_guidance, max_guidance, scales)
+        solver = make_sampler(OURS[sampler]) if sampler in OURS else comfy.samplers.sampler_object(sampler)
+        # As core does it: more steps, of which only the last are taken.
+        sigmas = make_sigmas(schedule, round(steps / denoise), sigma_max, sigma_min, rho)[-(steps + 1) :]
+        return io.NodeOutput(sample_latent(guided, positive, negative, latent, solver, sigmas, seed))
