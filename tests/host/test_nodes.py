@@ -1,0 +1,271 @@
+"""The nodes in a running ComfyUI: what they offer, what they make, and what they say of mistakes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import graphs, host
+from support.graphs import node
+
+IDS = ("LoadCheckpoint", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
+IDS += ("KSampler", "Decode", "Animate")
+
+
+def frames_of(base: Path, entry: dict) -> np.ndarray:
+    """The pictures that a SaveImage node wrote, (N, H, W, 3)."""
+    assert host.succeeded(entry), host.error_of(entry)
+    saved = entry["outputs"]["save"]["images"]
+    return np.stack([np.asarray(Image.open(base / "output" / file["filename"])) for file in saved])
+
+
+def close(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.abs(first.astype(int) - second.astype(int)).max() <= 1
+
+
+class TestServer:
+    def test_it_starts_without_a_word_of_complaint_from_the_pack(self, server):
+        lines = [
+            line
+            for line in server.log.splitlines()
+            if "any folder name" in line or "stillmotion" in line.lower()
+        ]
+        assert not [line for line in lines if "WARN" in line or "ERROR" in line or "FAILED" in line]
+        assert "Traceback" not in server.log
+
+    @pytest.mark.parametrize("name", IDS)
+    def test_every_node_is_offered_with_a_tooltip_on_every_input(self, server, name):
+        info = server.get(f"/object_info/Stillmotion{name}")[f"Stillmotion{name}"]
+        assert info["display_name"].startswith("SVD ")
+        assert info["category"].startswith("stillmotion")
+        assert info["description"]
+        assert info["search_aliases"]
+        for group in ("required", "optional"):
+            for key, (_, options) in info["input"].get(group, {}).items():
+                assert options.get("tooltip"), key
+        assert all(info["output_tooltips"])
+
+    @pytest.mark.parametrize("name", IDS)
+    def test_every_node_has_a_help_page(self, name):
+        page = host.ROOT / "web" / "docs" / f"Stillmotion{name}.md"
+        assert page.read_text(encoding="utf-8").startswith("# ")
+
+
+class TestVideo:
+    def test_frames_have_the_right_number_and_size(self, server, base):
+        frames = frames_of(base, server.run(graphs.first_video(seed=11)))
+        assert frames.shape == (4, 64, 128, 3)
+
+    def test_the_same_inputs_come_from_the_cache_and_another_seed_does_not(self, server):
+        assert host.succeeded(server.run(graphs.first_video(seed=21)))
+        again = host.cached_nodes(server.run(graphs.first_video(seed=21)))
+        assert {"load", "prepare", "sample", "decode"} <= again
+        other = host.cached_nodes(server.run(graphs.first_video(seed=22)))
+        assert "load" in other
+        assert not {"prepare", "sample", "decode"} & other
+
+    def test_two_pictures_give_two_videos_that_do_not_leak_into_each_other(self, server, base):
+        """The first video is the same whatever the second picture is."""
+        batches = []
+        for second in ("rocket.jpg", "other.png"):
+            Image.new("RGB", (96, 64), (20, 90, 200)).save(base / "input" / "other.png")
+            size = {
+                "image": ["image", 0],
+                "upscale_method": "bilinear",
+                "width": 128,
+                "height": 64,
+                "crop": "center",
+            }
+            graph = graphs.first_video(
+                image2=node("LoadImage", image=second),
+                scale=node("ImageScale", **size),
+                scale2=node("ImageScale", **{**size, "image": ["image2", 0]}),
+                batch=node("ImageBatch", image1=["scale", 0], image2=["scale2", 0]),
+                prepare={"image": ["batch", 0], "noise_aug": 0.0},
+            )
+            batches.append(frames_of(base, server.run(graph)))
+        same, other = batches
+        assert same.shape == (8, 64, 128, 3)
+        assert close(same[:4], other[:4])
+        assert not close(same[4:], other[4:])
+
+    def test_animate_does_the_whole_way(self, server, base):
+        """On a picture's own checkpoint; the tiny one is told its size by its metadata."""
+        import json
+
+        from safetensors import safe_open
+        from safetensors.torch import save_file
+
+        tiny = base / "models" / "checkpoints" / "tiny_svd.safetensors"
+        with safe_open(tiny, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        sizes = {"num_frames": 3, "width": 64, "height": 64}
+        sized = base / "models" / "checkpoints" / "sized.safetensors"
+        save_file(tensors, sized, metadata={"stillmotion": json.dumps(sizes)})
+        graph = {
+            "image": node("LoadImage", image="rocket.jpg"),
+            "animate": node(
+                "StillmotionAnimate", checkpoint="sized.safetensors", image=["image", 0], motion=127, seed=0
+            ),
+            "save": node("SaveImage", images=["animate", 0], filename_prefix="animate"),
+            "video": node(
+                "SaveVideo", video=["animate", 1], filename_prefix="animate", format="mp4", codec="h264"
+            ),
+        }
+        entry = server.run(graph)
+        assert frames_of(base, entry).shape == (3, 64, 64, 3)
+        assert entry["outputs"]["video"]["images"][0]["filename"].endswith(".mp4")
+
+    def test_an_orbit(self, server, base):
+        graph = graphs.first_video(
+            load={"checkpoint": "tiny_sv3d_p.safetensors"},
+            prepare={"width": 64, "height": 64, "noise_aug": 0.0},
+            orbit=node(
+                "StillmotionOrbit",
+                positive=["prepare", 0],
+                negative=["prepare", 1],
+                elevation=20.0,
+                azimuths="",
+            ),
+            sample={"positive": ["orbit", 0], "negative": ["orbit", 1], "shape": "triangle"},
+        )
+        flat = frames_of(base, server.run(graph))
+        graph["orbit"]["inputs"]["elevation"] = -40.0
+        low = frames_of(base, server.run(graph))
+        assert flat.shape == (4, 64, 64, 3)
+        assert not close(flat, low)
+
+    @pytest.mark.parametrize(
+        "sampler", ["dpmpp_2m", "stillmotion euler", "stillmotion heun", "stillmotion lcm"]
+    )
+    def test_samplers_of_the_host_and_ours(self, server, base, sampler):
+        frames_of(base, server.run(graphs.first_video(sample={"sampler": sampler})))
+
+    def test_our_euler_is_the_hosts(self, server, base):
+        theirs = frames_of(base, server.run(graphs.first_video(seed=31)))
+        ours = frames_of(
+            base, server.run(graphs.first_video(seed=31, sample={"sampler": "stillmotion euler"}))
+        )
+        assert close(ours, theirs)
+
+    def test_the_parts_in_cores_custom_sampler_make_what_the_ksampler_makes(self, server, base):
+        whole = frames_of(base, server.run(graphs.first_video(seed=41)))
+        graph = graphs.first_video(
+            seed=41,
+            guidance=node(
+                "StillmotionGuidance",
+                model=["load", 0],
+                shape="linear",
+                min_guidance=1.0,
+                max_guidance=2.5,
+                scales="",
+                interval_low=0.0,
+                interval_high=1e6,
+            ),
+            sigmas=node(
+                "StillmotionSchedule", schedule="karras", steps=2, sigma_max=700.0, sigma_min=0.002, rho=7.0
+            ),
+            solver=node("StillmotionSampler", sampler="euler", churn=0.0),
+            custom=node(
+                "SamplerCustom",
+                model=["guidance", 0],
+                add_noise=True,
+                noise_seed=41,
+                cfg=8.0,
+                positive=["prepare", 0],
+                negative=["prepare", 1],
+                sampler=["solver", 0],
+                sigmas=["sigmas", 0],
+                latent_image=["prepare", 2],
+            ),
+            decode={"latent": ["custom", 0]},
+        )
+        del graph["sample"]
+        assert close(frames_of(base, server.run(graph)), whole)
+
+    def test_cores_decode_of_our_vae_is_our_decode(self, server, base):
+        ours = frames_of(base, server.run(graphs.first_video(seed=51)))
+        for kind, more in (
+            ("VAEDecode", {}),
+            ("VAEDecodeTiled", {"tile_size": 64, "overlap": 0, "temporal_size": 8, "temporal_overlap": 4}),
+        ):
+            graph = graphs.first_video(seed=51)
+            graph["decode"] = node(kind, samples=["sample", 0], vae=["load", 2], **more)
+            assert close(frames_of(base, server.run(graph)), ours)
+
+    def test_frame_wise_decode_from_another_file(self, server, base):
+        temporal = frames_of(base, server.run(graphs.first_video(seed=61)))
+        loader = node(
+            "StillmotionLoadVAE", checkpoint="tiny_svd_image_decoder.safetensors", decoder="frame-wise"
+        )
+        graph = graphs.first_video(seed=61, vae=loader, decode={"vae": ["vae", 0]})
+        assert not close(frames_of(base, server.run(graph)), temporal)
+
+
+class TestAgainstCoresNodes:
+    def test_min_guidance_counts_where_max_is_1(self, server, base):
+        """Core drops the unconditional pass at cfg 1, and with it the guidance of the other frames."""
+        unguided = frames_of(
+            base, server.run(graphs.first_video(seed=71, sample={"min_guidance": 1.0, "max_guidance": 1.0}))
+        )
+        falling = frames_of(
+            base, server.run(graphs.first_video(seed=71, sample={"min_guidance": 3.0, "max_guidance": 1.0}))
+        )
+        assert not close(falling, unguided)
+
+    def test_transparent_pictures_with_noise_work(self, server, base):
+        Image.new("RGBA", (128, 64), (200, 30, 30, 128)).save(base / "input" / "glass.png")
+        graph = graphs.first_video(image={"image": "glass.png"}, prepare={"noise_aug": 0.5})
+        assert frames_of(base, server.run(graph)).shape == (4, 64, 128, 3)
+
+    def test_a_size_that_does_not_fit_is_refused_in_words(self, server):
+        answer = server.post(graphs.first_video(prepare={"width": 1000, "height": 570}))
+        said = str(answer["node_errors"])
+        assert "width is 1000; it must be a multiple of 64" in said
+        assert "The nearest is 1024" in said
+
+
+class TestMistakes:
+    def said(self, server, graph):
+        entry = server.run(graph)
+        assert not host.succeeded(entry)
+        return host.error_of(entry)
+
+    def test_a_checkpoint_that_is_not_svd(self, server, base):
+        import torch
+        from safetensors.torch import save_file
+
+        save_file(
+            {"lora_unet.lora_down.weight": torch.zeros(4, 4)},
+            base / "models" / "checkpoints" / "lora.safetensors",
+        )
+        said = self.said(server, graphs.first_video(load={"checkpoint": "lora.safetensors"}))
+        assert "looks like a LoRA, not an SVD checkpoint" in said
+
+    def test_latents_of_another_size(self, server):
+        empty = node("EmptyLatentImage", width=64, height=64, batch_size=4)
+        said = self.said(server, graphs.first_video(empty=empty, sample={"latent": ["empty", 0]}))
+        assert "give both nodes the same width and height" in said
+
+    def test_a_frame_count_that_does_not_divide(self, server):
+        cut = node("LatentFromBatch", samples=["prepare", 2], batch_index=0, length=3)
+        said = self.said(server, graphs.first_video(cut=cut, sample={"latent": ["cut", 0]}))
+        assert "the latent holds 3 frames, no whole number of videos of 4" in said
+
+    def test_scales_that_do_not_fit_the_frames(self, server):
+        said = self.said(server, graphs.first_video(sample={"shape": "list", "scales": "1, 2"}))
+        assert "give one finite number for each of the 4 frames" in said
+        said = self.said(server, graphs.first_video(sample={"shape": "list", "scales": "one"}))
+        assert "scales is 'one'; it must be numbers with commas between" in said
+
+    def test_azimuths_that_do_not_fit_the_frames(self, server):
+        orbit = node(
+            "StillmotionOrbit",
+            positive=["prepare", 0],
+            negative=["prepare", 1],
+            elevation=0.0,
+            azimuths="1,2",
+        )
+        said = self.said(server, graphs.first_video(orbit=orbit, sample={"positive": ["orbit", 0]}))
+        assert "azimuths has 2 angles; give one for each of the 4 frames" in said

@@ -1,0 +1,54 @@
+"""Graphs in API format, built in Python, for the tests that need the host."""
+
+
+def node(kind: str, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def first_video(seed: int = 1, **changes: dict) -> dict:
+    """Load, condition, sample, decode and save; changes replace inputs of a node, by its name."""
+    graph = {
+        "load": node("StillmotionLoadCheckpoint", checkpoint="tiny_svd.safetensors"),
+        "image": node("LoadImage", image="rocket.jpg"),
+        "prepare": node(
+            "StillmotionImageToVideo",
+            clip_vision=["load", 1],
+            vae=["load", 2],
+            image=["image", 0],
+            width=128,
+            height=64,
+            fit="crop",
+            frames=4,
+            fps=6.0,
+            motion_bucket_id=127,
+            noise_aug=0.02,
+            seed=seed,
+        ),
+        "sample": node(
+            "StillmotionKSampler",
+            model=["load", 0],
+            positive=["prepare", 0],
+            negative=["prepare", 1],
+            latent=["prepare", 2],
+            seed=seed,
+            sampler="euler",
+            shape="linear",
+            min_guidance=1.0,
+            max_guidance=2.5,
+            scales="",
+            schedule="karras",
+            steps=2,
+            sigma_max=700.0,
+            sigma_min=0.002,
+            rho=7.0,
+            denoise=1.0,
+        ),
+        "decode": node("StillmotionDecode", latent=["sample", 0], vae=["load", 2]),
+        "save": node("SaveImage", images=["decode", 0], filename_prefix="frames"),
+    }
+    for name, inputs in changes.items():
+        if name in graph:
+            graph[name]["inputs"] |= inputs
+        else:
+            graph[name] = inputs
+    return graph

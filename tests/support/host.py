@@ -1,0 +1,192 @@
+"""A real ComfyUI, started as a process on the CPU with the pack in its custom_nodes."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support import checkpoints
+
+ROOT = Path(__file__).parent.parent.parent
+START_SECONDS = 180
+RUN_SECONDS = 300
+HOW_TO_PROVIDE = "no ComfyUI found: set COMFYUI_PATH, or put one in ~/comfy/ComfyUI with its own .venv"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A ComfyUI checkout and the interpreter that runs it."""
+
+    path: Path
+    python: Path
+
+
+def find() -> Host | None:
+    """The ComfyUI named by COMFYUI_PATH, else the one that the pack lies in, else ~/comfy/ComfyUI."""
+    named = os.environ.get("COMFYUI_PATH")
+    places = [Path(named)] if named else [ROOT.parent.parent, Path.home() / "comfy" / "ComfyUI"]
+    for path in places:
+        if (path / "main.py").is_file() and (path / "comfy").is_dir():
+            return Host(path, _interpreter(path))
+    return None
+
+
+def _interpreter(path: Path) -> Path:
+    if named := os.environ.get("COMFYUI_PYTHON"):
+        return Path(named)
+    for own in (path / ".venv" / "bin" / "python", path / ".venv" / "Scripts" / "python.exe"):
+        if own.is_file():
+            return own
+    return Path(sys.executable)
+
+
+def missing_reason() -> str:
+    """What a skipped test says."""
+    return HOW_TO_PROVIDE
+
+
+def require() -> Host:
+    """The host; without one the test is skipped, or fails where STILLMOTION_REQUIRE_HOST is 1."""
+    host = find()
+    if host is None:
+        (pytest.fail if os.environ.get("STILLMOTION_REQUIRE_HOST") == "1" else pytest.skip)(missing_reason())
+    return host
+
+
+def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
+    """A base directory with the pack under any folder name, tiny checkpoints of every kind, and a picture."""
+    for folder in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "temp", "user"):
+        (path / folder).mkdir(parents=True, exist_ok=True)
+    (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
+    for kind in checkpoints.VECTOR_DIMS:
+        checkpoints.write(path / "models" / "checkpoints" / f"tiny_{kind}.safetensors", kind)
+    shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
+    return path
+
+
+class Server:
+    """A running ComfyUI; `with Server(base, "--novram") as server: ...`."""
+
+    def __init__(self, base: Path, *arguments: str):
+        self._base, self._arguments = base, arguments
+        self._log = base / f"server-{uuid.uuid4().hex}.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self._port = str(port)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> "Server":
+        host = find()
+        command = [host.python, "main.py", "--port", self._port, "--base-directory", self._base]
+        # One thread: two processes with two threads each on two cores wait for each other.
+        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [*command, "--cpu", "--disable-auto-launch", *self._arguments],
+                cwd=host.path,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        self._wait_until_ready()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def get(self, path: str):
+        """The JSON at a path."""
+        with urllib.request.urlopen(self.url + path, timeout=30) as response:
+            return json.load(response)
+
+    def post(self, graph: dict) -> dict:
+        """Queues a graph in API format; the answer holds prompt_id, or error and node_errors."""
+        return self.send("/prompt", {"prompt": graph, "client_id": "tests"})
+
+    def send(self, path: str, content: dict) -> dict:
+        """Posts JSON to a path."""
+        body = json.dumps(content).encode()
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.loads(response.read() or "{}")
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+
+    def wait(self, prompt_id: str) -> dict:
+        """The history entry of a prompt once it has ended, well or not."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < deadline:
+            history = self.get(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return history[prompt_id]
+            self._check_alive()
+            time.sleep(0.1)
+        raise TimeoutError(f"prompt {prompt_id} did not end in {RUN_SECONDS} s:\n{self.log[-2000:]}")
+
+    def run(self, graph: dict) -> dict:
+        """Queues a graph and waits for it to end; fails the test where the host refuses it."""
+        answer = self.post(graph)
+        assert "prompt_id" in answer, answer
+        return self.wait(answer["prompt_id"])
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self._check_alive()
+            try:
+                self.get("/system_stats")
+                return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.3)
+        raise TimeoutError(f"ComfyUI did not start in {START_SECONDS} s:\n{self.log[-2000:]}")
+
+    def _check_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"ComfyUI stopped with {self._process.returncode}:\n{self.log[-3000:]}")
+
+
+def succeeded(entry: dict) -> bool:
+    return entry["status"]["status_str"] == "success"
+
+
+def error_of(entry: dict) -> str:
+    """What the failing node said."""
+    for kind, content in entry["status"]["messages"]:
+        if kind == "execution_error":
+            return content["exception_message"]
+    return ""
+
+
+def cached_nodes(entry: dict) -> set[str]:
+    """The nodes that the host took from its cache."""
+    return {
+        node
+        for kind, content in entry["status"]["messages"]
+        if kind == "execution_cached"
+        for node in content["nodes"]
+    }
