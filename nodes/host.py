@@ -231,11 +231,30 @@ def _network_weights(checkpoint: Checkpoint, network: NetworkReport) -> dict[str
     return {key: checkpoint.file.read(network.prefix + key) for key in network.expected}
 
 
+def _unet_config(params: UNetParams) -> dict:
+    """The sizes as core's detection writes them down, which nodes such as FreeU and LoRA loaders look up."""
+    levels, blocks = len(params.channel_mult), params.num_res_blocks
+    without = levels - params.attention_levels
+    return {
+        "in_channels": params.in_channels,
+        "out_channels": params.out_channels,
+        "model_channels": params.model_channels,
+        "channel_mult": list(params.channel_mult),
+        "num_res_blocks": [blocks] * levels,
+        "transformer_depth": [1] * (blocks * params.attention_levels) + [0] * (blocks * without),
+        "transformer_depth_output": [1] * ((blocks + 1) * params.attention_levels)
+        + [0] * ((blocks + 1) * without),
+        "transformer_depth_middle": 1,
+        "context_dim": params.context_dim,
+        "adm_in_channels": params.vector_dim,
+    }
+
+
 def load_model(checkpoint: Checkpoint):
     """The MODEL of a checkpoint."""
     management = comfy.model_management
     network, params = checkpoint.unet, checkpoint.unet.params
-    config = comfy.supported_models.SVD_img2vid({"in_channels": params.in_channels})
+    config = comfy.supported_models.SVD_img2vid(_unet_config(params))
     load_device = management.get_torch_device()
     supported = list(config.supported_inference_dtypes)
     dtype = management.unet_dtype(

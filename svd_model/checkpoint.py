@@ -12,6 +12,7 @@ from torch import nn
 
 from . import layout
 from .tensor_file import CheckpointError, TensorFile
+from .transformers_layout import under_released_names
 from .unet import UNetParams, VideoUNet
 from .vae import ImageEncoder, VAEParams, VideoDecoder
 from .variants import Variant, find_variant
@@ -55,7 +56,7 @@ class Checkpoint:
     """
 
     def __init__(self, file: TensorFile):
-        self.file = file
+        self.file = under_released_names(file)
         self._refuse_other_number_formats()
         if not layout.is_video_unet(self.file.shapes):
             raise CheckpointError(

@@ -1,27 +1,14 @@
 """The nodes in a running ComfyUI: what they offer, what they make, and what they say of mistakes."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 from PIL import Image
 
 from support import graphs, host
 from support.graphs import node
+from support.host_pictures import close, frames_of
 
 IDS = ("LoadCheckpoint", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
 IDS += ("KSampler", "Decode", "Animate")
-
-
-def frames_of(base: Path, entry: dict) -> np.ndarray:
-    """The pictures that a SaveImage node wrote, (N, H, W, 3)."""
-    assert host.succeeded(entry), host.error_of(entry)
-    saved = entry["outputs"]["save"]["images"]
-    return np.stack([np.asarray(Image.open(base / "output" / file["filename"])) for file in saved])
-
-
-def close(first: np.ndarray, second: np.ndarray) -> bool:
-    return np.abs(first.astype(int) - second.astype(int)).max() <= 1
 
 
 class TestServer:
