@@ -12,7 +12,7 @@ demo: .venv/headless
 test: .venv/dev
 	$(BIN)/python -m pytest --cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
-# A random svd_xt file of 4.6 GB in the temporary folder, removed afterwards; about 5 minutes on 2 cores.
+# A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards; about 5 minutes on 2 cores.
 test-full-size: .venv/dev
 	$(BIN)/python -m pytest -m fullsize -s tests/test_full_size.py
 
@@ -22,7 +22,7 @@ clean:
 # What running needs, then what testing needs on top of it.
 .venv/headless: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[headless]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[headless]' torch==2.13.0
 	@touch $@
 
 .venv/dev: .venv/headless

@@ -4,13 +4,14 @@ import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..svd_model.checkpoint import Checkpoint
 from . import builtin_model, latents, memory
-from .images import read_image, to_uint8
+from .images import read_image
 from .pipeline import Pipeline
 from .progress import ProgressBars
 from .settings import FIELD_NAMES, Settings
@@ -22,27 +23,22 @@ _HASH_BLOCK = 2**24
 def animate(options: Namespace, say: Callable[[str], None]) -> Iterator[Path]:
     """Does what the options ask, and yields each file as it is written; `say` takes notices and warnings."""
     _check_files(options)
+    settings = _settings(options)
+    saved = None if options.decode_latents is None else latents.read(options.decode_latents)
     bars = ProgressBars()
     try:
-        if options.checkpoint is None:
-            say(builtin_model.NOTICE)
-        checkpoint = Checkpoint.open(options.checkpoint) if options.checkpoint else builtin_model.load()
-        if options.orbit and not checkpoint.variant.orbit:
-            raise ValueError(
-                f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}."
-            )
+        checkpoint = _open_checkpoint(options, saved, say)
         pipeline = Pipeline(checkpoint, device=options.device, dtype=options.dtype, progress=bars)
-        settings = _settings(options)
-        if options.decode_latents is None:
+        if saved is None:
             yield from _animate_picture(pipeline, settings, options, say, bars)
         else:
-            yield from _decode_latents(pipeline, settings, options, bars)
+            yield from _decode_latents(pipeline, settings, saved, options, say, bars)
     finally:
         bars.close()
 
 
 def _check_files(options: Namespace) -> None:
-    """Refuses what would fail after minutes of work."""
+    """Refuses what would fail after minutes of work, or destroy what it reads."""
     if (options.image is None) == (options.decode_latents is None):
         raise ValueError("give the IMAGE to animate, or latents with --decode-latents, and not both.")
     if not options.output and options.save_latents is None:
@@ -51,46 +47,105 @@ def _check_files(options: Namespace) -> None:
         raise ValueError("--save-latents goes with an IMAGE, not with --decode-latents.")
     for output in options.output:
         check_output(output)
+    written = [Path(output) for output in options.output]
     if options.save_latents is not None:
         latents.check_destination(options.save_latents)
+        written.append(options.save_latents)
+    taken = {path.resolve() for path in (options.image, options.checkpoint, options.decode_latents) if path}
+    for path in written:
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is read or written already; give every file a name of its own.")
+        taken.add(path.resolve())
+
+
+def _open_checkpoint(
+    options: Namespace, saved: latents.SavedLatents | None, say: Callable[[str], None]
+) -> Checkpoint:
+    if options.checkpoint is None:
+        origin = saved.notes.get("checkpoint", builtin_model.NAME) if saved else builtin_model.NAME
+        if origin != builtin_model.NAME:
+            raise ValueError(
+                f"these latents were sampled with {origin}; give a --checkpoint to decode them with."
+            )
+        say(builtin_model.NOTICE)
+        checkpoint = builtin_model.load()
+    else:
+        checkpoint = Checkpoint.open(options.checkpoint)
+    if options.orbit and not checkpoint.variant.orbit:
+        raise ValueError(
+            f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}."
+        )
+    return checkpoint
 
 
 def _settings(options: Namespace) -> Settings:
     """The options that were given, as settings."""
-    return Settings(**{name: value for name, value in vars(options).items() if name in FIELD_NAMES})
+    given = {name: value for name, value in vars(options).items() if name in FIELD_NAMES}
+    if options.decode_latents is not None:
+        useless = sorted(given.keys() - {"fps", "frame_wise_decode"})
+        if useless:
+            raise ValueError(
+                f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
+            )
+    return Settings(**given)
 
 
 def _animate_picture(
     pipeline: Pipeline, settings: Settings, options: Namespace, say: Callable[[str], None], bars: ProgressBars
 ) -> Iterator[Path]:
-    settings = settings.complete(pipeline.checkpoint.variant)
-    picture = pipeline.prepare(read_image(options.image), settings)
-    pipeline.check_whole(settings)
-    needed = memory.estimate(pipeline.checkpoint, settings, pipeline.dtype)
-    warning = memory.shortage(needed, memory.available(pipeline.device))
-    if warning:
-        say(f"warning: {warning}")
+    checkpoint = pipeline.checkpoint
+    settings = settings.complete(checkpoint.variant)
+    decode = bool(options.output)
+    pipeline.check_whole(settings, decode=decode)
+    image = read_image(options.image)
+    if checkpoint.variant.orbit and image.mode == "RGB":
+        say(f"{options.image} has no transparency; SV3D wants a cut-out object, on white.")
+    picture = pipeline.prepare(image, settings)
+    scale = checkpoint.decoder.params.downscale
+    size = (settings.num_frames, settings.height // scale, settings.width // scale)
+    needed = memory.to_sample(checkpoint, *size, pipeline.dtype)
+    if decode:
+        needed = max(needed, memory.to_decode(checkpoint, *size, settings.frame_wise_decode))
+    _warn_of_shortage(needed, pipeline, say)
     sampled = pipeline.animate_latents(picture, settings)
     notes = None
     if not options.no_metadata:
         notes = {"image": options.image.name, **_origin(pipeline, bars), **settings.as_metadata()}
     if options.save_latents is not None:
         # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
-        latents.save(options.save_latents, sampled, notes)
+        latents.save(options.save_latents, sampled, notes, picture if checkpoint.variant.orbit else None)
         yield options.save_latents.resolve()
-    if options.output:
+    if decode:
         frames = pipeline.decode_clip(sampled, settings, picture)
         yield from _write(options.output, frames, settings.fps, notes, bars)
 
 
 def _decode_latents(
-    pipeline: Pipeline, settings: Settings, options: Namespace, bars: ProgressBars
+    pipeline: Pipeline,
+    settings: Settings,
+    saved: latents.SavedLatents,
+    options: Namespace,
+    say: Callable[[str], None],
+    bars: ProgressBars,
 ) -> Iterator[Path]:
-    sampled, notes = latents.read(options.decode_latents)
-    fps = settings.fps if "fps" in vars(options) else notes.get("fps", settings.fps)
-    notes = {**notes, **_origin(pipeline, bars), "fps": fps, "frame_wise_decode": settings.frame_wise_decode}
-    frames = to_uint8(pipeline.decode(sampled, settings.frame_wise_decode))
-    yield from _write(options.output, frames, fps, None if options.no_metadata else notes, bars)
+    fps = settings.fps if "fps" in vars(options) else saved.notes.get("fps", settings.fps)
+    settings = replace(settings, fps=fps).complete(pipeline.checkpoint.variant)
+    pipeline.check_whole(settings, sample=False)
+    frames, _, height, width = saved.latents.shape
+    needed = memory.to_decode(pipeline.checkpoint, frames, height, width, settings.frame_wise_decode)
+    _warn_of_shortage(needed, pipeline, say)
+    clip = pipeline.decode_clip(saved.latents, settings, saved.picture)
+    notes = None
+    if not options.no_metadata:
+        decoded = {"frame_wise_decode": settings.frame_wise_decode, "fps": fps}
+        notes = {**saved.notes, **decoded, "decoded_with": _origin(pipeline, bars)}
+    yield from _write(options.output, clip, fps, notes, bars)
+
+
+def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None]) -> None:
+    warning = memory.shortage(needed, memory.available(pipeline.device))
+    if warning:
+        say(f"warning: {warning}")
 
 
 def _write(
@@ -105,11 +160,15 @@ def _write(
 def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
     """What made a clip, for its metadata; names without folders, since those are nobody's business."""
     file = pipeline.checkpoint.file
-    version = sys.modules[__package__.rpartition(".")[0]].__version__
-    notes = {"stillmotion": version, "checkpoint": file.path.name}
+    notes = {"stillmotion": version(), "checkpoint": file.path.name}
     if file.path.is_file():
         notes["checkpoint_sha256"] = _sha256(file.path, bars)
     return notes
+
+
+def version() -> str:
+    """Stillmotion's version, under whatever name the package was imported."""
+    return sys.modules[__package__.rpartition(".")[0]].__version__
 
 
 def _sha256(path: Path, bars: ProgressBars) -> str:

@@ -1,6 +1,7 @@
 """The command line: `python -m stillmotion animate` and `python -m stillmotion inspect`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 from ..samplers.guidance import SHAPES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint import Checkpoint
-from .animate import animate
+from .animate import animate, version
 from .images import FITS
+from .memory import REMEDIES
 from .pipeline import DTYPES
 from .report import describe
 from .settings import SCHEDULES
@@ -21,7 +23,8 @@ OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status; a mistake of the user's is one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
+        if stream is not None:  # as it is where the caller closed it
+            stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -34,27 +37,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        _say(
-            "error: there is not enough memory for this. Use fewer --frames, a smaller --width and --height, "
-            "or another --device."
-        )
+        _say(f"error: there is not enough memory for this. {REMEDIES}")
         return REFUSED
 
 
 def _animate(options: argparse.Namespace) -> int:
     for path in animate(options, _say):
-        print(path)  # noqa: T201 (the command's result)
+        _print(str(path))
     return OK
 
 
 def _inspect(options: argparse.Namespace) -> int:
     checkpoint = Checkpoint.open(options.file)
-    print(describe(checkpoint))  # noqa: T201 (the command's result)
+    _print(describe(checkpoint))
     return OK if checkpoint.complete else NOT_WHOLE
 
 
+def _print(text: str) -> None:
+    """The command's result, to whoever listens: that nobody does must not stop the work."""
+    try:
+        print(text, flush=True)  # noqa: T201 (the command line talks to its user)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 (the command line talks to its user)
+    """A notice or an error, on standard error where there is one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 (the command line talks to its user)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -65,8 +75,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="stillmotion", description="Animate a still image with Stable Video Diffusion."
+        prog="python -m stillmotion", description="Animate a still image with Stable Video Diffusion."
     )
+    parser.add_argument("--version", action="version", version=f"Stillmotion {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     animate_parser = commands.add_parser(
@@ -149,7 +160,7 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
         "--guidance",
         type=_name_or_numbers,
         metavar="SHAPE",
-        help=f"{', '.join(SHAPES)} over the frames (constant is the max), or a scale for each: 1,1.5,2",
+        help=f"{', '.join(SHAPES)} over the frames (constant: the max), one scale, or one for each: 1,1.5,2",
     )
     add("--min-guidance", type=float, metavar="X", help="the guidance scale where the shape is lowest")
     add("--max-guidance", type=float, metavar="X", help="the guidance scale where the shape is highest")
@@ -165,8 +176,18 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--orbit", action="store_true", default=False, help="circle the object in the picture (needs SV3D)")
-    add("--elevation", type=_numbers, metavar="DEG", help="of the camera, one or one for each frame (sv3d_p)")
+    add(
+        "--orbit",
+        action="store_true",
+        default=False,
+        help="insist on an SV3D file, which circles the object; needs no other option",
+    )
+    add(
+        "--elevation",
+        type=_numbers,
+        metavar="DEG",
+        help="of the camera, one or one for each frame: --elevation=-10 (sv3d_p)",
+    )
     add("--azimuths", type=_many_numbers, metavar="DEG,…", help="of the camera, one for each frame (sv3d_p)")
 
 
@@ -196,4 +217,7 @@ def _numbers(text: str) -> float | tuple[float, ...]:
 
 
 def _name_or_numbers(text: str) -> str | tuple[float, ...]:
-    return _many_numbers(text) if "," in text or text[:1].isdigit() else text
+    try:
+        return _many_numbers(text)
+    except argparse.ArgumentTypeError:
+        return text

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,24 +15,47 @@ from ..svd_model.tensor_file import CheckpointError, TensorFile
 from .settings import LARGEST_SIDE, MOST_FRAMES
 from .video_files import OutputError
 
-KEY = "latents"
+KEY, PICTURE_KEY = "latents", "picture"
 METADATA_KEY = "stillmotion"
 
 
+@dataclass(frozen=True)
+class SavedLatents:
+    """What a file of latents holds."""
+
+    latents: Tensor  # float32, (T, 4, h, w), in the diffusion model's scale
+    picture: Tensor | None  # float32, (1, 3, H, W), on which an orbit ends
+    notes: dict  # how they were made; {} where that was kept out
+
+
 def check_destination(path: Path) -> None:
-    """Refuses, before any work, where `save` would fail."""
+    """Refuses, before any work, where `save` would fail; leaves nothing behind."""
     if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{path}: latents are saved as .safetensors; give the name that ending.")
     if path.is_dir() or not path.parent.is_dir():
         raise OutputError(f"{path} can't be written: it is a folder, or {path.parent} is none.")
-
-
-def save(path: Path, latents: Tensor, metadata: dict | None) -> None:
-    """Writes (T, 4, h, w) latents in the diffusion model's scale; an unfinished file is never left."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     try:
-        notes = None if metadata is None else {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
-        save_file({KEY: latents.contiguous()}, partial, metadata=notes)
+        partial.touch()
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def save(path: Path, latents: Tensor, notes: dict | None, picture: Tensor | None = None) -> None:
+    """Writes latents, and the picture that an orbit ends on; an unfinished file is never left."""
+    partial = _partial(path)
+    tensors = {KEY: latents.contiguous()}
+    if picture is not None:
+        tensors[PICTURE_KEY] = picture.contiguous()
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        metadata = None if notes is None else {METADATA_KEY: json.dumps(notes, sort_keys=True)}
+        save_file(tensors, partial, metadata=metadata)
+        partial.chmod(mode)  # safetensors lets nobody else read it
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -40,8 +65,8 @@ def save(path: Path, latents: Tensor, metadata: dict | None) -> None:
             partial.unlink()
 
 
-def read(path: Path) -> tuple[Tensor, dict]:
-    """The latents that `save` wrote, (T, 4, h, w) float32, and its metadata."""
+def read(path: Path) -> SavedLatents:
+    """What `save` wrote; raises CheckpointError for another file."""
     file = TensorFile.open(path)
     shape = file.shapes.get(KEY)
     if shape is None or len(shape) != 4 or file.dtypes[KEY] != torch.float32:
@@ -51,4 +76,11 @@ def read(path: Path) -> tuple[Tensor, dict]:
         )
     if min(shape) < 1 or shape[1] != 4 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
         raise CheckpointError(f"{path} holds latents of shape {shape}, beyond what Stillmotion decodes.")
-    return file.read(KEY), file.json_metadata(METADATA_KEY)
+    size = (1, 3, 8 * shape[2], 8 * shape[3])
+    with_picture = file.shapes.get(PICTURE_KEY) == size and file.dtypes[PICTURE_KEY] == torch.float32
+    picture = file.read(PICTURE_KEY) if with_picture else None
+    return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY))
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")

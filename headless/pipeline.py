@@ -24,6 +24,7 @@ from .settings import Settings
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 WHITE = (255, 255, 255)
 
 Progress = Callable[[str, int, int], None]
@@ -77,7 +78,6 @@ class Pipeline:
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self._progress = progress
-        self._loaded = 0
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
@@ -89,21 +89,25 @@ class Pipeline:
     ) -> Clip:
         """The clip of a picture. `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise."""
         settings = (settings or Settings()).complete(self.checkpoint.variant)
+        self.check_whole(settings)
         picture = self.prepare(image, settings)
         latents = self.animate_latents(picture, settings, noise)
         return Clip(self.decode_clip(latents, settings, picture), latents, settings)
 
-    def check_whole(self, settings: Settings) -> None:
-        """Raises CheckpointError, before any work, where a network that these settings need is not whole."""
-        for network in self.checkpoint.networks:
+    def check_whole(self, settings: Settings, sample: bool = True, decode: bool = True) -> None:
+        """Raises CheckpointError, before any work, where a network that it needs is not whole."""
+        checkpoint = self.checkpoint
+        networks = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
+        if decode:
+            frame_wise = settings.frame_wise_decode
+            networks.append(self._find_frame_wise_decoder() if frame_wise else checkpoint.decoder)
+        for network in networks:
             if not network.whole:
                 raise CheckpointError(self.checkpoint.describe_incomplete(network))
         misfits = self.checkpoint.misfits()
         if misfits:
             path = self.checkpoint.file.path
             raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
-        if settings.frame_wise_decode:
-            self._find_frame_wise_decoder()
 
     def animate_latents(self, picture: Tensor, settings: Settings, noise: Tensor | None = None) -> Tensor:
         """The latents of the clip of a picture that `prepare` gave, for complete settings."""
@@ -111,10 +115,10 @@ class Pipeline:
         conditions = self.encode(picture, settings, generator)
         return self.sample(conditions, settings, generator, noise)
 
-    def decode_clip(self, latents: Tensor, settings: Settings, picture: Tensor) -> np.ndarray:
-        """The frames of those latents, uint8 (T, H, W, 3)."""
+    def decode_clip(self, latents: Tensor, settings: Settings, picture: Tensor | None) -> np.ndarray:
+        """The frames of those latents, uint8 (T, H, W, 3); an orbit ends on the picture, if given."""
         frames = self.decode(latents, settings.frame_wise_decode)
-        if self.checkpoint.variant.orbit:
+        if self.checkpoint.variant.orbit and picture is not None:
             frames[-1:] = picture  # the reference ends the orbit on the input itself
         return images.to_uint8(frames)
 
@@ -180,10 +184,13 @@ class Pipeline:
     @torch.no_grad()
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
-        self._check_finite(latents, "in the latents to decode")
+        if not torch.isfinite(latents).all():
+            raise NotFiniteError(
+                "NaN or infinity in the latents to decode: sampling went wrong, or the file."
+            )
         num_frames = latents.shape[0]
         z = latents.to(self.device, torch.float32) / LATENT_SCALE
-        if self._decoder.temporal and not frame_wise:
+        if self.checkpoint.variant.temporal_decoder and not frame_wise:
             self._progress("decoding", 0, num_frames)
             frames = self._decoder(z, num_frames).cpu()
             self._progress("decoding", num_frames, num_frames)
@@ -213,7 +220,7 @@ class Pipeline:
             return
         narrower = self.dtype == torch.float16
         advice = (
-            "float16 overflowed: use --dtype bfloat16 or float32."
+            "float16 overflowed: use the dtype bfloat16 or float32."
             if narrower
             else "The checkpoint is damaged or the settings are far outside of what it was trained for."
         )
@@ -245,15 +252,14 @@ class Pipeline:
         if network is None:
             raise CheckpointError(
                 f"{self.checkpoint.file.path} has no frame-wise decoder, only a temporal one; leave "
-                "--frame-wise-decode out."
+                "frame-wise decoding out."
             )
         return network
 
     def _load(self, network: NetworkReport, dtype: torch.dtype) -> nn.Module:
-        self._progress("loading", self._loaded, len(self.checkpoint.networks))
+        self._progress(f"loading the {network.name}", 0, 1)
         module = self.checkpoint.load(network, dtype=dtype, device=self.device)
-        self._loaded += 1
-        self._progress("loading", self._loaded, len(self.checkpoint.networks))
+        self._progress(f"loading the {network.name}", 1, 1)
         return module
 
 
@@ -265,6 +271,8 @@ def find_device(device: str | torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         found = torch.device(device)
+        if found.type not in DEVICES:
+            raise RuntimeError(f"{found.type} is no device to compute on")
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!s} can't be used here; try cpu, cuda or mps.") from error

@@ -54,6 +54,12 @@ class Settings:
     seed: int = 0
     frame_wise_decode: bool = False
 
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+
     def complete(self, variant: Variant) -> "Settings":
         """The same with the variant's defaults for every None; raises ValueError for what can't be done."""
         self._check_numbers()
@@ -102,13 +108,14 @@ class Settings:
             _refuse({name for name in given if name == "rho"}, "the exponential schedule")
             return schedules.exponential(self.steps, **given)
         _refuse(given, f"the {self.schedule} schedule")
-        if self.schedule == "animate_lcm":
-            return schedules.animate_lcm(self.steps)
-        return schedules.align_your_steps(self.steps)
+        named = {"animate_lcm": schedules.animate_lcm, "align_your_steps": schedules.align_your_steps}
+        return named[self.schedule](self.steps)
 
     def guidance_scales(self) -> Tensor:
         """One scale a frame, (T,), of complete settings."""
         if isinstance(self.guidance, tuple):
+            if len(self.guidance) == 1:
+                return guidance.constant(self.num_frames, *self.guidance)
             return guidance.given(self.num_frames, self.guidance)
         return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
 
@@ -122,6 +129,10 @@ class Settings:
             for number in value if isinstance(value, tuple) else (value,):
                 if number is not None:
                     _check_number(name, number, lowest, highest, whole)
+        for name in _NAMES_OR_NUMBERS:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else ():
+                _check_is_number(name, number)
         for name in ("width", "height"):
             side = getattr(self, name)
             if side is not None and side % SIZE_STEP:
@@ -130,11 +141,10 @@ class Settings:
                 raise ValueError(
                     f"{name} is {side}; it must be a multiple of {SIZE_STEP}. The nearest is {nearest}."
                 )
-        low, high = self.guidance_interval or (0, 0)
-        if not 0 <= low <= high:
-            raise ValueError(
-                f"guidance_interval is {low:g} to {high:g}; it must be two sigmas, the lower one first."
-            )
+        interval = self.guidance_interval or (0, 0)
+        if len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
+            shown = " to ".join(f"{sigma:g}" for sigma in interval)
+            raise ValueError(f"guidance_interval is {shown}; it must be two sigmas, the lower one first.")
 
     def _check_names(self) -> None:
         for name, accepted in (
@@ -144,7 +154,7 @@ class Settings:
             ("guidance", tuple(guidance.SHAPES)),
         ):
             value = getattr(self, name)
-            if isinstance(value, str) and value not in accepted:
+            if value is not None and not isinstance(value, tuple) and value not in accepted:
                 raise ValueError(f"{name} is {value!r}; accepted are {', '.join(accepted)}.")
         if self.churn and self.sampler not in CHURNING:
             raise ValueError(
@@ -171,6 +181,14 @@ _BOUNDS = (
     ("azimuths", -360, 360, False),
     ("seed", 0, 2**64 - 1, True),
 )
+
+
+_NAMES_OR_NUMBERS = ("schedule", "guidance", "guidance_interval")
+
+
+def _check_is_number(name: str, number: float) -> None:
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
+        raise ValueError(f"{name} holds {number!r}; give numbers.")
 
 
 def _check_number(name: str, number: float, lowest: float, highest: float, whole: bool) -> None:

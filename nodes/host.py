@@ -134,6 +134,14 @@ class VideoModel(comfy.model_base.BaseModel):
         return self.diffusion_model.params.memory(frames, height, width, dtype)
 
 
+def frames_of_video(conditions: list) -> int:
+    """The frames of one video, from the conditions that a model got."""
+    found = conditions[0].get("model_conds", {}).get("num_video_frames") if conditions else None
+    if found is None:
+        raise ValueError("this model is no video model; connect one of SVD Load Checkpoint, or core's SVD.")
+    return found.cond
+
+
 def _angles(given, num_frames: int) -> list[float]:
     angles = list(given) if hasattr(given, "__iter__") else [given] * num_frames
     return (angles * num_frames)[:num_frames] if len(angles) == 1 else angles
@@ -275,7 +283,7 @@ def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:
     """The VAE of a checkpoint: its encoder with its own decoder, or with a frame-wise one."""
     decoder = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
     if decoder is None:
-        raise ValueError(f"{checkpoint.file.path.name} has no frame-wise decoder; choose temporal.")
+        raise ValueError(f"{checkpoint.file.path.name} has no frame-wise decoder; choose 'as in the file'.")
     build = {"operations": comfy.ops.disable_weight_init, "attention": attention, "device": "cpu"}
     first_stage = FirstStage(checkpoint.encoder.build(**build), decoder.build(**build))
     weights = _network_weights(checkpoint, checkpoint.encoder) | _network_weights(checkpoint, decoder)

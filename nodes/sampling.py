@@ -26,26 +26,32 @@ def guided_model(
     low, high = torch.tensor(interval, dtype=torch.float32).tolist()
 
     def scale_of_frames(conditions: list) -> Tensor:
-        frames = conditions[0]["model_conds"]["num_video_frames"].cond
+        frames = host.frames_of_video(conditions)
         if given is not None:
             return guidance.given(frames, given)
         return guidance.SHAPES[shape](frames, min_scale, max_scale)
 
-    def both_or_one(args: dict) -> list[Tensor]:
-        inside = low <= float(args["sigma"].max()) <= high
-        conditions = args["conds"] if inside else [args["conds"][0], None]
+    def is_guided(sigma: Tensor, conditions: list) -> bool:
+        return low <= float(sigma.max()) <= high and not bool((scale_of_frames(conditions) == 1).all())
+
+    def predict(args: dict) -> list[Tensor]:
+        """Both predictions, or the conditional one alone where the other can't matter."""
+        conditional, unconditional = args["conds"]
+        if not is_guided(args["sigma"], conditional):
+            unconditional = None
         return comfy.samplers.calc_cond_batch(
-            args["model"], conditions, args["input"], args["sigma"], args["model_options"]
+            args["model"], [conditional, unconditional], args["input"], args["sigma"], args["model_options"]
         )
 
     def guide(args: dict) -> Tensor:
-        if not low <= float(args["sigma"].max()) <= high:
+        conditions = args["input_cond"]
+        if not is_guided(args["sigma"], conditions):
             return args["cond"]
-        return guidance.guide(args["cond"], args["uncond"], scale_of_frames(args["input_cond"]))
+        return guidance.guide(args["cond"], args["uncond"], scale_of_frames(conditions))
 
     patched = model.clone()
     patched.set_model_sampler_cfg_function(guide, disable_cfg1_optimization=True)
-    patched.set_model_sampler_calc_cond_batch_function(both_or_one)
+    patched.set_model_sampler_calc_cond_batch_function(predict)
     return patched
 
 
@@ -123,10 +129,10 @@ def _guidance_inputs() -> list:
             tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
         ),
         io.Float.Input(
-            "min_guidance", default=1.0, min=-100.0, max=100.0, step=0.1, tooltip="Where it is lowest."
+            "min_guidance", default=1.5, min=-100.0, max=100.0, step=0.1, tooltip="Where it is lowest."
         ),
         io.Float.Input(
-            "max_guidance", default=2.5, min=-100.0, max=100.0, step=0.1, tooltip="Where it is highest."
+            "max_guidance", default=3.0, min=-100.0, max=100.0, step=0.1, tooltip="Where it is highest."
         ),
         io.String.Input(
             "scales",
@@ -143,9 +149,9 @@ def _schedule_inputs() -> list:
             "schedule",
             options=SCHEDULES,
             default="karras",
-            tooltip="align_your_steps needs 10 steps; animate_lcm, with the sampler lcm, 4.",
+            tooltip="align_your_steps is made for 10 steps; animate_lcm, with the sampler lcm, for 4.",
         ),
-        io.Int.Input("steps", default=25, min=1, max=1000, tooltip="svd 25, svd_xt 30, SV3D 50."),
+        io.Int.Input("steps", default=30, min=1, max=1000, tooltip="svd 25, svd_xt 30, SV3D 50."),
         io.Float.Input(
             "sigma_max",
             default=700.0,
@@ -336,6 +342,11 @@ class KSampler(io.ComfyNode):
         rho,
         denoise,
     ) -> io.NodeOutput:
+        if "sampler_cfg_function" in model.model_options:
+            raise ValueError(
+                "this model has a guidance node before it, which SVD KSampler would replace; take that node out, "
+                "or sample with core's KSampler."
+            )
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
         solver = make_sampler(OURS[sampler]) if sampler in OURS else comfy.samplers.sampler_object(sampler)
         # As core does it: more steps, of which only the last are taken.

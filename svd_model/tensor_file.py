@@ -180,8 +180,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "convert the file to .safetensors where you trust it."
         ) from error
     except Exception as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is no torch checkpoint, or is damaged ({first_line}).") from error
+        # Not torch's own words, which advise to switch the safe reading off.
+        raise CheckpointError(f"{path} is no torch checkpoint, or is damaged; download it again.") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it makes, and what it says of every mistake."""
 
+import hashlib
 import json
 import os
 import signal
@@ -43,7 +44,7 @@ def svd_file(tmp_path_factory):
     return checkpoints.write(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors")
 
 
-def refusal(capsys, *arguments):
+def refusal_of(capsys, *arguments):
     """What the command says when it refuses, in one line and with the exit status of a mistake."""
     assert main([str(argument) for argument in arguments]) == REFUSED
     captured = capsys.readouterr()
@@ -100,7 +101,38 @@ class TestAnimate:
         assert main(["animate", *decode]) == OK
         for name in ("frame_0000.png", "frame_0001.png"):
             assert np.array_equal(Image.open(out / "a" / name), Image.open(out / "b" / name))
-        assert read_metadata(out / "b")["fps"] == 9
+        notes = read_metadata(out / "b")
+        assert notes["fps"] == 9
+        assert notes["decoded_with"]["checkpoint"] == notes["checkpoint"] == "stillmotion-tiny (built in)"
+
+    def test_where_latents_come_from_stays_known(self, capsys, picture, out, svd_file, tmp_path):
+        other = checkpoints.write(tmp_path / "other.safetensors", "svd_image_decoder")
+        saved = ["--save-latents", str(out / "l.safetensors"), "--checkpoint", str(svd_file)]
+        assert main(["animate", str(picture), *saved, *QUICK]) == OK
+        capsys.readouterr()
+        decode = ["--decode-latents", str(out / "l.safetensors"), "--output", str(out / "b.png")]
+        assert "sampled with tiny.safetensors; give a --checkpoint" in refusal_of(capsys, "animate", *decode)
+        assert main(["animate", *decode, "--checkpoint", str(other)]) == OK
+        notes = read_metadata(out / "b.png")
+        assert notes["checkpoint"] == "tiny.safetensors"
+        assert notes["checkpoint_sha256"] == hashlib.sha256(svd_file.read_bytes()).hexdigest()
+        assert notes["decoded_with"]["checkpoint"] == "other.safetensors"
+        assert notes["decoded_with"]["checkpoint_sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
+
+    def test_an_orbit_decoded_later_ends_on_the_picture_too(self, picture, out, tmp_path):
+        sv3d = checkpoints.write(tmp_path / "x.safetensors", "sv3d_u")
+        given = ["--checkpoint", str(sv3d), "--output"]
+        saved = ["--save-latents", str(out / "l.safetensors")]
+        assert main(["animate", str(picture), *given, str(out / "a"), *saved, *QUICK]) == OK
+        assert main(["animate", "--decode-latents", str(out / "l.safetensors"), *given, str(out / "b")]) == OK
+        for name in ("frame_0000.png", "frame_0001.png"):
+            assert np.array_equal(Image.open(out / "a" / name), Image.open(out / "b" / name))
+
+    def test_an_opaque_picture_for_sv3d_is_remarked_upon(self, capsys, picture, out, tmp_path):
+        sv3d = checkpoints.write(tmp_path / "x.safetensors", "sv3d_u")
+        command = ["animate", str(picture), "--checkpoint", str(sv3d), "--output", str(out / "a.png"), *QUICK]
+        assert main(command) == OK
+        assert "has no transparency; SV3D wants a cut-out object" in capsys.readouterr().err
 
     def test_latents_alone_need_no_output(self, picture, out):
         assert main(["animate", str(picture), "--save-latents", str(out / "l.safetensors"), *QUICK]) == OK
@@ -187,13 +219,13 @@ class TestPictures:
         path = tmp_path / "picture.png"
         if content is not None:
             path.write_bytes(content)
-        assert message in refusal(capsys, "animate", path, "--output", out / "a.mp4", *QUICK)
+        assert message in refusal_of(capsys, "animate", path, "--output", out / "a.mp4", *QUICK)
         assert not list(out.iterdir())
 
 
 class TestCheckpoints:
     def check(self, capsys, picture, out, path, message):
-        said = refusal(capsys, "animate", picture, "--checkpoint", path, "--output", out / "a.mp4", *QUICK)
+        said = refusal_of(capsys, "animate", picture, "--checkpoint", path, "--output", out / "a.mp4", *QUICK)
         assert message in said
         assert not list(out.iterdir())
 
@@ -245,7 +277,7 @@ class TestCheckpoints:
 
     def test_orbit_needs_sv3d(self, capsys, picture, out, svd_file):
         arguments = ("--checkpoint", svd_file, "--orbit", "--output", out / "a.mp4")
-        assert "--orbit goes with sv3d_u and sv3d_p" in refusal(
+        assert "--orbit goes with sv3d_u and sv3d_p" in refusal_of(
             capsys, "animate", picture, *arguments, *QUICK
         )
 
@@ -299,7 +331,7 @@ class TestOptions:
         size = () if "width" in arguments or "height" in arguments else ("--width", "64", "--height", "64")
         frames = () if "frames" in arguments else ("--frames", "2")
         command = ("animate", picture, "--output", out / "a.mp4", *size, *frames, *arguments.split())
-        assert message in refusal(capsys, *command)
+        assert message in refusal_of(capsys, *command)
         assert not list(out.iterdir())
 
     @pytest.mark.parametrize(
@@ -320,28 +352,51 @@ class TestOptions:
         ],
     )
     def test_output_that_can_not_be_written(self, capsys, picture, out, name, message):
-        assert message in refusal(capsys, "animate", picture, "--output", out / name, *QUICK)
+        assert message in refusal_of(capsys, "animate", picture, "--output", out / name, *QUICK)
         assert not list(out.iterdir())
 
+    def test_no_file_is_read_and_written_or_written_twice(self, capsys, picture, out, svd_file):
+        before = svd_file.read_bytes()
+        for arguments in (
+            ("--output", picture),
+            ("--output", out / "a.png", "--output", out / ".." / "out" / "a.png"),
+            ("--checkpoint", svd_file, "--save-latents", svd_file),
+            ("--output", f"{out / 'l.safetensors'}/", "--save-latents", out / "l.safetensors"),
+        ):
+            said = refusal_of(capsys, "animate", picture, *arguments, *QUICK)
+            assert "is read or written already; give every file a name of its own" in said
+        assert svd_file.read_bytes() == before
+        assert not list(out.iterdir())
+
+    def test_options_that_latents_have_settled_are_refused(self, capsys, picture, out):
+        saved = out / "l.safetensors"
+        assert main(["animate", str(picture), "--save-latents", str(saved), *QUICK]) == OK
+        capsys.readouterr()
+        decode = ("animate", "--decode-latents", saved, "--output", out / "a.mp4")
+        assert "num_frames, steps can't be given with" in refusal_of(
+            capsys, *decode, "--frames", 3, "--steps", 2
+        )
+        assert "fps is nan" in refusal_of(capsys, *decode, "--fps", "nan")
+
     def test_nothing_to_do_is_said(self, capsys, picture, out):
-        assert "nothing is to be written" in refusal(capsys, "animate", picture)
-        assert "give the IMAGE to animate" in refusal(capsys, "animate", "--output", out / "a.mp4")
+        assert "nothing is to be written" in refusal_of(capsys, "animate", picture)
+        assert "give the IMAGE to animate" in refusal_of(capsys, "animate", "--output", out / "a.mp4")
         both = ("--decode-latents", "x.safetensors", "--output", out / "a.mp4")
-        assert "and not both" in refusal(capsys, "animate", picture, *both)
+        assert "and not both" in refusal_of(capsys, "animate", picture, *both)
         again = ("--decode-latents", "x.safetensors", "--save-latents", out / "y.safetensors")
-        assert "--save-latents goes with an IMAGE" in refusal(capsys, "animate", *again)
+        assert "--save-latents goes with an IMAGE" in refusal_of(capsys, "animate", *again)
 
     def test_latents_that_are_none(self, capsys, picture, out, svd_file):
         command = ("animate", "--decode-latents", svd_file, "--output", out / "a.mp4")
-        assert "holds no latents of Stillmotion" in refusal(capsys, *command)
-        assert "are saved as .safetensors" in refusal(
+        assert "holds no latents of Stillmotion" in refusal_of(capsys, *command)
+        assert "are saved as .safetensors" in refusal_of(
             capsys, "animate", picture, "--save-latents", out / "l.pt"
         )
 
     def test_nan_in_latents_stops_with_an_explanation(self, capsys, out, tmp_path):
         save_file({"latents": torch.full((2, 4, 8, 8), torch.nan)}, tmp_path / "l.safetensors")
         command = ("animate", "--decode-latents", tmp_path / "l.safetensors", "--output", out / "a.mp4")
-        assert "NaN or infinity in the latents to decode" in refusal(capsys, *command)
+        assert "NaN or infinity in the latents to decode" in refusal_of(capsys, *command)
         assert not list(out.iterdir())
 
 
@@ -366,7 +421,9 @@ class TestLimits:
             raise error
 
         monkeypatch.setattr(pipeline.Pipeline, "animate_latents", fail)
-        assert "not enough memory" in refusal(capsys, "animate", picture, "--output", out / "a.mp4", *QUICK)
+        assert "not enough memory" in refusal_of(
+            capsys, "animate", picture, "--output", out / "a.mp4", *QUICK
+        )
         assert not list(out.iterdir())
 
     def test_other_errors_of_torch_are_not_hidden(self, monkeypatch, picture, out):
@@ -404,4 +461,4 @@ class TestInspect:
         assert key in capsys.readouterr().out
 
     def test_refuses_what_is_none(self, capsys, tmp_path):
-        assert "there is no file" in refusal(capsys, "inspect", tmp_path / "x.safetensors")
+        assert "there is no file" in refusal_of(capsys, "inspect", tmp_path / "x.safetensors")

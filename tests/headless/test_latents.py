@@ -31,18 +31,18 @@ class TestRoundTrip:
     def test_latents_come_back_bit_by_bit(self, path, clip):
         clip[0, 0, 0, :3] = torch.tensor([float("nan"), float("inf"), -0.0])  # none of its business
         latents.save(path, clip, None)
-        back, _ = latents.read(path)
+        back = latents.read(path).latents
         assert back.dtype == torch.float32
         assert torch.equal(back.view(torch.int32), clip.view(torch.int32))
 
     @pytest.mark.parametrize("metadata", [{}, {"seed": 2**53 + 1, "fps": 6.0, "text": 'é "海"', "x": [None]}])
     def test_metadata_comes_back(self, path, clip, metadata):
         latents.save(path, clip, metadata)
-        assert latents.read(path)[1] == metadata
+        assert latents.read(path).notes == metadata
 
     def test_without_metadata_the_file_holds_none(self, path, clip):
         latents.save(path, clip, None)
-        assert latents.read(path)[1] == {}
+        assert latents.read(path).notes == {}
         with safetensors.safe_open(path, "pt") as file:
             assert not file.metadata()
 
@@ -54,7 +54,7 @@ class TestRoundTrip:
 
     def test_a_view_is_saved_as_what_it_shows(self, path, clip):
         latents.save(path, clip.permute(0, 1, 3, 2)[::2], None)
-        assert torch.equal(latents.read(path)[0], clip.transpose(2, 3)[::2])
+        assert torch.equal(latents.read(path).latents, clip.transpose(2, 3)[::2])
 
     def test_the_same_latents_and_metadata_give_the_same_bytes(self, tmp_path, clip):
         for name, metadata in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
@@ -64,13 +64,13 @@ class TestRoundTrip:
     def test_an_older_file_is_replaced_and_nothing_else_left(self, path, clip):
         latents.save(path, clip, None)
         latents.save(path, 2 * clip, None)
-        assert torch.equal(latents.read(path)[0], 2 * clip)
+        assert torch.equal(latents.read(path).latents, 2 * clip)
         assert left_in(path.parent) == ["clip.safetensors"]
 
     @pytest.mark.parametrize("shape", [(1, 4, 1, 1), (MOST_FRAMES, 4, 1, LARGEST_SIDE // 8)])
     def test_the_smallest_and_the_largest_are_read(self, path, shape):
         latents.save(path, torch.zeros(shape), None)
-        assert latents.read(path)[0].shape == shape
+        assert latents.read(path).latents.shape == shape
 
 
 class TestDestination:
@@ -114,7 +114,7 @@ class TestFailedWrite:
             latents.save(path, 2 * clip, None)
         if expected is OutputError:
             assert f"{path} can't be written: No space left on device" in str(refusal.value)
-        assert torch.equal(latents.read(path)[0], clip)
+        assert torch.equal(latents.read(path).latents, clip)
         assert left_in(path.parent) == ["clip.safetensors"]
 
     def test_a_failed_rename_leaves_nothing(self, path, clip):
@@ -182,4 +182,4 @@ class TestOtherFiles:
     @pytest.mark.parametrize("notes", [{}, {"stillmotion": "[1]"}, {"stillmotion": "{half"}, {"other": "{}"}])
     def test_notes_of_others_are_left_aside(self, path, clip, notes):
         safetensors.torch.save_file({"latents": clip}, path, metadata=notes)
-        assert latents.read(path)[1] == {}
+        assert latents.read(path).notes == {}

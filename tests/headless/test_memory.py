@@ -1,5 +1,6 @@
 """The estimate of memory against what a clip really takes."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -20,44 +21,47 @@ def pipeline():
     return Pipeline(Checkpoint(file), device="cpu")
 
 
-def activations(pipeline, settings):
-    weights = sum(network.size for network in pipeline.checkpoint.networks)
-    return memory.estimate(pipeline.checkpoint, settings, torch.float32) - weights
-
-
-def decoded(pipeline, settings):
-    latents = torch.zeros(settings.num_frames, 4, settings.height // 8, settings.width // 8)
-    pipeline.decode(latents[:1], settings.frame_wise_decode)  # loads the decoder
+def decode_peak(pipeline, frames, height, width, frame_wise):
+    latents = torch.zeros(frames, 4, height, width)
+    pipeline.decode(latents[:1], frame_wise)  # loads the decoder
     with LiveMemory() as live:
-        pipeline.decode(latents, settings.frame_wise_decode)
+        pipeline.decode(latents, frame_wise)
     return live.peak
 
 
-@pytest.mark.parametrize(("num_frames", "width", "height"), [(1, 128, 64), (4, 64, 64), (3, 128, 128)])
-def test_temporal_decode_takes_what_was_estimated(pipeline, num_frames, width, height):
-    """All frames at once take more than the UNet does."""
-    settings = Settings(num_frames=num_frames, width=width, height=height).complete(
-        pipeline.checkpoint.variant
-    )
-    assert decoded(pipeline, settings) == pytest.approx(activations(pipeline, settings), rel=0.1)
+@pytest.mark.parametrize(("frames", "height", "width"), [(1, 8, 16), (4, 8, 8), (3, 16, 16)])
+def test_temporal_decode_takes_what_was_estimated(pipeline, frames, height, width):
+    checkpoint = pipeline.checkpoint
+    estimate = memory.to_decode(checkpoint, frames, height, width, False) - checkpoint.decoder.size
+    assert decode_peak(pipeline, frames, height, width, False) == pytest.approx(estimate, rel=0.1)
 
 
 def test_frame_wise_decode_is_estimated_for_one_frame(pipeline):
-    settings = Settings(num_frames=3, width=128, height=128, frame_wise_decode=True)
-    settings = settings.complete(pipeline.checkpoint.variant)
-    assert decoded(pipeline, settings) <= 1.1 * activations(pipeline, settings)
+    estimate = memory.to_decode(pipeline.checkpoint, 3, 16, 16, True) - pipeline.checkpoint.decoder.size
+    assert estimate / 2 <= decode_peak(pipeline, 3, 16, 16, True) <= 1.1 * estimate
 
 
-def test_unet_takes_what_was_estimated(pipeline):
-    """Where frames are decoded one by one, many of them make the UNet the larger part."""
-    settings = Settings(num_frames=40, width=64, height=64, steps=1, frame_wise_decode=True)
-    settings = settings.complete(pipeline.checkpoint.variant)
+def test_sampling_takes_what_was_estimated(pipeline):
+    settings = Settings(num_frames=40, width=64, height=64, steps=1).complete(pipeline.checkpoint.variant)
     picture = torch.zeros(1, 3, 64, 64)
     pipeline.animate_latents(picture, settings)  # loads the networks
     conditions = pipeline.encode(picture, settings, torch.Generator())
     with LiveMemory() as live:
         pipeline.sample(conditions, settings, torch.Generator())
-    assert live.peak == pytest.approx(activations(pipeline, settings), rel=0.1)
+    checkpoint = pipeline.checkpoint
+    weights = sum(network.size for network in (checkpoint.unet, checkpoint.encoder, checkpoint.vision))
+    estimate = memory.to_sample(checkpoint, 40, 8, 8, torch.float32) - weights
+    assert live.peak == pytest.approx(estimate, rel=0.1)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", math.inf)])
+def test_a_containers_limit_counts(tmp_path, monkeypatch, limit, expected):
+    (tmp_path / "memory.max").write_text(limit + "\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    free = memory.available(torch.device("cpu"))
+    assert free == expected if limit != "max" else free > 0
+    assert free <= expected
 
 
 def test_a_shortage_is_told_in_words():

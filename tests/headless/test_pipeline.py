@@ -120,7 +120,35 @@ def test_progress_is_told_and_changes_nothing(photograph):
     assert clip.frames.tobytes() == shared_pipeline().animate(photograph, QUICK).frames.tobytes()
     assert [event for event in told if event[0] == "sampling"] == [("sampling", n, 2) for n in range(3)]
     assert ("decoding", 3, 3) in told
-    assert ("loading", 4, 4) in told
+    loaded = ["loading the CLIP image tower", "loading the VAE encoder", "loading the UNet"]
+    loaded.append("loading the temporal decoder")
+    assert [event[0] for event in told if event[0].startswith("loading") and event[1] == 1] == loaded
+
+
+def test_frame_wise_decoding_loads_no_other_decoder(photograph):
+    told = []
+    pipeline = make_pipeline(device="cpu", progress=lambda *event: told.append(event))
+    pipeline.animate(photograph, Settings(num_frames=1, width=64, height=64, steps=1, frame_wise_decode=True))
+    assert ("loading the frame-wise decoder", 1, 1) in told
+    assert ("loading the temporal decoder", 1, 1) not in told
+
+
+@pytest.mark.parametrize("frame_wise", [False, True])
+def test_a_damaged_decoder_is_named_before_sampling(photograph, frame_wise):
+    """Each kind where it is the one that is asked for."""
+    prefix = "conditioner.embedders.3.encoder.decoder" if frame_wise else "first_stage_model.decoder"
+    told = []
+    pipeline = make_pipeline(
+        without=(f"{prefix}.norm_out.",), device="cpu", progress=lambda *event: told.append(event)
+    )
+    with pytest.raises(CheckpointError, match="decoder is not whole"):
+        pipeline.animate(
+            photograph, Settings(num_frames=1, width=64, height=64, frame_wise_decode=frame_wise)
+        )
+    assert not told
+    pipeline.animate(
+        photograph, Settings(num_frames=1, width=64, height=64, steps=1, frame_wise_decode=not frame_wise)
+    )
 
 
 def test_frame_wise_decoding_takes_each_frame_on_its_own(photograph):
@@ -219,6 +247,8 @@ def test_orbit_puts_the_object_before_white():
     pipeline = shared_pipeline("sv3d_u")
     picture = pipeline.prepare(cutout, Settings(width=64, height=64))
     assert (picture[0, :, 0, 0] == 1).all()  # a white corner
+    wide = pipeline.prepare(cutout, Settings(width=128, height=64, fit="pad"))
+    assert (wide[0, :, 32, 2] == 1).all()  # the margin of a padded picture
     centre = (picture[0, :, 32, 32] + 1) * 127.5
     assert torch.allclose(centre, torch.tensor([10.0, 200.0, 10.0]), atol=0.5)
 
@@ -255,8 +285,9 @@ def test_nan_stops_with_an_explanation(photograph):
 
 def test_overflow_in_float16_names_the_remedy():
     pipeline = make_pipeline(device="cpu", dtype="float16")
-    with pytest.raises(NotFiniteError, match="float16 overflowed: use --dtype bfloat16 or float32"):
-        pipeline.decode(torch.full((1, 4, 8, 8), torch.nan))
+    with pytest.raises(NotFiniteError, match="float16 overflowed: use the dtype bfloat16 or float32"):
+        poisoned = Conditions(torch.full((1, 1, 64), torch.nan), torch.zeros(1, 4, 8, 8), torch.zeros(1, 768))
+        pipeline.sample(poisoned, QUICK.complete(pipeline.checkpoint.variant), torch.Generator())
 
 
 def test_noise_of_another_shape_is_refused(photograph):
@@ -271,6 +302,12 @@ def test_narrower_dtypes_stay_close(photograph, dtype):
     exact = shared_pipeline().animate(photograph, QUICK)
     narrow = make_pipeline(device="cpu", dtype=dtype).animate(photograph, QUICK)
     assert (exact.latents - narrow.latents).abs().mean() < 0.1 * exact.latents.abs().mean()
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", ""])
+def test_devices_that_compute_nothing_here_are_refused(device):
+    with pytest.raises(ValueError, match="can't be used here; try cpu, cuda or mps"):
+        find_device(device)
 
 
 def test_unknown_device_and_dtype_are_refused():

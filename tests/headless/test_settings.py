@@ -150,3 +150,30 @@ def test_metadata_is_json_without_infinities():
     assert notes["schedule"] == [5.0, 1.0]
     assert "guidance_interval" not in notes
     assert math.isinf(s.guidance_interval[1])
+
+
+def test_lists_are_as_good_as_tuples():
+    lists = Settings(num_frames=2, schedule=[700, 20, 1], guidance=[1.0, 2.0], guidance_interval=[0, 5])
+    tuples = Settings(num_frames=2, schedule=(700, 20, 1), guidance=(1.0, 2.0), guidance_interval=(0, 5))
+    assert lists.complete(variants.SVD_XT) == tuples.complete(variants.SVD_XT)
+    assert lists.complete(variants.SVD_XT).sigmas().tolist() == [700, 20, 1, 0]
+
+
+def test_one_scale_is_for_every_frame():
+    s = Settings(num_frames=3, guidance=(2.5,)).complete(variants.SVD_XT)
+    assert s.guidance_scales().tolist() == [2.5, 2.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"schedule": {"sigmas": 1}}, "schedule is {'sigmas': 1}; accepted are karras"),
+        ({"schedule": ("a", 1)}, "schedule holds 'a'; give numbers"),
+        ({"guidance": (True,)}, "guidance holds True; give numbers"),
+        ({"guidance_interval": ("a", 2)}, "guidance_interval holds 'a'; give numbers"),
+        ({"guidance_interval": (1, 2, 3)}, "guidance_interval is 1 to 2 to 3; it must be two sigmas"),
+    ],
+)
+def test_other_types_are_refused(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**chosen).complete(variants.SVD_XT)
