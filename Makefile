@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-full-size clean
+.PHONY: demo test test-host test-full-size clean
 
 demo: .venv/headless
 	@mkdir -p outputs
@@ -12,9 +12,13 @@ demo: .venv/headless
 test: .venv/dev
 	$(BIN)/python -m pytest --cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
+# In a real ComfyUI, which must be there: COMFYUI_PATH, or ~/comfy/ComfyUI. `make test` runs these too if it is.
+test-host: .venv/dev
+	STILLMOTION_REQUIRE_HOST=1 $(BIN)/python -m pytest tests/host tests/browser
+
 # A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards; about 5 minutes on 2 cores.
 test-full-size: .venv/dev
-	$(BIN)/python -m pytest -m fullsize -s tests/test_full_size.py
+	$(BIN)/python -m pytest -m fullsize -s tests/test_full_size.py tests/host/test_full_size.py
 
 clean:
 	rm -rf .venv outputs *.egg-info

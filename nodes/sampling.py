@@ -1,5 +1,7 @@
 """Nodes that sample: guidance frame by frame, noise levels, solvers, and all three in one."""
 
+import math
+
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -14,6 +16,7 @@ from .conditioning import numbers
 
 CATEGORY = "stillmotion/sampling"
 SHAPES = [*guidance.SHAPES, "list"]
+MOST_IN_PREVIEW = 9
 SCHEDULES = ["karras", "exponential", "align_your_steps", "animate_lcm"]
 OURS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 
@@ -91,6 +94,16 @@ def make_sampler(name: str, churn: float = 0.0):
     return comfy.samplers.KSAMPLER(sample)
 
 
+def contact_sheet(latents: Tensor) -> Tensor:
+    """Up to nine frames side by side, (1, 4, rows·h, columns·w): a preview shows one picture alone."""
+    shown = latents[torch.linspace(0, len(latents) - 1, min(len(latents), MOST_IN_PREVIEW)).round().long()]
+    columns = math.ceil(math.sqrt(len(shown)))
+    rows = math.ceil(len(shown) / columns)
+    empty = shown.new_zeros(rows * columns - len(shown), *shown.shape[1:])
+    cells = torch.cat([shown, empty]).unflatten(0, (rows, columns))  # (rows, columns, 4, h, w)
+    return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
+
+
 def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel."""
     samples = latent["samples"]
@@ -101,7 +114,11 @@ def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tens
             "latent of SVD Image to Video unchanged."
         )
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    preview = latent_preview.prepare_callback(model, len(sigmas) - 1)
+
+    def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
+        preview(step, contact_sheet(x0), x, total)
+
     quiet = not comfy.utils.PROGRESS_BAR_ENABLED
     result = comfy.sample.sample_custom(
         model,
@@ -344,7 +361,7 @@ class KSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         if "sampler_cfg_function" in model.model_options:
             raise ValueError(
-                "this model has a guidance node before it, which SVD KSampler would replace; take that node out, "
+                "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
                 "or sample with core's KSampler."
             )
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)

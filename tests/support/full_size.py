@@ -22,7 +22,16 @@ def write(keys: Path, out: Path) -> None:
             tensors[key] = values.view(shape).half()
         else:
             tensors[key] = torch.full(shape, float(key.endswith("weight")), dtype=torch.float16)
+    _use_one_encoder(tensors)
     save_file(tensors, out)
+
+
+def _use_one_encoder(tensors: dict[str, torch.Tensor]) -> None:
+    """Gives both VAEs the same encoder, since core takes one of them and we the other."""
+    conditioner = "conditioner.embedders.3.encoder."
+    for key in [key for key in tensors if key.startswith("first_stage_model.encoder.")]:
+        tensors[key] = tensors[conditioner + key.removeprefix("first_stage_model.")].clone()
+    tensors[conditioner + "quant_conv.weight"] = torch.eye(8).half().view(8, 8, 1, 1)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class Server:
     def __enter__(self) -> "Server":
         host = find()
         command = [host.python, "main.py", "--port", self._port, "--base-directory", self._base]
+        command += ["--database-url", "sqlite:///:memory:"]  # or servers on one base lock each other out
         # One thread: two processes with two threads each on two cores wait for each other.
         environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         with self._log.open("w") as log:
@@ -108,6 +109,7 @@ class Server:
                 env=environment,
             )
         self._wait_until_ready()
+        self.start_log = self.log
         return self
 
     def __exit__(self, *error) -> None:
