@@ -12,7 +12,7 @@ from . import host
 
 CATEGORY = "stillmotion/conditioning"
 FITS = ["crop", "pad", "stretch"]
-SIZE_STEP = 64
+SIZE_STEP, LARGEST_SIDE = 64, 4096
 
 
 def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
@@ -38,6 +38,16 @@ def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
     """Pictures in [0, 1] with seeded noise of strength noise_aug, which counts in the range of [−1, 1]."""
     generator = torch.Generator("cpu").manual_seed(seed)
     return images + noise_aug / 2 * torch.randn(images.shape, generator=generator).to(images)
+
+
+def check_size(**sides: int) -> bool | str:
+    """True where each side is one that SVD takes, else what is wrong; sides that are linked come as None."""
+    for name, side in sides.items():
+        if isinstance(side, int) and (side < SIZE_STEP or side > LARGEST_SIDE or side % SIZE_STEP):
+            nearest = min(max(round(side / SIZE_STEP), 1) * SIZE_STEP, LARGEST_SIDE)
+            step = f"a multiple of {SIZE_STEP} up to {LARGEST_SIDE}"
+            return f"{name} is {side}; it must be {step}. The nearest is {nearest}."
+    return True
 
 
 class ImageToVideo(io.ComfyNode):
@@ -104,12 +114,7 @@ class ImageToVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, width: int, height: int, **_) -> bool | str:
-        for name, side in (("width", width), ("height", height)):
-            if isinstance(side, int) and (side < SIZE_STEP or side > 4096 or side % SIZE_STEP):
-                nearest = min(max(round(side / SIZE_STEP), 1) * SIZE_STEP, 4096)
-                step = f"a multiple of {SIZE_STEP} up to 4096"
-                return f"{name} is {side}; it must be {step}. The nearest is {nearest}."
-        return True
+        return check_size(width=width, height=height)
 
     @classmethod
     def execute(

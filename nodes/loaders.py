@@ -7,7 +7,8 @@ from ..svd_model.checkpoint import Checkpoint
 from . import host
 
 CATEGORY = "stillmotion/loaders"
-DECODERS = ["as in the file", "frame-wise"]
+FRAME_WISE = "frame-wise"
+DECODERS = ["as in the file", FRAME_WISE]
 
 
 def open_checkpoint(name: str) -> Checkpoint:
@@ -74,4 +75,4 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, decoder: str) -> io.NodeOutput:
-        return io.NodeOutput(host.load_vae(open_checkpoint(checkpoint), frame_wise=decoder == "frame-wise"))
+        return io.NodeOutput(host.load_vae(open_checkpoint(checkpoint), frame_wise=decoder == FRAME_WISE))

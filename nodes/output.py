@@ -5,8 +5,8 @@ from fractions import Fraction
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from . import host
-from .conditioning import ImageToVideo
-from .loaders import checkpoint_input, open_checkpoint
+from .conditioning import LARGEST_SIDE, SIZE_STEP, ImageToVideo, check_size
+from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
 from .sampling import KSampler
 
 CATEGORY = "stillmotion"
@@ -49,6 +49,51 @@ class Decode(io.ComfyNode):
         return io.NodeOutput(decode_latent(vae, latent))
 
 
+def _own_or_given() -> list:
+    return [
+        io.Int.Input(
+            "width",
+            default=0,
+            min=0,
+            max=LARGEST_SIDE,
+            step=SIZE_STEP,
+            optional=True,
+            advanced=True,
+            tooltip="In pixels; 0 is the checkpoint's own.",
+        ),
+        io.Int.Input(
+            "height",
+            default=0,
+            min=0,
+            max=LARGEST_SIDE,
+            step=SIZE_STEP,
+            optional=True,
+            advanced=True,
+            tooltip="In pixels; 0 is the checkpoint's own.",
+        ),
+        io.Int.Input(
+            "frames",
+            default=0,
+            min=0,
+            max=1024,
+            step=1,
+            optional=True,
+            advanced=True,
+            tooltip="Frames a video; 0 is the checkpoint's own, 14 brings the defaults of svd.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=0,
+            min=0,
+            max=1000,
+            step=1,
+            optional=True,
+            advanced=True,
+            tooltip="Sampling steps; 0 is the checkpoint's own.",
+        ),
+    ]
+
+
 class Animate(io.ComfyNode):
     """A picture to a video, with the checkpoint's defaults."""
 
@@ -74,6 +119,15 @@ class Animate(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Same seed, same video.",
                 ),
+                *_own_or_given(),
+                io.Combo.Input(
+                    "decoder",
+                    options=DECODERS,
+                    default=DECODERS[0],
+                    optional=True,
+                    advanced=True,
+                    tooltip="frame-wise takes each frame on its own: much less memory, more flicker.",
+                ),
             ],
             outputs=[
                 io.Image.Output(tooltip="The frames."),
@@ -82,18 +136,26 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, checkpoint, image, motion, seed) -> io.NodeOutput:
+    def validate_inputs(cls, width: int = 0, height: int = 0, **_) -> bool | str:
+        return check_size(width=width or SIZE_STEP, height=height or SIZE_STEP)
+
+    @classmethod
+    def execute(
+        cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
+    ) -> io.NodeOutput:
         opened = open_checkpoint(checkpoint)
-        variant, fps = opened.variant, 6.0
-        vae = host.load_vae(opened)
+        fps = 6.0
+        frames = frames or opened.variant.num_frames
+        variant = opened.variant.for_frames(frames)
+        vae = host.load_vae(opened, frame_wise=decoder == FRAME_WISE)
         prepared = ImageToVideo.execute(
             clip_vision=host.load_image_tower(opened),
             vae=vae,
             image=image,
-            width=variant.width,
-            height=variant.height,
+            width=width or variant.width,
+            height=height or variant.height,
             fit="crop",
-            frames=variant.num_frames,
+            frames=frames,
             fps=fps,
             motion_bucket_id=motion,
             noise_aug=variant.noise_aug,
@@ -112,12 +174,12 @@ class Animate(io.ComfyNode):
             max_guidance=variant.max_guidance,
             scales="",
             schedule="karras",
-            steps=variant.steps,
+            steps=steps or variant.steps,
             sigma_max=700.0,
             sigma_min=0.002,
             rho=7.0,
             denoise=1.0,
         )
-        frames = decode_latent(vae, sampled.result[0])
-        components = Types.VideoComponents(images=frames, audio=None, frame_rate=Fraction(fps))
-        return io.NodeOutput(frames, InputImpl.VideoFromComponents(components))
+        images = decode_latent(vae, sampled.result[0])
+        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(fps))
+        return io.NodeOutput(images, InputImpl.VideoFromComponents(components))

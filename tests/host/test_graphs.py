@@ -1,0 +1,57 @@
+"""Every template, as a script would send it, ends in a finished video of the right length and size."""
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+
+from support import host
+
+GRAPHS = sorted((Path(__file__).parent / "graphs").glob("*.json"))
+TEMPLATES = host.ROOT / "example_workflows"
+
+
+def videos(base: Path, entry: dict) -> list[Path]:
+    """What the graph's SaveVideo nodes wrote."""
+    files = [file for output in entry["outputs"].values() for file in output.get("images", [])]
+    return [
+        base / "output" / file["subfolder"] / file["filename"]
+        for file in files
+        if file["filename"].endswith("mp4")
+    ]
+
+
+def inputs_of(graph: dict, kind: str) -> dict:
+    return next(node["inputs"] for node in graph.values() if node["class_type"] == kind)
+
+
+def test_every_template_has_its_graph_and_its_picture():
+    names = {path.stem.lower().replace(" ", "_").replace("-", "_") for path in TEMPLATES.glob("*.json")}
+    assert names == {path.stem for path in GRAPHS}
+    assert {path.stem for path in TEMPLATES.glob("*.jpg")} == {path.stem for path in TEMPLATES.glob("*.json")}
+
+
+def test_every_template_is_offered_by_the_host(server):
+    (offered,) = (names for names in server.get("/api/workflow_templates").values() if names)
+    assert set(offered) == {path.stem for path in TEMPLATES.glob("*.json")}
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_it_runs_to_a_finished_video(server, base, path):
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    entry = server.run(graph)
+    assert host.succeeded(entry), host.error_of(entry)
+    made = videos(base, entry)
+    assert len(made) == sum(node["class_type"] == "SaveVideo" for node in graph.values())
+    kinds = {node["class_type"] for node in graph.values()}
+    for video in made:
+        with av.open(str(video)) as file:
+            frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        if "StillmotionImageToVideo" in kinds:
+            prepared = inputs_of(graph, "StillmotionImageToVideo")
+            pictures = 2 if "ImageBatch" in kinds else 1
+            assert frames[0].shape == (prepared["height"], prepared["width"], 3)
+            assert len(frames) == pictures * prepared["frames"]
+        else:
+            assert len(frames) > 1
