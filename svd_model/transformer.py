@@ -68,8 +68,8 @@ class MultiHeadAttention(nn.Module):
         return self.to_out(self.attention(self.to_q(x), k, v, self.heads))
 
 
-class SpatialBlock(nn.Module):
-    """Self-attention, cross-attention and feed-forward within each frame: (B·T, H·W, C)."""
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward among the tokens of each row: (N, L, dim)."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
         super().__init__()
@@ -86,25 +86,16 @@ class SpatialBlock(nn.Module):
         return x + self.ff(self.norm3(x))
 
 
-class TemporalBlock(nn.Module):
-    """The same over time at each position, after a feed-forward of its own: (B·H·W, T, C)."""
+class TemporalBlock(TransformerBlock):
+    """The same among the frames of each position, (B·H·W, T, dim), after a feed-forward of its own."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
-        super().__init__()
+        super().__init__(dim, context_dim, heads, attention, operations, **factory)
         self.norm_in = operations.LayerNorm(dim, **factory)
         self.ff_in = FeedForward(dim, operations, **factory)
-        self.attn1 = MultiHeadAttention(dim, dim, heads, attention, operations, **factory)
-        self.ff = FeedForward(dim, operations, **factory)
-        self.norm2 = operations.LayerNorm(dim, **factory)
-        self.attn2 = MultiHeadAttention(dim, context_dim, heads, attention, operations, **factory)
-        self.norm1 = operations.LayerNorm(dim, **factory)
-        self.norm3 = operations.LayerNorm(dim, **factory)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        x = x + self.ff_in(self.norm_in(x))
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+        return super().forward(x + self.ff_in(self.norm_in(x)), context)
 
 
 class Mixer(nn.Module):
@@ -129,7 +120,7 @@ class SpatialVideoTransformer(nn.Module):
         layer = (channels, context_dim, heads, attention, operations)
         self.norm = operations.GroupNorm(32, channels, eps=1e-6, **factory)
         self.proj_in = operations.Linear(channels, channels, **factory)
-        self.transformer_blocks = nn.ModuleList([SpatialBlock(*layer, **factory)])
+        self.transformer_blocks = nn.ModuleList([TransformerBlock(*layer, **factory)])
         self.proj_out = operations.Linear(channels, channels, **factory)
         self.time_stack = nn.ModuleList([TemporalBlock(*layer, **factory)])
         self.time_pos_embed = nn.Sequential(
