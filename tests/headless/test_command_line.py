@@ -275,6 +275,20 @@ class TestCheckpoints:
         path = checkpoints.write(tmp_path / "x.safetensors", **{key: None})
         self.check(capsys, picture, out, path, f"1 of 1428 tensors are missing ({key})")
 
+    def test_a_damaged_decoder_is_named_before_sampling(self, capsys, monkeypatch, picture, out, tmp_path):
+        path = checkpoints.write(
+            tmp_path / "x.safetensors", **{"first_stage_model.decoder.norm_out.bias": None}
+        )
+        monkeypatch.setattr(pipeline.Pipeline, "animate_latents", None)
+        self.check(capsys, picture, out, path, "the temporal decoder is not whole: 1 of")
+
+    def test_a_damaged_decoder_does_not_matter_where_nothing_is_decoded(self, picture, out, tmp_path):
+        path = checkpoints.write(
+            tmp_path / "x.safetensors", **{"first_stage_model.decoder.norm_out.bias": None}
+        )
+        saved = ["--checkpoint", str(path), "--save-latents", str(out / "l.safetensors")]
+        assert main(["animate", str(picture), *saved, *QUICK]) == OK
+
     def test_orbit_needs_sv3d(self, capsys, picture, out, svd_file):
         arguments = ("--checkpoint", svd_file, "--orbit", "--output", out / "a.mp4")
         assert "--orbit goes with sv3d_u and sv3d_p" in refusal_of(
