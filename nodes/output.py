@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import InputImpl, Types, io
 from . import host
 from .conditioning import LARGEST_SIDE, SIZE_STEP, ImageToVideo, check_size
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
-from .sampling import KSampler
+from .sampling import KSampler, seed_input
 
 CATEGORY = "stillmotion"
 
@@ -111,14 +111,7 @@ class Animate(io.ComfyNode):
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
                 io.Int.Input("motion", default=127, min=0, max=1023, tooltip="More for more motion."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="Same seed, same video.",
-                ),
+                seed_input(),
                 *_own_or_given(),
                 io.Combo.Input(
                     "decoder",

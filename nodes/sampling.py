@@ -194,7 +194,8 @@ def _schedule_inputs() -> list:
     ]
 
 
-def _seed_input() -> io.Int.Input:
+def seed_input() -> io.Int.Input:
+    """The seed of a whole clip."""
     return io.Int.Input(
         "seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Same seed, same video."
     )
@@ -317,7 +318,7 @@ class KSampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="From SVD Image to Video."),
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
                 io.Latent.Input("latent", tooltip="From SVD Image to Video, or a video to sample anew."),
-                _seed_input(),
+                seed_input(),
                 io.Combo.Input(
                     "sampler",
                     options=[*comfy.samplers.KSampler.SAMPLERS, *OURS],

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from support import host
-from support.graphs import node
+from support.graphs import ksampler, node
 from support.host_pictures import frames_of
 
 pytestmark = pytest.mark.fullsize
@@ -46,27 +46,6 @@ def cores_graph(loader: dict) -> dict:
     }
 
 
-OUR_KSAMPLER = node(
-    "StillmotionKSampler",
-    model=["load", 0],
-    positive=["prepare", 0],
-    negative=["prepare", 1],
-    latent=["prepare", 2],
-    seed=7,
-    sampler="euler",
-    shape="linear",
-    min_guidance=1.0,
-    max_guidance=2.5,
-    scales="",
-    schedule="karras",
-    steps=3,
-    sigma_max=700.0,
-    sigma_min=0.002,
-    rho=7.0,
-    denoise=1.0,
-)
-
-
 def run(base: Path, graph: dict) -> tuple:
     """The latents and frames of a graph, from a server that has nothing in memory yet."""
     with host.Server(base, "--cache-none") as server:
@@ -82,7 +61,7 @@ def relative(ours, theirs) -> float:
 def test_only_the_loader_replaced_gives_the_same_video(full_size_base, capsys):
     core_loader = node("ImageOnlyCheckpointLoader", ckpt_name="svd_xt.safetensors")
     our_loader = node("StillmotionLoadCheckpoint", checkpoint="svd_xt.safetensors")
-    mixed = cores_graph(core_loader) | {"sample": OUR_KSAMPLER}
+    mixed = cores_graph(core_loader) | {"sample": ksampler(seed=7, steps=3)}
     del mixed["guide"]
     core_latents, core_frames = run(full_size_base, cores_graph(core_loader))
     our_latents, our_frames = run(full_size_base, cores_graph(our_loader))

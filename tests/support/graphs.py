@@ -5,6 +5,29 @@ def node(kind: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs}
 
 
+def ksampler(seed: int, steps: int = 2) -> dict:
+    """SVD KSampler after the nodes "load" and "prepare", with guidance from 1 to 2.5."""
+    return node(
+        "StillmotionKSampler",
+        model=["load", 0],
+        positive=["prepare", 0],
+        negative=["prepare", 1],
+        latent=["prepare", 2],
+        seed=seed,
+        sampler="euler",
+        shape="linear",
+        min_guidance=1.0,
+        max_guidance=2.5,
+        scales="",
+        schedule="karras",
+        steps=steps,
+        sigma_max=700.0,
+        sigma_min=0.002,
+        rho=7.0,
+        denoise=1.0,
+    )
+
+
 def first_video(seed: int = 1, **changes: dict) -> dict:
     """Load, condition, sample, decode and save; changes replace inputs of a node, by its name."""
     graph = {
@@ -24,25 +47,7 @@ def first_video(seed: int = 1, **changes: dict) -> dict:
             noise_aug=0.02,
             seed=seed,
         ),
-        "sample": node(
-            "StillmotionKSampler",
-            model=["load", 0],
-            positive=["prepare", 0],
-            negative=["prepare", 1],
-            latent=["prepare", 2],
-            seed=seed,
-            sampler="euler",
-            shape="linear",
-            min_guidance=1.0,
-            max_guidance=2.5,
-            scales="",
-            schedule="karras",
-            steps=2,
-            sigma_max=700.0,
-            sigma_min=0.002,
-            rho=7.0,
-            denoise=1.0,
-        ),
+        "sample": ksampler(seed),
         "decode": node("StillmotionDecode", latent=["sample", 0], vae=["load", 2]),
         "save": node("SaveImage", images=["decode", 0], filename_prefix="frames"),
     }
