@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..svd_model.tensor_file import CheckpointError, TensorFile
-from .settings import LARGEST_SIDE, MOST_FRAMES
+from ..svd_model.variants import LARGEST_SIDE
+from .settings import MOST_FRAMES
 from .video_files import OutputError
 
 KEY, PICTURE_KEY = "latents", "picture"

@@ -9,13 +9,11 @@ from torch import Tensor
 from ..samplers import guidance, schedules
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.conditioning import orbit_azimuths
-from ..svd_model.variants import Variant
+from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP, Variant, nearest_side
 from .images import FITS
 
 SCHEDULES = ("karras", "exponential", "align_your_steps", "animate_lcm")
 
-SIZE_STEP = 64
-LARGEST_SIDE = 4096
 MOST_FRAMES = 1024
 MOST_STEPS = 1000
 
@@ -126,7 +124,7 @@ class Settings:
     def _check_numbers(self) -> None:
         for name, lowest, highest, whole in _BOUNDS:
             value = getattr(self, name)
-            for number in value if isinstance(value, tuple) else (value,):
+            for number in value if isinstance(value, tuple) and name in _ANGLES else (value,):
                 if number is not None:
                     _check_number(name, number, lowest, highest, whole)
         for name in _NAMES_OR_NUMBERS:
@@ -136,11 +134,8 @@ class Settings:
         for name in ("width", "height"):
             side = getattr(self, name)
             if side is not None and side % SIZE_STEP:
-                below = side // SIZE_STEP * SIZE_STEP
-                nearest = below + SIZE_STEP if side - below >= SIZE_STEP // 2 or below == 0 else below
-                raise ValueError(
-                    f"{name} is {side}; it must be a multiple of {SIZE_STEP}. The nearest is {nearest}."
-                )
+                step = f"a multiple of {SIZE_STEP}"
+                raise ValueError(f"{name} is {side}; it must be {step}. The nearest is {nearest_side(side)}.")
         interval = self.guidance_interval or (0, 0)
         if len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
             shown = " to ".join(f"{sigma:g}" for sigma in interval)
@@ -183,6 +178,7 @@ _BOUNDS = (
 )
 
 
+_ANGLES = ("elevation", "azimuths")  # which may be one for each frame
 _NAMES_OR_NUMBERS = ("schedule", "guidance", "guidance_interval")
 
 

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..svd_model.conditioning import orbit_azimuths
+from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP, nearest_side
 from ..svd_model.vision import preprocess
 from . import host
 
 CATEGORY = "stillmotion/conditioning"
 FITS = ["crop", "pad", "stretch"]
-SIZE_STEP, LARGEST_SIDE = 64, 4096
 
 
 def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
@@ -44,9 +44,8 @@ def check_size(**sides: int) -> bool | str:
     """True where each side is one that SVD takes, else what is wrong; sides that are linked come as None."""
     for name, side in sides.items():
         if isinstance(side, int) and (side < SIZE_STEP or side > LARGEST_SIDE or side % SIZE_STEP):
-            nearest = min(max(round(side / SIZE_STEP), 1) * SIZE_STEP, LARGEST_SIDE)
             step = f"a multiple of {SIZE_STEP} up to {LARGEST_SIDE}"
-            return f"{name} is {side}; it must be {step}. The nearest is {nearest}."
+            return f"{name} is {side}; it must be {step}. The nearest is {nearest_side(side)}."
     return True
 
 

@@ -143,8 +143,8 @@ def frames_of_video(conditions: list) -> int:
 
 
 def _angles(given, num_frames: int) -> list[float]:
-    angles = list(given) if hasattr(given, "__iter__") else [given] * num_frames
-    return (angles * num_frames)[:num_frames] if len(angles) == 1 else angles
+    angles = list(given) if hasattr(given, "__iter__") else [given]
+    return angles * num_frames if len(angles) == 1 else angles
 
 
 class FirstStage(nn.Module):

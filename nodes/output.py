@@ -4,8 +4,9 @@ from fractions import Fraction
 
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
+from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
 from . import host
-from .conditioning import LARGEST_SIDE, SIZE_STEP, ImageToVideo, check_size
+from .conditioning import ImageToVideo, check_size
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
 from .sampling import KSampler, seed_input
 

@@ -26,7 +26,6 @@ def guided_model(
 ):
     """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
     given = numbers(scales, "scales") if shape == "list" else None
-    low, high = torch.tensor(interval, dtype=torch.float32).tolist()
 
     def scale_of_frames(conditions: list) -> Tensor:
         frames = host.frames_of_video(conditions)
@@ -35,7 +34,7 @@ def guided_model(
         return guidance.SHAPES[shape](frames, min_scale, max_scale)
 
     def is_guided(sigma: Tensor, conditions: list) -> bool:
-        return low <= float(sigma.max()) <= high and not bool((scale_of_frames(conditions) == 1).all())
+        return guidance.matters(scale_of_frames(conditions), sigma.max(), interval)
 
     def predict(args: dict) -> list[Tensor]:
         """Both predictions, or the conditional one alone where the other can't matter."""

@@ -67,6 +67,12 @@ def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
     return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
 
 
+def matters(scales: Tensor, sigma: Tensor, interval: tuple[float, float]) -> bool:
+    """Whether guidance changes anything at this σ: inside of the interval, with a scale that is not 1."""
+    low, high = torch.tensor(interval, dtype=torch.float32).tolist()  # as the sigmas are, so that ends match
+    return low <= float(sigma) <= high and not bool((scales == 1).all())
+
+
 def guided(
     conditional: Callable[[Tensor, Tensor], Tensor],
     unconditional: Callable[[Tensor, Tensor], Tensor],
@@ -78,11 +84,9 @@ def guided(
     The unconditional one is not called where it could not matter: for a σ outside of the interval, both ends
     included (Kynkäänniemi et al., 2024), and where every scale is 1.
     """
-    low, high = torch.tensor(interval, dtype=torch.float32).tolist()  # as the sigmas are, so that ends match
-    without = bool((scales == 1).all())
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        if without or not low <= float(sigma) <= high:
+        if not matters(scales, sigma, interval):
             return conditional(x, sigma)
         return guide(conditional(x, sigma), unconditional(x, sigma), scales)
 

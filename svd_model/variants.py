@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+SIZE_STEP, LARGEST_SIDE = 64, 4096
+"""Widths and heights are multiples of the one, in pixels, up to the other."""
+
+
+def nearest_side(side: int) -> int:
+    """The width or height nearest to one that is none; halfway between two it is the larger."""
+    return min(max((side + SIZE_STEP // 2) // SIZE_STEP, 1) * SIZE_STEP, LARGEST_SIDE)
+
 
 @dataclass(frozen=True)
 class Variant:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillmotion.headless.settings import SIZE_STEP, Settings
+from stillmotion.headless.settings import Settings
 from stillmotion.svd_model import variants
+from stillmotion.svd_model.variants import SIZE_STEP
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,7 @@ def test_one_scale_is_for_every_frame():
     [
         ({"schedule": {"sigmas": 1}}, "schedule is {'sigmas': 1}; accepted are karras"),
         ({"schedule": ("a", 1)}, "schedule holds 'a'; give numbers"),
+        ({"fps": [6.0]}, r"fps is \(6.0,\); it must be a number"),
         ({"guidance": (True,)}, "guidance holds True; give numbers"),
         ({"guidance_interval": ("a", 2)}, "guidance_interval holds 'a'; give numbers"),
         ({"guidance_interval": (1, 2, 3)}, "guidance_interval is 1 to 2 to 3; it must be two sigmas"),
