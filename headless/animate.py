@@ -28,7 +28,15 @@ def animate(options: Namespace, say: Callable[[str], None]) -> Iterator[Path]:
     bars = ProgressBars()
     try:
         checkpoint = _open_checkpoint(options, saved, say)
-        pipeline = Pipeline(checkpoint, device=options.device, dtype=options.dtype, progress=bars)
+        pipeline = Pipeline(
+            checkpoint,
+            options.device,
+            options.dtype,
+            bars,
+            decode_dtype=options.decode_dtype,
+            memory_budget=options.memory_budget,
+            scratch_folder=options.scratch,
+        )
         if saved is None:
             yield from _animate_picture(pipeline, settings, options, say, bars)
         else:
@@ -105,7 +113,9 @@ def _animate_picture(
     size = (settings.num_frames, settings.height // scale, settings.width // scale)
     needed = memory.to_sample(checkpoint, *size, pipeline.dtype)
     if decode:
-        needed = max(needed, memory.to_decode(checkpoint, *size, settings.frame_wise_decode))
+        frame_wise = settings.frame_wise_decode
+        pipeline.check_budget(*size, frame_wise)
+        needed = max(needed, memory.to_decode(checkpoint, *size, frame_wise, pipeline.decode_dtype))
     _warn_of_shortage(needed, pipeline, say)
     sampled = pipeline.animate_latents(picture, settings)
     notes = None
@@ -116,7 +126,7 @@ def _animate_picture(
         latents.save(options.save_latents, sampled, notes, picture if checkpoint.variant.orbit else None)
         yield options.save_latents.resolve()
     if decode:
-        frames = pipeline.decode_clip(sampled, settings, picture)
+        frames = pipeline.stream_clip(sampled, settings, picture)
         yield from _write(options.output, frames, settings.fps, notes, bars)
 
 
@@ -132,9 +142,10 @@ def _decode_latents(
     settings = replace(settings, fps=fps).complete(pipeline.checkpoint.variant)
     pipeline.check_whole(settings, sample=False)
     frames, _, height, width = saved.latents.shape
-    needed = memory.to_decode(pipeline.checkpoint, frames, height, width, settings.frame_wise_decode)
-    _warn_of_shortage(needed, pipeline, say)
-    clip = pipeline.decode_clip(saved.latents, settings, saved.picture)
+    size = (frames, height, width, settings.frame_wise_decode)
+    pipeline.check_budget(*size)
+    _warn_of_shortage(memory.to_decode(pipeline.checkpoint, *size, pipeline.decode_dtype), pipeline, say)
+    clip = pipeline.stream_clip(saved.latents, settings, saved.picture)
     notes = None
     if not options.no_metadata:
         decoded = {"frame_wise_decode": settings.frame_wise_decode, "fps": fps}
@@ -149,8 +160,14 @@ def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None
 
 
 def _write(
-    outputs: list[str], frames: np.ndarray, fps: float, notes: dict | None, bars: ProgressBars
+    outputs: list[str], frames: Iterator[np.ndarray], fps: float, notes: dict | None, bars: ProgressBars
 ) -> Iterator[Path]:
+    """Writes the one output while the frames are made, or several when they are there."""
+    if len(outputs) == 1:
+        write_video(outputs[0], frames, fps, notes)
+        yield Path(outputs[0]).resolve()
+        return
+    frames = list(frames)
     for output in outputs:
         stage = f"writing {Path(output).name}"
         write_video(output, frames, fps, notes, lambda done, stage=stage: bars(stage, done, len(frames)))

@@ -9,10 +9,11 @@ from pathlib import Path
 from ..samplers.guidance import SHAPES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint import Checkpoint
+from ..svd_model.layerwise import is_out_of_memory
 from .animate import animate, version
 from .images import FITS
-from .memory import REMEDIES
-from .pipeline import DTYPES
+from .memory import REMEDIES, parse_size
+from .pipeline import DECODE_DTYPES, DTYPES
 from .report import describe
 from .settings import SCHEDULES
 from .video_files import EXTENSIONS
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: {error}")
         return REFUSED
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         _say(f"error: there is not enough memory for this. {REMEDIES}")
         return REFUSED
@@ -65,12 +66,6 @@ def _say(text: str) -> None:
     """A notice or an error, on standard error where there is one."""
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 (the command line talks to its user)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch's CPU allocator raises a plain RuntimeError; its GPU allocators a subclass named OutOfMemoryError.
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,6 +190,26 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
     add("--dtype", default=None, help=f"{', '.join(DTYPES)} (default float32 on the CPU, else float16)")
+    add(
+        "--decode-dtype",
+        default="float32",
+        metavar="DTYPE",
+        help=f"of decoding: {', '.join(DECODE_DTYPES)} (default float32, as in the reference)",
+    )
+    add(
+        "--memory-budget",
+        type=_size,
+        default=None,
+        metavar="SIZE",
+        help="for encoding and decoding, such as 6GB (default: what is free); the clip is the same",
+    )
+    add(
+        "--scratch",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="for what memory has no room for while decoding (default: the system's temporary folder)",
+    )
 
 
 class _Pair(argparse.Action):
@@ -202,6 +217,13 @@ class _Pair(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, tuple(values))
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _many_numbers(text: str) -> tuple[float, ...]:

@@ -1,10 +1,12 @@
 """How much memory a clip will need, roughly, and how much there is."""
 
+import re
 from pathlib import Path
 
 import psutil
 import torch
 
+from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -17,12 +19,26 @@ def to_sample(checkpoint: Checkpoint, frames: int, height: int, width: int, dtyp
     return weights + checkpoint.unet.params.memory(frames, height, width, dtype)
 
 
-def to_decode(checkpoint: Checkpoint, frames: int, height: int, width: int, frame_wise: bool) -> int:
-    """Bytes for decoding latents of that height and width; the temporal decoder takes all frames at once."""
-    together = checkpoint.variant.temporal_decoder and not frame_wise
-    params = checkpoint.decoder.params
-    activations = params.decode_memory(frames if together else 1, height, width, torch.float32)
-    return checkpoint.decoder.size + activations
+def to_decode(
+    checkpoint: Checkpoint, frames: int, height: int, width: int, frame_wise: bool, dtype: torch.dtype
+) -> int:
+    """Bytes that decoding latents of that height and width can't do without; more only makes it faster."""
+    temporal = checkpoint.variant.temporal_decoder and not frame_wise
+    size = (checkpoint.decoder.params, frames, height, width)
+    least = layerwise.smallest_budget(layerwise.plan_decode, *size, temporal=temporal, dtype=dtype)
+    return checkpoint.decoder.size + least
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 6GB, 500 MB, 4GiB or 2.5g; raises ValueError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if match is None or (match[3] and not match[2]):
+        raise ValueError(f"{text!r} is no size; give one such as 6GB, 500MB or 4GiB.")
+    base = 1024 if match[3] else 1000
+    size = round(float(match[1]) * base ** "_KMGT".index(match[2] or "_"))
+    if size < 1:
+        raise ValueError(f"{text!r} is no memory at all; give a size such as 6GB.")
+    return size
 
 
 def available(device: torch.device) -> int | None:
@@ -45,8 +61,7 @@ def shortage(needed: int, free: int | None) -> str | None:
 
 
 REMEDIES = (
-    "Fewer frames or a smaller size need less, and so does --frame-wise-decode; --save-latents keeps what is "
-    "sampled should decoding fail."
+    "Fewer frames or a smaller size need less; --save-latents keeps what is sampled, should decoding fail."
 )
 
 

@@ -1,7 +1,7 @@
 """From a picture to the frames of a clip: load a checkpoint once, animate many pictures."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +13,21 @@ from torch import Tensor, nn
 
 from ..samplers import guidance, preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS
-from ..svd_model import conditioning
+from ..svd_model import conditioning, layerwise
 from ..svd_model.checkpoint import Checkpoint, NetworkReport
 from ..svd_model.tensor_file import CheckpointError
 from ..svd_model.vae import LATENT_SCALE
 from ..svd_model.vision import preprocess
-from . import images
+from . import images, memory
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 WHITE = (255, 255, 255)
+SHARE_OF_FREE = 0.9  # of the memory that is free, where no budget is given
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
@@ -64,7 +66,11 @@ class Clip:
 class Pipeline:
     """A checkpoint's networks on a device; they are loaded when first needed, and stay.
 
-    The UNet and the image tower compute in `dtype`, the VAE always in float32, as in the reference.
+    The UNet and the image tower compute in `dtype`, the encoder in float32, the decoder in `decode_dtype`:
+    float32 as in the reference, or bfloat16. `memory_budget`: bytes that encoding and decoding may take on
+    the device, weights included (what is free, less a margin, if not given); what does not fit goes to host
+    memory, then into files in `scratch_folder` (the system's temporary one). The clip is the same whatever
+    the budget.
     """
 
     def __init__(
@@ -73,10 +79,19 @@ class Pipeline:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         progress: Progress = _silent,
+        *,
+        decode_dtype: str | torch.dtype = torch.float32,
+        memory_budget: int | None = None,
+        scratch_folder: str | Path | None = None,
     ):
         self.checkpoint = checkpoint
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
+        self.decode_dtype = find_dtype(decode_dtype, self.device)
+        if self.decode_dtype not in DECODE_DTYPES.values():
+            raise ValueError(f"decode_dtype is {decode_dtype}; accepted are {', '.join(DECODE_DTYPES)}.")
+        self._memory_budget = memory_budget
+        self._scratch_folder = scratch_folder
         self._progress = progress
 
     @classmethod
@@ -99,8 +114,7 @@ class Pipeline:
         checkpoint = self.checkpoint
         networks = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
         if decode:
-            frame_wise = settings.frame_wise_decode
-            networks.append(self._find_frame_wise_decoder() if frame_wise else checkpoint.decoder)
+            networks.append(self._decoder_report(settings.frame_wise_decode))
         for network in networks:
             if not network.whole:
                 raise CheckpointError(self.checkpoint.describe_incomplete(network))
@@ -108,6 +122,19 @@ class Pipeline:
         if misfits:
             path = self.checkpoint.file.path
             raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
+
+    def check_budget(self, num_frames: int, height: int, width: int, frame_wise: bool) -> None:
+        """Raises NotEnoughMemoryError, before any work, for a budget that is too small to decode with.
+
+        Height and width are those of the latents.
+        """
+        if self._memory_budget is None:
+            return
+        network = self._decoder_report(frame_wise)
+        temporal = self.checkpoint.variant.temporal_decoder and not frame_wise
+        options = {"temporal": temporal, "dtype": self.decode_dtype, "device": self.device}
+        budget = self._memory_budget - network.size
+        layerwise.plan_decode(network.params, num_frames, height, width, **options, budget=budget)
 
     def animate_latents(self, picture: Tensor, settings: Settings, noise: Tensor | None = None) -> Tensor:
         """The latents of the clip of a picture that `prepare` gave, for complete settings."""
@@ -117,10 +144,17 @@ class Pipeline:
 
     def decode_clip(self, latents: Tensor, settings: Settings, picture: Tensor | None) -> np.ndarray:
         """The frames of those latents, uint8 (T, H, W, 3); an orbit ends on the picture, if given."""
-        frames = self.decode(latents, settings.frame_wise_decode)
-        if self.checkpoint.variant.orbit and picture is not None:
-            frames[-1:] = picture  # the reference ends the orbit on the input itself
-        return images.to_uint8(frames)
+        return np.stack(list(self.stream_clip(latents, settings, picture)))
+
+    def stream_clip(
+        self, latents: Tensor, settings: Settings, picture: Tensor | None
+    ) -> Iterator[np.ndarray]:
+        """The same, frame by frame as they are made: uint8 (H, W, 3)."""
+        last = len(latents) - 1
+        for index, frame in enumerate(self.stream(latents, settings.frame_wise_decode)):
+            if index == last and self.checkpoint.variant.orbit and picture is not None:
+                frame = picture[0]  # the reference ends the orbit on the input itself
+            yield images.to_uint8(frame[None])[0]
 
     def prepare(self, image: str | Path | Image.Image, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
@@ -140,9 +174,18 @@ class Pipeline:
         pixels = preprocess(picture, size).to(self.device, self.dtype)
         context = self._vision(pixels).float()[:, None]
         noisy = picture + settings.noise_aug * torch.randn(picture.shape, generator=generator)
-        concat = self._encoder(noisy.to(self.device))
+        concat = self._encode(noisy)
         vector = _vector(self.checkpoint.variant, settings).to(self.device)
         return Conditions(context, concat, vector)
+
+    def _encode(self, pictures: Tensor) -> Tensor:
+        """The latents of pictures, float32 on the device."""
+        network = self.checkpoint.encoder
+        options = {"dtype": torch.float32, "device": self.device}
+        size = pictures.shape[2:]
+        least = layerwise.smallest_budget(layerwise.plan_encode, network.params, *size, **options)
+        budget = self._budget(network, least)
+        return layerwise.encode_frames(self._encoder, pictures, budget=budget, device=self.device)
 
     @torch.no_grad()
     def sample(
@@ -181,27 +224,47 @@ class Pipeline:
         self._check_finite(x, "after the last step")
         return x.cpu()
 
-    @torch.no_grad()
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
+        return torch.stack(list(self.stream(latents, frame_wise)))
+
+    def stream(self, latents: Tensor, frame_wise: bool = False) -> Iterator[Tensor]:
+        """The same, frame by frame as they are made: (3, 8h, 8w), on the CPU."""
         if not torch.isfinite(latents).all():
             raise NotFiniteError(
                 "NaN or infinity in the latents to decode: sampling went wrong, or the file."
             )
-        num_frames = latents.shape[0]
-        z = latents.to(self.device, torch.float32) / LATENT_SCALE
-        if self.checkpoint.variant.temporal_decoder and not frame_wise:
-            self._progress("decoding", 0, num_frames)
-            frames = self._decoder(z, num_frames).cpu()
-            self._progress("decoding", num_frames, num_frames)
-            return frames
-        decoder = self._frame_wise_decoder
-        frames = []
-        for index in range(num_frames):
-            self._progress("decoding", index, num_frames)
-            frames.append(decoder(z[index : index + 1], 1).cpu())
-        self._progress("decoding", num_frames, num_frames)
-        return torch.cat(frames)
+        frames, _, height, width = latents.shape
+        network = self._decoder_report(frame_wise)
+        decoder = self._frame_wise_decoder if frame_wise else self._decoder
+        options = {"temporal": decoder.temporal, "dtype": self.decode_dtype, "device": self.device}
+        least = layerwise.smallest_budget(
+            layerwise.plan_decode, network.params, frames, height, width, **options
+        )
+        self._progress("decoding", 0, 100)
+        for frame in layerwise.decode_frames(
+            decoder,
+            (latents / LATENT_SCALE).to(self.decode_dtype),
+            budget=self._budget(network, least),
+            scratch=layerwise.Scratch(self.device, self._host_memory(), self._scratch_folder),
+            device=self.device,
+            progress=lambda done: self._progress("decoding", round(100 * done), 100),
+        ):
+            yield frame.float().cpu()
+
+    def _budget(self, network: NetworkReport, least: int) -> int | None:
+        """Bytes for the activations of a network of the VAE; `least` is the smallest that works."""
+        if self._memory_budget is not None:
+            return self._memory_budget - network.size
+        free = memory.available(self.device)
+        return None if free is None else max(least, int(SHARE_OF_FREE * free) - network.size)
+
+    def _host_memory(self) -> int:
+        """Bytes of host memory for what a device has no room for."""
+        return int(SHARE_OF_FREE * memory.available(torch.device("cpu")))
+
+    def _decoder_report(self, frame_wise: bool) -> NetworkReport:
+        return self._find_frame_wise_decoder() if frame_wise else self.checkpoint.decoder
 
     def _denoiser(self, conditions: Conditions, num_frames: int) -> Callable[[Tensor, Tensor], Tensor]:
         """D(x, σ) under these conditions, in float32 outside of the UNet."""

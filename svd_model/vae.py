@@ -258,6 +258,11 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The mode of the posterior, not scaled: (N, 3, H, W) in [−1, 1] -> (N, z_channels, H/8, W/8)."""
+        self.check_images(images)
+        return self.quant_conv(self.encoder(images))[:, : self.params.z_channels]
+
+    def check_images(self, images: Tensor) -> None:
+        """Raises ValueError for images that the encoder can't take."""
         p = self.params
         height, width = images.shape[-2:]
         if (
@@ -270,7 +275,6 @@ class ImageEncoder(nn.Module):
                 f"images have shape {tuple(images.shape)}; the encoder takes (N, {p.image_channels}, H, W) "
                 f"with H and W multiples of {p.downscale}."
             )
-        return self.quant_conv(self.encoder(images))[:, : p.z_channels]
 
 
 class VideoDecoder(nn.Module):
@@ -298,9 +302,13 @@ class VideoDecoder(nn.Module):
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """z, divided by LATENT_SCALE: (B·T, z_channels, h, w) -> frames near [−1, 1], (B·T, 3, 8h, 8w)."""
+        self.check_latents(z, num_frames)
+        return self.decoder(self.post_quant_conv(z), num_frames)
+
+    def check_latents(self, z: Tensor, num_frames: int) -> None:
+        """Raises ValueError for latents that the decoder can't take."""
         if z.ndim != 4 or z.shape[1] != self.params.z_channels or num_frames < 1 or z.shape[0] % num_frames:
             raise ValueError(
                 f"latents have shape {tuple(z.shape)}; the decoder takes (frames, "
                 f"{self.params.z_channels}, h, w) with a whole number of videos of {num_frames} frames."
             )
-        return self.decoder(self.post_quant_conv(z), num_frames)

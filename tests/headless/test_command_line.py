@@ -415,6 +415,30 @@ class TestOptions:
 
 
 class TestLimits:
+    def test_a_budget_changes_nothing_in_the_picture(self, picture, out, tmp_path):
+        plain, tight = out / "a", out / "b"
+        budget = ["--memory-budget", "20MB", "--scratch", str(tmp_path)]
+        assert main(["animate", str(picture), "--output", str(plain), *QUICK]) == OK
+        assert main(["animate", str(picture), "--output", str(tight), *QUICK, *budget]) == OK
+        for frame in sorted(plain.iterdir()):
+            pixels = (np.asarray(Image.open(path)).astype(int) for path in (frame, tight / frame.name))
+            assert np.abs(np.subtract(*pixels)).max() <= 1
+
+    def test_a_budget_that_is_too_small_is_said_before_sampling(self, capsys, picture, out, tmp_path):
+        command = ("animate", picture, "--output", out / "a.mp4", "--steps", "1000", "--memory-budget")
+        said = refusal_of(capsys, *command, "1MB")
+        assert "the memory budget is" in said and "needs at least" in said
+        with pytest.raises(SystemExit):
+            main([str(argument) for argument in (*command, "much")])
+        assert "'much' is no size; give one such as 6GB" in capsys.readouterr().err
+        assert not list(out.iterdir())
+
+    def test_a_scratch_folder_that_is_not_there_is_said(self, capsys, picture, out, tmp_path):
+        tight = ("--memory-budget", "20MB", "--frames", "25", "--scratch", tmp_path / "none")
+        said = refusal_of(capsys, "animate", picture, "--output", out / "a.mp4", *QUICK, *tight)
+        assert f"of scratch space can't be had in {tmp_path / 'none'} (No such file or directory)" in said
+        assert not list(out.iterdir())
+
     def test_too_little_memory_is_a_warning_before_starting(self, capsys, monkeypatch, picture, out):
         monkeypatch.setattr(memory, "available", lambda device: 1)
         assert main(["animate", str(picture), "--output", str(out / "a.png"), *QUICK]) == OK

@@ -9,6 +9,7 @@ import torch
 from stillmotion.headless import memory
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.settings import Settings
+from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.tensor_file import TensorFile
 from support import checkpoints
@@ -21,24 +22,41 @@ def pipeline():
     return Pipeline(Checkpoint(file), device="cpu")
 
 
-def decode_peak(pipeline, frames, height, width, frame_wise):
-    latents = torch.zeros(frames, 4, height, width)
-    pipeline.decode(latents[:1], frame_wise)  # loads the decoder
-    with LiveMemory() as live:
-        pipeline.decode(latents, frame_wise)
-    return live.peak
-
-
-@pytest.mark.parametrize(("frames", "height", "width"), [(1, 8, 16), (4, 8, 8), (3, 16, 16)])
-def test_temporal_decode_takes_what_was_estimated(pipeline, frames, height, width):
+@pytest.mark.parametrize("frame_wise", [False, True])
+@pytest.mark.parametrize("times", [1, 1.5, 4])
+def test_decoding_keeps_to_the_budget_weights_included(pipeline, frame_wise, times):
     checkpoint = pipeline.checkpoint
-    estimate = memory.to_decode(checkpoint, frames, height, width, False) - checkpoint.decoder.size
-    assert decode_peak(pipeline, frames, height, width, False) == pytest.approx(estimate, rel=0.1)
+    latents = torch.zeros(4, 4, 16, 16)
+    least = memory.to_decode(checkpoint, *latents.shape[::2], 16, frame_wise, torch.float32)
+    budget = round(times * least)
+    bounded = Pipeline(checkpoint, device="cpu", memory_budget=budget)
+    bounded.decode(latents[:1], frame_wise)  # loads the decoder
+    with LiveMemory() as live:
+        for _ in bounded.stream(latents, frame_wise):
+            pass
+    assert live.peak + checkpoint.decoder.size <= 1.05 * budget
 
 
-def test_frame_wise_decode_is_estimated_for_one_frame(pipeline):
-    estimate = memory.to_decode(pipeline.checkpoint, 3, 16, 16, True) - pipeline.checkpoint.decoder.size
-    assert estimate / 2 <= decode_peak(pipeline, 3, 16, 16, True) <= 1.1 * estimate
+def test_a_budget_that_is_too_small_is_refused_before_any_work(pipeline):
+    least = memory.to_decode(pipeline.checkpoint, 4, 16, 16, False, torch.float32)
+    bounded = Pipeline(pipeline.checkpoint, device="cpu", memory_budget=least - 1)
+    with pytest.raises(layerwise.NotEnoughMemoryError, match="decoding 4 frames of 128×128 needs at least"):
+        bounded.check_budget(4, 16, 16, False)
+    bounded.check_budget(4, 16, 8, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("6GB", 6 * 10**9), ("500 mb", 5 * 10**8), ("4GiB", 2**32), ("2.5g", 25 * 10**8), ("1048576", 2**20)],
+)
+def test_sizes_as_people_write_them(text, size):
+    assert memory.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "six", "-1GB", "1e9", "5iB", "3PB", "nan", "0", "0.1"])
+def test_other_texts_are_no_sizes(text):
+    with pytest.raises(ValueError, match=r"give (one|a size) such as 6GB"):
+        memory.parse_size(text)
 
 
 def test_sampling_takes_what_was_estimated(pipeline):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stillmotion.headless import memory
 from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline, find_device, find_dtype
 from stillmotion.headless.settings import Settings
 from stillmotion.samplers.solvers import SOLVERS
@@ -119,7 +120,7 @@ def test_progress_is_told_and_changes_nothing(photograph):
     clip = pipeline.animate(photograph, QUICK)
     assert clip.frames.tobytes() == shared_pipeline().animate(photograph, QUICK).frames.tobytes()
     assert [event for event in told if event[0] == "sampling"] == [("sampling", n, 2) for n in range(3)]
-    assert ("decoding", 3, 3) in told
+    assert ("decoding", 100, 100) in told
     loaded = ["loading the CLIP image tower", "loading the VAE encoder", "loading the UNet"]
     loaded.append("loading the temporal decoder")
     assert [event[0] for event in told if event[0].startswith("loading") and event[1] == 1] == loaded
@@ -164,6 +165,27 @@ def test_image_decoder_files_decode_frame_wise_either_way():
     pipeline = shared_pipeline("svd_image_decoder")
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(pipeline.decode(latents), pipeline.decode(latents, frame_wise=True))
+
+
+@pytest.mark.parametrize("frame_wise", [False, True])
+def test_a_clip_is_the_same_whatever_the_memory(frame_wise, tmp_path):
+    """Within rounding; the smallest budget spills frames into a file."""
+    plain = shared_pipeline("svd")
+    latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    least = memory.to_decode(plain.checkpoint, 5, 8, 8, frame_wise, torch.float32)
+    tight = Pipeline(plain.checkpoint, "cpu", memory_budget=least, scratch_folder=tmp_path)
+    expected = plain.decode(latents, frame_wise)
+    assert (tight.decode(latents, frame_wise) - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
+def test_a_clip_decoded_in_bfloat16_is_near():
+    plain = shared_pipeline("svd")
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    narrow = Pipeline(plain.checkpoint, device="cpu", decode_dtype="bfloat16").decode(latents)
+    expected = plain.decode(latents)
+    assert 0 < (narrow - expected).abs().max() < 3e-2 * expected.abs().max()
+    with pytest.raises(ValueError, match="decode_dtype is float16; accepted are float32, bfloat16"):
+        Pipeline(plain.checkpoint, device="cpu", decode_dtype="float16")
 
 
 def test_frame_wise_decoding_without_such_a_decoder_is_refused():

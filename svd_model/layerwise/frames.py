@@ -1,0 +1,96 @@
+"""The frames of a clip between two layers: some on the device, the rest spilled."""
+
+import torch
+from torch import Tensor
+
+from .moments import Moments
+from .spill import Scratch, Slot
+
+
+class Frames:
+    """T tensors (C, H, W): the first `resident` are kept on the device, the others in slots of a Scratch."""
+
+    def __init__(
+        self,
+        num_frames: int,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        resident: int,
+        scratch: Scratch,
+    ):
+        self.shape, self.dtype, self.device = shape, dtype, device
+        self.moments: Moments | None = None  # of each frame, (T, groups), once they are known
+        self._frames: list[Tensor | Slot | None] = [None] * num_frames
+        self._resident = resident
+        self._scratch = scratch
+        self._unused: list[Slot] = []
+        self._slots: list[Slot] = []
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def reside(self, resident: int) -> None:
+        """Changes how many frames stay on the device; those that may no longer are moved."""
+        self._resident = resident
+        for index in range(resident, len(self)):
+            if isinstance(self._frames[index], Tensor):
+                self.put(index, self._frames[index])
+
+    def put(self, index: int, frame: Tensor) -> None:
+        """Stores a frame, (C, H, W), in place of an older one; on the device it is kept without a copy."""
+        old = self._frames[index]
+        if index < self._resident:
+            self._frames[index] = frame
+            if isinstance(old, Slot):
+                self._unused.append(old)
+            return
+        slot = old if isinstance(old, Slot) else self._slot()
+        slot.write(slice(None), frame)
+        self._frames[index] = slot
+
+    def put_rows(self, rows: slice, band: Tensor) -> None:
+        """Stores a band of rows of all frames, (T, C, rows, W)."""
+        for frame, part in zip(self._frames, band, strict=True):
+            if isinstance(frame, Slot):
+                frame.write(rows, part)
+            else:
+                frame[:, rows] = part
+
+    def take(self, indices: range) -> Tensor:
+        """A copy of some frames on the device, (len(indices), C, H, W)."""
+        return self._gather([self._frames[index] for index in indices], slice(None))
+
+    def take_rows(self, rows: slice) -> Tensor:
+        """A copy of a band of rows of all frames on the device, (T, C, rows, W)."""
+        return self._gather(self._frames, rows)
+
+    def drop(self, index: int) -> None:
+        """Lets go of a frame that is not needed any more."""
+        self._frames[index] = None
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        self._frames = []
+        self._scratch.give_back(self._slots)
+        self._slots = self._unused = []
+
+    def _gather(self, frames: list[Tensor | Slot | None], rows: slice) -> Tensor:
+        height = len(range(self.shape[1])[rows])
+        shape = (len(frames), self.shape[0], height, self.shape[2])
+        result = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for into, frame in zip(result, frames, strict=True):
+            if isinstance(frame, Slot):
+                frame.read(rows, into)
+            else:
+                into.copy_(frame[:, rows])
+        return result
+
+    def _slot(self) -> Slot:
+        """Room for one frame, out of that for all which may not be resident."""
+        if not self._unused:
+            spilled = sum(isinstance(frame, Slot) for frame in self._frames)
+            count = max(1, len(self) - self._resident - spilled)
+            self._unused = self._scratch.slots(count, self.shape, self.dtype)
+            self._slots += self._unused
+        return self._unused.pop()

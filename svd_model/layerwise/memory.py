@@ -1,0 +1,84 @@
+"""Running out of memory: telling it apart from other errors, and saying so."""
+
+import logging
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+class NotEnoughMemoryError(ValueError):
+    """A budget, or a device, under the smallest that works; the message names that one."""
+
+    def __init__(self, message: str, smallest: int):
+        super().__init__(f"{message}: raise the budget, or make the video smaller or shorter.")
+        self.smallest = smallest
+
+
+class Plan(Protocol):
+    """Whatever tells beforehand how much memory it will take."""
+
+    @property
+    def peak(self) -> int: ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+Result = TypeVar("Result")
+
+
+class Bounded(Generic[AnyPlan]):
+    """A plan within a budget, made anew for half of it whenever memory runs out all the same."""
+
+    def __init__(self, make: Callable[[int | None], AnyPlan], budget: int | None, device: torch.device):
+        self._make, self._device = make, device
+        self._budget = budget
+        self.plan = make(budget)
+
+    def attempt(self, work: Callable[[AnyPlan], Result]) -> Result:
+        """What work(plan) returns; on an out-of-memory it is called again with a smaller plan."""
+        while True:
+            try:
+                return work(self.plan)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Here, after the except clause, nothing holds the tensors of the failed call any more.
+            self._halve()
+
+    def _halve(self) -> None:
+        release_unused(self._device)
+        least = self._budget
+        self._budget = self.plan.peak // 2 if least is None else min(least, self.plan.peak) // 2
+        try:
+            self.plan = self._make(self._budget)
+        except NotEnoughMemoryError as error:
+            if least is not None and least <= error.smallest:
+                message = f"memory ran out on {self._device} where {in_units(error.smallest)} would be enough"
+                raise NotEnoughMemoryError(message, error.smallest) from error
+            self._budget = error.smallest
+            self.plan = self._make(self._budget)
+        logger.info("out of memory; going on with a budget of %s", in_units(self._budget))
+
+
+def in_units(size: int) -> str:
+    """Bytes as people write them, rounded up, so that the number is enough."""
+    unit, name = (10**9, "GB") if size >= 10**9 else (10**6, "MB")
+    tenths = -(-10 * size // unit)
+    return f"{tenths // 10}.{tenths % 10} {name}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on the device or in host memory."""
+    # torch's CPU allocator raises a plain RuntimeError; its GPU allocators a subclass named OutOfMemoryError.
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )
+
+
+def release_unused(device: torch.device) -> None:
+    """Gives the allocator's spare memory back, where the device has such an allocator."""
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()

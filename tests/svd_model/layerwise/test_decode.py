@@ -1,0 +1,215 @@
+"""The walk through the decoder gives the picture of the one-piece decode, whatever the memory."""
+
+import gc
+import os
+import resource
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stillmotion.svd_model import layerwise
+from stillmotion.svd_model.layerwise import NotEnoughMemoryError, Scratch, ScratchError
+from support import decoders
+from support.decoders import relative
+from support.failing_allocations import FailingAllocations
+from support.live_memory import LiveMemory
+
+TEMPORAL = decoders.decoder()
+FRAME_WISE = decoders.decoder(temporal=False, post_quant_conv=True)
+
+
+def latents(frames, height, width, dtype=torch.float32):
+    return torch.randn(frames, 4, height, width, generator=torch.Generator().manual_seed(frames)).to(dtype)
+
+
+def decode(z, decoder=TEMPORAL, **options):
+    return torch.stack(list(layerwise.decode_frames(decoder, z, **options)))
+
+
+def one_piece(z):
+    with torch.no_grad():
+        return TEMPORAL(z, len(z))
+
+
+class TestPicture:
+    @pytest.mark.parametrize("frames", [1, 2, 5, 14, 25, 49])
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+    def test_is_that_of_the_one_piece_decode_under_any_budget(self, frames, share):
+        z = latents(frames, 3, 5)
+        assert relative(decode(z, budget=decoders.budget_between(z, share)), one_piece(z)) < 2e-5
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        frames=st.integers(1, 9),
+        height=st.integers(1, 9),
+        width=st.integers(1, 9),
+        share=st.floats(0, 1),
+    )
+    def test_for_odd_sizes_too(self, frames, height, width, share):
+        z = latents(frames, height, width)
+        assert relative(decode(z, budget=decoders.budget_between(z, share)), one_piece(z)) < 2e-5
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    def test_in_bfloat16(self, share):
+        z = latents(5, 6, 7)
+        narrow = z.bfloat16()
+        frames = decode(narrow, budget=decoders.budget_between(narrow, share))
+        assert frames.dtype == torch.bfloat16
+        assert relative(frames, one_piece(z)) < 3e-2
+
+    def test_from_weights_stored_narrower_than_computed(self):
+        narrow = decoders.decoder().half()
+        z = latents(3, 4, 4)
+        with torch.no_grad():
+            assert relative(decode(z, narrow), narrow(z, 3)) < 2e-5
+
+    def test_depends_on_all_frames(self):
+        """What decoding in chunks of frames gets wrong."""
+        z = latents(14, 3, 5)
+        chunks = torch.cat([decode(z[:7]), decode(z[7:])])
+        assert relative(chunks, decode(z)) > 0.05
+
+    @pytest.mark.parametrize("share", [0.0, 1.0])
+    def test_of_a_frame_wise_decoder(self, share):
+        z = latents(3, 5, 6)
+        least = decoders.smallest(z, temporal=False)
+        most = decoders.plan(z, temporal=False).peak
+        frames = decode(z, FRAME_WISE, budget=least + round(share * (most - least)))
+        with torch.no_grad():
+            assert relative(frames, FRAME_WISE(z, 1)) < 2e-5
+
+
+class TestMemory:
+    @pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 1.0])
+    def test_tensors_alive_stay_within_the_budget(self, share):
+        z = latents(9, 16, 24)
+        budget = decoders.budget_between(z, share)
+        with LiveMemory() as live:
+            for _ in layerwise.decode_frames(TEMPORAL, z, budget=budget):
+                pass
+        assert 0.4 * decoders.plan(z, budget).peak < live.peak <= 1.05 * budget
+
+    def test_tensors_of_a_frame_wise_decode_stay_within_the_budget(self):
+        z = latents(3, 16, 24)
+        budget = decoders.smallest(z, temporal=False)
+        with LiveMemory() as live:
+            for _ in layerwise.decode_frames(FRAME_WISE, z, budget=budget):
+                pass
+        assert live.peak <= 1.05 * budget
+
+    def test_a_budget_under_the_smallest_is_refused_naming_that(self):
+        z = latents(2, 4, 4)
+        least = decoders.smallest(z)
+        with pytest.raises(
+            NotEnoughMemoryError, match="decoding 2 frames of 32×32 needs at least"
+        ) as refused:
+            decode(z, budget=least - 1)
+        assert refused.value.smallest == least
+        decode(z, budget=least)
+
+    @pytest.mark.parametrize("decoder", [TEMPORAL, FRAME_WISE], ids=["temporal", "frame-wise"])
+    def test_a_failing_allocation_anywhere_is_survived_with_the_same_picture(self, decoder):
+        z = latents(3, 4, 5)
+        with FailingAllocations() as counting:
+            whole = decode(z, decoder)
+        positions = torch.linspace(0, counting.count - 2, 60).long().tolist()
+        for position in positions:
+            with FailingAllocations(position):
+                frames = list(layerwise.decode_frames(decoder, z))
+            assert relative(torch.stack(frames), whole) < 2e-5, f"operation {position}"
+
+    def test_failing_again_and_again_is_survived_until_the_smallest_plan_fails(self):
+        z = latents(14, 8, 8)
+        with FailingAllocations(600, 2000, 3000):
+            frames = list(layerwise.decode_frames(TEMPORAL, z))
+        assert relative(torch.stack(frames), one_piece(z)) < 2e-5
+        failing = FailingAllocations(*range(100, 10**6))
+        with failing, pytest.raises(NotEnoughMemoryError, match="memory ran out on cpu where"):
+            list(layerwise.decode_frames(TEMPORAL, z))
+
+    def test_other_errors_are_not_swallowed(self):
+        def fail(done):
+            raise RuntimeError("something else")
+
+        with pytest.raises(RuntimeError, match="something else"):
+            decode(latents(2, 2, 2), progress=fail)
+
+
+class TestProgress:
+    def test_grows_to_1_through_every_layer(self):
+        told = []
+        decode(latents(4, 4, 4), progress=told.append)
+        assert told == sorted(told)
+        assert told[-1] == pytest.approx(1)
+        assert len(told) > 40
+
+    @pytest.mark.parametrize("step", [0, 20, 45])
+    def test_what_it_raises_stops_the_work_and_nothing_stays(self, step):
+        """Cancel: between any two steps of a layer."""
+        z = latents(5, 8, 8)
+        told = []
+
+        def cancel(done):
+            told.append(done)
+            if len(told) > step:
+                raise KeyboardInterrupt
+
+        files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+        with pytest.raises(KeyboardInterrupt):
+            decode(z, budget=decoders.smallest(z), progress=cancel)
+        assert len(told) == step + 1
+        gc.collect()
+        if files is not None:
+            assert len(os.listdir("/proc/self/fd")) == files
+
+    def test_frames_come_one_by_one(self):
+        """So that a writer can take each before the next is made."""
+        z = latents(4, 4, 4)
+        told = []
+        frames = layerwise.decode_frames(TEMPORAL, z, progress=told.append)
+        next(frames)
+        assert told[-1] < 1
+        assert len(list(frames)) == 3
+
+
+class TestScratch:
+    def test_host_memory_comes_before_files(self, tmp_path, monkeypatch):
+        """As on a GPU, whose frames go to host memory first."""
+        z = latents(5, 6, 6)
+        scratch = Scratch(torch.device("meta"), host_memory=10**9, folder=tmp_path / "not there")
+        assert relative(decode(z, budget=decoders.smallest(z), scratch=scratch), one_piece(z)) < 2e-5
+
+    def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path):
+        z = latents(5, 8, 8)
+        scratch = Scratch(torch.device("cpu"), folder=tmp_path)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            with pytest.raises(ScratchError) as refused:
+                decode(z, budget=decoders.smallest(z), scratch=scratch)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert f"of scratch space can't be had in {tmp_path} (the disk is full): free some" in str(
+            refused.value
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_is_not_there_is_said(self, tmp_path):
+        z = latents(5, 8, 8)
+        scratch = Scratch(torch.device("cpu"), folder=tmp_path / "none")
+        with pytest.raises(ScratchError, match="No such file or directory"):
+            decode(z, budget=decoders.smallest(z), scratch=scratch)
+
+    def test_files_are_nameless(self, tmp_path):
+        z = latents(5, 8, 8)
+        seen = []
+        scratch = Scratch(torch.device("cpu"), folder=tmp_path)
+        decode(
+            z,
+            budget=decoders.smallest(z),
+            scratch=scratch,
+            progress=lambda _: seen.extend(tmp_path.iterdir()),
+        )
+        assert seen == []

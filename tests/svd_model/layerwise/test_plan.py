@@ -1,0 +1,92 @@
+"""The plan: what it predicts, and that it keeps to its budget."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stillmotion.svd_model.layerwise import (
+    NotEnoughMemoryError,
+    plan_decode,
+    plan_encode,
+    smallest_budget,
+)
+from stillmotion.svd_model.layerwise.plan import decoder_shapes, encoder_shapes
+from stillmotion.svd_model.vae import VAEParams
+
+RELEASED = VAEParams()
+GB = 10**9
+
+
+def plan(budget=None, frames=25, height=72, width=128, **options):
+    return plan_decode(RELEASED, frames, height, width, **{"temporal": True, **options}, budget=budget)
+
+
+def smallest(frames=25, height=72, width=128, **options):
+    options = {"temporal": True, **options}
+    return smallest_budget(plan_decode, RELEASED, frames, height, width, **options)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    frames=st.integers(1, 60),
+    height=st.integers(1, 130),
+    width=st.integers(1, 130),
+    share=st.floats(0, 1.2),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    device=st.sampled_from(["cpu", "cuda"]),
+)
+def test_the_predicted_peak_keeps_to_every_budget_from_the_smallest_on(
+    frames, height, width, share, dtype, device
+):
+    options = {"frames": frames, "height": height, "width": width, "dtype": dtype, "device": device}
+    least, most = smallest(**options), plan(**options).peak
+    budget = least + round(share * max(0, most - least))
+    assert plan(budget, **options).peak <= budget
+    with pytest.raises(NotEnoughMemoryError, match="raise the budget, or make the video smaller or shorter"):
+        plan(least - 1, **options)
+
+
+def test_a_larger_budget_spills_no_more():
+    spilled = [plan(budget * GB).spilled for budget in (2, 4, 6, 8, 12, 16, 24)]
+    assert spilled == sorted(spilled, reverse=True)
+    assert spilled[0] > 0 == spilled[-1]
+
+
+def test_without_a_budget_nothing_is_spilled_or_computed_twice():
+    whole = plan()
+    assert whole.spilled == 0
+    assert all(layer.resident == 25 and layer.kept == layer.shape.height for layer in whole.layers[:-1])
+
+
+def test_everything_kept_takes_a_third_of_the_one_piece_decode():
+    """Which keeps 8 activations of the largest layer (tests/headless/test_memory.py measures that)."""
+    one_piece = 8 * 128 * 25 * 576 * 1024 * 4
+    assert plan().peak < one_piece / 3
+
+
+def test_a_frame_wise_decode_takes_the_same_for_any_number_of_frames():
+    assert plan(temporal=False).peak == plan(frames=1, temporal=False).peak
+
+
+def test_layers_are_those_of_the_networks():
+    from stillmotion.svd_model.layerwise import decode, encode
+    from support import decoders
+
+    pairs = (
+        (decoders.decoder(), decode.layers_of(decoders.decoder().decoder), decoder_shapes),
+        (decoders.encoder(), encode.layers_of(decoders.encoder().encoder), encoder_shapes),
+    )
+    for network, layers, shapes_of in pairs:
+        shapes = shapes_of(network.params, 16, 24)
+        assert len(shapes) == len(layers) + 1
+        for shape, (before, block) in zip(shapes, layers, strict=False):
+            assert bool(shape.before) == (before is not None)
+            assert (shape.channels, shape.out_channels) == (block.conv1.in_channels, block.conv1.out_channels)
+
+
+def test_encoding_is_planned_too():
+    whole = plan_encode(RELEASED, 576, 1024)
+    with pytest.raises(NotEnoughMemoryError, match="encoding an image of 1024×576 needs at least") as refused:
+        plan_encode(RELEASED, 576, 1024, budget=1)
+    assert refused.value.smallest <= whole.peak < 2 * GB
