@@ -132,6 +132,9 @@ class ImageToVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         if image.shape[0] == 0:
             raise ValueError("the batch of images is empty; connect at least one picture.")
+        host.check_encoder(vae)
+        if clip_vision_output is None:
+            host.check_image_tower(clip_vision)
         pictures = fit_images(image, width, height, fit)
         if clip_vision_output is None:
             pixels = preprocess(pictures * 2 - 1, clip_vision.image_size)

@@ -22,8 +22,7 @@ def decode_latent(vae, latent: dict):
             f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
             "latent as it came from the sampler."
         )
-    if not isinstance(vae, host.VideoVAE):
-        raise ValueError("this VAE is not Stillmotion's; connect SVD Load Checkpoint or SVD Load VAE.")
+    host.check_decoder(vae)
     return vae.decode(samples, num_frames=frames)
 
 

@@ -73,6 +73,11 @@ def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tens
             f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
             "latent of SVD Image to Video unchanged."
         )
+    if samples.shape[0] != frames and not host.keeps_videos_apart(model):
+        raise ValueError(
+            f"the latent holds {samples.shape[0] // frames} videos, which core's model would mix; take "
+            "the model of SVD Load Checkpoint, or one picture at a time."
+        )
     return host.sample_latent(model, positive, negative, latent, sampler, sigmas, seed, contact_sheet)
 
 
@@ -304,6 +309,8 @@ class KSampler(io.ComfyNode):
                 "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
                 "or sample with core's KSampler."
             )
+        host.check_conditioning("positive", positive)
+        host.check_conditioning("negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
         solver = make_sampler(OURS[sampler]) if sampler in OURS else host.named_sampler(sampler)
         # As core does it: more steps, of which only the last are taken.

@@ -4,19 +4,23 @@ Checked against ComfyUI 0.33. The nodes use what is named here and, of the host,
 """
 
 from .images import resize
-from .model import frames_of_video, load_model
+from .model import check_conditioning, keeps_videos_apart, load_model
 from .sampling import SAMPLERS, has_guidance, make_sampler, named_sampler, sample_latent, with_guidance
 from .shared import NUM_FRAMES
-from .vae import VideoVAE, load_vae
-from .vision import embed_image, load_image_tower
+from .vae import VideoVAE, check_decoder, check_encoder, load_vae
+from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
     "NUM_FRAMES",
     "SAMPLERS",
     "VideoVAE",
+    "check_conditioning",
+    "check_decoder",
+    "check_encoder",
+    "check_image_tower",
     "embed_image",
-    "frames_of_video",
     "has_guidance",
+    "keeps_videos_apart",
     "load_image_tower",
     "load_model",
     "load_vae",

@@ -79,24 +79,24 @@ class VideoModel(comfy.model_base.BaseModel):
 
     def extra_conds(self, **kwargs) -> dict:
         """The conditions of a batch: of one video, or of several of num_video_frames each."""
-        noise = kwargs["noise"]
+        noise, latent, context = kwargs["noise"], kwargs.get("concat_latent_image"), kwargs.get("cross_attn")
         num_frames = kwargs.get(NUM_FRAMES, noise.shape[0])
-        latent = kwargs.get("concat_latent_image")
-        latent = torch.zeros_like(noise) if latent is None else latent
-        if latent.shape[1:] != noise.shape[1:]:
+        if latent is None or context is None:
+            raise ValueError(without_picture(kwargs.get("prompt_type", "the conditioning")))
+        _check_sizes(latent, noise, num_frames)
+        width = self.diffusion_model.params.context_dim
+        if context.shape[-1] != width:
             raise ValueError(
-                f"the conditioning is for latents of {latent.shape[3]}×{latent.shape[2]}, the latents are "
-                f"{noise.shape[3]}×{noise.shape[2]}: give both nodes the same width and height."
+                f"the picture's CLIP embedding has {context.shape[-1]} numbers, this model takes {width}: "
+                "connect the CLIP_VISION of the model's own checkpoint to SVD Image to Video."
             )
         latent = comfy.utils.repeat_to_batch_size(latent, noise.shape[0])
-        conditions = {
+        return {
             "y": comfy.conds.CONDRegular(self._vectors(num_frames, noise.shape[0], kwargs)),
             "c_concat": comfy.conds.CONDNoiseShape(latent),
             "num_video_frames": comfy.conds.CONDConstant(num_frames),
+            "c_crossattn": comfy.conds.CONDCrossAttn(context),
         }
-        if kwargs.get("cross_attn") is not None:
-            conditions["c_crossattn"] = comfy.conds.CONDCrossAttn(kwargs["cross_attn"])
-        return conditions
 
     def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
         noise_aug = options.get("augmentation_level", 0.0)
@@ -117,12 +117,56 @@ class VideoModel(comfy.model_base.BaseModel):
         return self.diffusion_model.params.memory(frames, height, width, dtype)
 
 
+def check_video_model(model) -> None:
+    """Raises ValueError where a MODEL is neither one of ours nor core's SVD or SV3D."""
+    if not isinstance(model.model, VideoModel | comfy.model_base.SVD_img2vid):
+        raise ValueError(
+            f"this model is no video model of SVD's (the host calls it {type(model.model).__name__}); "
+            "connect one of SVD Load Checkpoint, or core's SVD."
+        )
+
+
+def keeps_videos_apart(model) -> bool:
+    """Whether a MODEL can sample several videos in a batch, as ours does and core's does not."""
+    return isinstance(model.model, VideoModel)
+
+
+def check_conditioning(name: str, given: list) -> None:
+    """Raises ValueError where a CONDITIONING, an input of that name, holds no picture to animate."""
+    if not given or any(options.get("concat_latent_image") is None for _, options in given):
+        raise ValueError(without_picture(name))
+
+
+def without_picture(name: str) -> str:
+    """What to say of conditioning, an input of that name, that is not SVD's."""
+    return (
+        f"{name} holds no picture to animate, as if it came from a text encoder; connect {name} of SVD Image "
+        "to Video, or of core's SVD_img2vid_Conditioning."
+    )
+
+
+def _check_sizes(latent: Tensor, noise: Tensor, num_frames: int) -> None:
+    """Raises ValueError where the latents to sample don't fit the picture's latent and its frames."""
+    if noise.ndim != 4 or noise.shape[1] != latent.shape[1]:
+        raise ValueError(
+            f"the latents are {'×'.join(map(str, noise.shape))}, of another kind of model; SVD's are frames "
+            f"× {latent.shape[1]} × height/8 × width/8: connect the latent of SVD Image to Video."
+        )
+    if latent.shape[2:] != noise.shape[2:]:
+        raise ValueError(
+            f"the conditioning is for latents of {latent.shape[3]}×{latent.shape[2]}, the latents are "
+            f"{noise.shape[3]}×{noise.shape[2]}: give both nodes the same width and height."
+        )
+    if noise.shape[0] % num_frames:
+        raise ValueError(
+            f"the conditioning is for videos of {num_frames} frames, the latents are {noise.shape[0]}, no "
+            "whole number of such videos: connect the latent of SVD Image to Video unchanged."
+        )
+
+
 def frames_of_video(conditions: list) -> int:
-    """The frames of one video, from the conditions that a model got."""
-    found = conditions[0].get("model_conds", {}).get("num_video_frames") if conditions else None
-    if found is None:
-        raise ValueError("this model is no video model; connect one of SVD Load Checkpoint, or core's SVD.")
-    return found.cond
+    """The frames of one video, from the conditions that a video model got."""
+    return conditions[0]["model_conds"]["num_video_frames"].cond
 
 
 def _angles(given, num_frames: int) -> list[float]:

@@ -9,7 +9,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from .model import frames_of_video
+from .model import check_video_model, frames_of_video
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
 """The names of the host's own samplers."""
@@ -36,6 +36,7 @@ def with_guidance(model, matters: Callable[[int, Tensor], bool], guide: Callable
             return args["cond"]
         return guide(frames, args["cond"], args["uncond"])
 
+    check_video_model(model)
     patched = model.clone()
     patched.set_model_sampler_cfg_function(combine, disable_cfg1_optimization=True)
     patched.set_model_sampler_calc_cond_batch_function(predict)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...svd_model.checkpoint import Checkpoint
-from ...svd_model.vae import ImageEncoder, VideoDecoder
+from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from .shared import attention, network_weights
 
 
@@ -96,6 +96,33 @@ class VideoVAE(comfy.sd.VAE):
     def decode_tiled(self, samples: Tensor, **tiles) -> Tensor:
         """The same as decode: tiles and single frames would give another, flickering picture."""
         return self.decode(samples)
+
+
+def check_encoder(vae) -> None:
+    """Raises ValueError where a VAE's latents are not of SVD's shape.
+
+    The host's own SVD VAE passes, and so do those of Stable Diffusion 1 and 2, whose encoder SVD's is; SDXL's
+    can't be told from them by what the host says of it.
+    """
+    what = "connect the VAE of SVD Load Checkpoint, or core's of an SVD checkpoint."
+    if vae is None:
+        raise ValueError(f"vae is empty: the file that it was loaded from has no VAE; {what}")
+    channels, scale = vae.latent_channels, vae.spacial_compression_encode()
+    ours = VAEParams()
+    if (channels, scale, vae.latent_dim) != (ours.z_channels, ours.downscale, 2):
+        raise ValueError(
+            f"vae is another model's: its latents have {channels} channels at 1/{scale} of the size, SVD's "
+            f"have {ours.z_channels} at 1/{ours.downscale}; {what}"
+        )
+
+
+def check_decoder(vae) -> None:
+    """Raises ValueError where a VAE would not decode whole videos."""
+    if not isinstance(vae, VideoVAE):
+        raise ValueError(
+            "this VAE is not Stillmotion's, which alone decodes whole videos; connect SVD Load Checkpoint or "
+            "SVD Load VAE, or take core's VAE Decode."
+        )
 
 
 def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:

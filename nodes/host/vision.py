@@ -37,6 +37,20 @@ def load_image_tower(checkpoint: Checkpoint):
     return tower
 
 
+def check_image_tower(clip_vision) -> None:
+    """Raises ValueError where CLIP_VISION is no tower that takes a square picture of a fixed size."""
+    if clip_vision is None:
+        raise ValueError(
+            "clip_vision is empty: the file that it was loaded from has no image tower; connect the "
+            "CLIP_VISION of SVD Load Checkpoint."
+        )
+    if not isinstance(clip_vision.image_size, int) or clip_vision.image_size <= 0:
+        raise ValueError(
+            f"clip_vision ({clip_vision.model_type}) takes pictures of any size, SVD's image tower a square; "
+            "connect the CLIP_VISION of SVD Load Checkpoint."
+        )
+
+
 def embed_image(clip_vision, pixels: Tensor) -> Tensor:
     """The CLIP embedding, (N, 1, output_dim), of pictures that are preprocessed already."""
     comfy.model_management.load_models_gpu([clip_vision.patcher])

@@ -64,10 +64,11 @@ def require() -> Host:
 
 
 def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
-    """A base directory with the pack under any folder name, tiny checkpoints of every kind, and a picture."""
+    """A base directory: this pack under any folder name, another pack, tiny checkpoints, a picture."""
     for folder in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "temp", "user"):
         (path / folder).mkdir(parents=True, exist_ok=True)
     (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
+    shutil.copy(Path(__file__).parent / "other_pack.py", path / "custom_nodes" / "other_pack.py")
     for kind in checkpoints.VECTOR_DIMS:
         checkpoints.write(path / "models" / "checkpoints" / f"tiny_{kind}.safetensors", kind)
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
