@@ -48,6 +48,7 @@ class HostUNet(VideoUNet):
         return super().forward(x, timesteps, context, y, num_video_frames, patch)
 
 
+@torch.compiler.disable  # core's TorchCompileModel doesn't look whether transformer_options have changed
 def _feature_patch(options: dict) -> Callable | None:
     """The graph's patches of output blocks, such as FreeU's; others are refused rather than ignored."""
     patches = dict(options.get("patches", {}))

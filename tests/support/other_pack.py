@@ -65,6 +65,12 @@ NODE_CLASS_MAPPINGS = {
 }
 
 
+@PromptServer.instance.routes.get("/tests/compiled")
+async def compiled(_request):
+    """How many graphs torch.compile has made in this process."""
+    return web.json_response({"graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"]})
+
+
 @PromptServer.instance.routes.get("/tests/memory")
 async def memory(_request):
     """The live tensors of the process, and its resident bytes."""
