@@ -77,6 +77,17 @@ class TestVideo:
         assert close(same[:4], other[:4])
         assert not close(same[4:], other[4:])
 
+    def test_one_of_several_videos_alone(self, server, base):
+        two = node("RepeatImageBatch", image=["image", 0], amount=2)
+        more = {"two": two, "prepare": {"image": ["two", 0]}}
+        both = frames_of(base, server.run(graphs.first_video(seed=91, **more)))
+        for video, expected in ((1, both[:4]), (2, both[4:]), (0, both)):
+            graph = graphs.first_video(seed=91, **more, decode={"video": video})
+            assert close(frames_of(base, server.run(graph)), expected)
+        assert not close(both[:4], both[4:])
+        entry = server.run(graphs.first_video(seed=91, **more, decode={"video": 3}))
+        assert "video is 3, the latent holds 2; give 0 for all of them, or 1 to 2" in host.error_of(entry)
+
     def test_animate_does_the_whole_way(self, server, base):
         """On a picture's own checkpoint; the tiny one is told its size by its metadata."""
         import json
