@@ -16,9 +16,10 @@ test: .venv/dev
 test-host: .venv/dev
 	STILLMOTION_REQUIRE_HOST=1 $(BIN)/python -m pytest tests/host tests/browser
 
-# A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards; about 5 minutes on 2 cores.
+# A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards, and a compiled UNet; about 15
+# minutes on 2 cores.
 test-full-size: .venv/dev
-	$(BIN)/python -m pytest -m fullsize -s tests/test_full_size.py tests/host/test_full_size.py
+	$(BIN)/python -m pytest -m 'fullsize or slow' -s tests/test_full_size.py tests/host
 
 clean:
 	rm -rf .venv outputs *.egg-info

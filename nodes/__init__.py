@@ -1,4 +1,4 @@
-"""The ComfyUI front door: one file for each stage of the graph, and host.py for the host's own classes."""
+"""The ComfyUI front door: one file for each stage of the graph, and host/ for the host's own classes."""
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 

@@ -1,6 +1,5 @@
 """Nodes that tell the model of the picture and of the camera."""
 
-import comfy.utils
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
@@ -24,12 +23,12 @@ def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
     if images.shape[1] != 3:
         raise ValueError(f"the image has {images.shape[1]} channels; SVD takes RGB or RGBA.")
     if fit == "crop":
-        return comfy.utils.common_upscale(images, width, height, "lanczos", "center")
+        return host.resize(images, width, height, crop=True)
     if fit == "stretch":
-        return comfy.utils.common_upscale(images, width, height, "lanczos", "disabled")
+        return host.resize(images, width, height)
     scale = min(width / images.shape[3], height / images.shape[2])
     inner = round(images.shape[3] * scale), round(images.shape[2] * scale)
-    images = comfy.utils.common_upscale(images, *inner, "lanczos", "disabled")
+    images = host.resize(images, *inner)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     return functional.pad(images, (left, width - inner[0] - left, top, height - inner[1] - top))
 
@@ -133,6 +132,9 @@ class ImageToVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         if image.shape[0] == 0:
             raise ValueError("the batch of images is empty; connect at least one picture.")
+        host.check_encoder(vae)
+        if clip_vision_output is None:
+            host.check_image_tower(clip_vision)
         pictures = fit_images(image, width, height, fit)
         if clip_vision_output is None:
             pixels = preprocess(pictures * 2 - 1, clip_vision.image_size)

@@ -13,8 +13,8 @@ from .sampling import KSampler, seed_input
 CATEGORY = "stillmotion"
 
 
-def decode_latent(vae, latent: dict):
-    """IMAGE of a LATENT: each of its videos decoded as a whole."""
+def decode_latent(vae, latent: dict, video: int = 0):
+    """IMAGE of a LATENT: each of its videos decoded whole; video is the one wanted, from 1, or 0 for all."""
     samples = latent["samples"]
     frames = latent.get(host.NUM_FRAMES, samples.shape[0])
     if samples.shape[0] % frames:
@@ -22,8 +22,14 @@ def decode_latent(vae, latent: dict):
             f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
             "latent as it came from the sampler."
         )
-    if not isinstance(vae, host.VideoVAE):
-        raise ValueError("this VAE is not Stillmotion's; connect SVD Load Checkpoint or SVD Load VAE.")
+    host.check_decoder(vae)
+    videos = samples.shape[0] // frames
+    if video > videos:
+        raise ValueError(
+            f"video is {video}, the latent holds {videos}; give 0 for all of them, or 1 to {videos} for one."
+        )
+    if video:
+        samples = samples[(video - 1) * frames : video * frames]
     return vae.decode(samples, num_frames=frames)
 
 
@@ -41,13 +47,22 @@ class Decode(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="From a sampler."),
                 io.Vae.Input("vae", tooltip="From SVD Load Checkpoint, or frame-wise from SVD Load VAE."),
+                io.Int.Input(
+                    "video",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where the latent holds several: 1 for the first alone, and so on; 0 for all.",
+                ),
             ],
-            outputs=[io.Image.Output(tooltip="All frames of all videos, in order.")],
+            outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
 
     @classmethod
-    def execute(cls, latent, vae) -> io.NodeOutput:
-        return io.NodeOutput(decode_latent(vae, latent))
+    def execute(cls, latent, vae, video=0) -> io.NodeOutput:
+        return io.NodeOutput(decode_latent(vae, latent, video))
 
 
 def _own_or_given() -> list:

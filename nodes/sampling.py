@@ -2,10 +2,6 @@
 
 import math
 
-import comfy.sample
-import comfy.samplers
-import comfy.utils
-import latent_preview
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
@@ -27,34 +23,18 @@ def guided_model(
     """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
     given = numbers(scales, "scales") if shape == "list" else None
 
-    def scale_of_frames(conditions: list) -> Tensor:
-        frames = host.frames_of_video(conditions)
+    def scale_of_frames(frames: int) -> Tensor:
         if given is not None:
             return guidance.given(frames, given)
         return guidance.SHAPES[shape](frames, min_scale, max_scale)
 
-    def is_guided(sigma: Tensor, conditions: list) -> bool:
-        return guidance.matters(scale_of_frames(conditions), sigma.max(), interval)
+    def matters(frames: int, sigma: Tensor) -> bool:
+        return guidance.matters(scale_of_frames(frames), sigma.max(), interval)
 
-    def predict(args: dict) -> list[Tensor]:
-        """Both predictions, or the conditional one alone where the other can't matter."""
-        conditional, unconditional = args["conds"]
-        if not is_guided(args["sigma"], conditional):
-            unconditional = None
-        return comfy.samplers.calc_cond_batch(
-            args["model"], [conditional, unconditional], args["input"], args["sigma"], args["model_options"]
-        )
+    def guide(frames: int, conditional: Tensor, unconditional: Tensor) -> Tensor:
+        return guidance.guide(conditional, unconditional, scale_of_frames(frames))
 
-    def guide(args: dict) -> Tensor:
-        conditions = args["input_cond"]
-        if not is_guided(args["sigma"], conditions):
-            return args["cond"]
-        return guidance.guide(args["cond"], args["uncond"], scale_of_frames(conditions))
-
-    patched = model.clone()
-    patched.set_model_sampler_cfg_function(guide, disable_cfg1_optimization=True)
-    patched.set_model_sampler_calc_cond_batch_function(predict)
-    return patched
+    return host.with_guidance(model, matters, guide)
 
 
 def make_sigmas(schedule: str, steps: int, sigma_max: float, sigma_min: float, rho: float) -> Tensor:
@@ -71,26 +51,7 @@ def make_sigmas(schedule: str, steps: int, sigma_max: float, sigma_min: float, r
 def make_sampler(name: str, churn: float = 0.0):
     """A SAMPLER that runs one of our solvers."""
     options = {"churn": churn} if name in solvers.CHURNING else {}
-
-    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
-        extra_args = extra_args or {}
-        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ 0x5EED)
-        ones = x.new_ones([x.shape[0]])
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return model(x, sigma * ones, **extra_args)
-
-        def noise(x: Tensor) -> Tensor:
-            return torch.randn(x.shape, generator=generator).to(x)
-
-        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
-            if callback is not None:
-                levels = {"sigma": sigmas[step], "sigma_hat": sigmas[step]}
-                callback({"x": x, "i": step, "denoised": denoised, **levels})
-
-        return solvers.SOLVERS[name](denoise, x, sigmas, noise=noise, callback=after_step, **options)
-
-    return comfy.samplers.KSAMPLER(sample)
+    return host.make_sampler(solvers.SOLVERS[name], **options)
 
 
 def contact_sheet(latents: Tensor) -> Tensor:
@@ -112,28 +73,12 @@ def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tens
             f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
             "latent of SVD Image to Video unchanged."
         )
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    preview = latent_preview.prepare_callback(model, len(sigmas) - 1)
-
-    def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
-        preview(step, contact_sheet(x0), x, total)
-
-    quiet = not comfy.utils.PROGRESS_BAR_ENABLED
-    result = comfy.sample.sample_custom(
-        model,
-        noise,
-        1.0,
-        sampler,
-        sigmas,
-        positive,
-        negative,
-        samples,
-        noise_mask=latent.get("noise_mask"),
-        callback=callback,
-        disable_pbar=quiet,
-        seed=seed,
-    )
-    return {**latent, "samples": result}
+    if samples.shape[0] != frames and not host.keeps_videos_apart(model):
+        raise ValueError(
+            f"the latent holds {samples.shape[0] // frames} videos, which core's model would mix; take "
+            "the model of SVD Load Checkpoint, or one picture at a time."
+        )
+    return host.sample_latent(model, positive, negative, latent, sampler, sigmas, seed, contact_sheet)
 
 
 def _guidance_inputs() -> list:
@@ -320,7 +265,7 @@ class KSampler(io.ComfyNode):
                 seed_input(),
                 io.Combo.Input(
                     "sampler",
-                    options=[*comfy.samplers.KSampler.SAMPLERS, *OURS],
+                    options=[*host.SAMPLERS, *OURS],
                     default="euler",
                     tooltip="The host's samplers, and ours.",
                 ),
@@ -359,13 +304,15 @@ class KSampler(io.ComfyNode):
         rho,
         denoise,
     ) -> io.NodeOutput:
-        if "sampler_cfg_function" in model.model_options:
+        if host.has_guidance(model):
             raise ValueError(
                 "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
                 "or sample with core's KSampler."
             )
+        host.check_conditioning("positive", positive)
+        host.check_conditioning("negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
-        solver = make_sampler(OURS[sampler]) if sampler in OURS else comfy.samplers.sampler_object(sampler)
+        solver = make_sampler(OURS[sampler]) if sampler in OURS else host.named_sampler(sampler)
         # As core does it: more steps, of which only the last are taken.
         sigmas = make_sigmas(schedule, round(steps / denoise), sigma_max, sigma_min, rho)[-(steps + 1) :]
         return io.NodeOutput(sample_latent(guided, positive, negative, latent, solver, sigmas, seed))

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CODE = sorted(
     path
-    for folder in (".", "svd_model", "samplers", "headless", "nodes", "benchmarks", "training")
+    for folder in (".", "svd_model", "samplers", "headless", "nodes", "nodes/host", "benchmarks", "training")
     for path in (ROOT / folder).glob("*.py")
 )
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
@@ -30,6 +30,23 @@ def test_arrows_between_packages_go_one_way():
     code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
     result = run(sys.executable, "-c", code)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names of all absolute imports, also of those inside of functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in plain | named}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CODE if path.parent == ROOT / "nodes"], ids=lambda path: path.name
+)
+def test_only_nodes_host_touches_the_hosts_classes(path):
+    """Elsewhere: the host's API for nodes, torch and the standard library."""
+    allowed = {"comfy_api", "folder_paths", "torch", *sys.stdlib_module_names}
+    assert imported(path) <= allowed
 
 
 def test_importing_the_pack_needs_neither_comfyui_nor_torch():

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from support import host
-from support.graphs import ksampler, node
+from support.graphs import first_video, ksampler, node
 from support.host_pictures import frames_of
 
 pytestmark = pytest.mark.fullsize
@@ -46,12 +46,39 @@ def cores_graph(loader: dict) -> dict:
     }
 
 
+def with_our_parts(graph: dict) -> dict:
+    """The graph with SVD KSampler for core's, and beside it the same of SVD Guidance and SVD Schedule."""
+    shape = {"shape": "linear", "min_guidance": 1.0, "max_guidance": 2.5, "scales": ""}
+    shape |= {"interval_low": 0.0, "interval_high": 1e6}
+    levels = {"schedule": "karras", "steps": 3, "sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0}
+    custom = {"model": ["guide", 0], "positive": ["prepare", 0], "negative": ["prepare", 1], "cfg": 8.0}
+    custom |= {"add_noise": True, "noise_seed": 7, "sampler": ["solver", 0], "sigmas": ["sigmas", 0]}
+    return graph | {
+        "sample": ksampler(seed=7, steps=3),
+        "guide": node("StillmotionGuidance", model=["load", 0], **shape),
+        "sigmas": node("StillmotionSchedule", **levels),
+        "solver": node("KSamplerSelect", sampler_name="euler"),
+        "custom": node("SamplerCustom", latent_image=["prepare", 2], **custom),
+        "custom latent": node("SaveLatent", samples=["custom", 0], filename_prefix="custom"),
+    }
+
+
 def run(base: Path, graph: dict) -> tuple:
     """The latents and frames of a graph, from a server that has nothing in memory yet."""
     with host.Server(base, "--cache-none") as server:
         frames = frames_of(base, server.run(graph))
-    saved = sorted((base / "output").glob("latent*.latent"))
-    return load_file(saved[-1])["latent_tensor"], frames.astype(np.float64)
+    return latents(base, "latent"), frames.astype(np.float64)
+
+
+def latents(base: Path, prefix: str):
+    """What SaveLatent wrote last under that prefix."""
+    return load_file(sorted((base / "output").glob(f"{prefix}*.latent"))[-1])["latent_tensor"]
+
+
+def error(base: Path, *graphs: dict) -> list[str]:
+    """What the failing nodes of some graphs say, all run by one server."""
+    with host.Server(base) as server:
+        return [host.error_of(server.run(graph)) for graph in graphs]
 
 
 def relative(ours, theirs) -> float:
@@ -61,16 +88,16 @@ def relative(ours, theirs) -> float:
 def test_only_the_loader_replaced_gives_the_same_video(full_size_base, capsys):
     core_loader = node("ImageOnlyCheckpointLoader", ckpt_name="svd_xt.safetensors")
     our_loader = node("StillmotionLoadCheckpoint", checkpoint="svd_xt.safetensors")
-    mixed = cores_graph(core_loader) | {"sample": ksampler(seed=7, steps=3)}
-    del mixed["guide"]
     core_latents, core_frames = run(full_size_base, cores_graph(core_loader))
     our_latents, our_frames = run(full_size_base, cores_graph(our_loader))
-    mixed_latents, _ = run(full_size_base, mixed)
+    mixed_latents, _ = run(full_size_base, with_our_parts(cores_graph(core_loader)))
+    custom_latents = latents(full_size_base, "custom")
     psnr = -10 * np.log10(max((((our_frames - core_frames) / 255) ** 2).mean(), 1e-12))
     figures = {
         "our loader, latents": relative(our_latents, core_latents),
         "our loader, frames_PSNR_dB": round(psnr, 1),
         "core's MODEL in our KSampler, latents": relative(mixed_latents, core_latents),
+        "core's MODEL in our guidance and schedule, latents": relative(custom_latents, core_latents),
     }
     with capsys.disabled():
         print(json.dumps(figures))  # noqa: T201 (the figures)
@@ -78,3 +105,18 @@ def test_only_the_loader_replaced_gives_the_same_video(full_size_base, capsys):
     assert relative(our_latents, core_latents) < 1e-3
     assert psnr > 50
     assert relative(mixed_latents, core_latents) < 1e-3
+    assert relative(custom_latents, core_latents) < 1e-3
+
+
+def test_cores_model_with_wrong_inputs(full_size_base):
+    """What our model would notice by itself and core's doesn't, so that SVD KSampler must."""
+    graph = cores_graph(node("ImageOnlyCheckpointLoader", ckpt_name="svd_xt.safetensors"))
+    del graph["guide"]
+    words = {"words": node("TestsTextConditioning"), "sample": ksampler(seed=7)}
+    words["sample"]["inputs"]["negative"] = ["words", 0]
+    ours = first_video()["prepare"]
+    batch = {"two": node("RepeatImageBatch", image=["image", 0], amount=2), "prepare": ours}
+    ours["inputs"]["image"] = ["two", 0]
+    no_picture, several = error(full_size_base, graph | words, graph | batch | {"sample": ksampler(seed=7)})
+    assert "negative holds no picture to animate" in no_picture
+    assert "the latent holds 2 videos, which core's model would mix" in several

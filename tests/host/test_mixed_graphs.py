@@ -4,29 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from support import graphs, host
 from support.graphs import node
 from support.host_pictures import close, frames_of
-
-LORA_KEY = "middle_block.1.transformer_blocks.0.ff.net.2"
-
-
-@pytest.fixture(scope="module")
-def lora(base):
-    """A LoRA for one layer of the tiny UNet, under the names of the released files."""
-    name = "lora_unet_" + LORA_KEY.replace(".", "_")
-    generator = torch.Generator().manual_seed(0)
-    content = {
-        f"{name}.lora_up.weight": torch.randn(128, 4, generator=generator),
-        f"{name}.lora_down.weight": torch.randn(4, 512, generator=generator),
-        f"{name}.alpha": torch.tensor(4.0),
-    }
-    save_file(content, base / "models" / "loras" / "tiny_lora.safetensors")
-    return "tiny_lora.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +108,24 @@ def test_patches_of_the_model_take_effect(server, base, patch):
     graph |= {"patch": patch}
     graph["guider"]["inputs"]["model"] = ["patch", 0]
     assert not close(frames_of(base, server.run(graph)), unpatched)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_makes_the_same_video(base):
+    """Core's TorchCompileModel with inductor; then with FreeU before it, which must not be forgotten.
+
+    Takes 3 minutes for the tiny UNet with nothing in the compiler's cache: no test of the default run.
+    """
+    freeu = node("FreeU_V2", model=["load", 0], b1=1.3, b2=1.4, s1=0.9, s2=0.2)
+    with host.Server(base) as server:
+        for first in ({}, {"freeu": freeu}):
+            model = ["freeu", 0] if first else ["load", 0]
+            compiled = node("TorchCompileModel", model=model, backend="inductor")
+            plain = frames_of(base, server.run(graphs.first_video(**first, sample={"model": model})))
+            graphs_before = server.get("/tests/compiled")["graphs"]
+            fast = graphs.first_video(**first, compiled=compiled, sample={"model": ["compiled", 0]})
+            assert close(frames_of(base, server.run(fast)), plain)
+            assert server.get("/tests/compiled")["graphs"] > graphs_before
 
 
 def test_patches_of_attention_are_refused_in_words(server):

@@ -77,6 +77,17 @@ class TestVideo:
         assert close(same[:4], other[:4])
         assert not close(same[4:], other[4:])
 
+    def test_one_of_several_videos_alone(self, server, base):
+        two = node("RepeatImageBatch", image=["image", 0], amount=2)
+        more = {"two": two, "prepare": {"image": ["two", 0]}}
+        both = frames_of(base, server.run(graphs.first_video(seed=91, **more)))
+        for video, expected in ((1, both[:4]), (2, both[4:]), (0, both)):
+            graph = graphs.first_video(seed=91, **more, decode={"video": video})
+            assert close(frames_of(base, server.run(graph)), expected)
+        assert not close(both[:4], both[4:])
+        entry = server.run(graphs.first_video(seed=91, **more, decode={"video": 3}))
+        assert "video is 3, the latent holds 2; give 0 for all of them, or 1 to 2" in host.error_of(entry)
+
     def test_animate_does_the_whole_way(self, server, base):
         """On a picture's own checkpoint; the tiny one is told its size by its metadata."""
         import json
@@ -211,48 +222,3 @@ class TestAgainstCoresNodes:
         said = str(answer["node_errors"])
         assert "width is 1000; it must be a multiple of 64" in said
         assert "The nearest is 1024" in said
-
-
-class TestMistakes:
-    def said(self, server, graph):
-        entry = server.run(graph)
-        assert not host.succeeded(entry)
-        return host.error_of(entry)
-
-    def test_a_checkpoint_that_is_not_svd(self, server, base):
-        import torch
-        from safetensors.torch import save_file
-
-        save_file(
-            {"lora_unet.lora_down.weight": torch.zeros(4, 4)},
-            base / "models" / "checkpoints" / "lora.safetensors",
-        )
-        said = self.said(server, graphs.first_video(load={"checkpoint": "lora.safetensors"}))
-        assert "looks like a LoRA, not an SVD checkpoint" in said
-
-    def test_latents_of_another_size(self, server):
-        empty = node("EmptyLatentImage", width=64, height=64, batch_size=4)
-        said = self.said(server, graphs.first_video(empty=empty, sample={"latent": ["empty", 0]}))
-        assert "give both nodes the same width and height" in said
-
-    def test_a_frame_count_that_does_not_divide(self, server):
-        cut = node("LatentFromBatch", samples=["prepare", 2], batch_index=0, length=3)
-        said = self.said(server, graphs.first_video(cut=cut, sample={"latent": ["cut", 0]}))
-        assert "the latent holds 3 frames, no whole number of videos of 4" in said
-
-    def test_scales_that_do_not_fit_the_frames(self, server):
-        said = self.said(server, graphs.first_video(sample={"shape": "list", "scales": "1, 2"}))
-        assert "give one finite number for each of the 4 frames" in said
-        said = self.said(server, graphs.first_video(sample={"shape": "list", "scales": "one"}))
-        assert "scales is 'one'; it must be numbers with commas between" in said
-
-    def test_azimuths_that_do_not_fit_the_frames(self, server):
-        orbit = node(
-            "StillmotionOrbit",
-            positive=["prepare", 0],
-            negative=["prepare", 1],
-            elevation=0.0,
-            azimuths="1,2",
-        )
-        said = self.said(server, graphs.first_video(orbit=orbit, sample={"positive": ["orbit", 0]}))
-        assert "azimuths has 2 angles; give one for each of the 4 frames" in said

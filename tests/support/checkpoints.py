@@ -10,14 +10,16 @@ from torch import Tensor
 from stillmotion.svd_model import layout
 from stillmotion.svd_model.unet import VideoUNet
 from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
-from stillmotion.svd_model.vision import VisionTransformer
+from stillmotion.svd_model.vision import VisionParams, VisionTransformer
 from support import tiny
 from support.named_tensors import NamedTensors
 
 VECTOR_DIMS = {"svd": 768, "svd_image_decoder": 768, "sv3d_u": 256, "sv3d_p": 1280}
 
 
-def tensors(kind: str = "svd", dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def tensors(
+    kind: str = "svd", dtype: torch.dtype = torch.float32, vision: VisionParams = tiny.VISION
+) -> dict[str, Tensor]:
     """The tensors of a tiny checkpoint of that kind, with the parts that inference does without."""
     video = kind.startswith("svd")
     temporal = kind == "svd"
@@ -28,7 +30,7 @@ def tensors(kind: str = "svd", dtype: torch.dtype = torch.float32) -> dict[str, 
     )
     networks = [
         (layout.UNET, VideoUNet(unet, device="meta")),
-        (layout.VISION, VisionTransformer(tiny.VISION, device="meta")),
+        (layout.VISION, VisionTransformer(vision, device="meta")),
         (layout.FIRST_STAGE, first_stage),
         (condition_vae, ImageEncoder(tiny.VAE, quant_conv=True, device="meta")),
         (condition_vae, VideoDecoder(tiny.VAE, temporal=False, post_quant_conv=True, device="meta")),
@@ -47,9 +49,13 @@ def tensors(kind: str = "svd", dtype: torch.dtype = torch.float32) -> dict[str, 
 
 
 def write(
-    path: Path, kind: str = "svd", dtype: torch.dtype = torch.float32, **changes: Tensor | None
+    path: Path,
+    kind: str = "svd",
+    dtype: torch.dtype = torch.float32,
+    vision: VisionParams = tiny.VISION,
+    **changes: Tensor | None,
 ) -> Path:
     """A tiny checkpoint file; changes replace tensors, or with None leave them out."""
-    content = tensors(kind, dtype) | changes
+    content = tensors(kind, dtype, vision) | changes
     save_file({key: value for key, value in content.items() if value is not None}, path)
     return path

@@ -19,7 +19,7 @@ from support import checkpoints
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 180
-RUN_SECONDS = 300
+RUN_SECONDS = 600
 HOW_TO_PROVIDE = "no ComfyUI found: set COMFYUI_PATH, or put one in ~/comfy/ComfyUI with its own .venv"
 
 
@@ -64,10 +64,11 @@ def require() -> Host:
 
 
 def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
-    """A base directory with the pack under any folder name, tiny checkpoints of every kind, and a picture."""
+    """A base directory: this pack under any folder name, another pack, tiny checkpoints, a picture."""
     for folder in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "temp", "user"):
         (path / folder).mkdir(parents=True, exist_ok=True)
     (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
+    shutil.copy(Path(__file__).parent / "other_pack.py", path / "custom_nodes" / "other_pack.py")
     for kind in checkpoints.VECTOR_DIMS:
         checkpoints.write(path / "models" / "checkpoints" / f"tiny_{kind}.safetensors", kind)
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
@@ -75,9 +76,12 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
 
 
 class Server:
-    """A running ComfyUI; `with Server(base, "--novram") as server: ...`."""
+    """A running ComfyUI; `with Server(base, "--cache-none") as server: ...`."""
 
     def __init__(self, base: Path, *arguments: str):
+        """--novram and --lowvram, which can't stand beside --cpu, are started as low_memory_host.py says."""
+        low_memory = {"--novram", "--lowvram"} & set(arguments)
+        self._program = [Path(__file__).parent / "low_memory_host.py"] if low_memory else ["main.py", "--cpu"]
         self._base, self._arguments = base, arguments
         self._log = base / f"server-{uuid.uuid4().hex}.log"
         with socket.socket() as free:
@@ -96,13 +100,13 @@ class Server:
 
     def __enter__(self) -> "Server":
         host = find()
-        command = [host.python, "main.py", "--port", self._port, "--base-directory", self._base]
+        command = [host.python, *self._program, "--port", self._port, "--base-directory", self._base]
         command += ["--database-url", "sqlite:///:memory:"]  # or servers on one base lock each other out
         # One thread: two processes with two threads each on two cores wait for each other.
         environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [*command, "--cpu", "--disable-auto-launch", *self._arguments],
+                [*command, "--disable-auto-launch", *self._arguments],
                 cwd=host.path,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,32 @@
+"""Our networks inside of ComfyUI's own types: the one place that knows the host's classes.
+
+Checked against ComfyUI 0.33. The nodes use what is named here and, of the host, its API for nodes alone.
+"""
+
+from .images import resize
+from .model import check_conditioning, keeps_videos_apart, load_model
+from .sampling import SAMPLERS, has_guidance, make_sampler, named_sampler, sample_latent, with_guidance
+from .shared import NUM_FRAMES
+from .vae import VideoVAE, check_decoder, check_encoder, load_vae
+from .vision import check_image_tower, embed_image, load_image_tower
+
+__all__ = [
+    "NUM_FRAMES",
+    "SAMPLERS",
+    "VideoVAE",
+    "check_conditioning",
+    "check_decoder",
+    "check_encoder",
+    "check_image_tower",
+    "embed_image",
+    "has_guidance",
+    "keeps_videos_apart",
+    "load_image_tower",
+    "load_model",
+    "load_vae",
+    "make_sampler",
+    "named_sampler",
+    "resize",
+    "sample_latent",
+    "with_guidance",
+]

@@ -1,0 +1,215 @@
+"""MODEL: the host's ModelPatcher over a BaseModel with our UNet in it."""
+
+from collections.abc import Callable
+from functools import partial
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...svd_model import conditioning
+from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.unet import UNetParams, VideoUNet
+from ...svd_model.variants import Variant
+from .shared import NUM_FRAMES, attention, network_weights
+
+
+class HostUNet(VideoUNet):
+    """Our UNet as the host calls it."""
+
+    def __init__(self, params: UNetParams, *, dtype: torch.dtype, device, operations, **unused_config):
+        super().__init__(params, operations=operations, attention=attention, dtype=dtype, device=device)
+        self.dtype = dtype
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        num_video_frames: int,
+        control=None,
+        transformer_options: dict | None = None,
+        **unused,
+    ) -> Tensor:
+        if control is not None:
+            raise ValueError(
+                "a ControlNet is connected; there is none for Stable Video Diffusion: take it out."
+            )
+        options = transformer_options or {}
+        patch = _feature_patch(options)
+        rows = x.shape[0]
+        context, y = (comfy.utils.repeat_to_batch_size(tensor, rows) for tensor in (context, y))
+        return super().forward(x, timesteps, context, y, num_video_frames, patch)
+
+
+@torch.compiler.disable  # core's TorchCompileModel doesn't look whether transformer_options have changed
+def _feature_patch(options: dict) -> Callable | None:
+    """The graph's patches of output blocks, such as FreeU's; others are refused rather than ignored."""
+    patches = dict(options.get("patches", {}))
+    output_patches = patches.pop("output_block_patch", [])
+    others = [name for name, found in patches.items() if found] + list(options.get("patches_replace", {}))
+    if others:
+        raise ValueError(
+            f"a node patches this model's attention ({', '.join(sorted(others))}), which Stillmotion's UNet "
+            "does not offer; take that node out, or load the model with core's ImageOnlyCheckpointLoader."
+        )
+    if not output_patches:
+        return None
+
+    def patch(index: int, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        for output_patch in output_patches:
+            x, skip = output_patch(x, skip, {**options, "block": ("output", index)})
+        return x, skip
+
+    return patch
+
+
+class VideoModel(comfy.model_base.BaseModel):
+    """The diffusion model of one of our variants, with the conditioning of core's SVD nodes and of ours."""
+
+    def __init__(self, config, variant: Variant, params: UNetParams, device=None):
+        kind = comfy.model_base.ModelType.V_PREDICTION_EDM
+        super().__init__(config, kind, device=device, unet_model=partial(HostUNet, params))
+        self.variant = variant
+
+    def extra_conds(self, **kwargs) -> dict:
+        """The conditions of a batch: of one video, or of several of num_video_frames each."""
+        noise, latent, context = kwargs["noise"], kwargs.get("concat_latent_image"), kwargs.get("cross_attn")
+        num_frames = kwargs.get(NUM_FRAMES, noise.shape[0])
+        if latent is None or context is None:
+            raise ValueError(without_picture(kwargs.get("prompt_type", "the conditioning")))
+        _check_sizes(latent, noise, num_frames)
+        width = self.diffusion_model.params.context_dim
+        if context.shape[-1] != width:
+            raise ValueError(
+                f"the picture's CLIP embedding has {context.shape[-1]} numbers, this model takes {width}: "
+                "connect the CLIP_VISION of the model's own checkpoint to SVD Image to Video."
+            )
+        latent = comfy.utils.repeat_to_batch_size(latent, noise.shape[0])
+        return {
+            "y": comfy.conds.CONDRegular(self._vectors(num_frames, noise.shape[0], kwargs)),
+            "c_concat": comfy.conds.CONDNoiseShape(latent),
+            "num_video_frames": comfy.conds.CONDConstant(num_frames),
+            "c_crossattn": comfy.conds.CONDCrossAttn(context),
+        }
+
+    def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
+        noise_aug = options.get("augmentation_level", 0.0)
+        if not self.variant.orbit:
+            motion_bucket_id = options.get("motion_bucket_id", 127)
+            return conditioning.svd_vector(options.get("fps", 6) - 1, motion_bucket_id, noise_aug)
+        if not self.variant.camera:
+            return conditioning.sv3d_u_vector(noise_aug)
+        elevations = _angles(options.get("elevation", 10.0), num_frames)
+        azimuths = _angles(options.get("azimuth", conditioning.orbit_azimuths(num_frames)), num_frames)
+        vectors = conditioning.orbit_vectors(noise_aug, elevations, azimuths)
+        return vectors.repeat(rows // num_frames, 1)
+
+    def memory_required(self, input_shape, cond_shapes=None) -> int:
+        """Bytes that a pass over a batch of that shape takes besides the weights."""
+        frames, _, height, width = input_shape
+        dtype = self.get_dtype_inference()
+        return self.diffusion_model.params.memory(frames, height, width, dtype)
+
+
+def check_video_model(model) -> None:
+    """Raises ValueError where a MODEL is neither one of ours nor core's SVD or SV3D."""
+    if not isinstance(model.model, VideoModel | comfy.model_base.SVD_img2vid):
+        raise ValueError(
+            f"this model is no video model of SVD's (the host calls it {type(model.model).__name__}); "
+            "connect one of SVD Load Checkpoint, or core's SVD."
+        )
+
+
+def keeps_videos_apart(model) -> bool:
+    """Whether a MODEL can sample several videos in a batch, as ours does and core's does not."""
+    return isinstance(model.model, VideoModel)
+
+
+def check_conditioning(name: str, given: list) -> None:
+    """Raises ValueError where a CONDITIONING, an input of that name, holds no picture to animate."""
+    if not given or any(options.get("concat_latent_image") is None for _, options in given):
+        raise ValueError(without_picture(name))
+
+
+def without_picture(name: str) -> str:
+    """What to say of conditioning, an input of that name, that is not SVD's."""
+    return (
+        f"{name} holds no picture to animate, as if it came from a text encoder; connect {name} of SVD Image "
+        "to Video, or of core's SVD_img2vid_Conditioning."
+    )
+
+
+def _check_sizes(latent: Tensor, noise: Tensor, num_frames: int) -> None:
+    """Raises ValueError where the latents to sample don't fit the picture's latent and its frames."""
+    if noise.ndim != 4 or noise.shape[1] != latent.shape[1]:
+        raise ValueError(
+            f"the latents are {'×'.join(map(str, noise.shape))}, of another kind of model; SVD's are frames "
+            f"× {latent.shape[1]} × height/8 × width/8: connect the latent of SVD Image to Video."
+        )
+    if latent.shape[2:] != noise.shape[2:]:
+        raise ValueError(
+            f"the conditioning is for latents of {latent.shape[3]}×{latent.shape[2]}, the latents are "
+            f"{noise.shape[3]}×{noise.shape[2]}: give both nodes the same width and height."
+        )
+    if noise.shape[0] % num_frames:
+        raise ValueError(
+            f"the conditioning is for videos of {num_frames} frames, the latents are {noise.shape[0]}, no "
+            "whole number of such videos: connect the latent of SVD Image to Video unchanged."
+        )
+
+
+def frames_of_video(conditions: list) -> int:
+    """The frames of one video, from the conditions that a video model got."""
+    return conditions[0]["model_conds"]["num_video_frames"].cond
+
+
+def _angles(given, num_frames: int) -> list[float]:
+    angles = list(given) if hasattr(given, "__iter__") else [given]
+    return angles * num_frames if len(angles) == 1 else angles
+
+
+def _unet_config(params: UNetParams) -> dict:
+    """The sizes as core's detection writes them down, which nodes such as FreeU and LoRA loaders look up."""
+    levels, blocks = len(params.channel_mult), params.num_res_blocks
+    without = levels - params.attention_levels
+    return {
+        "in_channels": params.in_channels,
+        "out_channels": params.out_channels,
+        "model_channels": params.model_channels,
+        "channel_mult": list(params.channel_mult),
+        "num_res_blocks": [blocks] * levels,
+        "transformer_depth": [1] * (blocks * params.attention_levels) + [0] * (blocks * without),
+        "transformer_depth_output": [1] * ((blocks + 1) * params.attention_levels)
+        + [0] * ((blocks + 1) * without),
+        "transformer_depth_middle": 1,
+        "context_dim": params.context_dim,
+        "adm_in_channels": params.vector_dim,
+    }
+
+
+def load_model(checkpoint: Checkpoint):
+    """The MODEL of a checkpoint."""
+    management = comfy.model_management
+    network, params = checkpoint.unet, checkpoint.unet.params
+    config = comfy.supported_models.SVD_img2vid(_unet_config(params))
+    load_device = management.get_torch_device()
+    supported = list(config.supported_inference_dtypes)
+    dtype = management.unet_dtype(
+        model_params=network.parameters, supported_dtypes=supported, weight_dtype=network.dtypes[0]
+    )
+    cast_dtype = management.unet_manual_cast(dtype, load_device, supported)
+    config.set_inference_dtype(dtype, cast_dtype)
+    first_device = management.unet_inital_load_device(network.parameters, dtype)
+    model = VideoModel(config, checkpoint.variant, params, device=first_device)
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        model, load_device=load_device, offload_device=management.unet_offload_device()
+    )
+    model.load_model_weights(network_weights(checkpoint, network), "", assign=patcher.is_dynamic())
+    return patcher

@@ -1,0 +1,105 @@
+"""Guidance, SAMPLER and sampling: the shapes in which the host calls them, and in which it is called."""
+
+from collections.abc import Callable
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from .model import check_video_model, frames_of_video
+
+SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
+"""The names of the host's own samplers."""
+
+
+def with_guidance(model, matters: Callable[[int, Tensor], bool], guide: Callable):
+    """A copy of a MODEL with guidance of its own, for any sampler node.
+
+    matters(frames, sigma) says whether the unconditional prediction is wanted at all; where it is,
+    guide(frames, conditional, unconditional) mixes both. frames are those of one video.
+    """
+
+    def predict(args: dict) -> list[Tensor]:
+        conditional, unconditional = args["conds"]
+        if not matters(frames_of_video(conditional), args["sigma"]):
+            unconditional = None
+        return comfy.samplers.calc_cond_batch(
+            args["model"], [conditional, unconditional], args["input"], args["sigma"], args["model_options"]
+        )
+
+    def combine(args: dict) -> Tensor:
+        frames = frames_of_video(args["input_cond"])
+        if not matters(frames, args["sigma"]):
+            return args["cond"]
+        return guide(frames, args["cond"], args["uncond"])
+
+    check_video_model(model)
+    patched = model.clone()
+    patched.set_model_sampler_cfg_function(combine, disable_cfg1_optimization=True)
+    patched.set_model_sampler_calc_cond_batch_function(predict)
+    return patched
+
+
+def has_guidance(model) -> bool:
+    """Whether a node before this one has given the MODEL guidance of its own."""
+    return "sampler_cfg_function" in model.model_options
+
+
+def named_sampler(name: str):
+    """The host's SAMPLER of that name."""
+    return comfy.samplers.sampler_object(name)
+
+
+def make_sampler(solver: Callable, **options):
+    """A SAMPLER of a solver(denoise, x, sigmas, *, noise, callback, **options)."""
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        extra_args = extra_args or {}
+        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ 0x5EED)
+        ones = x.new_ones([x.shape[0]])
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            return model(x, sigma * ones, **extra_args)
+
+        def noise(x: Tensor) -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(x)
+
+        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
+            if callback is not None:
+                levels = {"sigma": sigmas[step], "sigma_hat": sigmas[step]}
+                callback({"x": x, "i": step, "denoised": denoised, **levels})
+
+        return solver(denoise, x, sigmas, noise=noise, callback=after_step, **options)
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def sample_latent(
+    model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int, picture: Callable
+) -> dict:
+    """The host's sampling of a LATENT, with progress and cancel; picture(x0) is what its previews show."""
+    samples = latent["samples"]
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    preview = latent_preview.prepare_callback(model, len(sigmas) - 1)
+
+    def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
+        preview(step, picture(x0), x, total)
+
+    result = comfy.sample.sample_custom(
+        model,
+        noise,
+        1.0,
+        sampler,
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    return {**latent, "samples": result}

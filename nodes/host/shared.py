@@ -1,0 +1,22 @@
+"""What the parts of this package share: a key, attention through the host, and the reading of weights."""
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from ...svd_model.checkpoint import Checkpoint, NetworkReport
+
+NUM_FRAMES = "stillmotion_num_frames"
+"""The key for the frames of one video, in LATENT and CONDITIONING, where the batch holds several."""
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """The user's backend, accumulating in float32, since SVD's keys and values overflow float16."""
+    return optimized_attention(q, k, v, heads, attn_precision=torch.float32)
+
+
+def network_weights(checkpoint: Checkpoint, network: NetworkReport) -> dict[str, Tensor]:
+    """The tensors of one network, views of the mapped file."""
+    if not network.whole:
+        raise ValueError(checkpoint.describe_incomplete(network))
+    return {key: checkpoint.file.read(network.prefix + key) for key in network.expected}

@@ -1,0 +1,84 @@
+"""What the page is sent while a video is sampled, over the websocket: progress and pictures."""
+
+import base64
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import graphs, host
+from support.graphs import node
+
+WATCH = Path(host.__file__).parent / "watch.py"
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def previewing(base):
+    with host.Server(base, "--preview-method", "latent2rgb") as server:
+        yield server
+
+
+def watch(server, graph: dict) -> list[dict]:
+    """All messages about a graph, in the order in which they came."""
+    command = [host.require().python, WATCH, server.url]
+    result = subprocess.run(command, input=json.dumps(graph), capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    messages = [json.loads(line) for line in result.stdout.splitlines()]
+    assert messages[-1]["type"] == "execution_success", messages[-1]
+    return messages
+
+
+def pictures(messages: list[dict]) -> list[np.ndarray]:
+    files = [base64.b64decode(message["data"]) for message in messages if message["type"] == "preview"]
+    return [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int) for file in files]
+
+
+def cells(picture: np.ndarray, rows: int, columns: int) -> list[np.ndarray]:
+    """The middles of the frames in a contact sheet."""
+    height, width = picture.shape[0] // rows, picture.shape[1] // columns
+    corners = [(row * height, column * width) for row in range(rows) for column in range(columns)]
+    inset = slice(height // 4, -height // 4), slice(width // 4, -width // 4)
+    return [picture[top : top + height, left : left + width][inset] for top, left in corners]
+
+
+def test_our_ksampler_shows_the_frames_side_by_side(previewing):
+    """Five frames in three columns and two rows, the last place empty; the host makes it 512 wide."""
+    graph = graphs.first_video(seed=81, prepare={"frames": 5}, sample={"steps": STEPS})
+    shown = pictures(watch(previewing, graph))
+    assert [picture.shape for picture in shown] == [(171, 512, 3)] * STEPS
+    *frames, empty = cells(shown[0], rows=2, columns=3)
+    assert np.ptp(empty, axis=(0, 1)).max() <= 4  # one colour, but for JPEG
+    for index, frame in enumerate(frames):
+        assert np.ptp(frame) > 20
+        assert all(np.abs(frame - other).mean() > 5 for other in frames[:index])
+
+
+def test_cores_ksampler_shows_frame_0_of_our_model(previewing):
+    """So that the test above can tell: core's previews are of the batch's first latent."""
+    inputs = {"model": ["load", 0], "positive": ["prepare", 0], "negative": ["prepare", 1], "seed": 1}
+    inputs |= {"latent_image": ["prepare", 2], "steps": STEPS, "cfg": 2.5, "sampler_name": "euler"}
+    sample = node("KSampler", **inputs, scheduler="karras", denoise=1.0)
+    graph = graphs.first_video(seed=82, prepare={"frames": 5}) | {"sample": sample}
+    shown = pictures(watch(previewing, graph))
+    assert [picture.shape for picture in shown] == [(256, 512, 3)] * STEPS
+
+
+def test_progress_comes_step_by_step_and_before_its_picture(previewing):
+    messages = watch(previewing, graphs.first_video(seed=83, sample={"steps": STEPS}))
+    kinds = [
+        message["data"]["value"] if message["type"] == "progress" else "picture"
+        for message in messages
+        if message["type"] == "preview"
+        or (message["type"] == "progress" and message["data"]["node"] == "sample")
+    ]
+    assert kinds == [1, "picture", 2, "picture", 3, "picture"]
+    assert all(
+        message["data"]["max"] == STEPS
+        for message in messages
+        if message["type"] == "progress" and message["data"]["node"] == "sample"
+    )

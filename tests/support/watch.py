@@ -1,0 +1,33 @@
+"""Queues a graph and prints what the host sends of it over the websocket: python watch.py URL < GRAPH.
+
+Run by the host's interpreter, which has aiohttp. One line of JSON a message: {"type", "data"}, and for a
+preview, as the host sends it to clients without metadata, {"type": "preview", "data": picture in base64}.
+"""
+
+import asyncio
+import base64
+import json
+import struct
+import sys
+
+import aiohttp
+
+PREVIEW_IMAGE = 1  # the number of the event, then of the format, four bytes each, then the file
+
+
+async def watch(url: str, graph: dict) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=watch") as socket:
+        await session.post(f"{url}/prompt", json={"prompt": graph, "client_id": "watch"})
+        async for message in socket:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                event, _ = struct.unpack(">II", message.data[:8])
+                assert event == PREVIEW_IMAGE, event
+                picture = base64.b64encode(message.data[8:]).decode()
+                sys.stdout.write(json.dumps({"type": "preview", "data": picture}) + "\n")
+                continue
+            sys.stdout.write(message.data + "\n")
+            if json.loads(message.data)["type"] in ("execution_success", "execution_error"):
+                return
+
+
+asyncio.run(watch(sys.argv[1], json.load(sys.stdin)))
