@@ -180,12 +180,11 @@ class Pipeline:
 
     def _encode(self, pictures: Tensor) -> Tensor:
         """The latents of pictures, float32 on the device."""
-        network = self.checkpoint.encoder
-        options = {"dtype": torch.float32, "device": self.device}
+        encoder, network = self._encoder, self.checkpoint.encoder
         size = pictures.shape[2:]
-        least = layerwise.smallest_budget(layerwise.plan_encode, network.params, *size, **options)
+        least = layerwise.smallest_budget(layerwise.plan_encode, network.params, *size, device=self.device)
         budget = self._budget(network, least)
-        return layerwise.encode_frames(self._encoder, pictures, budget=budget, device=self.device)
+        return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
 
     @torch.no_grad()
     def sample(
@@ -253,11 +252,11 @@ class Pipeline:
             yield frame.float().cpu()
 
     def _budget(self, network: NetworkReport, least: int) -> int | None:
-        """Bytes for the activations of a network of the VAE; `least` is the smallest that works."""
+        """Bytes for the activations of a network that is loaded; `least` is what it can't do without."""
         if self._memory_budget is not None:
             return self._memory_budget - network.size
         free = memory.available(self.device)
-        return None if free is None else max(least, int(SHARE_OF_FREE * free) - network.size)
+        return None if free is None else max(least, int(SHARE_OF_FREE * free))
 
     def _host_memory(self) -> int:
         """Bytes of host memory for what a device has no room for."""

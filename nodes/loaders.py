@@ -40,7 +40,7 @@ class LoadCheckpoint(io.ComfyNode):
             outputs=[
                 io.Model.Output(tooltip="The diffusion model, for any sampler."),
                 io.ClipVision.Output(tooltip="The image tower, for SVD Image to Video."),
-                io.Vae.Output(tooltip="The VAE; its temporal decoder takes all frames of a video at once."),
+                io.Vae.Output(tooltip="The VAE; its temporal decoder takes all frames of a video together."),
             ],
         )
 
@@ -67,7 +67,7 @@ class LoadVAE(io.ComfyNode):
                     "decoder",
                     options=DECODERS,
                     default=DECODERS[0],
-                    tooltip="frame-wise takes each frame on its own: less memory, more flicker.",
+                    tooltip="frame-wise takes each frame on its own: quicker, more flicker.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="The VAE, for SVD Decode and for core's VAE nodes.")],

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
@@ -11,10 +12,16 @@ from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
 from .sampling import KSampler, seed_input
 
 CATEGORY = "stillmotion"
+GB = 10**9
+FLOAT32 = "float32"
+PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
 
 
-def decode_latent(vae, latent: dict, video: int = 0):
-    """IMAGE of a LATENT: each of its videos decoded whole; video is the one wanted, from 1, or 0 for all."""
+def decode_latent(vae, latent: dict, video: int = 0, memory_budget: float = 0.0, precision: str = FLOAT32):
+    """IMAGE of a LATENT: each of its videos decoded whole; video is the one wanted, from 1, or 0 for all.
+
+    memory_budget is in GB, 0 for what the host says is free.
+    """
     samples = latent["samples"]
     frames = latent.get(host.NUM_FRAMES, samples.shape[0])
     if samples.shape[0] % frames:
@@ -30,7 +37,9 @@ def decode_latent(vae, latent: dict, video: int = 0):
         )
     if video:
         samples = samples[(video - 1) * frames : video * frames]
-    return vae.decode(samples, num_frames=frames)
+    return vae.decode(
+        samples, num_frames=frames, budget=round(memory_budget * GB), dtype=PRECISIONS[precision]
+    )
 
 
 class Decode(io.ComfyNode):
@@ -56,13 +65,31 @@ class Decode(io.ComfyNode):
                     advanced=True,
                     tooltip="Where the latent holds several: 1 for the first alone, and so on; 0 for all.",
                 ),
+                io.Float.Input(
+                    "memory_budget",
+                    default=0.0,
+                    min=0.0,
+                    max=1024.0,
+                    step=0.1,
+                    optional=True,
+                    advanced=True,
+                    tooltip="In GB, besides the weights; 0: what is free. The picture does not depend on it.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(PRECISIONS),
+                    default="float32",
+                    optional=True,
+                    advanced=True,
+                    tooltip="float32 as in the reference; bfloat16 halves the memory and differs slightly.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
 
     @classmethod
-    def execute(cls, latent, vae, video=0) -> io.NodeOutput:
-        return io.NodeOutput(decode_latent(vae, latent, video))
+    def execute(cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32) -> io.NodeOutput:
+        return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision))
 
 
 def _own_or_given() -> list:
@@ -135,7 +162,7 @@ class Animate(io.ComfyNode):
                     default=DECODERS[0],
                     optional=True,
                     advanced=True,
-                    tooltip="frame-wise takes each frame on its own: much less memory, more flicker.",
+                    tooltip="frame-wise takes each frame on its own: quicker, more flicker.",
                 ),
             ],
             outputs=[

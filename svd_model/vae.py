@@ -32,10 +32,6 @@ class VAEParams:
         """Pixels to a latent, in each direction."""
         return 2 ** (len(self.channel_mult) - 1)
 
-    def decode_memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-        """Bytes of tensors alive at the peak of decoding (T, z_channels, height, width)."""
-        return 8 * self.channels * num_frames * height * width * self.downscale**2 * dtype.itemsize
-
 
 class ResnetBlock(nn.Module):
     """Two 3×3 convolutions on each frame: (N, C, H, W) -> (N, C', H, W)."""

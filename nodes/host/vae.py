@@ -1,20 +1,51 @@
 """VAE: the host's own class over our encoder and decoder."""
 
+import os
+from collections.abc import Callable
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
 import comfy.utils
+import folder_paths
 import torch
 from torch import Tensor, nn
 
+from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from .shared import attention, network_weights
 
+SHARE_OF_FREE = 0.9  # of the memory that the host says is free, where no budget is given
+PARTS = 100  # that the progress bar of one video has
+
+
+class _CastsWeights:
+    """A layer of the host's that gives its weights away: cast, on the input's device, with LoRAs applied."""
+
+    def cast_weights(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return comfy.ops.cast_bias_weight(self, x)
+
+
+class Operations:
+    """The layers of the VAE, which layerwise decoding takes apart."""
+
+    class Linear(_CastsWeights, comfy.ops.disable_weight_init.Linear):
+        pass
+
+    class Conv2d(_CastsWeights, comfy.ops.disable_weight_init.Conv2d):
+        pass
+
+    class Conv3d(_CastsWeights, comfy.ops.disable_weight_init.Conv3d):
+        pass
+
+    class GroupNorm(_CastsWeights, comfy.ops.disable_weight_init.GroupNorm):
+        pass
+
 
 class FirstStage(nn.Module):
-    """The encoder and the decoder as the host's VAE wants them, under the keys of the released files."""
+    """The encoder and the decoder under the keys of the released files, as the host loads and saves them."""
 
     def __init__(self, encoder: ImageEncoder, decoder: VideoDecoder):
         super().__init__()
@@ -22,24 +53,16 @@ class FirstStage(nn.Module):
         self.decoder = decoder.decoder
         self.quant_conv = encoder.quant_conv
         self.post_quant_conv = decoder.post_quant_conv
-        self.temporal = decoder.temporal
-        self.params = decoder.params
-
-    def encode(self, images: Tensor) -> Tensor:
-        """The mode of the posterior: (N, 3, H, W) in [−1, 1] -> (N, 4, H/8, W/8)."""
-        return self.quant_conv(self.encoder(images))[:, : self.params.z_channels]
-
-    def decode(self, z: Tensor, num_frames: int) -> Tensor:
-        """(B·T, 4, h, w) -> (B·T, 3, 8h, 8w)."""
-        return self.decoder(self.post_quant_conv(z), num_frames)
 
 
 class VideoVAE(comfy.sd.VAE):
-    """The host's VAE over our networks: temporal latents are always decoded as whole videos."""
+    """The host's VAE over our networks: whole videos, exactly, in whatever memory there is."""
 
-    def __init__(self, first_stage: FirstStage, weights: dict[str, Tensor]):
+    def __init__(self, encoder: ImageEncoder, decoder: VideoDecoder, weights: dict[str, Tensor]):
         # Not the parent's: it looks for its own architectures in the weights. These are its attributes.
-        params = first_stage.params
+        self._encoder, self._decoder = encoder, decoder
+        first_stage = FirstStage(encoder, decoder)
+        params = decoder.params
         self.first_stage_model = first_stage.eval().requires_grad_(False)
         self.downscale_ratio = self.upscale_ratio = params.downscale
         self.latent_channels, self.output_channels = params.z_channels, params.image_channels
@@ -63,39 +86,104 @@ class VideoVAE(comfy.sd.VAE):
         comfy.model_management.archive_model_dtypes(first_stage)
 
     def memory_used_decode(self, shape, dtype: torch.dtype) -> int:
-        """Bytes for decoding latents of that shape, (T, 4, h, w): all frames at once when temporal."""
-        frames = shape[0] if self.first_stage_model.temporal else 1
-        return self.first_stage_model.params.decode_memory(frames, shape[2], shape[3], dtype)
+        """Bytes for decoding latents of that shape, (T, 4, h, w), with nothing moved out of the way."""
+        return self._plan(shape, dtype).peak
 
     def memory_used_encode(self, shape, dtype: torch.dtype) -> int:
         """Bytes for encoding one image of a batch of that shape, (N, 3, H, W)."""
-        scale = self.downscale_ratio
-        return self.first_stage_model.params.decode_memory(1, shape[2] // scale, shape[3] // scale, dtype)
+        return layerwise.plan_encode(self._encoder.params, *shape[2:], dtype=dtype, device=self.device).peak
 
     def decode(
-        self, samples_in: Tensor, vae_options: dict | None = None, num_frames: int | None = None
+        self,
+        samples_in: Tensor,
+        vae_options: dict | None = None,
+        num_frames: int | None = None,
+        budget: int = 0,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """(B·T, 4, h, w) -> (B·T, H, W, 3) in [0, 1]; without num_frames the batch is one video."""
+        """(B·T, 4, h, w) -> (B·T, H, W, 3) in [0, 1]; without num_frames the batch is one video.
+
+        budget: bytes besides the weights, 0 for what the host says is free. dtype: to compute in, that of the
+        VAE if none is given. The picture does not depend on the budget.
+        """
         if samples_in.ndim == 5:  # core's video nodes: (B, 4, T, h, w)
             samples_in = samples_in.movedim(2, 1).flatten(0, 1)
-        total = samples_in.shape[0]
-        at_once = (num_frames or total) if self.first_stage_model.temporal else 1
-        shape = (at_once, *samples_in.shape[1:])
-        needed = self.memory_used_decode(shape, self.vae_dtype)
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
-        progress = comfy.utils.ProgressBar(total)
-        videos = []
-        for start in range(0, total, at_once):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            z = samples_in[start : start + at_once].to(self.device, self.vae_dtype)
-            frames = self.process_output(self.first_stage_model.decode(z, z.shape[0]).float())
-            videos.append(frames.to(self.output_device, self.vae_output_dtype()))
-            progress.update_absolute(start + len(z), total)
-        return torch.cat(videos).movedim(1, -1)
+        total, _, height, width = samples_in.shape
+        at_once = num_frames or total
+        dtype = dtype or self.vae_dtype
+        plan = self._plan((at_once, *samples_in.shape[1:]), dtype, budget or None)
+        size = (total, height * self.upscale_ratio, width * self.upscale_ratio, self.output_channels)
+        images = torch.empty(size, dtype=self.vae_output_dtype(), device=self.output_device)
+        with comfy.model_management.cuda_device_context(self.device):
+            budget = budget or self._load(plan.peak, self._smallest((at_once, *samples_in.shape[1:]), dtype))
+            for start in range(0, total, at_once):
+                frames = layerwise.decode_frames(
+                    self._decoder,
+                    samples_in[start : start + at_once].to(dtype),
+                    budget=budget,
+                    scratch=self._scratch(),
+                    device=self.device,
+                    progress=_progress(start // at_once, total // at_once),
+                )
+                for index, frame in enumerate(frames, start):
+                    images[index] = self.process_output(frame.float()).movedim(0, -1)
+        return images
 
     def decode_tiled(self, samples: Tensor, **tiles) -> Tensor:
         """The same as decode: tiles and single frames would give another, flickering picture."""
         return self.decode(samples)
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """(N, H, W, 3 or more) in [0, 1] -> (N, 4, H/8, W/8)."""
+        pixels = self.process_input(self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1))
+        least = layerwise.smallest_budget(
+            layerwise.plan_encode, self._encoder.params, *pixels.shape[2:], device=self.device
+        )
+        with comfy.model_management.cuda_device_context(self.device):
+            budget = self._load(self.memory_used_encode(pixels.shape, self.vae_dtype), least)
+            latents = layerwise.encode_frames(
+                self._encoder,
+                pixels.to(self.vae_dtype),
+                budget=budget,
+                device=self.device,
+                progress=_progress(0, 1),
+            )
+        return latents.to(self.output_device, self.vae_output_dtype())
+
+    def encode_tiled(self, pixel_samples: Tensor, **tiles) -> Tensor:
+        """The same as encode, which needs no tiles."""
+        return self.encode(pixel_samples)
+
+    def _plan(self, shape, dtype: torch.dtype, budget: int | None = None) -> layerwise.DecodePlan:
+        frames, _, height, width = shape
+        options = {"temporal": self._decoder.temporal, "dtype": dtype, "device": self.device}
+        return layerwise.plan_decode(self._decoder.params, frames, height, width, **options, budget=budget)
+
+    def _smallest(self, shape, dtype: torch.dtype) -> int:
+        return layerwise.smallest_budget(lambda budget: self._plan(shape, dtype, budget))
+
+    def _load(self, needed: int, least: int) -> int:
+        """Has the host load the weights and make room for `needed` bytes; the bytes that then may be used."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
+        return max(least, int(SHARE_OF_FREE * self.patcher.get_free_memory(self.device)))
+
+    def _scratch(self) -> layerwise.Scratch:
+        """Host memory, then the host's folder for temporary files."""
+        free = comfy.model_management.get_free_memory(torch.device("cpu"))
+        folder = folder_paths.get_temp_directory()
+        os.makedirs(folder, exist_ok=True)
+        return layerwise.Scratch(self.device, int(SHARE_OF_FREE * free), folder)
+
+
+def _progress(video: int, videos: int) -> Callable[[float], None]:
+    """The host's progress bar, and its cancel, for one of several videos."""
+    bar = comfy.utils.ProgressBar(PARTS * videos)
+
+    def tell(done: float) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(round(PARTS * (video + done)), PARTS * videos)
+
+    return tell
 
 
 def check_encoder(vae) -> None:
@@ -130,7 +218,6 @@ def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:
     decoder = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
     if decoder is None:
         raise ValueError(f"{checkpoint.file.path.name} has no frame-wise decoder; choose 'as in the file'.")
-    build = {"operations": comfy.ops.disable_weight_init, "attention": attention, "device": "cpu"}
-    first_stage = FirstStage(checkpoint.encoder.build(**build), decoder.build(**build))
+    build = {"operations": Operations, "attention": attention, "device": "cpu"}
     weights = network_weights(checkpoint, checkpoint.encoder) | network_weights(checkpoint, decoder)
-    return VideoVAE(first_stage, weights)
+    return VideoVAE(checkpoint.encoder.build(**build), decoder.build(**build), weights)

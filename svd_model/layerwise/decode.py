@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..vae import VideoDecoder, VideoResnetBlock
 from . import spatial
 from .frames import Frames
-from .memory import Bounded
+from .memory import Bounded, release_unused
 from .moments import Moments, moments
 from .plan import DecodePlan, LayerPlan, plan_decode
 from .spatial import Normaliser
@@ -18,6 +18,9 @@ from .temporal import convolve_over_time
 
 Progress = Callable[[float], None]
 """Called several times a layer with the share of the work that is done, 0 to 1; what it raises stops it."""
+
+Step = tuple[int, list[Callable[[], object]]]
+"""How many frames or rows a step has done, and its writes, which are still to be made."""
 
 
 def _silent(done: float) -> None:
@@ -114,9 +117,8 @@ class _Walk:
         self._at = 0  # the layer under way
         self._taken: Frames | None = None  # what it takes
         self._made: Frames | None = None  # what it makes; the same, where the shape is the same
-        self._kept: dict[
-            int, Tensor
-        ] = {}  # bands after their first convolution over time, by their first row
+        self._kept: Tensor | None = None  # rows after their first convolution over time, (T, C, kept, W)
+        self._kept_to = 0  # how many of them are there
 
     def frames(self) -> Iterator[Tensor]:
         """All layers, then the frames as the last one makes them."""
@@ -139,13 +141,14 @@ class _Walk:
                 self._taken.reside(layer.held)
             if self._made is not None:
                 self._made.reside(layer.resident)
-            self._kept = {row: band for row, band in self._kept.items() if row < layer.kept}
+            if self._kept is not None and self._kept.shape[2] > layer.kept:
+                self._kept = None
             return work(layer)
 
         return self._bounded.attempt(settled)
 
-    def _steps(self, total: int, step: Callable, begin: float, end: float) -> None:
-        """Calls step(done, layer) until all is done; it returns how much it did, and its writes."""
+    def _steps(self, total: int, step: Callable[[int, LayerPlan], Step], begin: float, end: float) -> None:
+        """Calls step(done, layer) and makes its writes, until all is done."""
         done = 0
         while done < total:
             advance, writes = self._attempt(partial(step, done))
@@ -154,6 +157,8 @@ class _Walk:
                 del writes[0]
             done += advance
             self._tell(begin + (end - begin) * done / total)
+        if self._device.type == "cpu":
+            release_unused(self._device)
 
     def _tell(self, part: float) -> None:
         """Reports progress, given the part of this layer that is done."""
@@ -178,6 +183,7 @@ class _Walk:
         self._steps(shape.height, partial(self._first_over_time, over_time), 0.6, 0.8)
         self._made.moments = None
         self._steps(shape.height, partial(self._second_over_time, over_time), 0.8, 1.0)
+        self._kept = None
 
     def _spatial(
         self,
@@ -186,7 +192,7 @@ class _Walk:
         found: list[Moments],
         done: int,
         layer: LayerPlan,
-    ):
+    ) -> Step:
         """Some frames through the spatial part of a layer."""
         group = range(done, min(done + layer.frames, len(self._z)))
         if self._taken is None:
@@ -206,33 +212,34 @@ class _Walk:
         if self._taken is not None and self._taken is not self._made:
             self._taken.drop(index)
 
-    def _first_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan):
+    def _first_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan) -> Step:
         """A band through the first convolution over time, of which the second needs to know the moments."""
         rows = slice(done, min(done + layer.band, layer.shape.height))
         hidden = over_time.first(self._made.take_rows(rows))
         merged = over_time.merged(hidden)
         writes = [partial(setattr, over_time, "moments", merged)]
         if rows.stop <= layer.kept:
-            writes.append(partial(self._keep, done, hidden))
+            writes.append(partial(self._keep, layer.kept, rows, hidden))
         return rows.stop - rows.start, writes
 
-    def _keep(self, row: int, band: Tensor | None) -> None:
-        """Keeps a band for the second convolution, or with None lets it go."""
-        if band is None:
-            self._kept.pop(row, None)
-        else:
-            self._kept[row] = band
+    def _keep(self, most: int, rows: slice, hidden: Tensor) -> None:
+        """Keeps a band for the second convolution, unless memory has run out meanwhile."""
+        if self._kept is None:
+            if rows.start > 0:
+                return
+            # In one piece, since many small ones would leave holes in the heap.
+            self._kept = hidden.new_empty(*hidden.shape[:2], most, hidden.shape[3])
+        self._kept[:, :, rows] = hidden
+        self._kept_to = rows.stop
 
-    def _second_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan):
+    def _second_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan) -> Step:
         """A band through both convolutions over time, added to what it was."""
-        kept = self._kept.get(done)
-        if kept is None:
-            ends = [done + layer.band, layer.shape.height, *(row for row in self._kept if row > done)]
-            rows = slice(done, min(ends))
-        else:
-            rows = slice(done, done + kept.shape[2])
+        rows = slice(done, min(done + layer.band, layer.shape.height))
         band = self._made.take_rows(rows)
-        normal = over_time.normalised(over_time.first(band) if kept is None else kept)
+        if self._kept is not None and rows.stop <= self._kept_to:
+            normal = over_time.normalised(self._kept[:, :, rows])
+        else:
+            normal = over_time.normalised(over_time.first(band))
         over_time.add_second(normal, band)
         del normal
         found = moments(band, over_time.groups)
@@ -241,7 +248,6 @@ class _Walk:
         writes = [
             partial(self._made.put_rows, rows, band),
             partial(setattr, self._made, "moments", merged),
-            partial(self._keep, done, None),
         ]
         return rows.stop - rows.start, writes
 

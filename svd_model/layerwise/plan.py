@@ -260,9 +260,12 @@ class _Planner:
         if budget is not None:
             while frames > 1 and shape.spatial_workspace(frames, rows, self.itemsize) > budget // 2:
                 frames //= 2
-            while rows > FEWEST_ROWS and shape.spatial_workspace(1, rows, self.itemsize) > budget // 2:
+            while rows > FEWEST_ROWS and (
+                rows * shape.row_size(self.itemsize) > budget // 8
+                or shape.spatial_workspace(1, rows, self.itemsize) > budget
+            ):
                 rows = max(FEWEST_ROWS, rows // 2)
-            band = min(band, max(1, budget // 2 // band_row))
+            band = min(band, max(1, budget // 8 // band_row))
         scores = self.step if budget is None else min(self.step, budget // 8)
         return LayerPlan(shape, frames, rows, band, scores // SCORE_SIZE)
 

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from support import graphs, host
+from support.graphs import node
 
 
 def cancel_after(server, prompt_id: str, running: float) -> dict:
@@ -20,10 +21,49 @@ def cancel_after(server, prompt_id: str, running: float) -> dict:
     return server.wait(prompt_id)
 
 
-@pytest.mark.parametrize("running", [0.0, 3.0])
-def test_cancel_stops_the_prompt_and_the_next_one_runs(server, running):
-    """At once, while the checkpoint loads, and in the middle of sampling, which would take many minutes."""
-    graph = graphs.first_video(seed=900 + int(running), sample={"steps": 1000})
+def sampling(steps: int) -> dict:
+    """Samples 16 frames of 256×256, and saves their latents."""
+    size = {"width": 256, "height": 256, "frames": 16}
+    whole = graphs.first_video(seed=steps, prepare=size, sample={"steps": steps})
+    save = node("SaveLatent", samples=["sample", 0], filename_prefix="latent")
+    return {name: whole[name] for name in ("load", "image", "prepare", "sample")} | {"save": save}
+
+
+def decoding(frames: int) -> dict:
+    """Decodes that many frames of 512×512."""
+    return {
+        "load": node("StillmotionLoadCheckpoint", checkpoint="tiny_svd.safetensors"),
+        "latent": node("EmptyLatentImage", width=512, height=512, batch_size=frames),
+        "decode": node("StillmotionDecode", latent=["latent", 0], vae=["load", 2]),
+        "save": node("SaveImage", images=["decode", 0], filename_prefix="decoded"),
+    }
+
+
+def encoding(pictures: int) -> dict:
+    """Encodes that many pictures of 1024×1024."""
+    size = {"width": 1024, "height": 1024, "upscale_method": "bilinear", "crop": "center"}
+    return {
+        "load": node("StillmotionLoadCheckpoint", checkpoint="tiny_svd.safetensors"),
+        "image": node("LoadImage", image="rocket.jpg"),
+        "scale": node("ImageScale", image=["image", 0], **size),
+        "repeat": node("RepeatImageBatch", image=["scale", 0], amount=pictures),
+        "encode": node("VAEEncode", pixels=["repeat", 0], vae=["load", 2]),
+        "save": node("SaveLatent", samples=["encode", 0], filename_prefix="encoded"),
+    }
+
+
+# Each would take many minutes; the checkpoint loads in the first moment.
+LONG = {
+    "loading": (sampling(1000), sampling(1), 0.0),
+    "sampling": (sampling(1001), sampling(1), 4.0),
+    "decoding": (decoding(400), decoding(2), 6.0),
+    "encoding": (encoding(300), encoding(1), 6.0),
+}
+
+
+@pytest.mark.parametrize("stage", LONG)
+def test_cancel_stops_the_prompt_and_the_next_one_runs(server, stage):
+    graph, _, running = LONG[stage]
     entry = cancel_after(server, server.post(graph)["prompt_id"], running)
     assert not host.succeeded(entry)
     assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"])
@@ -64,24 +104,18 @@ def memory_when_freed(server) -> dict:
     return found
 
 
-@pytest.mark.parametrize("running", [0.0, 4.0], ids=["loading", "sampling"])
-def test_cancel_leaves_nothing_allocated(base, running):
+@pytest.mark.parametrize("stage", LONG)
+def test_cancel_leaves_nothing_allocated(base, stage):
     """Live tensors in number and bytes, and resident memory, against before the cancelled prompt.
 
-    The same prompt has run to its end before, since what the host and torch set up once is no leak.
+    A short prompt of the kind has run to its end before: what the host and torch set up once is no leak.
     """
-
-    def graph(steps: int) -> dict:
-        size = {"width": 256, "height": 256, "frames": 16}
-        whole = graphs.first_video(seed=steps, prepare=size, sample={"steps": steps})
-        save = graphs.node("SaveLatent", samples=["sample", 0], filename_prefix="latent")
-        return {name: whole[name] for name in ("load", "image", "prepare", "sample")} | {"save": save}
-
+    graph, short, running = LONG[stage]
     with host.Server(base) as server:
-        assert host.succeeded(server.run(graph(1)))
+        assert host.succeeded(server.run(short))
         before = memory_when_freed(server)
         with PeakResident(server.pid) as peak:
-            entry = cancel_after(server, server.post(graph(1000))["prompt_id"], running)
+            entry = cancel_after(server, server.post(graph)["prompt_id"], running)
         assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"])
         after = memory_when_freed(server)
     if running:  # the activations are large enough to be missed

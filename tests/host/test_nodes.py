@@ -1,5 +1,6 @@
 """The nodes in a running ComfyUI: what they offer, what they make, and what they say of mistakes."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -191,6 +192,21 @@ class TestVideo:
             graph = graphs.first_video(seed=51)
             graph["decode"] = node(kind, samples=["sample", 0], vae=["load", 2], **more)
             assert close(frames_of(base, server.run(graph)), ours)
+
+    def test_the_picture_does_not_depend_on_the_memory_budget(self, server, base):
+        free = frames_of(base, server.run(graphs.first_video(seed=52)))
+        tight = graphs.first_video(seed=52, decode={"memory_budget": 0.01})
+        assert close(frames_of(base, server.run(tight)), free)
+
+    def test_a_memory_budget_that_is_too_small_is_refused_naming_the_smallest(self, server):
+        entry = server.run(graphs.first_video(seed=52, decode={"memory_budget": 0.001}))
+        said = host.error_of(entry)
+        assert "the memory budget is 1.0 MB, and decoding 4 frames of 128×64 needs at least" in said
+
+    def test_decoding_in_bfloat16_is_near_float32(self, server, base):
+        exact = frames_of(base, server.run(graphs.first_video(seed=53))).astype(int)
+        near = frames_of(base, server.run(graphs.first_video(seed=53, decode={"precision": "bfloat16"})))
+        assert 0 < np.abs(near - exact).max() < 16
 
     def test_frame_wise_decode_from_another_file(self, server, base):
         temporal = frames_of(base, server.run(graphs.first_video(seed=61)))

@@ -1,0 +1,201 @@
+"""Temporal decode, measured: memory by budget, what chunks of frames do to the picture, and the time.
+
+    python benchmarks/decode.py          the plans of svd_xt, and the seams on a tiny decoder; seconds
+    python benchmarks/decode.py --time   also 25 frames 512×288 with the full-size decoder; 15 minutes, 16 GB
+
+The weights are random: the numbers speak of arithmetic and memory, not of pictures.
+"""
+
+import argparse
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from stillmotion.svd_model import layerwise
+from stillmotion.svd_model.vae import VAEParams, VideoDecoder
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from support import decoders
+
+GB = 10**9
+BUDGETS = (24, 16, 12, 8, 6, 4)
+CHUNK = 7
+
+
+def main() -> None:
+    """Prints the tables that the options ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--time", action="store_true", help="also decode with the full-size decoder")
+    parser.add_argument("--frames", type=int, default=25)
+    parser.add_argument("--width", type=int, default=512, help="of the timed clip, in pixels")
+    parser.add_argument("--height", type=int, default=288)
+    parser.add_argument("--runs", type=int, default=1, help="of each, alternating")
+    options = parser.parse_args()
+    _print_plans()
+    _print_seams()
+    if options.time:
+        _print_times(options)
+
+
+def _table(title: str, head: tuple[str, ...], rows: list[tuple]) -> None:
+    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(str(cell) for cell in row)} |", flush=True)
+
+
+def _print_plans() -> None:
+    for device in ("cpu", "cuda"):
+        size = {"num_frames": 25, "height": 72, "width": 128, "temporal": True, "device": device}
+        rows = []
+        for budget in (None, *BUDGETS):
+            plan = layerwise.plan_decode(VAEParams(), **size, budget=budget and budget * GB)
+            once = sum(layer.kept >= layer.shape.height for layer in plan.layers[:-1])
+            rows.append(
+                (
+                    f"{budget} GB" if budget else "none",
+                    f"{plan.peak / GB:.1f} GB",
+                    f"{plan.spilled / GB:.1f} GB",
+                    f"{once} of {len(plan.layers) - 1}",
+                )
+            )
+        least = layerwise.smallest_budget(layerwise.plan_decode, VAEParams(), **size)
+        head = ("budget", "predicted peak", "elsewhere", "layers that compute nothing twice")
+        _table(f"25 frames 1024×576, float32, on {device}; the smallest is {least / GB:.2f} GB", head, rows)
+
+
+def _print_seams() -> None:
+    decoder = decoders.decoder()
+    z = torch.randn(25, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = decoder(z, len(z))
+    smallest = decoders.smallest(z)
+    methods: dict[str, Callable[[], Tensor]] = {
+        "Stillmotion, no budget": lambda: torch.stack(list(layerwise.decode_frames(decoder, z))),
+        f"Stillmotion, the smallest budget ({smallest / 1e6:.1f} MB)": lambda: torch.stack(
+            list(layerwise.decode_frames(decoder, z, budget=smallest))
+        ),
+        f"chunks of {CHUNK}": lambda: _in_chunks(lambda part: decoder(part, len(part)), z),
+        **_diffusers(decoder, z),
+    }
+    edges = {edge for start in range(CHUNK, len(z), CHUNK) for edge in (start - 1, start)}
+    rows = []
+    for name, decode in methods.items():
+        with torch.no_grad():
+            errors = (decode() - whole).abs().flatten(1).amax(1) / whole.abs().max()
+        at_seams = max(error for frame, error in enumerate(errors.tolist()) if frame in edges)
+        elsewhere = max(error for frame, error in enumerate(errors.tolist()) if frame not in edges)
+        jump = (decode().diff(dim=0) - whole.diff(dim=0)).abs().flatten(1).amax(1) / whole.abs().max()
+        rows.append((name, f"{at_seams:.1e}", f"{elsewhere:.1e}", f"{jump[CHUNK - 1]:.1e}"))
+    head = (
+        "decode",
+        "error at the seams",
+        "error elsewhere",
+        f"false jump from frame {CHUNK - 1} to {CHUNK}",
+    )
+    title = "Against the one-piece decode, relative to the largest magnitude; tiny decoder, 25 frames"
+    _table(title, head, rows)
+
+
+def _in_chunks(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    return torch.cat([decode(part) for part in z.split(CHUNK)])
+
+
+def _diffusers(decoder: VideoDecoder, z: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """diffusers' decoder with the same weights, where diffusers is installed."""
+    try:
+        from support import diffusers_models
+    except ImportError:
+        return {}
+    theirs = diffusers_models.vae(decoders.encoder(), decoder)
+
+    def decode(part: Tensor) -> Tensor:
+        return theirs.decode(part, num_frames=len(part)).sample
+
+    return {
+        "diffusers, all frames at once": lambda: decode(z),
+        f"diffusers, decode_chunk_size={CHUNK}": lambda: _in_chunks(decode, z),
+    }
+
+
+def _print_times(options: argparse.Namespace) -> None:
+    torch.manual_seed(0)
+    params = VAEParams()
+    decoder = _random_decoder(params)
+    height, width = options.height // params.downscale, options.width // params.downscale
+    z = torch.randn(options.frames, params.z_channels, height, width)
+    with torch.no_grad():
+        decoder(z[:1], 1)  # what the libraries set up once
+    one_piece = 8 * params.channels * options.frames * options.height * options.width * 4
+    budget = one_piece // 4
+
+    def walk() -> Tensor:
+        return torch.stack(list(layerwise.decode_frames(decoder, z, budget=budget)))
+
+    def whole() -> Tensor:
+        with torch.no_grad():
+            return decoder(z, len(z))
+
+    seconds: dict[str, list[float]] = {"one piece": [], "a quarter of its peak": []}
+    peaks: dict[str, int] = {}
+    for _ in range(options.runs):
+        for (name, taken), decode in zip(seconds.items(), (whole, walk), strict=True):
+            with _PeakMemory() as memory:
+                began = time.perf_counter()
+                frames = decode()
+                taken.append(time.perf_counter() - began)
+            peaks[name] = max(peaks.get(name, 0), memory.peak)
+            if decode is whole:
+                expected = frames
+    error = ((frames - expected).abs().max() / expected.abs().max()).item()
+    rows = [
+        (name, f"{statistics.median(taken):.1f} s", f"{peaks[name] / GB:.2f} GB")
+        for name, taken in seconds.items()
+    ]
+    first, second = (statistics.median(taken) for taken in seconds.values())
+    title = f"{options.frames} frames {options.width}×{options.height}, full-size decoder"
+    _table(title, ("decode", "median time", "resident memory, peak above the weights"), rows)
+    print(f"\nbudget {budget / GB:.2f} GB; time ratio {second / first:.3f}; largest error {error:.1e}")
+
+
+def _random_decoder(params: VAEParams) -> VideoDecoder:
+    """Full size, with weights that keep activations the same size."""
+    decoder = VideoDecoder(params, temporal=True, post_quant_conv=False)
+    with torch.no_grad():
+        for name, weight in decoder.named_parameters():
+            if weight.ndim > 1:
+                weight.normal_(0, weight[0].numel() ** -0.5)
+            else:
+                weight.fill_(1.0 if name.endswith("weight") else 0.0)
+    return decoder.eval().requires_grad_(False)
+
+
+class _PeakMemory:
+    """Within it, the most resident memory of this process above what it was at first."""
+
+    def __enter__(self) -> "_PeakMemory":
+        self._process = psutil.Process()
+        self._first = self._process.memory_info().rss
+        self.peak = 0
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._run, daemon=True)
+        self._watch.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.01):
+            self.peak = max(self.peak, self._process.memory_info().rss - self._first)
+
+
+if __name__ == "__main__":
+    main()
