@@ -88,10 +88,11 @@ def _print_seams() -> None:
     rows = []
     for name, decode in methods.items():
         with torch.no_grad():
-            errors = (decode() - whole).abs().flatten(1).amax(1) / whole.abs().max()
+            frames = decode()
+            errors = (frames - whole).abs().flatten(1).amax(1) / whole.abs().max()
         at_seams = max(error for frame, error in enumerate(errors.tolist()) if frame in edges)
         elsewhere = max(error for frame, error in enumerate(errors.tolist()) if frame not in edges)
-        jump = (decode().diff(dim=0) - whole.diff(dim=0)).abs().flatten(1).amax(1) / whole.abs().max()
+        jump = (frames.diff(dim=0) - whole.diff(dim=0)).abs().flatten(1).amax(1) / whole.abs().max()
         rows.append((name, f"{at_seams:.1e}", f"{elsewhere:.1e}", f"{jump[CHUNK - 1]:.1e}"))
     head = (
         "decode",

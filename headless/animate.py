@@ -55,6 +55,8 @@ def _check_files(options: Namespace) -> None:
         raise ValueError("--save-latents goes with an IMAGE, not with --decode-latents.")
     for output in options.output:
         check_output(output)
+    if options.scratch is not None and not options.scratch.is_dir():
+        raise ValueError(f"--scratch {options.scratch} is no folder; name one that is there.")
     written = [Path(output) for output in options.output]
     if options.save_latents is not None:
         latents.check_destination(options.save_latents)
@@ -115,7 +117,8 @@ def _animate_picture(
     if decode:
         frame_wise = settings.frame_wise_decode
         pipeline.check_budget(*size, frame_wise)
-        needed = max(needed, memory.to_decode(checkpoint, *size, frame_wise, pipeline.decode_dtype))
+        numbers = (pipeline.decode_dtype, pipeline.device)
+        needed = max(needed, memory.to_decode(checkpoint, *size, frame_wise, *numbers))
     _warn_of_shortage(needed, pipeline, say)
     sampled = pipeline.animate_latents(picture, settings)
     notes = None
@@ -143,8 +146,9 @@ def _decode_latents(
     pipeline.check_whole(settings, sample=False)
     frames, _, height, width = saved.latents.shape
     size = (frames, height, width, settings.frame_wise_decode)
-    pipeline.check_budget(*size)
-    _warn_of_shortage(memory.to_decode(pipeline.checkpoint, *size, pipeline.decode_dtype), pipeline, say)
+    pipeline.check_budget(*size, encode=False)
+    needed = memory.to_decode(pipeline.checkpoint, *size, pipeline.decode_dtype, pipeline.device)
+    _warn_of_shortage(needed, pipeline, say)
     clip = pipeline.stream_clip(saved.latents, settings, saved.picture)
     notes = None
     if not options.no_metadata:

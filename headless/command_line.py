@@ -208,7 +208,7 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="for what memory has no room for while decoding (default: the system's temporary folder)",
+        help="on a disk, for what decoding has no memory for (default: the system's temporary folder)",
     )
 
 

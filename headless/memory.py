@@ -20,13 +20,37 @@ def to_sample(checkpoint: Checkpoint, frames: int, height: int, width: int, dtyp
 
 
 def to_decode(
-    checkpoint: Checkpoint, frames: int, height: int, width: int, frame_wise: bool, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    frames: int,
+    height: int,
+    width: int,
+    frame_wise: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> int:
     """Bytes that decoding latents of that height and width can't do without; more only makes it faster."""
-    temporal = checkpoint.variant.temporal_decoder and not frame_wise
+    tensors = tensors_to_decode(checkpoint, frames, height, width, frame_wise, dtype, device)
+    return checkpoint.decoder.size + overhead(device) + tensors
+
+
+def tensors_to_decode(
+    checkpoint: Checkpoint,
+    frames: int,
+    height: int,
+    width: int,
+    frame_wise: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """Of that, the bytes of tensors besides the weights."""
+    options = {"temporal": checkpoint.variant.temporal_decoder and not frame_wise, "dtype": dtype}
     size = (checkpoint.decoder.params, frames, height, width)
-    least = layerwise.smallest_budget(layerwise.plan_decode, *size, temporal=temporal, dtype=dtype)
-    return checkpoint.decoder.size + least
+    return layerwise.smallest_budget(layerwise.plan_decode, *size, **options, device=device)
+
+
+def overhead(device: torch.device) -> int:
+    """Bytes by which a process grows beyond its tensors: the C library's heap and the kernels' own memory."""
+    return 96 * 2**20 if device.type == "cpu" else 0
 
 
 def parse_size(text: str) -> int:
@@ -44,7 +68,8 @@ def parse_size(text: str) -> int:
 def available(device: torch.device) -> int | None:
     """Bytes that are free on the device; None where it can't tell."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own spare
+        return torch.cuda.mem_get_info(device)[0] + unused
     if device.type in ("cpu", "mps"):
         return min(psutil.virtual_memory().available, _container_limit())
     return None

@@ -27,7 +27,6 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 WHITE = (255, 255, 255)
-SHARE_OF_FREE = 0.9  # of the memory that is free, where no budget is given
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
@@ -87,9 +86,9 @@ class Pipeline:
         self.checkpoint = checkpoint
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
-        self.decode_dtype = find_dtype(decode_dtype, self.device)
-        if self.decode_dtype not in DECODE_DTYPES.values():
+        if decode_dtype not in (*DECODE_DTYPES, *DECODE_DTYPES.values()):
             raise ValueError(f"decode_dtype is {decode_dtype}; accepted are {', '.join(DECODE_DTYPES)}.")
+        self.decode_dtype = find_dtype(decode_dtype, self.device)
         self._memory_budget = memory_budget
         self._scratch_folder = scratch_folder
         self._progress = progress
@@ -105,6 +104,9 @@ class Pipeline:
         """The clip of a picture. `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise."""
         settings = (settings or Settings()).complete(self.checkpoint.variant)
         self.check_whole(settings)
+        scale = self.checkpoint.decoder.params.downscale
+        size = (settings.num_frames, settings.height // scale, settings.width // scale)
+        self.check_budget(*size, settings.frame_wise_decode)
         picture = self.prepare(image, settings)
         latents = self.animate_latents(picture, settings, noise)
         return Clip(self.decode_clip(latents, settings, picture), latents, settings)
@@ -123,18 +125,17 @@ class Pipeline:
             path = self.checkpoint.file.path
             raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
 
-    def check_budget(self, num_frames: int, height: int, width: int, frame_wise: bool) -> None:
-        """Raises NotEnoughMemoryError, before any work, for a budget that is too small to decode with.
+    def check_budget(
+        self, num_frames: int, height: int, width: int, frame_wise: bool, encode: bool = True
+    ) -> None:
+        """Raises NotEnoughMemoryError, before any work, for a budget that is too small.
 
         Height and width are those of the latents.
         """
-        if self._memory_budget is None:
-            return
-        network = self._decoder_report(frame_wise)
-        temporal = self.checkpoint.variant.temporal_decoder and not frame_wise
-        options = {"temporal": temporal, "dtype": self.decode_dtype, "device": self.device}
-        budget = self._memory_budget - network.size
-        layerwise.plan_decode(network.params, num_frames, height, width, **options, budget=budget)
+        self._decode_budget(num_frames, height, width, frame_wise)
+        if encode:
+            scale = self.checkpoint.encoder.params.downscale
+            self._encode_budget(scale * height, scale * width)
 
     def animate_latents(self, picture: Tensor, settings: Settings, noise: Tensor | None = None) -> Tensor:
         """The latents of the clip of a picture that `prepare` gave, for complete settings."""
@@ -180,10 +181,7 @@ class Pipeline:
 
     def _encode(self, pictures: Tensor) -> Tensor:
         """The latents of pictures, float32 on the device."""
-        encoder, network = self._encoder, self.checkpoint.encoder
-        size = pictures.shape[2:]
-        least = layerwise.smallest_budget(layerwise.plan_encode, network.params, *size, device=self.device)
-        budget = self._budget(network, least)
+        encoder, budget = self._encoder, self._encode_budget(*pictures.shape[2:])
         return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
 
     @torch.no_grad()
@@ -234,33 +232,51 @@ class Pipeline:
                 "NaN or infinity in the latents to decode: sampling went wrong, or the file."
             )
         frames, _, height, width = latents.shape
-        network = self._decoder_report(frame_wise)
         decoder = self._frame_wise_decoder if frame_wise else self._decoder
-        options = {"temporal": decoder.temporal, "dtype": self.decode_dtype, "device": self.device}
-        least = layerwise.smallest_budget(
-            layerwise.plan_decode, network.params, frames, height, width, **options
-        )
+        budget = self._decode_budget(frames, height, width, frame_wise)
         self._progress("decoding", 0, 100)
         for frame in layerwise.decode_frames(
             decoder,
             (latents / LATENT_SCALE).to(self.decode_dtype),
-            budget=self._budget(network, least),
+            budget=budget,
             scratch=layerwise.Scratch(self.device, self._host_memory(), self._scratch_folder),
             device=self.device,
             progress=lambda done: self._progress("decoding", round(100 * done), 100),
         ):
             yield frame.float().cpu()
 
-    def _budget(self, network: NetworkReport, least: int) -> int | None:
-        """Bytes for the activations of a network that is loaded; `least` is what it can't do without."""
-        if self._memory_budget is not None:
-            return self._memory_budget - network.size
-        free = memory.available(self.device)
-        return None if free is None else max(least, int(SHARE_OF_FREE * free))
+    def _decode_budget(self, num_frames: int, height: int, width: int, frame_wise: bool) -> int | None:
+        """Bytes for the tensors of decoding latents of that height and width."""
+        network = self._decoder_report(frame_wise)
+        least = memory.tensors_to_decode(
+            self.checkpoint, num_frames, height, width, frame_wise, self.decode_dtype, self.device
+        )
+        scale = network.params.downscale
+        work = f"decoding {num_frames} frames of {scale * width}×{scale * height}"
+        return self._budget(work, network, least)
+
+    def _encode_budget(self, height: int, width: int) -> int | None:
+        """Bytes for the tensors of encoding a picture of that size."""
+        network = self.checkpoint.encoder
+        size = (network.params, height, width)
+        least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
+        return self._budget(f"encoding a picture of {width}×{height}", network, least)
+
+    def _budget(self, work: str, network: NetworkReport, least: int) -> int | None:
+        """Bytes for the tensors of a network, which can't do with less than `least`; None for no bound."""
+        if self._memory_budget is None:
+            free = memory.available(self.device)
+            return None if free is None else max(least, int(layerwise.SHARE_OF_FREE * free))
+        besides = network.size + memory.overhead(self.device)
+        if self._memory_budget < least + besides:
+            budget, needed = (layerwise.in_units(size) for size in (self._memory_budget, least + besides))
+            message = f"the memory budget is {budget}, and {work} needs at least {needed}, weights included"
+            raise layerwise.NotEnoughMemoryError(message, least + besides)
+        return self._memory_budget - besides
 
     def _host_memory(self) -> int:
         """Bytes of host memory for what a device has no room for."""
-        return int(SHARE_OF_FREE * memory.available(torch.device("cpu")))
+        return int(layerwise.SHARE_OF_FREE * memory.available(torch.device("cpu")))
 
     def _decoder_report(self, frame_wise: bool) -> NetworkReport:
         return self._find_frame_wise_decoder() if frame_wise else self.checkpoint.decoder

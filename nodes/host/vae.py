@@ -17,7 +17,6 @@ from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from .shared import attention, network_weights
 
-SHARE_OF_FREE = 0.9  # of the memory that the host says is free, where no budget is given
 PARTS = 100  # that the progress bar of one video has
 
 
@@ -107,20 +106,22 @@ class VideoVAE(comfy.sd.VAE):
         VAE if none is given. The picture does not depend on the budget.
         """
         if samples_in.ndim == 5:  # core's video nodes: (B, 4, T, h, w)
+            num_frames = num_frames or samples_in.shape[2]
             samples_in = samples_in.movedim(2, 1).flatten(0, 1)
         total, _, height, width = samples_in.shape
         at_once = num_frames or total
         dtype = dtype or self.vae_dtype
-        plan = self._plan((at_once, *samples_in.shape[1:]), dtype, budget or None)
+        shape = (at_once, *samples_in.shape[1:])
+        plan = self._plan(shape, dtype, budget or None)
         size = (total, height * self.upscale_ratio, width * self.upscale_ratio, self.output_channels)
         images = torch.empty(size, dtype=self.vae_output_dtype(), device=self.output_device)
         with comfy.model_management.cuda_device_context(self.device):
-            budget = budget or self._load(plan.peak, self._smallest((at_once, *samples_in.shape[1:]), dtype))
+            free = self._load(plan.peak, self._smallest(shape, dtype))
             for start in range(0, total, at_once):
                 frames = layerwise.decode_frames(
                     self._decoder,
                     samples_in[start : start + at_once].to(dtype),
-                    budget=budget,
+                    budget=budget or free,
                     scratch=self._scratch(),
                     device=self.device,
                     progress=_progress(start // at_once, total // at_once),
@@ -154,7 +155,7 @@ class VideoVAE(comfy.sd.VAE):
         """The same as encode, which needs no tiles."""
         return self.encode(pixel_samples)
 
-    def _plan(self, shape, dtype: torch.dtype, budget: int | None = None) -> layerwise.DecodePlan:
+    def _plan(self, shape, dtype: torch.dtype, budget: int | None = None) -> layerwise.LayerwisePlan:
         frames, _, height, width = shape
         options = {"temporal": self._decoder.temporal, "dtype": dtype, "device": self.device}
         return layerwise.plan_decode(self._decoder.params, frames, height, width, **options, budget=budget)
@@ -164,15 +165,18 @@ class VideoVAE(comfy.sd.VAE):
 
     def _load(self, needed: int, least: int) -> int:
         """Has the host load the weights and make room for `needed` bytes; the bytes that then may be used."""
+        # More than there is would have the host leave the weights outside.
+        most = comfy.model_management.get_total_memory(self.device) - 2 * self.patcher.model_size()
+        needed = max(least, min(needed, most))
         comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
-        return max(least, int(SHARE_OF_FREE * self.patcher.get_free_memory(self.device)))
+        return max(least, int(layerwise.SHARE_OF_FREE * self.patcher.get_free_memory(self.device)))
 
     def _scratch(self) -> layerwise.Scratch:
         """Host memory, then the host's folder for temporary files."""
         free = comfy.model_management.get_free_memory(torch.device("cpu"))
         folder = folder_paths.get_temp_directory()
         os.makedirs(folder, exist_ok=True)
-        return layerwise.Scratch(self.device, int(SHARE_OF_FREE * free), folder)
+        return layerwise.Scratch(self.device, int(layerwise.SHARE_OF_FREE * free), folder)
 
 
 def _progress(video: int, videos: int) -> Callable[[float], None]:

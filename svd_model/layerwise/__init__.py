@@ -10,17 +10,19 @@ the plan (`plan.py`) says; `decode.py` and `encode.py` walk.
 
 from .decode import decode_frames
 from .encode import encode_frames
-from .memory import NotEnoughMemoryError, is_out_of_memory
-from .plan import DecodePlan, plan_decode, plan_encode, smallest_budget
+from .memory import SHARE_OF_FREE, NotEnoughMemoryError, in_units, is_out_of_memory
+from .plan import LayerwisePlan, plan_decode, plan_encode, smallest_budget
 from .spill import Scratch, ScratchError
 
 __all__ = [
-    "DecodePlan",
+    "SHARE_OF_FREE",
+    "LayerwisePlan",
     "NotEnoughMemoryError",
     "Scratch",
     "ScratchError",
     "decode_frames",
     "encode_frames",
+    "in_units",
     "is_out_of_memory",
     "plan_decode",
     "plan_encode",

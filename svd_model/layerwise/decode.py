@@ -9,22 +9,15 @@ from torch import Tensor, nn
 from ..vae import VideoDecoder, VideoResnetBlock
 from . import spatial
 from .frames import Frames
-from .memory import Bounded, release_unused
+from .memory import Bounded, Progress, release_unused, silent
 from .moments import Moments, moments
-from .plan import DecodePlan, LayerPlan, plan_decode
+from .plan import LayerPlan, LayerwisePlan, plan_decode
 from .spatial import Normaliser
 from .spill import Scratch
 from .temporal import convolve_over_time
 
-Progress = Callable[[float], None]
-"""Called several times a layer with the share of the work that is done, 0 to 1; what it raises stops it."""
-
 Step = tuple[int, list[Callable[[], object]]]
 """How many frames or rows a step has done, and its writes, which are still to be made."""
-
-
-def _silent(done: float) -> None:
-    """The progress of who needs none."""
 
 
 @torch.no_grad()
@@ -35,7 +28,7 @@ def decode_frames(
     budget: int | None = None,
     scratch: Scratch | None = None,
     device: torch.device | str | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Iterator[Tensor]:
     """The frames of one video, in order, each (3, 8h, 8w) near [−1, 1] on the device, in the dtype of z.
 
@@ -55,7 +48,7 @@ def decode_frames(
         progress((index + 1) / len(z))
 
 
-def _planner(decoder: VideoDecoder, z: Tensor, device: torch.device) -> Callable[[int | None], DecodePlan]:
+def _planner(decoder: VideoDecoder, z: Tensor, device: torch.device) -> Callable[[int | None], LayerwisePlan]:
     """The plan of that clip as a function of the budget."""
     frames, _, height, width = z.shape
     make = partial(plan_decode, decoder.params, frames, height, width, temporal=decoder.temporal)
@@ -63,7 +56,7 @@ def _planner(decoder: VideoDecoder, z: Tensor, device: torch.device) -> Callable
 
 
 def _decode_alone(
-    decoder: VideoDecoder, z: Tensor, index: int, device: torch.device, plan: DecodePlan
+    decoder: VideoDecoder, z: Tensor, index: int, device: torch.device, plan: LayerwisePlan
 ) -> Tensor:
     """One frame, (3, 8h, 8w), by a decoder of single frames."""
     x = _first(decoder, z[index : index + 1].to(device))
@@ -135,14 +128,14 @@ class _Walk:
     def _attempt(self, work: Callable[[LayerPlan], object]):
         """Calls work with the plan of this layer, as often as it takes, all frames being where it says."""
 
-        def settled(plan: DecodePlan):
+        def settled(plan: LayerwisePlan):
             layer = plan.layers[self._at]
-            if self._taken is not None:
+            if self._taken is not None and self._taken is not self._made:
                 self._taken.reside(layer.held)
             if self._made is not None:
                 self._made.reside(layer.resident)
             if self._kept is not None and self._kept.shape[2] > layer.kept:
-                self._kept = None
+                self._keep_nothing()
             return work(layer)
 
         return self._bounded.attempt(settled)
@@ -157,8 +150,6 @@ class _Walk:
                 del writes[0]
             done += advance
             self._tell(begin + (end - begin) * done / total)
-        if self._device.type == "cpu":
-            release_unused(self._device)
 
     def _tell(self, part: float) -> None:
         """Reports progress, given the part of this layer that is done."""
@@ -179,11 +170,18 @@ class _Walk:
         if self._taken is not None and self._taken is not self._made:
             self._taken.close()
         self._taken = self._made
+        self._trim()
         over_time = self._attempt(lambda _: _OverTime(block, Moments.of_rows(found).over_rows()))
         self._steps(shape.height, partial(self._first_over_time, over_time), 0.6, 0.8)
         self._made.moments = None
         self._steps(shape.height, partial(self._second_over_time, over_time), 0.8, 1.0)
-        self._kept = None
+        self._keep_nothing()
+        self._trim()
+
+    def _trim(self) -> None:
+        """Keeps resident memory near that of the tensors: freed frames leave holes in the heap."""
+        if self._device.type == "cpu":
+            release_unused(self._device)
 
     def _spatial(
         self,
@@ -207,36 +205,38 @@ class _Walk:
 
     def _put(self, index: int, x: Tensor, place: int) -> None:
         """Stores a frame out of a group, and lets go of what it was made of."""
-        # A view of a group would keep the whole group alive.
-        self._made.put(index, x[0] if len(x) == 1 else x[place].clone())
+        self._made.put(index, x[place])
         if self._taken is not None and self._taken is not self._made:
             self._taken.drop(index)
+            self._trim()
 
     def _first_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan) -> Step:
         """A band through the first convolution over time, of which the second needs to know the moments."""
         rows = slice(done, min(done + layer.band, layer.shape.height))
         hidden = over_time.first(self._made.take_rows(rows))
         merged = over_time.merged(hidden)
-        writes = [partial(setattr, over_time, "moments", merged)]
-        if rows.stop <= layer.kept:
-            writes.append(partial(self._keep, layer.kept, rows, hidden))
+        writes = [partial(setattr, over_time, "moments", merged), partial(self._keep, rows, hidden)]
         return rows.stop - rows.start, writes
 
-    def _keep(self, most: int, rows: slice, hidden: Tensor) -> None:
-        """Keeps a band for the second convolution, unless memory has run out meanwhile."""
+    def _keep(self, rows: slice, hidden: Tensor) -> None:
+        """Keeps a band for the second convolution, where there is room and none before it is missing."""
+        most = self._bounded.plan.layers[self._at].kept if self._kept is None else self._kept.shape[2]
+        if rows.start != self._kept_to or rows.stop > most:
+            return
         if self._kept is None:
-            if rows.start > 0:
-                return
             # In one piece, since many small ones would leave holes in the heap.
             self._kept = hidden.new_empty(*hidden.shape[:2], most, hidden.shape[3])
         self._kept[:, :, rows] = hidden
         self._kept_to = rows.stop
 
+    def _keep_nothing(self) -> None:
+        self._kept, self._kept_to = None, 0
+
     def _second_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan) -> Step:
         """A band through both convolutions over time, added to what it was."""
         rows = slice(done, min(done + layer.band, layer.shape.height))
         band = self._made.take_rows(rows)
-        if self._kept is not None and rows.stop <= self._kept_to:
+        if rows.stop <= self._kept_to:
             normal = over_time.normalised(self._kept[:, :, rows])
         else:
             normal = over_time.normalised(over_time.first(band))
@@ -265,7 +265,7 @@ class _Walk:
         def mix(layer: LayerPlan) -> Tensor:
             window = torch.stack(pictures).flatten(2)
             mixed = convolve_over_time(decoder.conv_out.time_mix_conv, window)
-            return mixed[place].view_as(pictures[0])
+            return mixed[place].view_as(pictures[0]).clone()  # alone, not with its neighbours
 
         for index in range(total):
             pictures.append(self._attempt(convolve))

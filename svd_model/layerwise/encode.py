@@ -1,6 +1,5 @@
 """Images to latents, one at a time and layer by layer, within a budget of memory and exactly."""
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -8,8 +7,8 @@ from torch import Tensor, nn
 
 from ..vae import ImageEncoder
 from . import spatial
-from .memory import Bounded
-from .plan import DecodePlan, plan_encode
+from .memory import Bounded, Progress, silent
+from .plan import LayerwisePlan, plan_encode
 from .spatial import Normaliser
 
 
@@ -20,7 +19,7 @@ def encode_frames(
     *,
     budget: int | None = None,
     device: torch.device | str | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress = silent,
 ) -> Tensor:
     """The mode of the posterior, not scaled: (N, 3, H, W) in [−1, 1] -> (N, z_channels, H/8, W/8).
 
@@ -36,13 +35,12 @@ def encode_frames(
     latents = []
     for index in range(len(images)):
         latents.append(bounded.attempt(partial(_encode_alone, encoder, images, index, device)))
-        if progress is not None:
-            progress((index + 1) / len(images))
+        progress((index + 1) / len(images))
     return torch.cat(latents)
 
 
 def _encode_alone(
-    encoder: ImageEncoder, images: Tensor, index: int, device: torch.device, plan: DecodePlan
+    encoder: ImageEncoder, images: Tensor, index: int, device: torch.device, plan: LayerwisePlan
 ) -> Tensor:
     """One image, (1, z_channels, H/8, W/8)."""
     x = images[index : index + 1].to(device)

@@ -38,10 +38,12 @@ class Frames:
                 self.put(index, self._frames[index])
 
     def put(self, index: int, frame: Tensor) -> None:
-        """Stores a frame, (C, H, W), in place of an older one; on the device it is kept without a copy."""
+        """Stores a frame, (C, H, W), in place of an older one; on the device, kept as it is."""
         old = self._frames[index]
         if index < self._resident:
-            self._frames[index] = frame
+            # A view of a group of frames would keep the whole group alive.
+            alone = frame.untyped_storage().nbytes() == frame.nbytes
+            self._frames[index] = frame if alone else frame.clone()
             if isinstance(old, Slot):
                 self._unused.append(old)
             return

@@ -10,6 +10,25 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+SHARE_OF_FREE = 0.9
+"""Of the memory that is free, what decoding may take where no budget is given."""
+
+_SIGNS = (
+    "out of memory",
+    "can't allocate memory",  # torch on the CPU, on Linux and macOS
+    "not enough memory",  # on Windows
+    "alloc_failed",  # cuDNN, cuBLAS
+    "bad_alloc",
+)
+
+
+Progress = Callable[[float], None]
+"""Called several times a layer with the share of the work that is done, 0 to 1; what it raises stops it."""
+
+
+def silent(done: float) -> None:
+    """The progress of who needs none."""
+
 
 class NotEnoughMemoryError(ValueError):
     """A budget, or a device, under the smallest that works; the message names that one."""
@@ -74,10 +93,10 @@ def in_units(size: int) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on the device or in host memory."""
     # torch's CPU allocator raises a plain RuntimeError; its GPU allocators a subclass named OutOfMemoryError.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
     text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
 
 
 def release_unused(device: torch.device) -> None:

@@ -90,7 +90,7 @@ class LayerPlan:
 
 
 @dataclass(frozen=True)
-class DecodePlan:
+class LayerwisePlan:
     """How a clip is decoded: the layers in order, the last one being the output."""
 
     num_frames: int
@@ -160,7 +160,7 @@ def plan_decode(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     budget: int | None = None,
-) -> DecodePlan:
+) -> LayerwisePlan:
     """For latents (T, z_channels, height, width); without a budget nothing is spilled.
 
     Raises NotEnoughMemoryError, with the smallest budget that works, for one under it.
@@ -179,13 +179,13 @@ def plan_encode(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     budget: int | None = None,
-) -> DecodePlan:
+) -> LayerwisePlan:
     """For one image of that height and width at a time; the same otherwise."""
     planner = _Planner(encoder_shapes(params, height, width), 1, dtype.itemsize, step_of(device), False)
     return planner.plan(budget, f"encoding an image of {width}×{height}")
 
 
-def smallest_budget(plan: Callable[..., DecodePlan], *arguments, **options) -> int:
+def smallest_budget(plan: Callable[..., LayerwisePlan], *arguments, **options) -> int:
     """The smallest budget that plan_decode, or plan_encode, takes with these arguments."""
     try:
         return plan(*arguments, **options, budget=0).peak
@@ -205,14 +205,14 @@ class _Planner:
     step: int
     temporal: bool
 
-    def plan(self, budget: int | None, work: str) -> DecodePlan:
+    def plan(self, budget: int | None, work: str) -> LayerwisePlan:
         smallest = max(self._smallest(shape) for shape in self.shapes)
         if budget is not None and budget < smallest:
             message = (
                 f"the memory budget is {in_units(budget)}, and {work} needs at least {in_units(smallest)}"
             )
             raise NotEnoughMemoryError(message, smallest)
-        return DecodePlan(self.num_frames, self.itemsize, tuple(self._layers(budget)))
+        return LayerwisePlan(self.num_frames, self.itemsize, tuple(self._layers(budget)))
 
     def _layers(self, budget: int | None) -> Iterator[LayerPlan]:
         """Each layer with the largest steps that are worth it, then as much on the device as still fits."""

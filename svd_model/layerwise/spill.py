@@ -28,13 +28,13 @@ class Slot:
     let_go: Callable[[], None] | None = None  # of the memory that reading or writing took, for files
 
     def write(self, rows: slice, frame: Tensor) -> None:
-        """Copies those rows of a frame in; from a GPU into pinned memory, the copy may still be under way."""
-        self.tensor[:, rows].copy_(frame, non_blocking=self.tensor.is_pinned())
+        """Copies those rows of a frame in, and waits for it: who reads next may do so on the host."""
+        self.tensor[:, rows].copy_(frame)
         if self.let_go:
             self.let_go()
 
     def read(self, rows: slice, into: Tensor) -> None:
-        """Copies those rows out, behind the writes of the same GPU."""
+        """Copies those rows out; from pinned memory the copy may still be under way."""
         into.copy_(self.tensor[:, rows], non_blocking=self.tensor.is_pinned())
         if self.let_go:
             self.let_go()
@@ -43,14 +43,17 @@ class Slot:
 class Scratch:
     """Hands out room for frames that the device has no room for.
 
-    Host memory up to `host_memory` bytes (none where the device is the CPU, whose memory the budget bounds),
-    then files in `folder`, the system's temporary one by default. The files have no name, or lose it with
-    the process: nothing is left of them, however it ends.
+    Host memory up to `host_memory` bytes (none where the device's memory is the host's, which the budget
+    bounds), then files in `folder`, the system's temporary one by default. The files have no name, or lose it
+    with the process: nothing is left of them, however it ends.
     """
 
     def __init__(self, device: torch.device, host_memory: int = 0, folder: Path | str | None = None):
         self._pinned = device.type == "cuda"
-        self._host_memory = 0 if device.type == "cpu" else host_memory
+        if device.type in ("cpu", "mps"):  # whose memory is the host's
+            host_memory = 0
+        # torch takes pinned memory in powers of two: up to twice as much as is asked for.
+        self._host_memory = host_memory // 2 if self._pinned else host_memory
         self._folder = folder
 
     def slots(self, count: int, shape: tuple[int, ...], dtype: torch.dtype) -> list[Slot]:

@@ -417,7 +417,7 @@ class TestOptions:
 class TestLimits:
     def test_a_budget_changes_nothing_in_the_picture(self, picture, out, tmp_path):
         plain, tight = out / "a", out / "b"
-        budget = ["--memory-budget", "20MB", "--scratch", str(tmp_path)]
+        budget = ["--memory-budget", "125MB", "--scratch", str(tmp_path)]
         assert main(["animate", str(picture), "--output", str(plain), *QUICK]) == OK
         assert main(["animate", str(picture), "--output", str(tight), *QUICK, *budget]) == OK
         for frame in sorted(plain.iterdir()):
@@ -434,9 +434,9 @@ class TestLimits:
         assert not list(out.iterdir())
 
     def test_a_scratch_folder_that_is_not_there_is_said(self, capsys, picture, out, tmp_path):
-        tight = ("--memory-budget", "20MB", "--frames", "25", "--scratch", tmp_path / "none")
-        said = refusal_of(capsys, "animate", picture, "--output", out / "a.mp4", *QUICK, *tight)
-        assert f"of scratch space can't be had in {tmp_path / 'none'} (No such file or directory)" in said
+        scratch = ("--scratch", tmp_path / "none")
+        said = refusal_of(capsys, "animate", picture, "--output", out / "a.mp4", *QUICK, *scratch)
+        assert f"--scratch {tmp_path / 'none'} is no folder; name one that is there" in said
         assert not list(out.iterdir())
 
     def test_too_little_memory_is_a_warning_before_starting(self, capsys, monkeypatch, picture, out):
@@ -451,6 +451,8 @@ class TestLimits:
         [
             MemoryError(),
             RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
             torch.OutOfMemoryError("CUDA out of memory"),
         ],
     )

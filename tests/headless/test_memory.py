@@ -1,6 +1,8 @@
 """The estimate of memory against what a clip really takes."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,27 +24,63 @@ def pipeline():
     return Pipeline(Checkpoint(file), device="cpu")
 
 
+def smallest(pipeline, *size):
+    return memory.to_decode(pipeline.checkpoint, *size, torch.float32, pipeline.device)
+
+
 @pytest.mark.parametrize("frame_wise", [False, True])
-@pytest.mark.parametrize("times", [1, 1.5, 4])
+@pytest.mark.parametrize("times", [1, 1.1, 2])
 def test_decoding_keeps_to_the_budget_weights_included(pipeline, frame_wise, times):
     checkpoint = pipeline.checkpoint
     latents = torch.zeros(4, 4, 16, 16)
-    least = memory.to_decode(checkpoint, *latents.shape[::2], 16, frame_wise, torch.float32)
-    budget = round(times * least)
+    budget = round(times * smallest(pipeline, 4, 16, 16, frame_wise))
     bounded = Pipeline(checkpoint, device="cpu", memory_budget=budget)
     bounded.decode(latents[:1], frame_wise)  # loads the decoder
     with LiveMemory() as live:
         for _ in bounded.stream(latents, frame_wise):
             pass
-    assert live.peak + checkpoint.decoder.size <= 1.05 * budget
+    assert live.peak + checkpoint.decoder.size <= 1.05 * (budget - memory.overhead(bounded.device))
 
 
 def test_a_budget_that_is_too_small_is_refused_before_any_work(pipeline):
-    least = memory.to_decode(pipeline.checkpoint, 4, 16, 16, False, torch.float32)
+    least = smallest(pipeline, 4, 16, 16, False)
     bounded = Pipeline(pipeline.checkpoint, device="cpu", memory_budget=least - 1)
     with pytest.raises(layerwise.NotEnoughMemoryError, match="decoding 4 frames of 128×128 needs at least"):
         bounded.check_budget(4, 16, 16, False)
     bounded.check_budget(4, 16, 8, False)
+
+
+MEASURE = """
+import json, sys, threading, psutil, torch
+from pathlib import Path
+from stillmotion.headless.pipeline import Pipeline
+from stillmotion.svd_model.checkpoint import Checkpoint
+torch.set_num_threads(1)
+pipeline = Pipeline(Checkpoint.open(sys.argv[1]), device="cpu", memory_budget=int(sys.argv[2]))
+latents = torch.zeros(4, 4, 48, 48)
+process, over, first = psutil.Process(), threading.Event(), psutil.Process().memory_info().rss
+peak = first
+def watch():
+    global peak
+    while not over.wait(0.002):
+        peak = max(peak, process.memory_info().rss)
+threading.Thread(target=watch, daemon=True).start()
+for frame in pipeline.stream(latents):
+    pass
+over.set()
+print(peak - first)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted as Linux does")
+@pytest.mark.parametrize("times", [1.1, 1.7])
+def test_a_process_that_decodes_grows_by_no_more_than_its_budget(pipeline, tmp_path, times):
+    """As the system sees it; under the smaller budget frames go to a file, whose pages are let go of."""
+    path = checkpoints.write(tmp_path / "tiny.safetensors")
+    budget = round(times * smallest(pipeline, 4, 48, 48, False))
+    command = [sys.executable, "-c", MEASURE, str(path), str(budget)]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert budget / 2 < grown <= 1.05 * budget
 
 
 @pytest.mark.parametrize(

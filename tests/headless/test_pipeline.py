@@ -172,7 +172,7 @@ def test_a_clip_is_the_same_whatever_the_memory(frame_wise, tmp_path):
     """Within rounding; the smallest budget spills frames into a file."""
     plain = shared_pipeline("svd")
     latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-    least = memory.to_decode(plain.checkpoint, 5, 8, 8, frame_wise, torch.float32)
+    least = memory.to_decode(plain.checkpoint, 5, 8, 8, frame_wise, torch.float32, plain.device)
     tight = Pipeline(plain.checkpoint, "cpu", memory_budget=least, scratch_folder=tmp_path)
     expected = plain.decode(latents, frame_wise)
     assert (tight.decode(latents, frame_wise) - expected).abs().max() < 2e-5 * expected.abs().max()

@@ -23,7 +23,7 @@ def filled(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def plan(z: Tensor, budget: int | None = None, temporal: bool = True) -> layerwise.DecodePlan:
+def plan(z: Tensor, budget: int | None = None, temporal: bool = True) -> layerwise.LayerwisePlan:
     frames, _, height, width = z.shape
     return layerwise.plan_decode(
         tiny.VAE, frames, height, width, temporal=temporal, dtype=z.dtype, budget=budget

@@ -39,5 +39,19 @@ class LiveMemory(TorchDispatchMode):
         self._alive -= size
 
 
+class MemoryLimit(LiveMemory):
+    """Within it, tensors can't be alive in more than that many bytes: more runs out of memory."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self._limit = limit
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = super().__torch_dispatch__(function, types, args, kwargs)
+        if self._alive > self._limit:
+            raise torch.OutOfMemoryError("out of memory (made by a test)")
+        return result
+
+
 def _tensors(tree) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

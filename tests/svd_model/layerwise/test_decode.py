@@ -2,7 +2,6 @@
 
 import gc
 import os
-import resource
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from stillmotion.svd_model.layerwise import NotEnoughMemoryError, Scratch, Scrat
 from support import decoders
 from support.decoders import relative
 from support.failing_allocations import FailingAllocations
-from support.live_memory import LiveMemory
+from support.live_memory import LiveMemory, MemoryLimit
 
 TEMPORAL = decoders.decoder()
 FRAME_WISE = decoders.decoder(temporal=False, post_quant_conv=True)
@@ -129,6 +128,26 @@ class TestMemory:
         with failing, pytest.raises(NotEnoughMemoryError, match="memory ran out on cpu where"):
             list(layerwise.decode_frames(TEMPORAL, z))
 
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6])
+    def test_a_device_smaller_than_the_budget_is_survived(self, share):
+        """Memory runs out again and again until the halved budget fits; no budget is given at first."""
+        z = latents(9, 16, 24)
+        with MemoryLimit(round(1.05 * decoders.budget_between(z, share))):
+            frames = list(layerwise.decode_frames(TEMPORAL, z))
+        assert relative(torch.stack(frames), one_piece(z)) < 2e-5
+
+    def test_a_failing_allocation_under_a_budget_is_survived(self):
+        """Then a smaller plan may keep more of some layers than the larger one did."""
+        z = latents(7, 10, 8)
+        expected = one_piece(z)
+        budget = decoders.budget_between(z, 0.3)
+        with FailingAllocations() as counting:
+            list(layerwise.decode_frames(TEMPORAL, z, budget=budget))
+        for position in torch.linspace(0, counting.count - 2, 15).long().tolist():
+            with FailingAllocations(position):
+                frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget))
+            assert relative(torch.stack(frames), expected) < 2e-5, f"operation {position}"
+
     def test_other_errors_are_not_swallowed(self):
         def fail(done):
             raise RuntimeError("something else")
@@ -164,6 +183,10 @@ class TestProgress:
         if files is not None:
             assert len(os.listdir("/proc/self/fd")) == files
 
+    def test_a_frame_holds_no_other_memory_than_its_own(self):
+        for frame in layerwise.decode_frames(TEMPORAL, latents(3, 2, 2)):
+            assert frame.untyped_storage().nbytes() == frame.nbytes
+
     def test_frames_come_one_by_one(self):
         """So that a writer can take each before the next is made."""
         z = latents(4, 4, 4)
@@ -175,6 +198,12 @@ class TestProgress:
 
 
 class TestScratch:
+    def test_is_not_touched_where_the_plan_spills_nothing(self, tmp_path):
+        z = latents(5, 8, 8)
+        scratch = Scratch(torch.device("cpu"), folder=tmp_path / "none")
+        decode(z, scratch=scratch)
+        decode(z, budget=decoders.plan(z).peak, scratch=scratch)
+
     def test_host_memory_comes_before_files(self, tmp_path, monkeypatch):
         """As on a GPU, whose frames go to host memory first."""
         z = latents(5, 6, 6)
@@ -182,6 +211,7 @@ class TestScratch:
         assert relative(decode(z, budget=decoders.smallest(z), scratch=scratch), one_piece(z)) < 2e-5
 
     def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path):
+        resource = pytest.importorskip("resource")
         z = latents(5, 8, 8)
         scratch = Scratch(torch.device("cpu"), folder=tmp_path)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
