@@ -12,6 +12,10 @@ class FailingAllocations(TorchDispatchMode):
         self.count = 0
         self._numbers = set(numbers)
 
+    def fail_next(self) -> None:
+        """Has the next operation fail too."""
+        self._numbers.add(self.count)
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += 1
         if self.count - 1 in self._numbers:

@@ -32,6 +32,19 @@ def one_piece(z):
         return TEMPORAL(z, len(z))
 
 
+def larger_plan_that_keeps_less(z):
+    """A budget, and a layer of which half of that budget keeps more rows, but the larger one some too."""
+    least = decoders.smallest(z)
+    for share in torch.linspace(0.02, 1, 200).tolist():
+        budget = decoders.budget_between(z, share)
+        larger = decoders.plan(z, budget)
+        smaller = decoders.plan(z, max(least, larger.peak // 2))
+        for index, (one, other) in enumerate(zip(larger.layers, smaller.layers, strict=True)):
+            if 2 * one.band < one.kept < other.kept - one.band:
+                return budget, index
+    raise AssertionError("there is no such plan for these latents")
+
+
 class TestPicture:
     @pytest.mark.parametrize("frames", [1, 2, 5, 14, 25, 49])
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
@@ -136,8 +149,25 @@ class TestMemory:
             frames = list(layerwise.decode_frames(TEMPORAL, z))
         assert relative(torch.stack(frames), one_piece(z)) < 2e-5
 
+    def test_a_smaller_plan_that_keeps_more_of_a_layer_takes_over_in_the_middle_of_it(self):
+        """What fits beside fewer resident frames may be more than the larger plan made room for."""
+        z = latents(9, 16, 24)
+        budget, index = larger_plan_that_keeps_less(z)
+        work = [layer.shape.stored * layer.shape.channels for layer in decoders.plan(z, budget).layers]
+        middle = (sum(work[:index]) + 0.7 * work[index]) / sum(work)  # of its first pass over time
+        failing = FailingAllocations()
+        failed = []
+
+        def fail_once(done):
+            if done >= middle and not failed:
+                failed.append(done)
+                failing.fail_next()
+
+        with failing:
+            frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget, progress=fail_once))
+        assert relative(torch.stack(frames), one_piece(z)) < 2e-5
+
     def test_a_failing_allocation_under_a_budget_is_survived(self):
-        """Then a smaller plan may keep more of some layers than the larger one did."""
         z = latents(7, 10, 8)
         expected = one_piece(z)
         budget = decoders.budget_between(z, 0.3)
