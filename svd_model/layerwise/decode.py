@@ -124,6 +124,7 @@ class _Walk:
             for frames in (self._taken, self._made):
                 if frames is not None:
                     frames.close()
+            self._trim()
 
     def _attempt(self, work: Callable[[LayerPlan], object]):
         """Calls work with the plan of this layer, as often as it takes, all frames being where it says."""
