@@ -55,3 +55,17 @@ def test_it_runs_to_a_finished_video(server, base, path):
             assert len(frames) == pictures * prepared["frames"]
         else:
             assert len(frames) > 1
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_it_comes_from_the_cache_the_second_time_and_is_made_anew_for_another_seed(server, path):
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    assert host.succeeded(server.run(graph))
+    assert host.cached_nodes(server.run(graph)) == set(graph)
+    seeded = {node for node, content in graph.items() if {"seed", "noise_seed"} & content["inputs"].keys()}
+    for node in seeded:
+        for name in {"seed", "noise_seed"} & graph[node]["inputs"].keys():
+            graph[node]["inputs"][name] += 1
+    entry = server.run(graph)
+    assert host.succeeded(entry), host.error_of(entry)
+    assert seeded and not seeded & host.cached_nodes(entry)

@@ -61,15 +61,6 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("stage", LONG)
-def test_cancel_stops_the_prompt_and_the_next_one_runs(server, stage):
-    graph, _, running = LONG[stage]
-    entry = cancel_after(server, server.post(graph)["prompt_id"], running)
-    assert not host.succeeded(entry)
-    assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"])
-    assert host.succeeded(server.run(graphs.first_video(seed=901)))
-
-
 MOST_OF_NO_MODEL = 100  # the tiny checkpoint alone is more than a thousand tensors
 
 
@@ -108,24 +99,33 @@ def memory_when_freed(server) -> dict:
         time.sleep(0.5)
 
 
+@pytest.fixture(scope="module")
+def quiet_server(base):
+    """A server of its own: what it holds is what these tests left there."""
+    with host.Server(base) as running:
+        yield running
+
+
 @pytest.mark.parametrize("stage", LONG)
-def test_cancel_leaves_nothing_allocated(base, stage):
+def test_cancel_stops_at_once_and_leaves_nothing_allocated_and_the_next_prompt_runs(quiet_server, stage):
     """Live tensors in number and bytes, and resident memory, against before the cancelled prompt.
 
     A short prompt of the kind has run to its end before: what the host and torch set up once is no leak.
     """
     graph, short, running = LONG[stage]
-    with host.Server(base) as server:
-        assert host.succeeded(server.run(short))
-        before = memory_when_freed(server)
-        with PeakResident(server.pid) as peak:
-            entry = cancel_after(server, server.post(graph)["prompt_id"], running)
-        assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"])
-        after = memory_when_freed(server)
+    server = quiet_server
+    assert host.succeeded(server.run(short))
+    before = memory_when_freed(server)
+    with PeakResident(server.pid) as peak:
+        entry = cancel_after(server, server.post(graph)["prompt_id"], running)
+    assert not host.succeeded(entry)
+    assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"])
+    after = memory_when_freed(server)
     if running:  # the activations are large enough to be missed
         assert peak.bytes > before["resident"] + 200e6
     assert (after["tensors"], after["bytes"]) == (before["tensors"], before["bytes"])
     assert after["resident"] < before["resident"] + 30e6
+    assert host.succeeded(server.run(short))
 
 
 def test_memory_does_not_grow_over_many_prompts(base):

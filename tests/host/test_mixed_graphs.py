@@ -137,16 +137,23 @@ def test_patches_of_attention_are_refused_in_words(server):
     assert "a node patches this model's attention (attn1), which Stillmotion's UNet does not offer" in said
 
 
-def test_cores_encoder_with_our_vae(server, base):
-    """A picture through core's VAEEncode and VAEDecode with our VAE, one frame."""
-    graph = {
+def encoded_and_decoded(kind: str, **more) -> dict:
+    """A picture through one of core's encoder nodes and its VAEDecode with our VAE, one frame."""
+    return {
         "load": node("StillmotionLoadCheckpoint", checkpoint="tiny_svd.safetensors"),
         "image": node("LoadImage", image="rocket.jpg"),
-        "encode": node("VAEEncode", pixels=["image", 0], vae=["load", 2]),
+        "encode": node(kind, pixels=["image", 0], vae=["load", 2], **more),
         "decode": node("VAEDecode", samples=["encode", 0], vae=["load", 2]),
         "save": node("SaveImage", images=["decode", 0], filename_prefix="one"),
     }
-    assert frames_of(base, server.run(graph)).shape == (1, 424, 640, 3)
+
+
+def test_cores_encoders_with_our_vae(server, base):
+    """Tiles are not needed, and would change the picture: the tiled node encodes as the plain one."""
+    plain = frames_of(base, server.run(encoded_and_decoded("VAEEncode")))
+    assert plain.shape == (1, 424, 640, 3)
+    tiles = {"tile_size": 320, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
+    assert close(frames_of(base, server.run(encoded_and_decoded("VAEEncodeTiled", **tiles))), plain)
 
 
 def test_cores_clip_vision_encode_replaces_the_embedding(server, base, plain):
