@@ -72,7 +72,9 @@ def of_dtype(drawn):
 @pytest.fixture(scope="module")
 def written(drawn, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "tensors", lambda kind, dtype: {k: v.to(dtype) for k, v in drawn.items()})
+        patch.setattr(
+            checkpoints, "tensors", lambda kind, dtype, *_: {k: v.to(dtype) for k, v in drawn.items()}
+        )
         return checkpoints.write(tmp_path_factory.mktemp("model") / "sv3d_p.safetensors", "svd", F16)
 
 

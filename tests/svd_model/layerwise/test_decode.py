@@ -47,12 +47,12 @@ def larger_plan_that_keeps_less(z):
 
 class TestPicture:
     @pytest.mark.parametrize("frames", [1, 2, 5, 14, 25, 49])
-    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+    @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
     def test_is_that_of_the_one_piece_decode_under_any_budget(self, frames, share):
         z = latents(frames, 3, 5)
         assert relative(decode(z, budget=decoders.budget_between(z, share)), one_piece(z)) < 2e-5
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(
         frames=st.integers(1, 9),
         height=st.integers(1, 9),
@@ -94,7 +94,7 @@ class TestPicture:
 
 
 class TestMemory:
-    @pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 1.0])
+    @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
     def test_tensors_alive_stay_within_the_budget(self, share):
         z = latents(9, 16, 24)
         budget = decoders.budget_between(z, share)
@@ -126,7 +126,7 @@ class TestMemory:
         z = latents(3, 4, 5)
         with FailingAllocations() as counting:
             whole = decode(z, decoder)
-        positions = torch.linspace(0, counting.count - 2, 60).long().tolist()
+        positions = torch.linspace(0, counting.count - 2, 30).long().tolist()
         for position in positions:
             with FailingAllocations(position):
                 frames = list(layerwise.decode_frames(decoder, z))
@@ -141,10 +141,10 @@ class TestMemory:
         with failing, pytest.raises(NotEnoughMemoryError, match="memory ran out on cpu where"):
             list(layerwise.decode_frames(TEMPORAL, z))
 
-    @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6])
+    @pytest.mark.parametrize("share", [0.0, 0.2, 0.6])
     def test_a_device_smaller_than_the_budget_is_survived(self, share):
         """Memory runs out again and again until the halved budget fits; no budget is given at first."""
-        z = latents(9, 16, 24)
+        z = latents(7, 12, 16)
         with MemoryLimit(round(1.05 * decoders.budget_between(z, share))):
             frames = list(layerwise.decode_frames(TEMPORAL, z))
         assert relative(torch.stack(frames), one_piece(z)) < 2e-5
@@ -173,7 +173,7 @@ class TestMemory:
         budget = decoders.budget_between(z, 0.3)
         with FailingAllocations() as counting:
             list(layerwise.decode_frames(TEMPORAL, z, budget=budget))
-        for position in torch.linspace(0, counting.count - 2, 15).long().tolist():
+        for position in torch.linspace(0, counting.count - 2, 10).long().tolist():
             with FailingAllocations(position):
                 frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget))
             assert relative(torch.stack(frames), expected) < 2e-5, f"operation {position}"

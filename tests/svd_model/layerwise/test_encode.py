@@ -12,6 +12,10 @@ from support.live_memory import LiveMemory
 ENCODER = decoders.encoder()
 
 
+def pictures(count, height, width):
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height)) * 2 - 1
+
+
 def smallest(height, width):
     return layerwise.smallest_budget(layerwise.plan_encode, tiny.VAE, height, width)
 
@@ -19,16 +23,17 @@ def smallest(height, width):
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 8, 8), (3, 64, 40), (2, 24, 136)])
 @pytest.mark.parametrize("bounded", [True, False])
 def test_latents_are_those_of_the_plain_encoder(count, height, width, bounded):
-    images = torch.rand(count, 3, height, width) * 2 - 1
+    images = pictures(count, height, width)
     told = []
     budget = smallest(height, width) if bounded else None
     latents = layerwise.encode_frames(ENCODER, images, budget=budget, progress=told.append)
-    assert relative(latents, ENCODER(images)) < 2e-5
+    # In float64: of a single position group normalisation magnifies the rounding of either.
+    assert relative(latents, decoders.encoder().double()(images.double())) < 2e-5
     assert told == [pytest.approx((index + 1) / count) for index in range(count)]
 
 
 def test_tensors_alive_stay_within_the_budget():
-    images = torch.rand(4, 3, 128, 192)
+    images = pictures(4, 128, 192)
     budget = smallest(128, 192)
     with LiveMemory() as live:
         layerwise.encode_frames(ENCODER, images, budget=budget)
@@ -36,7 +41,7 @@ def test_tensors_alive_stay_within_the_budget():
 
 
 def test_a_failing_allocation_anywhere_is_survived():
-    images = torch.rand(1, 3, 128, 128)
+    images = pictures(1, 128, 128)
     expected = ENCODER(images)
     with FailingAllocations() as counting:
         layerwise.encode_frames(ENCODER, images)
