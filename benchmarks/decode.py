@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from stillmotion.svd_model import layerwise
+from stillmotion.svd_model.layerwise.memory import release_unused
 from stillmotion.svd_model.vae import VAEParams, VideoDecoder
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -181,6 +182,7 @@ class _PeakMemory:
     """Within it, the most resident memory of this process above what it was at first."""
 
     def __enter__(self) -> "_PeakMemory":
+        release_unused(torch.device("cpu"))  # what the run before left in the heap
         self._process = psutil.Process()
         self._first = self._process.memory_info().rss
         self.peak = 0
