@@ -36,6 +36,8 @@ def animate(options: Namespace, say: Callable[[str], None]) -> Iterator[Path]:
             decode_dtype=options.decode_dtype,
             memory_budget=options.memory_budget,
             scratch_folder=options.scratch,
+            compiled=options.compile,
+            linear_dtype=options.linear_dtype,
         )
         if saved is None:
             yield from _animate_picture(pipeline, settings, options, say, bars)

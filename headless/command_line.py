@@ -13,7 +13,7 @@ from ..svd_model.layerwise import is_out_of_memory
 from .animate import animate, version
 from .images import FITS
 from .memory import REMEDIES, parse_size
-from .pipeline import DECODE_DTYPES, DTYPES
+from .pipeline import DECODE_DTYPES, DTYPES, LINEAR_DTYPES
 from .report import describe
 from .settings import SCHEDULES
 from .video_files import EXTENSIONS
@@ -167,6 +167,12 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
         metavar=("LOW", "HIGH"),
         help="guide only at noise levels from LOW to HIGH, which saves time elsewhere",
     )
+    add(
+        "--feature-cache",
+        type=int,
+        metavar="N",
+        help="compute the deep layers only every N steps: faster, another clip (default 1: always)",
+    )
 
 
 def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
@@ -195,6 +201,13 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
         default="float32",
         metavar="DTYPE",
         help=f"of decoding: {', '.join(DECODE_DTYPES)} (default float32, as in the reference)",
+    )
+    add("--compile", action="store_true", default=False, help="compile the UNet: slow at first, then faster")
+    add(
+        "--linear-dtype",
+        default=None,
+        metavar="DTYPE",
+        help=f"of the UNet's linear layers: {', '.join(LINEAR_DTYPES)}, on GPUs that have it; another clip",
     )
     add(
         "--memory-budget",

@@ -11,20 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..samplers import guidance, preconditioning
+from ..samplers import preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS
-from ..svd_model import conditioning, layerwise
+from ..svd_model import conditioning, float8, layerwise
 from ..svd_model.checkpoint import Checkpoint, NetworkReport
 from ..svd_model.tensor_file import CheckpointError
 from ..svd_model.vae import LATENT_SCALE
 from ..svd_model.vision import preprocess
 from . import images, memory
+from .denoiser import Conditions, Denoiser, Guidance
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
+LINEAR_DTYPES = ("float8",)
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 WHITE = (255, 255, 255)
 
@@ -38,19 +40,6 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 class NotFiniteError(ValueError):
     """NaN or infinity where numbers were due."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What the UNet is told of the picture: one row for the clip, or one for each of its frames."""
-
-    context: Tensor  # (1, 1, context_dim)
-    concat: Tensor  # (1, 4, h, w)
-    vector: Tensor  # (1 or T, vector_dim)
-
-    def unconditional(self) -> "Conditions":
-        """Without the picture; the vector stays."""
-        return Conditions(torch.zeros_like(self.context), torch.zeros_like(self.concat), self.vector)
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,8 @@ class Pipeline:
     float32 as in the reference, or bfloat16. `memory_budget`: bytes that encoding and decoding may take on
     the device, weights included (what is free, less a margin, if not given); what does not fit goes to host
     memory, then into files in `scratch_folder` (the system's temporary one). The clip is the same whatever
-    the budget.
+    the budget. `compiled`: the UNet by torch.compile, at the first step. `linear_dtype`: "float8" has its
+    linear layers multiply in float8, on hardware that can; the clip is then another one, a little.
     """
 
     def __init__(
@@ -82,6 +72,8 @@ class Pipeline:
         decode_dtype: str | torch.dtype = torch.float32,
         memory_budget: int | None = None,
         scratch_folder: str | Path | None = None,
+        compiled: bool = False,
+        linear_dtype: str | None = None,
     ):
         self.checkpoint = checkpoint
         self.device = find_device(device)
@@ -89,6 +81,14 @@ class Pipeline:
         if decode_dtype not in (*DECODE_DTYPES, *DECODE_DTYPES.values()):
             raise ValueError(f"decode_dtype is {decode_dtype}; accepted are {', '.join(DECODE_DTYPES)}.")
         self.decode_dtype = find_dtype(decode_dtype, self.device)
+        if linear_dtype not in (None, *LINEAR_DTYPES):
+            raise ValueError(f"linear_dtype is {linear_dtype}; accepted is {', '.join(LINEAR_DTYPES)}.")
+        if linear_dtype is not None and not float8.supported(self.device):
+            raise ValueError(
+                f"linear_dtype {linear_dtype} needs an NVIDIA GPU that multiplies it (RTX 40, H100 and "
+                f"later), and {self.device} is none; leave it out."
+            )
+        self._compiled, self._linear_dtype = compiled, linear_dtype
         self._memory_budget = memory_budget
         self._scratch_folder = scratch_folder
         self._progress = progress
@@ -207,12 +207,7 @@ class Pipeline:
             self._progress("sampling", step + 1, settings.steps)
 
         sigmas = settings.sigmas().to(self.device)
-        denoise = guidance.guided(
-            self._denoiser(conditions, settings.num_frames),
-            self._denoiser(conditions.unconditional(), settings.num_frames),
-            settings.guidance_scales(),
-            settings.guidance_interval,
-        )
+        denoise = self.denoiser(conditions, settings)
         x = preconditioning.scale_noise(noise.to(self.device), sigmas[0])
         churn = {"churn": settings.churn} if settings.sampler in CHURNING else {}
         self._progress("sampling", 0, settings.steps)
@@ -220,6 +215,22 @@ class Pipeline:
         x = solver(denoise, x, sigmas, noise=fresh_noise, callback=after_step, **churn)
         self._check_finite(x, "after the last step")
         return x.cpu()
+
+    @torch.no_grad()
+    def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
+        """D(x, σ) for complete settings: what `sample` gives to the solver."""
+        shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
+        free = memory.available(self.device)
+        needed = self.checkpoint.unet.params.memory(*shape, self.dtype)
+        return Denoiser(
+            self._unet,
+            conditions,
+            Guidance(settings.guidance_scales(), settings.guidance_interval),
+            self.dtype,
+            together=free is None or needed < layerwise.SHARE_OF_FREE * free,
+            sigmas=settings.sigmas().to(self.device),
+            feature_cache=settings.feature_cache,
+        )
 
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
@@ -281,18 +292,6 @@ class Pipeline:
     def _decoder_report(self, frame_wise: bool) -> NetworkReport:
         return self._find_frame_wise_decoder() if frame_wise else self.checkpoint.decoder
 
-    def _denoiser(self, conditions: Conditions, num_frames: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """D(x, σ) under these conditions, in float32 outside of the UNet."""
-        concat = conditions.concat.expand(num_frames, -1, -1, -1)
-        context = conditions.context.expand(num_frames, -1, -1)
-        vector = conditions.vector.expand(num_frames, -1)
-
-        def network(x: Tensor, c_noise: Tensor) -> Tensor:
-            x = torch.cat([x, concat], dim=1).to(self.dtype)
-            return self._unet(x, c_noise.expand(num_frames), context, vector, num_frames).float()
-
-        return preconditioning.precondition(network)
-
     def _check_finite(self, x: Tensor, where: str) -> None:
         if torch.isfinite(x).all():
             return
@@ -306,7 +305,14 @@ class Pipeline:
 
     @cached_property
     def _unet(self) -> nn.Module:
-        return self._load(self.checkpoint.unet, self.dtype)
+        if self._linear_dtype is None:
+            unet = self._load(self.checkpoint.unet, self.dtype)
+        else:
+            unet = self._load(self.checkpoint.unet, self.dtype, operations=float8.Float8Operations)
+            float8.quantise(unet)
+        if self._compiled:
+            unet.compile_parts()
+        return unet
 
     @cached_property
     def _vision(self) -> nn.Module:
@@ -334,9 +340,9 @@ class Pipeline:
             )
         return network
 
-    def _load(self, network: NetworkReport, dtype: torch.dtype) -> nn.Module:
+    def _load(self, network: NetworkReport, dtype: torch.dtype, **build) -> nn.Module:
         self._progress(f"loading the {network.name}", 0, 1)
-        module = self.checkpoint.load(network, dtype=dtype, device=self.device)
+        module = self.checkpoint.load(network, dtype=dtype, device=self.device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module
 

@@ -47,6 +47,7 @@ class Settings:
     min_guidance: float | None = None
     max_guidance: float | None = None
     guidance_interval: tuple[float, float] | None = None  # the lowest and highest sigma with guidance
+    feature_cache: int = 1  # every so many evaluations the whole UNet is computed
     elevation: float | tuple[float, ...] | None = None
     azimuths: tuple[float, ...] | None = None
     seed: int = 0
@@ -172,6 +173,7 @@ _BOUNDS = (
     ("rho", *schedules.RHO_RANGE, False),
     ("min_guidance", -100, 100, False),
     ("max_guidance", -100, 100, False),
+    ("feature_cache", 1, 10, True),
     ("elevation", -90, 90, False),
     ("azimuths", -360, 360, False),
     ("seed", 0, 2**64 - 1, True),

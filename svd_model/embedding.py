@@ -1,4 +1,4 @@
-"""Sinusoidal embeddings, and the α-mix of the spatial and the temporal path."""
+"""Sinusoidal embeddings, and the weight of the mix of the spatial and the temporal path."""
 
 import math
 
@@ -15,7 +15,6 @@ def sinusoidal_embedding(values: Tensor, dim: int, max_period: float = 10000.0) 
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def mix(mix_factor: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """α·first + (1−α)·second with α = sigmoid(mix_factor), one number."""
-    alpha = torch.sigmoid(mix_factor.float()).to(device=first.device, dtype=first.dtype)
-    return alpha * first + (1 - alpha) * second
+def mix_weight(mix_factor: Tensor, like: Tensor) -> Tensor:
+    """α = sigmoid(mix_factor), a tensor of no dimensions on the device and in the dtype of another."""
+    return torch.sigmoid(mix_factor.float()).to(like).squeeze()

@@ -1,7 +1,8 @@
 """The layers that the networks are built from, and the attention function: both can be replaced.
 
-Every network takes `operations`, a namespace with Linear, Conv2d, Conv3d, GroupNorm and LayerNorm, and
-`attention`, a function (q, k, v, heads). ComfyUI passes its own of both; these are the ones used without it.
+Every network takes `operations`, a namespace with Linear, Conv2d, Conv3d, GroupNorm and LayerNorm whose
+layers can also be computed in another form, and `attention`, a function (q, k, v, heads). ComfyUI passes its
+own of both; these are the ones used without it.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from . import forms
+
+Form = Callable[..., Tensor]
+"""(x, weight, bias, …) -> the layer's output: one of `forms`."""
 
 Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
@@ -35,17 +41,21 @@ class _CastsWeights:
             None if bias is None else bias.to(x.dtype),
         )
 
+    def compute(self, x: Tensor, form: Form, *options) -> Tensor:
+        """x in that form of the layer, with its weights as they are for x."""
+        return form(x, *self.cast_weights(x), *options)
+
 
 class CastingOperations:
     """torch's layers without initialisation, their weights cast to the dtype of the input."""
 
     class Linear(_CastsWeights, nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
-            return functional.linear(x, *self.cast_weights(x))
+            return self.compute(x, forms.linear)
 
     class Conv2d(_CastsWeights, nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
-            return self._conv_forward(x, *self.cast_weights(x))
+            return self.compute(x, forms.conv2d, self.stride, self.padding)
 
     class Conv3d(_CastsWeights, nn.Conv3d):
         def forward(self, x: Tensor) -> Tensor:

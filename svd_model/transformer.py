@@ -4,12 +4,17 @@ Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Bl
 Latents" (2023). Attribute names are the checkpoint's keys.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .embedding import mix, sinusoidal_embedding
+from .embedding import mix_weight, sinusoidal_embedding
 from .operations import Attention, empty_parameter
+
+Context = Tensor | tuple[Tensor, Tensor]
+"""What a cross-attention makes of its context: keys and values, or the result where that is constant."""
 
 
 class GEGLU(nn.Module):
@@ -42,11 +47,7 @@ class FeedForward(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention of x to itself or to a context.
-
-    x is (B, N, dim), context (B / k, M, context_dim), each of its rows serving k consecutive rows of x. The
-    result is (B, N, dim), or (B, 1, dim) where it is the same for every position.
-    """
+    """Attention of the tokens of each row to each other, or to a context."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
         super().__init__()
@@ -57,15 +58,32 @@ class MultiHeadAttention(nn.Module):
         self.to_v = operations.Linear(context_dim, dim, bias=False, **factory)
         self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        if context is None:
-            return self.to_out(self.attention(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
-        rows = x.shape[0] // context.shape[0]
+    def forward(self, x: Tensor) -> Tensor:
+        """Of each row to itself: (N, L, dim) -> (N, L, dim)."""
+        return self.to_out(self.attention(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
+
+    def over_time(self, x: Tensor) -> Tensor:
+        """Of each position to itself in the other frames: (B, T, S, dim) -> (B, T, S, dim).
+
+        The tokens stay in their places: attention reads them with the strides of (S, T, dim).
+        """
+        videos = zip(*(to(x).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v)), strict=True)
+        hidden = [self.attention(q, k, v, self.heads) for q, k, v in videos]  # (S, T, dim) each
+        hidden = hidden[0][None] if len(hidden) == 1 else torch.stack(hidden)
+        return self.to_out(hidden).transpose(1, 2)
+
+    def prepare(self, context: Tensor) -> Context:
+        """What (N, M, context_dim) comes to; with one token the result, (N, 1, dim), whatever the query.
+
+        Softmax over one key is 1.
+        """
         if context.shape[1] == 1:
-            # Softmax over one key is 1: the result is the same for every position, whatever the query.
-            return self.to_out(self.to_v(context)).repeat_interleave(rows, dim=0)
-        k, v = (to(context).repeat_interleave(rows, dim=0) for to in (self.to_k, self.to_v))
-        return self.to_out(self.attention(self.to_q(x), k, v, self.heads))
+            return self.to_out(self.to_v(context))
+        return self.to_k(context), self.to_v(context)
+
+    def to_context(self, x: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
+        """Of (N, L, dim) to keys and values, (N, M, dim)."""
+        return self.to_out(self.attention(self.to_q(x), *context, self.heads))
 
 
 class TransformerBlock(nn.Module):
@@ -80,22 +98,32 @@ class TransformerBlock(nn.Module):
         self.norm2 = operations.LayerNorm(dim, **factory)
         self.norm3 = operations.LayerNorm(dim, **factory)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = self.attn1(self.norm1(x)).add_(x)
+        if isinstance(context, Tensor):
+            x = x + context
+        else:
+            x = self.attn2.to_context(self.norm2(x), context).add_(x)
+        return self.ff(self.norm3(x)).add_(x)
 
 
 class TemporalBlock(TransformerBlock):
-    """The same among the frames of each position, (B·H·W, T, dim), after a feed-forward of its own."""
+    """The same among the frames of each position, (B, T, S, dim), after a feed-forward of its own."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
         super().__init__(dim, context_dim, heads, attention, operations, **factory)
         self.norm_in = operations.LayerNorm(dim, **factory)
         self.ff_in = FeedForward(dim, operations, **factory)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        return super().forward(x + self.ff_in(self.norm_in(x)), context)
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = self.ff_in(self.norm_in(x)).add_(x)
+        x = x + self.attn1.over_time(self.norm1(x))
+        if isinstance(context, Tensor):
+            x = x + context[:, None]
+        else:  # all positions of all frames of a video look at the same keys
+            hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context)
+            x = hidden.view_as(x).add_(x)
+        return self.ff(self.norm3(x)).add_(x)
 
 
 class Mixer(nn.Module):
@@ -106,11 +134,23 @@ class Mixer(nn.Module):
         self.mix_factor = empty_parameter(1, **factory)
 
     def forward(self, spatial: Tensor, temporal: Tensor) -> Tensor:
-        return mix(self.mix_factor, spatial, temporal)
+        return torch.lerp(temporal, spatial, mix_weight(self.mix_factor, spatial))
+
+    def add(self, spatial: Tensor, change: Tensor) -> Tensor:
+        """The mix with temporal = spatial + change, which is spatial + (1−α)·change."""
+        return torch.addcmul(spatial, change, 1 - mix_weight(self.mix_factor, spatial))
+
+
+class TransformerContext(NamedTuple):
+    """What the layers of one SpatialVideoTransformer are given besides its input, at every step of a run."""
+
+    spatial: Context
+    temporal: Context
+    frames: Tensor  # the embedding of the frames' numbers, (T, 1, C)
 
 
 class SpatialVideoTransformer(nn.Module):
-    """(B·T, C, H, W) with context (B·T, M, context_dim) -> (B·T, C, H, W)."""
+    """(B·T, C, H, W) -> (B·T, C, H, W), with what `prepare` makes of the context."""
 
     def __init__(
         self, channels: int, context_dim: int, heads: int, attention: Attention, operations, **factory
@@ -130,21 +170,22 @@ class SpatialVideoTransformer(nn.Module):
         )
         self.time_mixer = Mixer(**factory)
 
-    def forward(self, x: Tensor, context: Tensor, num_frames: int) -> Tensor:
-        height, width = x.shape[-2:]
-        hidden = self.norm(x).flatten(2).transpose(1, 2)  # (B·T, C, H, W) -> (B·T, H·W, C)
-        hidden = self.proj_in(hidden)
-        hidden = self.transformer_blocks[0](hidden, context)
-        hidden = self.time_mixer(hidden, self.over_time(hidden, context, num_frames))
-        hidden = self.proj_out(hidden)
-        return x + hidden.transpose(1, 2).unflatten(2, (height, width))
+    def prepare(self, context: Tensor, num_frames: int) -> TransformerContext:
+        """For a context (B·T, M, context_dim); over time that of a video's first frame counts."""
+        frames = torch.arange(num_frames, device=context.device)
+        frames = self.time_pos_embed(sinusoidal_embedding(frames, self.channels).to(context.dtype))
+        return TransformerContext(
+            self.transformer_blocks[0].attn2.prepare(context),
+            self.time_stack[0].attn2.prepare(context[::num_frames]),
+            frames[:, None],
+        )
 
-    def over_time(self, x: Tensor, context: Tensor, num_frames: int) -> Tensor:
-        """(B·T, S, C) -> the temporal block's output in the same layout; the context is that of frame 0."""
-        positions = x.shape[1]
-        frame_index = torch.arange(num_frames, device=x.device)
-        frame_embedding = self.time_pos_embed(sinusoidal_embedding(frame_index, self.channels).to(x.dtype))
-        x = x.unflatten(0, (-1, num_frames)) + frame_embedding[:, None]  # (B·T, S, C) -> (B, T, S, C)
-        x = x.transpose(1, 2).flatten(0, 1)  # -> (B·S, T, C)
-        x = self.time_stack[0](x, context[::num_frames])
-        return x.unflatten(0, (-1, positions)).transpose(1, 2).flatten(0, 1)  # -> (B·T, S, C)
+    def forward(self, x: Tensor, context: TransformerContext) -> Tensor:
+        num_frames = context.frames.shape[0]
+        hidden = self.norm(x).permute(0, 2, 3, 1)  # (B·T, C, H, W) -> (B·T, H, W, C)
+        hidden = self.proj_in(hidden.flatten(1, 2))  # -> (B·T, S, C) with S = H·W
+        hidden = self.transformer_blocks[0](hidden, context.spatial)
+        video = hidden.unflatten(0, (-1, num_frames))  # -> (B, T, S, C)
+        temporal = self.time_stack[0](video + context.frames, context.temporal)
+        hidden = self.proj_out(self.time_mixer(video, temporal))
+        return x + hidden.flatten(0, 1).transpose(1, 2).unflatten(2, x.shape[2:])

@@ -1,16 +1,17 @@
 """The spatio-temporal UNet of Stable Video Diffusion. Attribute names are the checkpoint's keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from . import forms
 from .embedding import sinusoidal_embedding
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
-from .transformer import Mixer, SpatialVideoTransformer
+from .transformer import Mixer, SpatialVideoTransformer, TransformerContext
 
 FeaturePatch = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(number of the output block, its input, its skip) -> the two as they are to be used."""
@@ -33,6 +34,21 @@ class UNetParams:
     def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
         """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width)."""
         return 28 * self.model_channels * num_frames * height * width * dtype.itemsize
+
+
+class Constants(NamedTuple):
+    """What stays the same at every step of a sampling run."""
+
+    vector: Tensor  # the embedded vector, (B·T, E)
+    contexts: tuple[tuple[TransformerContext, ...], ...]  # for each stage, for each of its transformers
+    num_frames: int
+
+
+class Shifts(NamedTuple):
+    """The projected embedding of a step that a VideoResBlock adds, or of a row of steps."""
+
+    spatial: Tensor  # (B·T, C)
+    temporal: Tensor
 
 
 class ResBlock(nn.Module):
@@ -60,12 +76,17 @@ class ResBlock(nn.Module):
             conv(out_channels, out_channels),
         )
 
-    def residual(self, x: Tensor, emb: Tensor) -> Tensor:
-        """What is added to x: (B·T, C, H, W) with emb (B·T, E), or (B, C, T, H, W) with emb (B, T, E)."""
-        emb = self.emb_layers(emb)[..., None, None]
-        if x.ndim == 5:
-            emb = emb.transpose(1, 2)  # (B, T, C, 1, 1) -> (B, C, T, 1, 1)
-        return self.out_layers(self.in_layers(x) + emb)
+    def residual(self, x: Tensor, shift: Tensor) -> Tensor:
+        """What is added to x, in the shape of x but for the channels; shift has a shape that fits."""
+        return self._convolve(self.out_layers, self._convolve(self.in_layers, x).add_(shift))
+
+    @staticmethod
+    def _convolve(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """x through layers of which the last is the convolution, 3×1×1 ones taking (B, C, T, S)."""
+        *first, conv = layers
+        for layer in first:
+            x = layer(x)
+        return conv.compute(x, forms.over_time) if isinstance(conv, nn.Conv3d) else conv(x)
 
 
 class VideoResBlock(ResBlock):
@@ -86,11 +107,19 @@ class VideoResBlock(ResBlock):
         self.time_stack = ResBlock(temporal, out_channels, out_channels, emb_channels, operations, **factory)
         self.time_mixer = Mixer(**factory)
 
-    def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
-        x = self.skip_connection(x) + self.residual(x, emb)
-        spatial = x.unflatten(0, (-1, num_frames)).transpose(1, 2)  # (B·T, C, H, W) -> (B, C, T, H, W)
-        temporal = spatial + self.time_stack.residual(spatial, emb.unflatten(0, (-1, num_frames)))
-        return self.time_mixer(spatial, temporal).transpose(1, 2).flatten(0, 1)  # -> (B·T, C, H, W)
+    def shifts(self, emb: Tensor) -> Shifts:
+        """The embedding, (N, E), as this block adds it."""
+        return Shifts(self.emb_layers(emb), self.time_stack.emb_layers(emb))
+
+    def forward(self, x: Tensor, shifts: Shifts, num_frames: int) -> Tensor:
+        """(B·T, C, H, W) -> (B·T, C', H, W)."""
+        size = x.shape[2:]
+        spatial = shifts.spatial[..., None, None]
+        x = self.residual(x, spatial).add_(self.skip_connection(x))
+        video = x.unflatten(0, (-1, num_frames)).transpose(1, 2).flatten(3)  # -> (B, C, T, H·W)
+        temporal = shifts.temporal.unflatten(0, (-1, num_frames)).transpose(1, 2)[..., None]
+        mixed = self.time_mixer.add(video, self.time_stack.residual(video, temporal))
+        return mixed.transpose(1, 2).flatten(0, 1).unflatten(2, size)  # -> (B·T, C, H, W)
 
 
 class Downsample(nn.Module):
@@ -112,18 +141,34 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
+        return self.conv.compute(x, forms.enlarge)
 
 
 class Stage(nn.Sequential):
     """Layers in a row, each given the conditioning it takes."""
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor, num_frames: int) -> Tensor:
+    def prepare(self, context: Tensor, num_frames: int) -> tuple[TransformerContext, ...]:
+        """What its transformers take, in order."""
+        transformers = (layer for layer in self if isinstance(layer, SpatialVideoTransformer))
+        return tuple(layer.prepare(context, num_frames) for layer in transformers)
+
+    def shifts(self, emb: Tensor) -> tuple[Shifts, ...]:
+        """What its residual blocks add, in order."""
+        return tuple(layer.shifts(emb) for layer in self if isinstance(layer, VideoResBlock))
+
+    def forward(
+        self,
+        x: Tensor,
+        shifts: tuple[Shifts, ...],
+        contexts: tuple[TransformerContext, ...],
+        num_frames: int,
+    ) -> Tensor:
+        next_shifts, next_context = iter(shifts), iter(contexts)
         for layer in self:
             if isinstance(layer, VideoResBlock):
-                x = layer(x, emb, num_frames)
+                x = layer(x, next(next_shifts), num_frames)
             elif isinstance(layer, SpatialVideoTransformer):
-                x = layer(x, context, num_frames)
+                x = layer(x, next(next_context))
             else:
                 x = layer(x)
         return x
@@ -167,6 +212,13 @@ def _output_blocks(
                 layers.append(up(channels))
             blocks.append(Stage(*layers))
     return blocks
+
+
+def _joined(patch: FeaturePatch | None, index: int, x: Tensor, skip: Tensor) -> Tensor:
+    """What output block `index` takes."""
+    if patch is not None:
+        x, skip = patch(index, x, skip)
+    return torch.cat([x, skip], dim=1)
 
 
 class VideoUNet(nn.Module):
@@ -239,21 +291,77 @@ class VideoUNet(nn.Module):
         (B·T, out_channels, h, w).
         """
         self._check_inputs(x, timesteps, context, y, num_video_frames)
-        step = sinusoidal_embedding(timesteps, self.params.model_channels).to(x.dtype)
-        emb = self.time_embed(step) + self.label_emb(y.to(x.dtype))
-        context = context.to(x.dtype)
+        constants = self.prepare(context.to(x.dtype), y.to(x.dtype), num_video_frames)
+        return self.predict(x, self.shifts(timesteps, constants), constants, patch)
 
-        skips = []
-        for stage in self.input_blocks:
-            x = stage(x, emb, context, num_video_frames)
+    def prepare(self, context: Tensor, y: Tensor, num_frames: int) -> Constants:
+        """What the conditioning comes to in each layer: needed once for all steps of a run."""
+        contexts = tuple(stage.prepare(context, num_frames) for stage in self._stages())
+        return Constants(self.label_emb(y), contexts, num_frames)
+
+    def shifts(self, timesteps: Tensor, constants: Constants) -> tuple[tuple[Shifts, ...], ...]:
+        """What the residual blocks add at a step, (B·T,) times; for each stage, for each of its blocks."""
+        step = sinusoidal_embedding(timesteps, self.params.model_channels).to(constants.vector.dtype)
+        emb = self.time_embed(step) + constants.vector
+        return tuple(stage.shifts(emb) for stage in self._stages())
+
+    def predict(
+        self,
+        x: Tensor,
+        shifts: tuple[tuple[Shifts, ...], ...],
+        constants: Constants,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """One evaluation with what `shifts` and `prepare` gave; x and the result as in forward."""
+        first = self.first(x)
+        return self.last(self.deep(first, shifts, constants, patch), first, shifts, constants, patch)
+
+    def first(self, x: Tensor) -> Tensor:
+        """The first features, (B·T, model_channels, h, w)."""
+        return self.input_blocks[0](x.contiguous(memory_format=forms.memory_format(x.device)), (), (), 1)
+
+    def deep(
+        self,
+        first: Tensor,
+        shifts: tuple[tuple[Shifts, ...], ...],
+        constants: Constants,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """All but the last output block: nearly all of the work, and what changes little between steps."""
+        x, skips = first, []
+        num_downs = len(self.input_blocks)
+        stages = list(zip(self._stages(), shifts, constants.contexts, strict=True))
+        for stage, *given in stages[1:num_downs]:
+            x = stage(x, *given, constants.num_frames)
             skips.append(x)
-        x = self.middle_block(x, emb, context, num_video_frames)
-        for index, stage in enumerate(self.output_blocks):
-            skip = skips.pop()
-            if patch is not None:
-                x, skip = patch(index, x, skip)
-            x = stage(torch.cat([x, skip], dim=1), emb, context, num_video_frames)
+        stage, *given = stages[num_downs]
+        x = stage(x, *given, constants.num_frames)
+        for index, (stage, *given) in enumerate(stages[num_downs + 1 : -1]):
+            x = _joined(patch, index, x, skips.pop())
+            x = stage(x, *given, constants.num_frames)
+        return x
+
+    def last(
+        self,
+        deep: Tensor,
+        first: Tensor,
+        shifts: tuple[tuple[Shifts, ...], ...],
+        constants: Constants,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """The last output block on the deep features and the first ones, and what comes behind it."""
+        x = _joined(patch, len(self.output_blocks) - 1, deep, first)
+        x = self.output_blocks[-1](x, shifts[-1], constants.contexts[-1], constants.num_frames)
         return self.out(x)
+
+    def compile_parts(self, **options) -> None:
+        """Has `predict`, and the two parts that it is called in elsewhere, compiled at their first call."""
+        for name in ("predict", "deep", "last"):
+            setattr(self, name, torch.compile(getattr(self, name), **options))
+
+    def _stages(self) -> list[Stage]:
+        """All stages in the order of the work."""
+        return [*self.input_blocks, self.middle_block, *self.output_blocks]
 
     def _check_inputs(
         self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_frames: int

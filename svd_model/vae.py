@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .embedding import mix
+from .embedding import mix_weight
 from .operations import Attention, CastingOperations, empty_parameter, scaled_dot_product_attention
 from .unet import Upsample
 
@@ -86,7 +86,7 @@ class VideoResnetBlock(ResnetBlock):
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
         x = super().forward(x, num_frames)
         spatial = x.unflatten(0, (-1, num_frames)).transpose(1, 2)  # (B·T, C, H, W) -> (B, C, T, H, W)
-        mixed = mix(self.mix_factor, self.time_stack(spatial), spatial)
+        mixed = torch.lerp(spatial, self.time_stack(spatial), mix_weight(self.mix_factor, spatial))
         return mixed.transpose(1, 2).flatten(0, 1)  # -> (B·T, C, H, W)
 
 

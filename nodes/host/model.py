@@ -16,6 +16,7 @@ from ...svd_model import conditioning
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.unet import UNetParams, VideoUNet
 from ...svd_model.variants import Variant
+from .operations import with_forms
 from .shared import NUM_FRAMES, attention, network_weights
 
 
@@ -23,7 +24,9 @@ class HostUNet(VideoUNet):
     """Our UNet as the host calls it."""
 
     def __init__(self, params: UNetParams, *, dtype: torch.dtype, device, operations, **unused_config):
-        super().__init__(params, operations=operations, attention=attention, dtype=dtype, device=device)
+        super().__init__(
+            params, operations=with_forms(operations), attention=attention, dtype=dtype, device=device
+        )
         self.dtype = dtype
 
     def forward(

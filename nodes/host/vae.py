@@ -15,32 +15,10 @@ from torch import Tensor, nn
 from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
+from .operations import with_forms
 from .shared import attention, network_weights
 
 PARTS = 100  # that the progress bar of one video has
-
-
-class _CastsWeights:
-    """A layer of the host's that gives its weights away: cast, on the input's device, with LoRAs applied."""
-
-    def cast_weights(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        return comfy.ops.cast_bias_weight(self, x)
-
-
-class Operations:
-    """The layers of the VAE, which layerwise decoding takes apart."""
-
-    class Linear(_CastsWeights, comfy.ops.disable_weight_init.Linear):
-        pass
-
-    class Conv2d(_CastsWeights, comfy.ops.disable_weight_init.Conv2d):
-        pass
-
-    class Conv3d(_CastsWeights, comfy.ops.disable_weight_init.Conv3d):
-        pass
-
-    class GroupNorm(_CastsWeights, comfy.ops.disable_weight_init.GroupNorm):
-        pass
 
 
 class FirstStage(nn.Module):
@@ -222,6 +200,6 @@ def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:
     decoder = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
     if decoder is None:
         raise ValueError(f"{checkpoint.file.path.name} has no frame-wise decoder; choose 'as in the file'.")
-    build = {"operations": Operations, "attention": attention, "device": "cpu"}
+    build = {"operations": with_forms(comfy.ops.disable_weight_init), "attention": attention, "device": "cpu"}
     weights = network_weights(checkpoint, checkpoint.encoder) | network_weights(checkpoint, decoder)
     return VideoVAE(checkpoint.encoder.build(**build), decoder.build(**build), weights)

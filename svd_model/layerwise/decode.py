@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .. import forms
 from ..vae import VideoDecoder, VideoResnetBlock
 from . import spatial
 from .frames import Frames
@@ -80,6 +81,7 @@ def layers_of(decoder: nn.Module) -> list[tuple[nn.Module | None, nn.Module]]:
 def _first(decoder: VideoDecoder, z: Tensor) -> Tensor:
     """What the decoder proper takes: latents through the 1×1 convolution before it, if there is one."""
     first = decoder.post_quant_conv
+    z = z.contiguous(memory_format=forms.memory_format(z.device))
     return z if isinstance(first, nn.Identity) else spatial.convolve(first, z, z.shape[2])
 
 
@@ -167,7 +169,9 @@ class _Walk:
                 len(self._z), size, self._z.dtype, self._device, layer.resident, self._scratch
             )
         found: list[Moments] = []
-        self._steps(len(self._z), partial(self._spatial, before, block, found), 0.0, 0.6)
+        self._steps(
+            len(self._z), partial(self._spatial, before, block, found, spatial.Convolutions()), 0.0, 0.6
+        )
         if self._taken is not None and self._taken is not self._made:
             self._taken.close()
         self._taken = self._made
@@ -180,8 +184,8 @@ class _Walk:
         self._trim()
 
     def _trim(self) -> None:
-        """Keeps resident memory near that of the tensors: freed frames leave holes in the heap."""
-        if self._device.type == "cpu":
+        """Where memory is short, has the heap give back the holes that freed frames leave in it."""
+        if self._device.type == "cpu" and self._bounded.tight:
             release_unused(self._device)
 
     def _spatial(
@@ -189,6 +193,7 @@ class _Walk:
         before: nn.Module | None,
         block: VideoResnetBlock,
         found: list[Moments],
+        ready: spatial.Convolutions,
         done: int,
         layer: LayerPlan,
     ) -> Step:
@@ -199,7 +204,7 @@ class _Walk:
         else:
             x = self._taken.take(group)
             known = self._taken.moments.rows(slice(done, group.stop))
-        x = spatial.through(before, block, x, layer.rows, layer.scores, known)
+        x = spatial.through(before, block, x, layer.rows, layer.scores, known, ready)
         found_here = moments(x, block.time_stack.in_layers[0].num_groups)
         writes = [partial(self._put, index, x, index - done) for index in group]
         return len(group), [*writes, partial(found.append, found_here)]
@@ -226,7 +231,7 @@ class _Walk:
             return
         if self._kept is None:
             # In one piece, since many small ones would leave holes in the heap.
-            self._kept = hidden.new_empty(*hidden.shape[:2], most, hidden.shape[3])
+            self._kept = forms.empty((*hidden.shape[:2], most, hidden.shape[3]), hidden)
         self._kept[:, :, rows] = hidden
         self._kept_to = rows.stop
 
@@ -266,7 +271,7 @@ class _Walk:
         def mix(layer: LayerPlan) -> Tensor:
             window = torch.stack(pictures).flatten(2)
             mixed = convolve_over_time(decoder.conv_out.time_mix_conv, window)
-            return mixed[place].view_as(pictures[0]).clone()  # alone, not with its neighbours
+            return mixed[place].unflatten(1, pictures[0].shape[1:]).clone()  # alone, not with its neighbours
 
         for index in range(total):
             pictures.append(self._attempt(convolve))
@@ -310,4 +315,4 @@ class _OverTime:
 
 
 def _over_time(conv: nn.Module, band: Tensor) -> Tensor:
-    return convolve_over_time(conv, band.flatten(2)).view_as(band)
+    return convolve_over_time(conv, band.flatten(2)).unflatten(2, band.shape[2:])

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .. import forms
 from .moments import Moments
 from .spill import Scratch, Slot
 
@@ -80,7 +81,8 @@ class Frames:
     def _gather(self, frames: list[Tensor | Slot | None], rows: slice) -> Tensor:
         height = len(range(self.shape[1])[rows])
         shape = (len(frames), self.shape[0], height, self.shape[2])
-        result = torch.empty(shape, dtype=self.dtype, device=self.device)
+        layout = forms.memory_format(self.device)
+        result = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=layout)
         for into, frame in zip(result, frames, strict=True):
             if isinstance(frame, Slot):
                 frame.read(rows, into)

@@ -57,6 +57,11 @@ class Bounded(Generic[AnyPlan]):
         self._budget = budget
         self.plan = make(budget)
 
+    @property
+    def tight(self) -> bool:
+        """Whether the plan takes a good part of the budget."""
+        return self._budget is not None and 2 * self.plan.peak > self._budget
+
     def attempt(self, work: Callable[[AnyPlan], Result]) -> Result:
         """What work(plan) returns; on an out-of-memory it is called again with a smaller plan."""
         while True:

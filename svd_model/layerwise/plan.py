@@ -48,6 +48,15 @@ class LayerShape:
             self.before in ("conv_in", "upsample", "downsample") or self.channels != self.out_channels
         )
 
+    @property
+    def weights(self) -> int:
+        """Numbers in its convolutions' weights as they are rearranged, all of the spatial part being kept."""
+        own = 9 * self.channels * self.out_channels + 9 * self.out_channels**2
+        before = {"": 0, "conv_in": 9 * self.channels_in, "attention": 4 * self.channels}
+        # Upsampling is folded into four 2×2 kernels, and that out of sums of the same size.
+        before |= {"downsample": 9 * self.channels, "upsample": 40 * self.channels}
+        return own + before[self.before] * self.channels
+
     def row_size(self, itemsize: int) -> int:
         """Bytes of a row of a band in a 3×3 convolution: prepared, padded, in and out of the library."""
         wide = max(itemsize, 4) + (itemsize if itemsize < 4 else 0)
@@ -258,6 +267,7 @@ class _Planner:
         band_row = shape.temporal_workspace(self.num_frames, 1, self.itemsize)
         band = min(shape.height, max(1, 2 * self.step // band_row))
         if budget is not None:
+            budget -= shape.weights * self.itemsize
             while frames > 1 and shape.spatial_workspace(frames, rows, self.itemsize) > budget // 2:
                 frames //= 2
             while rows > FEWEST_ROWS and (
@@ -281,12 +291,13 @@ class _Planner:
             keys = layer.frames * layer.shape.height * layer.shape.width
             queries = layer.shape.height * layer.shape.width
             size += min(max(keys, layer.scores), keys * queries) * SCORE_SIZE
-        return size
+        return size + layer.shape.weights * self.itemsize
 
     def _temporal(self, layer: LayerPlan) -> int:
         if not self.temporal or layer.shape.name == "output":
             return 0
-        return layer.shape.temporal_workspace(self.num_frames, layer.band, self.itemsize)
+        weights = 3 * layer.shape.out_channels**2 * self.itemsize
+        return layer.shape.temporal_workspace(self.num_frames, layer.band, self.itemsize) + weights
 
     def _smallest(self, shape: LayerShape) -> int:
         least = LayerPlan(shape, frames=1, rows=min(FEWEST_ROWS, shape.height), band=1, scores=0)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .. import forms
+from ..forms import Convolution, FoldedUpsampling
 from ..unet import Upsample
 from ..vae import AttentionBlock, Downsample, ResnetBlock
 from .moments import Moments, moments
@@ -39,25 +41,37 @@ class Normaliser:
     def __call__(self, x: Tensor) -> Tensor:
         """x, (N, C, H, W) or (N, C, L), normalised: a new tensor of the same dtype."""
         scale, shift = (v.reshape(*v.shape[:2], *[1] * (x.ndim - 2)) for v in (self.scale, self.shift))
-        result = (x * scale).add_(shift)
+        result = torch.addcmul(shift, x, scale) if x.dtype == scale.dtype else (x * scale).add_(shift)
         return (functional.silu(result, inplace=True) if self.silu else result).to(x.dtype)
+
+
+class Convolutions:
+    """Convolutions ready for use, each made when first asked for and then kept, while a layer is at work."""
+
+    def __init__(self) -> None:
+        self._made: dict[nn.Module, Convolution | FoldedUpsampling] = {}
+
+    def of(self, conv: nn.Module, x: Tensor, kind: type = Convolution) -> Convolution | FoldedUpsampling:
+        """That of a layer, for tensors like x."""
+        if conv not in self._made:
+            self._made[conv] = kind(*conv.cast_weights(x), x)
+        return self._made[conv]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a 2D convolution lies on its input: the zeros around it, the stride, the enlargement before it."""
+    """How a 2D convolution lies on its input: the zeros around it, and the stride."""
 
     top: int = 0
     bottom: int = 0
     left: int = 0
     right: int = 0
     stride: int = 1
-    enlarge: int = 1
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, enlarge: int = 1) -> "Geometry":
+    def of(cls, conv: nn.Conv2d) -> "Geometry":
         high, wide = conv.padding
-        return cls(high, high, wide, wide, conv.stride[0], enlarge)
+        return cls(high, high, wide, wide, conv.stride[0])
 
 
 def bands(
@@ -66,35 +80,26 @@ def bands(
     rows: int,
     before: Normaliser | None = None,
     geometry: Geometry | None = None,
+    ready: Convolutions | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """The convolution's output in bands of `rows` rows: where each lies, and the band, (N, C', rows, W')."""
     g = geometry or Geometry.of(conv)
-    weight, bias = conv.cast_weights(x)
-    kernel, height = conv.kernel_size[0], x.shape[2] * g.enlarge
+    convolution = (ready or Convolutions()).of(conv, x)
+    kernel, height = conv.kernel_size[0], x.shape[2]
     total = (height + g.top + g.bottom - kernel) // g.stride + 1
     for start in range(0, total, rows):
         end = min(start + rows, total)
         low = start * g.stride - g.top
         high = (end - 1) * g.stride - g.top + kernel
         above, below = max(-low, 0), max(high - height, 0)
-        band = _prepared(x, low + above, high - below, before, g.enlarge)
+        band = x[:, :, low + above : high - below]
+        if before is not None:
+            band = before(band)
         if above == below and g.left == g.right:
             padding = (above, g.left)  # the convolution's own, which needs no copy
         else:
-            band, padding = functional.pad(band, (g.left, g.right, above, below)), 0
-        yield slice(start, end), functional.conv2d(band, weight, bias, g.stride, padding)
-
-
-def _prepared(x: Tensor, low: int, high: int, before: Normaliser | None, enlarge: int) -> Tensor:
-    """The rows low to high of the convolution's input, normalised or enlarged where that comes before it."""
-    band = x[:, :, low // enlarge : -(-high // enlarge)]
-    if before is not None:
-        band = before(band)
-    if enlarge == 1:
-        return band
-    band = functional.interpolate(band, scale_factor=enlarge, mode="nearest")
-    first = low % enlarge
-    return band[:, :, first : first + high - low]
+            band, padding = functional.pad(band, (g.left, g.right, above, below)), (0, 0)
+        yield slice(start, end), convolution(band, (g.stride, g.stride), padding)
 
 
 def convolve(
@@ -103,48 +108,64 @@ def convolve(
     rows: int,
     before: Normaliser | None = None,
     geometry: Geometry | None = None,
+    ready: Convolutions | None = None,
 ) -> Tensor:
     """The convolution's whole output, computed in bands."""
+    g = geometry or Geometry.of(conv)
+    total = (x.shape[2] + g.top + g.bottom - conv.kernel_size[0]) // g.stride + 1
     result = None
-    for where, band in bands(conv, x, rows, before, geometry):
+    for where, band in bands(conv, x, rows, before, g, ready):
+        if band.shape[2] == total:
+            return band
         if result is None:
-            g = geometry or Geometry.of(conv)
-            total = (x.shape[2] * g.enlarge + g.top + g.bottom - conv.kernel_size[0]) // g.stride + 1
-            if band.shape[2] == total:
-                return band
-            result = band.new_empty(*band.shape[:2], total, band.shape[3])
+            result = forms.empty((*band.shape[:2], total, band.shape[3]), band)
         result[:, :, where] = band
     return result
 
 
-def residual(block: ResnetBlock, x: Tensor, rows: int, known: Moments | None = None) -> Tensor:
+def residual(
+    block: ResnetBlock,
+    x: Tensor,
+    rows: int,
+    known: Moments | None = None,
+    ready: Convolutions | None = None,
+) -> Tensor:
     """The block's spatial part: (N, C, H, W) -> (N, C', H, W). Where C' is C, the result is written into x.
 
     `known`, if given, are the moments of x, which are else computed.
     """
-    hidden = convolve(block.conv1, x, rows, Normaliser.of(block.norm1, x, known))
+    hidden = convolve(block.conv1, x, rows, Normaliser.of(block.norm1, x, known), ready=ready)
     if hasattr(block, "nin_shortcut"):
-        x = convolve(block.nin_shortcut, x, rows)
-    for where, band in bands(block.conv2, hidden, rows, Normaliser.of(block.norm2, hidden)):
+        x = convolve(block.nin_shortcut, x, rows, ready=ready)
+    normalise = Normaliser.of(block.norm2, hidden)
+    for where, band in bands(block.conv2, hidden, rows, normalise, ready=ready):
         x[:, :, where] += band
     return x
 
 
-def attend(block: AttentionBlock, x: Tensor, rows: int, scores: int, known: Moments | None = None) -> Tensor:
+def attend(
+    block: AttentionBlock,
+    x: Tensor,
+    rows: int,
+    scores: int,
+    known: Moments | None = None,
+    ready: Convolutions | None = None,
+) -> Tensor:
     """The attention among the positions of each frame, with at most that many scores at a time."""
     normalise = Normaliser.of(block.norm, x, known, silu=False)
     # (N, C, H, W) -> (N, H·W, C)
     q, k, v = (
-        convolve(project, x, rows, normalise).flatten(2).transpose(1, 2)
+        convolve(project, x, rows, normalise, ready=ready).flatten(2).transpose(1, 2)
         for project in (block.q, block.k, block.v)
     )
     queries = max(1, scores // (x.shape[0] * k.shape[1]))
-    hidden = torch.empty_like(x.flatten(2))
+    hidden = forms.empty(x.shape, x)
+    tokens = hidden.flatten(2).transpose(1, 2)  # a view
     for start in range(0, q.shape[1], queries):
-        part = block.attention(q[:, start : start + queries], k, v, 1)
-        hidden[..., start : start + queries] = part.transpose(1, 2)
+        where = slice(start, start + queries)
+        tokens[:, where] = block.attention(q[:, where], k, v, 1)
     del q, k, v
-    return convolve(block.proj_out, hidden.view_as(x), rows).add_(x)
+    return convolve(block.proj_out, hidden, rows, ready=ready).add_(x)
 
 
 def through(
@@ -154,24 +175,40 @@ def through(
     rows: int,
     scores: int,
     known: Moments | None = None,
+    ready: Convolutions | None = None,
 ) -> Tensor:
     """x through a layer, a residual block and what comes before it; x may be written over.
 
-    `known`, if given, are the moments of x.
+    `known`, if given, are the moments of x; `ready` keeps the convolutions for the next frames.
     """
     if isinstance(before, AttentionBlock):
-        x, known = attend(before, x, rows, scores, known), None
+        x, known = attend(before, x, rows, scores, known, ready), None
     elif before is not None:
         resample = {Upsample: enlarge, Downsample: halve}.get(type(before), convolve)
-        x, known = resample(before, x, rows), None
-    return residual(block, x, rows, known)
+        x, known = resample(before, x, rows, ready=ready), None
+    return residual(block, x, rows, known, ready)
 
 
-def enlarge(upsample: Upsample, x: Tensor, rows: int) -> Tensor:
+def enlarge(upsample: Upsample, x: Tensor, rows: int, ready: Convolutions | None = None) -> Tensor:
     """Twice the height and width: (N, C, H, W) -> (N, C, 2H, 2W)."""
-    return convolve(upsample.conv, x, rows, geometry=Geometry.of(upsample.conv, enlarge=2))
+    conv, height = upsample.conv, x.shape[2]
+    result = forms.empty((x.shape[0], conv.out_channels, 2 * height, 2 * x.shape[3]), x)
+    folds = forms.folds(x)
+    convolution = (ready or Convolutions()).of(conv, x, FoldedUpsampling if folds else Convolution)
+    rows = rows if folds else max(1, rows // 2)  # of x; folded they take half as much
+    for start in range(0, height, rows):
+        end = min(start + rows, height)
+        low, high = max(start - 1, 0), min(end + 1, height)
+        band = functional.pad(x[:, :, low:high], (1, 1, low - start + 1, end + 1 - high))
+        into = result[:, :, 2 * start : 2 * end]
+        if folds:
+            convolution.into(into, band)
+        else:
+            band = functional.interpolate(band, scale_factor=2, mode="nearest")
+            into.copy_(convolution(band[:, :, 1:-1, 1:-1]))
+    return result
 
 
-def halve(downsample: Downsample, x: Tensor, rows: int) -> Tensor:
+def halve(downsample: Downsample, x: Tensor, rows: int, ready: Convolutions | None = None) -> Tensor:
     """Half the height and width, the zeros being at the bottom and the right."""
-    return convolve(downsample.conv, x, rows, geometry=Geometry(bottom=1, right=1, stride=2))
+    return convolve(downsample.conv, x, rows, geometry=Geometry(bottom=1, right=1, stride=2), ready=ready)

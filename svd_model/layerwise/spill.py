@@ -5,12 +5,13 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .. import forms
 from .memory import in_units
 
 _BLOCK = 2**24
@@ -50,6 +51,7 @@ class Scratch:
 
     def __init__(self, device: torch.device, host_memory: int = 0, folder: Path | str | None = None):
         self._pinned = device.type == "cuda"
+        self._layout = forms.memory_format(device)
         if device.type in ("cpu", "mps"):  # whose memory is the host's
             host_memory = 0
         # torch takes pinned memory in powers of two: up to twice as much as is asked for.
@@ -64,6 +66,9 @@ class Scratch:
         slots = [Slot(torch.empty(shape, dtype=dtype, pin_memory=self._pinned)) for _ in range(in_memory)]
         if count > in_memory:
             slots += _mapped(count - in_memory, shape, dtype, size, self._folder)
+        if self._layout == torch.channels_last:
+            channels, *size = shape
+            slots = [replace(s, tensor=s.tensor.view(*size, channels).movedim(-1, 0)) for s in slots]
         return slots
 
     def give_back(self, slots: list[Slot]) -> None:

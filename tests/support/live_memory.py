@@ -19,14 +19,21 @@ class LiveMemory(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         for tensor in _tensors((args, kwargs)):
-            self._count(tensor.untyped_storage(), 0)  # made outside, such as weights
+            self._count(tensor, made=False)  # made outside, such as weights
         result = function(*args, **kwargs)
         for tensor in _tensors(result):
-            self._count(tensor.untyped_storage(), tensor.untyped_storage().nbytes())
+            self._count(tensor, made=True)
         return result
 
-    def _count(self, storage, size: int) -> None:
-        key = storage._cdata
+    def _count(self, tensor: torch.Tensor, made: bool) -> None:
+        if tensor.is_mkldnn:  # weights as oneDNN arranges them, which show no storage
+            storage, key, size = tensor, id(tensor), tensor.numel() * tensor.dtype.itemsize
+        else:
+            storage = tensor.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+        self._add(storage, key, size if made else 0)
+
+    def _add(self, storage, key: int, size: int) -> None:
         if key in self._known:
             return
         self._known.add(key)

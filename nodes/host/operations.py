@@ -1,0 +1,48 @@
+"""The host's layers as our networks use them: weights cast, moved and patched by the host, forms ours."""
+
+from types import SimpleNamespace
+
+import comfy.ops
+from torch import Tensor
+
+from ...svd_model import forms
+from ...svd_model.operations import Form
+
+
+class _Computes:
+    """A layer of the host's that gives its weights away: cast, on the input's device, with LoRAs applied."""
+
+    def cast_weights(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return comfy.ops.cast_bias_weight(self, x)
+
+    def compute(self, x: Tensor, form: Form, *options) -> Tensor:
+        """x in that form of the layer."""
+        comfy.ops.run_every_op()  # where the host stops a cancelled prompt
+        with comfy.ops.CastBiasWeightContext(self, x, offloadable=True) as (weight, bias):
+            return form(x, weight, bias, *options)
+
+
+class _Linear(_Computes):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(x, forms.linear)
+
+
+class _Conv2d(_Computes):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(x, forms.conv2d, self.stride, self.padding)
+
+
+def with_forms(operations) -> SimpleNamespace:
+    """The host's operations with our forms; a Linear that multiplies in its own way (float8) keeps it."""
+    plain = comfy.ops.disable_weight_init.Linear.forward_comfy_cast_weights
+    own = getattr(operations.Linear, "forward_comfy_cast_weights", None) is not plain
+    bases = {
+        "Linear": _Computes if own else _Linear,
+        "Conv2d": _Conv2d,
+        "Conv3d": _Computes,
+        "GroupNorm": _Computes,
+        "LayerNorm": _Computes,
+    }
+    return SimpleNamespace(
+        **{name: type(name, (base, getattr(operations, name)), {}) for name, base in bases.items()}
+    )

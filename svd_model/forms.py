@@ -1,0 +1,130 @@
+"""The forms in which the layers are computed: equal in exact arithmetic, chosen by what is fastest.
+
+Every function takes (x, weight, bias, …) with the weights as a checkpoint holds them, and gives the numbers
+of torch's own layer up to rounding. benchmarks/RESULTS.md has the measurements that the choices come from.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+FEW_POSITIONS = 384
+"""Below this many positions a CPU spends longer on rearranging a convolution's weights than on its input."""
+
+_ONEDNN = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How the networks lay their features out: channels last on a CPU, where convolutions are faster so.
+
+    There the change from pixels to the tokens of attention is a view, too.
+    """
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
+def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """An (N, C, H, W) tensor to be filled, on the device and in the dtype of another."""
+    layout = memory_format(like.device)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x·weightᵀ + bias: (…, C) with weight (C', C) -> (…, C').
+
+    On a CPU in float32 by oneDNN, which is faster than torch's choice, MKL: by a tenth for many rows, by half
+    for few. It has no gradient, so training takes torch's.
+    """
+    if _by_onednn(x):
+        return _ONEDNN._linear_pointwise(x, weight, bias, "none", [], "")
+    return functional.linear(x, weight, bias)
+
+
+def _by_onednn(x: Tensor) -> bool:
+    """Whether x may go to oneDNN directly: through functions that a compiler and autograd don't know."""
+    if _ONEDNN is None or x.device.type != "cpu" or x.dtype != torch.float32 or not x.numel():
+        return False
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple = 1, padding=0) -> Tensor:
+    """A convolution of (N, C, H, W); the result is laid out as x is, or plainly where x is small."""
+    if x.device.type == "cpu" and x.shape[0] * x.shape[2] * x.shape[3] < FEW_POSITIONS:
+        x = x.contiguous()
+    return functional.conv2d(x, weight, bias, stride, padding)
+
+
+class Convolution:
+    """A 2D convolution for many calls on tensors like x: on a CPU its weights are rearranged once for all."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, x: Tensor):
+        self._bias, self._weight = bias, weight
+        self._packed = _by_onednn(x)
+        if self._packed:
+            size = (1, weight.shape[1], 64, 64)  # a hint; any other is computed too
+            self._weight = _ONEDNN._reorder_convolution_weight(weight, (0, 0), (1, 1), (1, 1), 1, size)
+
+    def __call__(
+        self, x: Tensor, stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        """(N, C, H, W) -> (N, C', H', W')."""
+        if not self._packed:
+            return functional.conv2d(x, self._weight, self._bias, stride, padding)
+        given = (x, self._weight, self._bias, padding, stride, (1, 1), 1)
+        return _ONEDNN._convolution_pointwise(*given, "none", [], "")
+
+
+def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3×1×1 convolution, zeros before and after: (B, C, T, S), weight (C', C, 3, 1, 1) -> (B, C', T, S).
+
+    As a 2D convolution over frames and positions, which libraries have faster kernels for than for 3D ones.
+    """
+    return conv2d(x, weight.flatten(3), bias, padding=(1, 0))
+
+
+def fold_upsampling(weight: Tensor) -> Tensor:
+    """The four 2×2 kernels that a 3×3 one becomes behind a nearest-neighbour enlargement to twice the size.
+
+    Under each of the four pixels that come from one, the nine taps fall on only four different pixels of the
+    small picture; taps that fall on the same one are added. (C', C, 3, 3) -> (2, 2, C', C, 2, 2), first the
+    parity of the row, then of the column.
+    """
+    first, second, third = weight.unbind(-2)  # the rows of the kernel
+    by_row = (torch.stack([first, second + third], -2), torch.stack([first + second, third], -2))
+    folded = []
+    for rows in by_row:
+        left, middle, right = rows.unbind(-1)
+        folded.append(
+            torch.stack([torch.stack([left, middle + right], -1), torch.stack([left + middle, right], -1)])
+        )
+    return torch.stack(folded)
+
+
+def folds(x: Tensor) -> bool:
+    """Whether enlarging x is folded: in float32, since a sum of rounded taps is rounded again."""
+    return x.dtype.itemsize >= 4
+
+
+class FoldedUpsampling:
+    """Enlarging to twice the height and width, then a 3×3 convolution, for many calls on tensors like x."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, x: Tensor):
+        self._parts = [[Convolution(k, bias, x) for k in row] for row in fold_upsampling(weight)]
+
+    def into(self, result: Tensor, padded: Tensor) -> Tensor:
+        """x with a border of one, (N, C, H + 2, W + 2), to (N, C', 2H, 2W)."""
+        height, width = result.shape[2] // 2, result.shape[3] // 2
+        for i, row in enumerate(self._parts):
+            for j, convolve in enumerate(row):
+                part = padded[:, :, i : i + height + 1, j : j + width + 1]
+                result[:, :, i::2, j::2] = convolve(part)
+        return result
+
+
+def enlarge(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Nearest-neighbour to twice the size, then a 3×3 convolution: (N, C, H, W) -> (N, C', 2H, 2W)."""
+    if folds(x):
+        rows, _, height, width = x.shape
+        result = empty((rows, weight.shape[0], 2 * height, 2 * width), x)
+        return FoldedUpsampling(weight, bias, x).into(result, functional.pad(x, (1, 1, 1, 1)))
+    x = functional.interpolate(x, scale_factor=2, mode="nearest")
+    return conv2d(x, weight, bias, padding=1)
