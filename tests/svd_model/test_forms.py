@@ -71,7 +71,7 @@ def upsampling() -> Case:
     def plain(x, w, b):
         return functional.conv2d(functional.interpolate(x, scale_factor=2, mode="nearest"), w, b, padding=1)
 
-    return forms.enlarge, plain, (random(2, CHANNELS, 5, 8), weight(48, CHANNELS, 3, 3), random(48))
+    return forms.enlarge, plain, (random(2, CHANNELS, 20, 24), weight(48, CHANNELS, 3, 3), random(48))
 
 
 def normalisation() -> Case:
