@@ -1,6 +1,6 @@
 """In one process: the peers that its Python has, on the same tensors, part by part.
 
-    python compare.py SCALE PATH PARTS OUT [HOST]
+python compare.py SCALE PATH PARTS OUT [HOST]
 """
 
 import json

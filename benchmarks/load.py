@@ -1,6 +1,6 @@
 """A fresh process: from nothing to the first guided step, each stage timed.
 
-    python load.py PEER SCALE PATH OUT [HOST]
+python load.py PEER SCALE PATH OUT [HOST]
 """
 
 import time
@@ -24,15 +24,18 @@ def main() -> None:
     import torch
     from scale import make_inputs
 
-    inputs = make_inputs(scale, 1, plain_picture=True)
+    inputs = make_inputs(scale, 64 if scale.quick else 1024)
     clock.over("draw")  # is nobody's work
-    context, concat = (tensor.float().cpu() for tensor in peer.condition(inputs.picture))
-    inputs.__dict__.update(context=context, concat=concat)
+    _, concat = peer.condition(inputs.picture)
+    # Core crops and resizes the picture for CLIP in its own way: for a comparison all go on with one embedding.
     step = peer.unet_step(inputs)
     clock.over("condition")
     denoised = step()
     clock.over("step")
-    torch.save(denoised, out.with_suffix(".pt"))
+    concat = concat.float().cpu().expand_as(denoised)
+    torch.save(
+        torch.cat([denoised, concat / concat.abs().max() * denoised.abs().max()]), out.with_suffix(".pt")
+    )
     out.write_text(json.dumps({"seconds": clock.seconds, "peak": peak()}))
 
 
@@ -44,6 +47,9 @@ class Stages:
 
     def over(self, name: str) -> None:
         """The stage of that name has just ended."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         now = time.perf_counter()
         self.seconds[name], self._last = now - self._last, now
 

@@ -107,4 +107,10 @@ def comparison_rows(name: str, result: dict) -> list[tuple]:
     return rows
 
 
-COMPARISON_HEAD = ("what", "peer", "median time (quartiles)", "our time / theirs (quartiles)", "outputs differ by")
+COMPARISON_HEAD = (
+    "what",
+    "peer",
+    "median time (quartiles)",
+    "our time / theirs (quartiles)",
+    "outputs differ by",
+)

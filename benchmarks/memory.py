@@ -1,6 +1,6 @@
 """A fresh process: the peak memory of one guided step, or of a decode, of one peer.
 
-    python memory.py PEER SCALE PATH PART OUT [HOST]
+python memory.py PEER SCALE PATH PART OUT [HOST]
 """
 
 import json
@@ -23,8 +23,7 @@ def main() -> None:
     find_modules()
     peer = _load(name, scale, Path(path), part, host)
     network = peer.network("unet" if part == "unet" else "decoder")
-    width = getattr(getattr(network, "params", None), "context_dim", 64 if scale.quick else 1024)
-    inputs = make_inputs(scale, width, plain_picture=True)
+    inputs = make_inputs(scale, 64 if scale.quick else 1024)
     call = peer.unet_step(inputs) if part == "unet" else peer.decode(inputs)
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
     before = _settle(network, scale)

@@ -84,7 +84,7 @@ class Inputs:
     pixels: Tensor  # (1, 3, 224, 224), preprocessed for CLIP
 
 
-def make_inputs(scale: Scale, context_dim: int, plain_picture: bool) -> Inputs:
+def make_inputs(scale: Scale, context_dim: int, plain_picture: bool = False) -> Inputs:
     """Drawn from the seed. A plain picture looks the same to every resizing and cropping."""
     generator = torch.Generator().manual_seed(scale.seed)
 

@@ -15,7 +15,11 @@ NUMBERS = {"motion_bucket_id": MOTION_BUCKET_ID, "fps": FPS, "augmentation_level
 def start(host: Path, scale: Scale) -> None:
     """Puts the host on the path, with the switches that main.py would be given for this device and dtype."""
     sys.path.insert(0, str(host))
-    on_gpu = {"float32": ["--force-fp32"], "float16": ["--fp16-unet"], "bfloat16": ["--bf16-unet", "--bf16-vae"]}
+    on_gpu = {
+        "float32": ["--force-fp32"],
+        "float16": ["--fp16-unet"],
+        "bfloat16": ["--bf16-unet", "--bf16-vae"],
+    }
     sys.argv = ["main.py", *(["--cpu"] if scale.device == "cpu" else on_gpu[scale.dtype])]
     import comfy.options
 
