@@ -27,7 +27,7 @@ def main() -> None:
     inputs = make_inputs(scale, 64 if scale.quick else 1024)
     clock.over("draw")  # is nobody's work
     _, concat = peer.condition(inputs.picture)
-    # Core crops and resizes the picture for CLIP in its own way: for a comparison all go on with one embedding.
+    # Core crops and resizes the picture for CLIP in its own way: all go on with one embedding.
     step = peer.unet_step(inputs)
     clock.over("condition")
     denoised = step()

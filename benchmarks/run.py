@@ -1,13 +1,14 @@
 """Stillmotion beside diffusers and ComfyUI's own SVD: `make bench`, or
 
-    python benchmarks/run.py [--only NAME ...] [--pairs N] [--quick] [--output FILE] [--folder DIR] [--clean]
+    python benchmarks/run.py [--only NAME ...] [--pairs N] [--quick] [--output FILE] [--folder DIR]
 
-Small on a CPU, full on a GPU. Each part runs in processes of its own, one at a time: what is timed alternates,
-and is timed only after the outputs have been found to agree. Weights are random, of the full size. Names:
-unet, decode, embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu.
+Small on a CPU, full on a GPU. Each part runs in processes of its own, one at a time: what is timed
+alternates, and is timed only after the outputs have been found to agree. Weights are random, of the full
+size. Names: unet, decode, embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from scale import ROOT, choose, find_modules
 from sections import NAMES, Bench, Section
 
 OUTPUT = ROOT / "outputs" / "bench.json"
+PLOT = ROOT / "benchmarks" / "growth.png"
 
 
 def main() -> int:
@@ -29,7 +31,8 @@ def main() -> int:
     find_modules()
     scale = choose(options.quick, options.pairs)
     path = weights.prepare(scale, options.folder)
-    bench = Bench(scale, path, machine.find_host() if options.host else None)
+    plot = options.output.with_name("growth.png") if options.quick else PLOT
+    bench = Bench(scale, path, machine.find_host() if options.host else None, plot)
     record = {"scale": str(scale), "only": options.only, **machine.describe(scale, bench.host)}
     print(f"{scale}; {record['hardware']['cpu']}, {record['hardware']['threads']} threads", flush=True)
     if bench.host is None:
@@ -55,8 +58,6 @@ def _options() -> argparse.Namespace:
 
 
 def _write(output: Path, record: dict, made: list[Section]) -> None:
-    import json
-
     output.parent.mkdir(parents=True, exist_ok=True)
     content = {**record, "sections": {section.name: section.data for section in made}}
     output.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The parts of the benchmark: each runs its processes and says what came out, in markdown and for the JSON."""
+"""The parts of the benchmark: each runs its processes and says what came out, in markdown and as JSON."""
 
 import json
 import os
@@ -53,6 +53,7 @@ class Bench:
     scale: Scale
     path: Path  # the weights
     host: object | None  # tests/support/host.Host
+    plot: Path  # the picture of growth
 
     @property
     def peers(self) -> list[str]:
@@ -83,10 +84,12 @@ def run(bench: Bench, names: Sequence[str]) -> Iterator[Section]:
     compared = [name for name in PARTS if name in names]
     if compared:
         yield from _compare(bench, compared)
-    parts = {"load": _load, "memory": _memory}
-    for name in names:
-        if name in parts:
-            yield _guarded(name, parts[name], bench)
+    parts = {"load": _load, "memory": _memory, "growth": _growth, "flops": _flops, "levers": _levers}
+    if bench.scale.device == "cuda":
+        parts["gpu"] = _gpu
+    for name, part in parts.items():
+        if name in names:
+            yield _guarded(name, part, bench)
 
 
 def _guarded(name: str, part, bench: Bench) -> Section:
@@ -128,7 +131,8 @@ def _load(bench: Bench) -> Section:
     """Each peer in a fresh process, its files dropped from the page cache first."""
     runs: dict[str, list[dict]] = {name: [] for name in bench.peers}
     held = 0.0
-    for turn in range(bench.scale.pairs + 1):
+    first = 1 if bench.scale.quick else 0
+    for turn in range(first, bench.scale.pairs + 1):
         for name in bench.peers if turn % 2 else reversed(bench.peers):
             held = max(held, drop(files(bench.path, name)))
             found = bench.process(
@@ -188,3 +192,26 @@ def _memory(bench: Bench) -> Section:
     head = ("what", "peer", "weights, GB", "peak above them, GB", "peak in all, GB", "ours / theirs, above")
     kind = "allocated on the GPU" if bench.scale.device == "cuda" else "resident (VmHWM)"
     return Section("memory", f"## peak memory, {kind}, fresh processes\n\n{table(head, rows)}", data)
+
+
+def _growth(bench: Bench) -> Section:
+    return _script("growth", bench, bench.scale.to_json(), bench.path, bench.plot)
+
+
+def _flops(bench: Bench) -> Section:
+    size = ["--frames", 2, "--width", 128, "--height", 64] if bench.scale.quick else []
+    return _script("flops", bench, *size)
+
+
+def _levers(bench: Bench) -> Section:
+    return _script("levers", bench, bench.scale.to_json(), bench.path)
+
+
+def _gpu(bench: Bench) -> Section:
+    return _script("gpu", bench, bench.scale.to_json(), bench.path)
+
+
+def _script(name: str, bench: Bench, *arguments: object) -> Section:
+    """A part that is a script of its own, and writes its own tables."""
+    found = bench.process(f"{name}.py", *arguments)
+    return Section(name, found["markdown"], found["data"])

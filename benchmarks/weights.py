@@ -65,9 +65,8 @@ def _write_single_file(scale: Scale, path: Path) -> None:
 
 def _write_diffusers_folder(scale: Scale, path: Path) -> None:
     """Its configurations from diffusers itself, its tensors from the single file."""
-    from support import diffusers_keys, diffusers_models, full_size
-
     from stillmotion.svd_model.checkpoint import Checkpoint
+    from support import diffusers_keys, diffusers_models, full_size
 
     checkpoint = Checkpoint.open(single_file(path))
     networks = [

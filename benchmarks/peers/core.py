@@ -24,7 +24,7 @@ def start(host: Path, scale: Scale) -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    import comfy.cli_args  # noqa: F401 (reads the switches)
+    import comfy.cli_args
 
 
 class Core:
