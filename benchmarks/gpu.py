@@ -59,7 +59,7 @@ def kernels(call: Callable[[], object]) -> list[dict]:
         torch.cuda.synchronize()
     seconds, calls, flops = defaultdict(float), defaultdict(int), defaultdict(int)
     for event in profiler.events():
-        for kernel in event.kernels:
+        for kernel in _own(event):
             seconds[kernel.name] += kernel.duration / 1e6
             calls[kernel.name] += 1
         launched = _below(event) if event.name in marked.flops else []
@@ -79,9 +79,14 @@ def kernels(call: Callable[[], object]) -> list[dict]:
     ]
 
 
+def _own(event) -> list:
+    """The kernels that an event launched itself; the profiler lists our marks among them."""
+    return [kernel for kernel in event.kernels if not kernel.name.startswith(_MARK)]
+
+
 def _below(event) -> list:
     """The kernels of an event and of all that it called."""
-    return [*event.kernels, *(kernel for child in event.cpu_children for kernel in _below(child))]
+    return [*_own(event), *(kernel for child in event.cpu_children for kernel in _below(child))]
 
 
 def peak_of(device: str) -> float | None:

@@ -10,7 +10,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CODE = sorted(
     path
-    for folder in (".", "svd_model", "samplers", "headless", "nodes", "nodes/host", "benchmarks", "training")
+    for folder in (
+        ".",
+        "svd_model",
+        "samplers",
+        "headless",
+        "nodes",
+        "nodes/host",
+        "benchmarks",
+        "benchmarks/peers",
+        "training",
+    )
     for path in (ROOT / folder).glob("*.py")
 )
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50

@@ -1,5 +1,6 @@
 """diffusers' StableVideoDiffusionPipeline."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Diffusers:
         wanted = {PARTS[part] for part in parts}
         without = dict.fromkeys(set(PARTS.values()) - wanted)
         made = StableVideoDiffusionPipeline.from_pretrained(
-            folder, torch_dtype=scale.torch_dtype, local_files_only=True, **without
+            folder, dtype=scale.torch_dtype, local_files_only=True, **without
         )
         return cls(made.to(scale.device), scale)
 
@@ -51,8 +52,9 @@ class Diffusers:
         """The same with torch.compile for the UNet and the decoder."""
         parts = dict(self.pipeline.components)
         parts["unet"] = torch.compile(parts["unet"])
+        parts["vae"] = copy.copy(parts["vae"])  # but not its networks
+        parts["vae"]._modules = {**parts["vae"]._modules, "decoder": torch.compile(parts["vae"].decoder)}
         made = StableVideoDiffusionPipeline(**parts)
-        made.vae.decoder = torch.compile(made.vae.decoder)
         return Diffusers(made, self.scale, f"{self.name}, compiled")
 
     def network(self, part: str) -> nn.Module:
