@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 TERA = 10**12
 FRAMES, WIDTH, HEIGHT = 25, 1024, 576
 BARS = {"guided UNet step": 0.94, "VAE temporal decode": 0.89}
-COSTLY = ("mm", "matmul", "linear", "conv", "attention", "einsum", "mkldnn", "attn", "dot")
+COSTLY = ("mm", "matmul", "linear", "conv", "attention", "einsum", "mkldnn", "attn", "dot", "mv")
 HARMLESS = ("convert",)
 
 
@@ -34,10 +34,10 @@ class Uncounted(TorchDispatchMode):
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function._overloadpacket.__name__
+        name = str(function)
         looks = any(word in name for word in COSTLY) and not any(word in name for word in HARMLESS)
         if looks and function._overloadpacket not in flop_registry:
-            self.names.add(str(function))
+            self.names.add(name)
         return function(*args, **(kwargs or {}))
 
 
@@ -49,7 +49,7 @@ def count(call: Callable[[], object]) -> dict[str, int]:
         call()
     if uncounted.names:
         raise ValueError(f"torch's counter doesn't know {', '.join(sorted(uncounted.names))}.")
-    found = counter.get_flop_counts()["Global"]
+    found = counter.get_flop_counts().get("Global", {})
     return {str(operator).removeprefix("aten."): flops for operator, flops in found.items()}
 
 

@@ -180,7 +180,7 @@ def _stage_table(stages: dict, peaks: dict) -> str:
 def _memory(bench: Bench) -> Section:
     """The peak of each peer in a fresh process."""
     data, rows = {}, []
-    for part in ("unet", "decode"):
+    for part in ("unet",) if bench.scale.quick else ("unet", "decode"):
         for name in bench.peers:
             arguments = (name, bench.scale.to_json(), bench.path, part)
             found = bench.process("memory.py", *arguments, in_host=name == "ComfyUI core")
