@@ -18,6 +18,7 @@ import torch
 from measure import table
 from peers.ours import make_settings
 from scale import ROOT, Scale, find_modules
+from torch import Tensor
 from weights import single_file
 
 from stillmotion.headless import builtin_model
@@ -104,7 +105,20 @@ def on_full_size(scale: Scale, path: Path) -> dict[str, dict]:
         pipeline.sample(conditions, settings, _seeded())
         found[name] = {"seconds": time.perf_counter() - began}
         print(f"{small}: {name}, {found[name]['seconds']:.2f} s", flush=True)
+    found[BF16] = _decodes(pipeline, torch.randn(small.shape, generator=_seeded()))
     return found
+
+
+def _decodes(pipeline: Pipeline, latents: Tensor) -> dict[str, float]:
+    """Seconds of decoding in bfloat16, and in float32 to compare them with."""
+    seconds = {}
+    for name, dtype in (("exact", torch.float32), ("seconds", torch.bfloat16)):
+        pipeline.decode_dtype = dtype
+        pipeline.decode(latents)
+        began = time.perf_counter()
+        pipeline.decode(latents)
+        seconds[name] = time.perf_counter() - began
+    return seconds
 
 
 def _seeded() -> torch.Generator:
@@ -116,7 +130,8 @@ def rows(builtin: dict, full: dict) -> list[tuple]:
     made = []
     for name, found in builtin.items():
         speed = f"{builtin[EXACT]['seconds'] / found['seconds']:.2f}×"
-        full_speed = f"{full[EXACT]['seconds'] / full[name]['seconds']:.2f}×" if name in full else ""
+        here = full.get(name)
+        full_speed = f"{here.get('exact', full[EXACT]['seconds']) / here['seconds']:.2f}×" if here else ""
         ssim = "" if found["ssim"] is None else f"{found['ssim']:.4f}"
         exact = name == EXACT
         made.append((name, speed, full_speed, *(("", "") if exact else (f"{found['psnr']:.1f} dB", ssim))))
@@ -128,7 +143,8 @@ def main() -> None:
     scale, path, out = Scale.from_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     find_modules()
     builtin, full = on_builtin(scale.quick), on_full_size(scale, path)
-    head = ("lever", "speed, built-in, clip", "speed, full size, sampling", "PSNR to exact", "SSIM to exact")
+    times = ("speed, built-in, clip", "speed, full size (sampling; the last: decoding)")
+    head = ("lever", *times, "PSNR to exact", "SSIM to exact")
     text = f"## approximate levers\n\n{table(head, rows(builtin, full))}"
     missing = [name for name in LEVERS if name not in builtin]
     if missing:

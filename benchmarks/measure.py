@@ -57,27 +57,35 @@ def spread(values: Sequence[float]) -> dict:
     return {"median": middle, "low": low, "high": high, "all": list(values)}
 
 
-def ratios(seconds: Mapping[str, Sequence[float]], ours: str) -> dict:
-    """Our time over that of each other peer, pair by pair."""
-    mine = seconds[ours]
+def ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, dict[str, dict]]:
+    """For each of ours, its time over that of each peer, run by run."""
+    others = [name for name in seconds if not is_ours(name)]
     return {
-        name: spread([our / their for our, their in zip(mine, theirs, strict=True)])
-        for name, theirs in seconds.items()
-        if name != ours
+        name: {
+            other: spread([our / their for our, their in zip(mine, seconds[other], strict=True)])
+            for other in others
+        }
+        for name, mine in seconds.items()
+        if is_ours(name)
     }
 
 
+def is_ours(name: str) -> bool:
+    """Whether a peer of that name is one of ours."""
+    return name.startswith("Stillmotion")
+
+
 def compare(calls: Calls, pairs: int, bound: float, **how) -> dict:
-    """Checks that the calls agree, which is also their first run, then times them; the first is ours."""
+    """Checks that the calls agree, in what is also their first run, then times them."""
     errors = check_agreement({name: call() for name, call in calls.items()}, bound, **how)
     return summary(alternate(calls, pairs), errors)
 
 
 def summary(seconds: Mapping[str, Sequence[float]], errors: Mapping[str, float]) -> dict:
-    """What is kept of a comparison; the first is ours."""
+    """What is kept of a comparison."""
     return {
         "seconds": {name: spread(values) for name, values in seconds.items()},
-        "ratios": ratios(seconds, next(iter(seconds))),
+        "ratios": ratios(seconds),
         "errors": dict(errors),
     }
 
@@ -94,23 +102,16 @@ def in_words(value: dict, unit: str = "", digits: int = 3) -> str:
     return f"{middle}{unit} ({low}–{high})"
 
 
+COMPARISON_HEAD = ("what", "ours", "time", "peer", "its time", "ours / its", "outputs differ by")
+"""Times and ratios are medians, with quartiles."""
+
+
 def comparison_rows(name: str, result: dict) -> list[tuple]:
     """A comparison as rows of COMPARISON_HEAD."""
-    ours = next(iter(result["seconds"]))
-    rows = []
-    for peer, seconds in result["seconds"].items():
-        if peer == ours:
-            rows.append((name, peer, in_words(seconds, " s"), "", ""))
-        else:
-            ratio, error = in_words(result["ratios"][peer]), f"{result['errors'][peer]:.1e}"
-            rows.append((name, peer, in_words(seconds, " s"), ratio, error))
+    seconds, errors, rows = result["seconds"], result["errors"], []
+    for ours, others in result["ratios"].items():
+        for peer, ratio in others.items():
+            error = max(errors.get(ours, 0.0), errors.get(peer, 0.0))
+            times = (in_words(seconds[ours], " s"), peer, in_words(seconds[peer], " s"))
+            rows.append((name, ours, *times, in_words(ratio), f"{error:.1e}"))
     return rows
-
-
-COMPARISON_HEAD = (
-    "what",
-    "peer",
-    "median time (quartiles)",
-    "our time / theirs (quartiles)",
-    "outputs differ by",
-)

@@ -34,6 +34,7 @@ TITLES = {
 }
 COLD = 0.05  # the share of its files that a process may find in memory and still be said to start cold
 HOURS = 3600
+MEMORY_RATIOS = ("ours / theirs, above", "ours / theirs, in all")
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,10 @@ def _memory(bench: Bench) -> Section:
             data.setdefault(part, {})[name] = found
             ours = data[part][bench.peers[0]]
             figures = [f"{found[key] / GB:.3f}" for key in ("weights", "above", "peak")]
-            share = "" if found is ours else f"{ours['above'] / found['above']:.3f}"
-            rows.append((TITLES[part], name, *figures, share))
-    head = ("what", "peer", "weights, GB", "peak above them, GB", "peak in all, GB", "ours / theirs, above")
+            keys = () if found is ours else ("above", "peak")
+            shares = [f"{ours[key] / found[key]:.3f}" for key in keys] or ["", ""]
+            rows.append((TITLES[part], name, *figures, *shares))
+    head = ("what", "peer", "weights, GB", "peak above them, GB", "peak in all, GB", *MEMORY_RATIOS)
     kind = "allocated on the GPU" if bench.scale.device == "cuda" else "resident (VmHWM)"
     return Section("memory", f"## peak memory, {kind}, fresh processes\n\n{table(head, rows)}", data)
 

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
-from scale import FPS, MAX_GUIDANCE, MIN_GUIDANCE, MOTION_BUCKET_ID, Inputs, Scale
+from scale import AT_STEP, FPS, MAX_GUIDANCE, MIN_GUIDANCE, MOTION_BUCKET_ID, SCHEDULE_STEPS, Inputs, Scale
 from torch import Tensor, nn
 
 from stillmotion.headless.pipeline import Conditions, Pipeline
@@ -71,11 +72,15 @@ class Ours:
     def unet_step(self, inputs: Inputs) -> Callable[[], Tensor]:
         """One guided evaluation of D."""
         device = self.pipeline.device
+        settings = replace(self.settings, steps=SCHEDULE_STEPS)
         vector = conditioning.svd_vector(FPS - 1, MOTION_BUCKET_ID, 0.0)
         parts = (tensor.to(device) for tensor in (inputs.context, inputs.concat, vector))
         with torch.no_grad():
-            denoise = denoiser(self.pipeline, Conditions(*parts), self.settings)
-        x, sigma = inputs.x.to(device), inputs.sigma.to(device)
+            denoise = denoiser(self.pipeline, Conditions(*parts), settings)
+        # From the schedule of these settings, for which constants may have been prepared.
+        sigma = settings.sigmas()[AT_STEP].to(device)
+        torch.testing.assert_close(sigma.cpu(), inputs.sigma, rtol=1e-5, atol=0)
+        x = inputs.x.to(device)
 
         @torch.no_grad()
         def step() -> Tensor:

@@ -56,11 +56,11 @@ def test_another_shape_is_no_agreement():
 
 def test_runs_alternate_and_ratios_are_of_pairs():
     order, times = [], iter(np.cumsum([0, 1, 0, 4, 0, 6, 0, 2]).astype(float))
-    calls = {name: lambda name=name: order.append(name) for name in ("ours", "theirs")}
+    calls = {name: lambda name=name: order.append(name) for name in ("Stillmotion", "theirs")}
     seconds = measure.alternate(calls, 2, clock=lambda: next(times))
-    assert order == ["ours", "theirs", "theirs", "ours"]
-    assert seconds == {"ours": [1, 2], "theirs": [4, 6]}
-    ratio = measure.ratios(seconds, "ours")["theirs"]
+    assert order == ["Stillmotion", "theirs", "theirs", "Stillmotion"]
+    assert seconds == {"Stillmotion": [1, 2], "theirs": [4, 6]}
+    ratio = measure.ratios(seconds)["Stillmotion"]["theirs"]
     assert ratio["all"] == [1 / 4, 2 / 6]
     assert ratio["median"] == pytest.approx((1 / 4 + 2 / 6) / 2)
 
@@ -135,9 +135,9 @@ def test_the_command_runs_on_tiny_networks(folder, tmp_path):
     assert set(sections) == {"times in Stillmotion's Python", "load", "memory"}
     for part in ("unet", "decode", "embed", "clip"):
         result = sections["times in Stillmotion's Python"][part]
-        assert result["ratios"]["diffusers"]["median"] > 0
+        assert result["ratios"]["Stillmotion"]["diffusers"]["median"] > 0
         assert result["errors"]["diffusers"] < 1e-2
-    assert sections["load"]["results"]["first step done"]["ratios"]["diffusers"]["median"] > 0
+    assert sections["load"]["results"]["first step done"]["ratios"]["Stillmotion"]["diffusers"]["median"] > 0
     assert sections["load"]["cache"].startswith(("cold", "warm"))
     assert sections["memory"]["unet"]["Stillmotion"]["above"] > 0
-    assert "| guided UNet step | diffusers |" in ran.stdout
+    assert "| guided UNet step | Stillmotion |" in ran.stdout
