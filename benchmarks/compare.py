@@ -41,7 +41,7 @@ def measure_part(part: str, peers: list, inputs: Inputs, scale: Scale) -> dict:
     try:
         return compare(calls, scale.pairs, bound, root_mean_square=rough)
     except DisagreementError as error:
-        return {"refused": str(error)}
+        return {"refused": [str(error)]}
 
 
 def _clamped(decode):

@@ -51,8 +51,9 @@ def available() -> dict[str, dict]:
 def on_builtin(quick: bool) -> dict[str, dict]:
     """Seconds of the whole clip and likeness to the exact one, on the built-in model."""
     checkpoint = builtin_model.load()
-    pipelines = {name: Pipeline(checkpoint) for name in ("float32", "bfloat16")}
-    pipelines["bfloat16"].decode_dtype = torch.bfloat16
+    pipelines = {
+        name: Pipeline(checkpoint, dtype="float32", decode_dtype=name) for name in ("float32", "bfloat16")
+    }
     size = {"num_frames": 2, "width": 64, "height": 64, **QUICK} if quick else {}
     exact, found = None, {}
     for name, changes in {**available(), BF16: {}}.items():

@@ -14,27 +14,42 @@ class DisagreementError(AssertionError):
     """Peers that compute different things are not compared."""
 
 
-def check_agreement(outputs: Mapping[str, Tensor], bound: float, root_mean_square: bool = False) -> dict:
+def disagreements(
+    outputs: Mapping[str, Tensor], bound: float, root_mean_square: bool = False
+) -> tuple[dict[str, float], dict[str, str]]:
     """Errors of all against the first, relative to its largest magnitude (or its root mean square).
 
-    Raises DisagreementError where one is above the bound, or anything is not finite.
+    And why some can't be compared with it: another shape, an error above the bound, NaN or infinity.
     """
-    (first, reference), *others = ((name, output.double()) for name, output in outputs.items())
-    errors = {}
-    for name, output in ((first, reference), *others):
+    first, reference = next(iter(outputs.items()))
+    errors, refused = {}, {}
+    for name, output in outputs.items():
         if output.shape != reference.shape:
-            raise DisagreementError(f"{name} gives {tuple(output.shape)}, {first} {tuple(reference.shape)}.")
-        if not torch.isfinite(output).all():
-            raise DisagreementError(f"{name} gives NaN or infinity.")
-        difference = output - reference
-        if root_mean_square:
-            error = difference.square().mean().sqrt() / reference.square().mean().sqrt()
+            refused[name] = f"{name} gives {tuple(output.shape)}, {first} {tuple(reference.shape)}"
+        elif not torch.isfinite(output).all():
+            refused[name] = f"{name} gives NaN or infinity"
         else:
-            error = difference.abs().max() / reference.abs().max()
-        if not error <= bound:
-            raise DisagreementError(f"{name} is {error:.1e} off {first}, more than {bound:g}: not timed.")
-        if name != first:
-            errors[name] = error.item()
+            error = _error(output.double(), reference.double(), root_mean_square)
+            if error <= bound:
+                errors[name] = error
+            else:
+                refused[name] = f"{name} is {error:.1e} off {first}, more than {bound:g}"
+    errors.pop(first, None)
+    return errors, refused
+
+
+def _error(output: Tensor, reference: Tensor, root_mean_square: bool) -> float:
+    difference = output - reference
+    if root_mean_square:
+        return (difference.square().mean().sqrt() / reference.square().mean().sqrt()).item()
+    return (difference.abs().max() / reference.abs().max()).item()
+
+
+def check_agreement(outputs: Mapping[str, Tensor], bound: float, **how) -> dict[str, float]:
+    """The errors; raises DisagreementError where anyone can't be compared."""
+    errors, refused = disagreements(outputs, bound, **how)
+    if refused:
+        raise DisagreementError(f"{'; '.join(refused.values())}: not timed.")
     return errors
 
 
@@ -76,9 +91,16 @@ def is_ours(name: str) -> bool:
 
 
 def compare(calls: Calls, pairs: int, bound: float, **how) -> dict:
-    """Checks that the calls agree, in what is also their first run, then times them."""
-    errors = check_agreement({name: call() for name, call in calls.items()}, bound, **how)
-    return summary(alternate(calls, pairs), errors)
+    """Times the calls that agree with the first, ours; `refused` says of the others why not.
+
+    Raises DisagreementError where nobody is left.
+    """
+    outputs = {name: call() for name, call in calls.items()}  # also their first run
+    errors, refused = disagreements(outputs, bound, **how)
+    agreeing = {name: call for name, call in calls.items() if name not in refused}
+    if next(iter(calls)) in refused or all(is_ours(name) for name in agreeing):
+        raise DisagreementError(f"{'; '.join(refused.values())}: not timed.")
+    return {**summary(alternate(agreeing, pairs), errors), "refused": list(refused.values())}
 
 
 def summary(seconds: Mapping[str, Sequence[float]], errors: Mapping[str, float]) -> dict:

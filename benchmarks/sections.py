@@ -120,9 +120,8 @@ def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
 def _comparison(name: str, title: str, parts: dict) -> Section:
     rows, refused = [], []
     for part, result in parts.items():
-        if "refused" in result:
-            refused.append(f"- {TITLES[part]}: no time, since {result['refused']}")
-        else:
+        refused += [f"- {TITLES[part]}: no time, since {reason}" for reason in result["refused"]]
+        if "seconds" in result:
             rows += comparison_rows(TITLES[part], result)
     text = f"## {title}\n\n{table(COMPARISON_HEAD, rows)}" + "".join(f"\n{line}" for line in refused)
     return Section(name, text, parts, failed=bool(refused))

@@ -123,7 +123,10 @@ class Core:
 
     def decode(self, inputs: Inputs) -> Callable[[], Tensor]:
         """Latents to frames, (T, 3, H, W) in [−1, 1]: core shows and gives no others."""
+        import comfy.model_management
+
         latents = inputs.latents / 0.18215
+        comfy.model_management.load_models_gpu([self.vae.patcher])
 
         @torch.inference_mode()
         def decode() -> Tensor:

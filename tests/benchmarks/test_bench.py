@@ -37,9 +37,15 @@ def test_outputs_that_differ_are_not_timed():
         calls.append("wrong")
         return right + torch.tensor([0.0, 0.1])
 
-    with pytest.raises(measure.DisagreementError, match=r"theirs is 2\.5e-02 off ours, more than 0\.001"):
-        measure.compare({"ours": lambda: right, "theirs": wrong}, pairs=5, bound=1e-3)
+    with pytest.raises(
+        measure.DisagreementError, match=r"theirs is 2\.5e-02 off Stillmotion, more than 0\.001"
+    ):
+        measure.compare({"Stillmotion": lambda: right, "theirs": wrong}, pairs=5, bound=1e-3)
     assert calls == ["wrong"]
+    result = measure.compare({"Stillmotion": lambda: right, "wrong": wrong, "theirs": lambda: right}, 5, 1e-3)
+    assert calls == ["wrong"] * 2
+    assert set(result["seconds"]) == {"Stillmotion", "theirs"}
+    assert result["refused"] == ["wrong is 2.5e-02 off Stillmotion, more than 0.001"]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -99,10 +105,16 @@ def test_an_operator_that_the_counter_does_not_know_is_refused():
 
 def test_diffusers_flops_are_those_of_the_reference():
     """SVD.md: 79.95 TFLOP for a branch of the UNet, 173.6 for the decode."""
-    counts = flops.measure(25, 1024, 576)
-    totals = {name: sum(peers["diffusers"].values()) / flops.TERA for name, peers in counts.items()}
+    calls = flops.their_calls(flops.full_size_networks(), 25, 1024, 576)
+    totals = {name: sum(flops.count(call).values()) / flops.TERA for name, call in calls.items()}
     assert totals["guided UNet step"] == pytest.approx(2 * 79.95, abs=0.02)
     assert totals["VAE temporal decode"] == pytest.approx(173.6, abs=0.05)
+
+
+def test_our_flops_are_fewer_than_those_of_diffusers():
+    for name, peers in flops.measure(3, 128, 64).items():
+        ours, theirs = (sum(found.values()) for found in peers.values())
+        assert 0.8 * theirs < ours < theirs, name
 
 
 def test_levers_are_compared_with_the_exact_clip():
