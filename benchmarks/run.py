@@ -10,6 +10,7 @@ size. Names: unet, decode, embed (CLIP), clip (the whole of it), load, memory, g
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
 import machine
@@ -38,9 +39,12 @@ def main() -> int:
     if bench.host is None:
         print("no ComfyUI: set COMFYUI_PATH, or put one in ~/comfy/ComfyUI; core is left out", flush=True)
     made: list[Section] = []
+    began, record["wall seconds"] = time.perf_counter(), {}
     for section in sections.run(bench, options.only):
         print(f"\n{section.markdown}", flush=True)
         made.append(section)
+        record["wall seconds"][section.name] = round(time.perf_counter() - began)
+        began = time.perf_counter()
         _write(options.output, record, made)
     return int(any(section.failed for section in made))
 
