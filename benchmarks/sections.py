@@ -33,7 +33,7 @@ TITLES = {
     "clip": "whole clip",
 }
 COLD = 0.05  # the share of its files that a process may find in memory and still be said to start cold
-HOURS = 3600
+LONGEST_SECONDS = 3 * 3600
 MEMORY_RATIOS = ("ours / theirs, above", "ours / theirs, in all")
 
 
@@ -62,7 +62,7 @@ class Bench:
         core = ["ComfyUI core"] if self.host and not self.scale.quick else []  # core knows no tiny networks
         return ["Stillmotion", "diffusers", *core]
 
-    def process(self, script: str, *arguments: object, in_host: bool = False, result: bool = True) -> dict:
+    def process(self, script: str, *arguments: object, in_host: bool = False) -> dict:
         """Runs a script of this folder, in the host's Python or ours; the JSON that it wrote."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out.json"
@@ -73,8 +73,14 @@ class Bench:
                 (Path(folder) / "stillmotion").symlink_to(ROOT, target_is_directory=True)
                 environment["PYTHONPATH"] = folder
             words = [str(word) for word in command]
-            subprocess.run(words, env=environment, stdout=sys.stderr, timeout=3 * HOURS, check=True)
+            ran = subprocess.run(
+                words, env=environment, stdout=sys.stderr, timeout=LONGEST_SECONDS, check=False
+            )
+            if not out.is_file():
+                ran.check_returncode()
             found = json.loads(out.read_text())
+            if ran.returncode:  # after some of its parts
+                found["failed"] = f"{script} ended with {ran.returncode}"
             if out.with_suffix(".pt").is_file():
                 found["output"] = torch.load(out.with_suffix(".pt"), weights_only=True)
             return found
@@ -112,19 +118,21 @@ def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
         def part(bench: Bench, in_host: bool = in_host, title: str = title, where: str = where) -> Section:
             arguments = (bench.scale.to_json(), bench.path, ",".join(names))
             found = bench.process("compare.py", *arguments, in_host=in_host)
-            return _comparison(f"times {where}", f"{title} (torch {found['torch']})", found["parts"])
+            return _comparison(f"times {where}", f"{title} (torch {found['torch']})", found)
 
         yield _guarded(f"times {where}", part, bench)
 
 
-def _comparison(name: str, title: str, parts: dict) -> Section:
+def _comparison(name: str, title: str, found: dict) -> Section:
     rows, refused = [], []
-    for part, result in parts.items():
+    if "failed" in found:
+        refused.append(f"- the rest is missing: {found['failed']}")
+    for part, result in found["parts"].items():
         refused += [f"- {TITLES[part]}: no time, since {reason}" for reason in result["refused"]]
         if "seconds" in result:
             rows += comparison_rows(TITLES[part], result)
     text = f"## {title}\n\n{table(COMPARISON_HEAD, rows)}" + "".join(f"\n{line}" for line in refused)
-    return Section(name, text, parts, failed=bool(refused))
+    return Section(name, text, found["parts"], failed=bool(refused))
 
 
 def _load(bench: Bench) -> Section:
@@ -134,12 +142,13 @@ def _load(bench: Bench) -> Section:
     first = 1 if bench.scale.quick else 0
     for turn in range(first, bench.scale.pairs + 1):
         for name in bench.peers if turn % 2 else reversed(bench.peers):
-            held = max(held, drop(files(bench.path, name)))
+            still = drop(files(bench.path, name))
             found = bench.process(
                 "load.py", name, bench.scale.to_json(), bench.path, in_host=name == "ComfyUI core"
             )
             if turn:  # the first one has the system read the peer's code
                 runs[name].append(found)
+                held = max(held, still)
     bound = bench.scale.bound
     errors = check_agreement({name: found[0]["output"] for name, found in runs.items()}, bound)
     begun = {name: [_until(run, "condition") for run in found] for name, found in runs.items()}
