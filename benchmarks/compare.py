@@ -52,16 +52,14 @@ def _clamped(decode):
 def package_peers(scale: Scale, path: Path) -> list:
     """Ours and diffusers', and on a GPU both compiled."""
     from peers.diffusers import Diffusers
-    from peers.ours import COMPILES, Ours
+    from peers.ours import Ours
 
     ours = Ours.load(single_file(path), scale)
     peers = [ours, Diffusers.of_checkpoint(ours.checkpoint, scale)]
     if scale.device == "cuda":
         peers.append(peers[1].compiled())
-        if COMPILES:
-            compiled = Ours.load(single_file(path), scale, compile=True)
-            compiled.name = f"{ours.name}, compiled"
-            peers.append(compiled)
+        peers.append(Ours.load(single_file(path), scale, compiled=True))
+        peers[-1].name = f"{ours.name}, compiled"
     return peers
 
 

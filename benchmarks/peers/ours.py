@@ -1,6 +1,5 @@
 """Stillmotion's headless door. `denoiser` is the one place that knows how a guided step is made."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +11,12 @@ from torch import Tensor, nn
 
 from stillmotion.headless.pipeline import Conditions, Pipeline
 from stillmotion.headless.settings import Settings
-from stillmotion.samplers import guidance
 from stillmotion.svd_model import conditioning
-
-COMPILES = "compile" in inspect.signature(Pipeline.__init__).parameters
 
 
 def denoiser(pipeline: Pipeline, conditions: Conditions, settings: Settings) -> Callable:
     """D(x, σ) with both branches: all that a solver calls at each σ, prepared once a run."""
-    if hasattr(pipeline, "denoiser"):
-        return pipeline.denoiser(conditions, settings)
-    branches = (conditions, conditions.unconditional())
-    each = (pipeline._denoiser(branch, settings.num_frames) for branch in branches)
-    return guidance.guided(*each, settings.guidance_scales(), settings.guidance_interval)
+    return pipeline.denoiser(conditions, settings)
 
 
 def make_settings(scale: Scale, **changes) -> Settings:
