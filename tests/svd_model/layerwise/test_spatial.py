@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from stillmotion.svd_model import forms
 from stillmotion.svd_model.layerwise import spatial
 from stillmotion.svd_model.operations import CastingOperations as operations
+from stillmotion.svd_model.unet import Upsample
 from support import decoders
 
 heights = st.integers(1, 12)
@@ -29,8 +31,6 @@ def test_a_convolution_in_bands(height, rows, kernel):
 @settings(max_examples=40, deadline=None)
 @given(height=heights, rows=rows)
 def test_an_enlargement_in_bands(height, rows):
-    from stillmotion.svd_model.unet import Upsample
-
     upsample, x = decoders.filled(Upsample(3, operations)), torch.randn(2, 3, height, 5)
     assert torch.allclose(spatial.enlarge(upsample, x, rows), upsample(x), atol=1e-5)
 
@@ -70,7 +70,7 @@ def test_attention_a_few_queries_at_a_time(scores):
 def test_an_enlargement_of_many_frames_and_then_of_few():
     """Few are not folded; what was made for many must not be taken for them."""
     torch.manual_seed(0)
-    upsample = Upsample(32, CastingOperations, dtype=None, device="cpu").requires_grad_(False)
+    upsample = decoders.filled(Upsample(32, operations))
     ready = spatial.Convolutions()
     for frames in (9, 1):
         x = torch.randn(frames, 32, 9, 12)
