@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-host test-full-size clean
+.PHONY: demo test test-host test-full-size bench clean
 
 demo: .venv/headless
 	@mkdir -p outputs
@@ -21,6 +21,11 @@ test-host: .venv/dev
 test-full-size: .venv/dev
 	$(BIN)/python -m pytest -m 'fullsize or slow' -s tests/test_full_size.py tests/host
 
+# Beside diffusers and, where one is found, ComfyUI's own nodes; small on a CPU (an hour or two, 20 GB of disk
+# under outputs/), full on a GPU. BENCH="--only unet decode", for example; benchmarks/run.py names the rest.
+bench: .venv/bench
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
 clean:
 	rm -rf .venv outputs *.egg-info
 
@@ -32,4 +37,8 @@ clean:
 
 .venv/dev: .venv/headless
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.venv/bench: .venv/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..samplers import guidance
 from ..samplers.preconditioning import precondition, scalings
+from ..svd_model.operations import fastest_attention
 from ..svd_model.unet import Constants, Shifts, VideoUNet
 
 _MOST_ROWS = 4096
@@ -71,6 +72,10 @@ class Denoiser:
         self._shifts = self._ahead([sigma for sigma in sigmas if sigma > 0])
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        with fastest_attention(x.device):
+            return self._guided_estimate(x, sigma)
+
+    def _guided_estimate(self, x: Tensor, sigma: Tensor) -> Tensor:
         if not guidance.matters(self._guided.scales, sigma, self._guided.interval):
             return self._estimates((0,), x, sigma)[0]
         if self._together:

@@ -11,6 +11,9 @@ from torch.nn import functional
 FEW_POSITIONS = 384
 """Below this many positions a CPU spends longer on rearranging a convolution's weights than on its input."""
 
+WORTH_FOLDING = 768
+"""Positions from which on a CPU gains by folding an upsampling into its convolution."""
+
 _ONEDNN = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
 
 
@@ -88,27 +91,29 @@ def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return conv2d(x, weight.flatten(3), bias, padding=(1, 0))
 
 
-def fold_upsampling(weight: Tensor) -> Tensor:
+def fold_upsampling(weight: Tensor) -> list[list[Tensor]]:
     """The four 2×2 kernels that a 3×3 one becomes behind a nearest-neighbour enlargement to twice the size.
 
     Under each of the four pixels that come from one, the nine taps fall on only four different pixels of the
-    small picture; taps that fall on the same one are added. (C', C, 3, 3) -> (2, 2, C', C, 2, 2), first the
-    parity of the row, then of the column.
+    small picture; taps that fall on the same one are added. (C', C, 3, 3) -> [row][column] of (C', C, 2, 2),
+    by the parity of the row and the column of the large picture.
     """
-    first, second, third = weight.unbind(-2)  # the rows of the kernel
-    by_row = (torch.stack([first, second + third], -2), torch.stack([first + second, third], -2))
-    folded = []
-    for rows in by_row:
-        left, middle, right = rows.unbind(-1)
-        folded.append(
-            torch.stack([torch.stack([left, middle + right], -1), torch.stack([left + middle, right], -1)])
-        )
-    return torch.stack(folded)
+    # For either parity, which of three taps fall on the first and on the second pixel.
+    falls = weight.new_tensor([[[1, 0], [0, 1], [0, 1]], [[1, 0], [1, 0], [0, 1]]])
+    taps = weight.reshape(-1, 9)
+    return [
+        [(taps @ torch.kron(rows, columns)).view(*weight.shape[:2], 2, 2) for columns in falls]
+        for rows in falls
+    ]
 
 
 def folds(x: Tensor) -> bool:
-    """Whether enlarging x is folded: in float32, since a sum of rounded taps is rounded again."""
-    return x.dtype.itemsize >= 4
+    """Whether enlarging x is folded: in float32, since a sum of rounded taps is rounded again.
+
+    And where folding the weights takes less time than it saves.
+    """
+    positions = x.shape[0] * x.shape[2] * x.shape[3]
+    return x.dtype.itemsize >= 4 and (x.device.type != "cpu" or positions >= WORTH_FOLDING)
 
 
 class FoldedUpsampling:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = (".", "svd_model", "samplers", "headless", "nodes", "nodes/host")
 CODE = sorted(
     path
-    for folder in (".", "svd_model", "samplers", "headless", "nodes", "nodes/host", "benchmarks", "training")
+    for folder in (*PACKAGE, "benchmarks", "benchmarks/peers", "training")
     for path in (ROOT / folder).glob("*.py")
 )
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50

@@ -103,7 +103,7 @@ def _of_channels(row: Tensor, groups: int) -> Moments:
         apart = tokens - centre
         ones = apart.new_ones(1, count)
         shift = (ones @ apart)[0] / count
-        deviations = (ones @ apart.square_())[0] - count * shift.square()
+        deviations = (ones @ apart.mul_(apart))[0] - count * shift.square()
         mean = (centre + shift).view(groups, -1)
         of_group = mean.mean(1, keepdim=True)
         between = count * (mean - of_group).square().sum(1)

@@ -49,13 +49,13 @@ class Convolutions:
     """Convolutions ready for use, each made when first asked for and then kept, while a layer is at work."""
 
     def __init__(self) -> None:
-        self._made: dict[nn.Module, Convolution | FoldedUpsampling] = {}
+        self._made: dict[tuple[nn.Module, type], Convolution | FoldedUpsampling] = {}
 
     def of(self, conv: nn.Module, x: Tensor, kind: type = Convolution) -> Convolution | FoldedUpsampling:
         """That of a layer, for tensors like x."""
-        if conv not in self._made:
-            self._made[conv] = kind(*conv.cast_weights(x), x)
-        return self._made[conv]
+        if (conv, kind) not in self._made:
+            self._made[conv, kind] = kind(*conv.cast_weights(x), x)
+        return self._made[conv, kind]
 
 
 @dataclass(frozen=True)

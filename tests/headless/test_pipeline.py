@@ -345,3 +345,13 @@ def test_device_and_dtype_by_default():
     assert find_dtype(torch.bfloat16, torch.device("cpu")) == torch.bfloat16
     if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
         assert find_device(None) == torch.device("cpu")
+
+
+def test_float8_is_refused_where_the_hardware_has_none():
+    with pytest.raises(ValueError, match="float8 needs an NVIDIA GPU"):
+        Pipeline(None, device="cpu", linear_dtype="float8")
+
+
+def test_other_dtypes_of_linear_layers_are_refused():
+    with pytest.raises(ValueError, match="linear_dtype is int4; accepted is float8"):
+        Pipeline(None, device="cpu", linear_dtype="int4")

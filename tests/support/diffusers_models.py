@@ -1,5 +1,6 @@
-"""diffusers' and transformers' networks at the tiny sizes, with the weights of ours."""
+"""diffusers' and transformers' networks over the weights of ours."""
 
+from accelerate import init_empty_weights
 from diffusers import (
     AutoencoderKLTemporalDecoder,
     EulerDiscreteScheduler,
@@ -18,27 +19,29 @@ from support import diffusers_keys
 def unet(ours: VideoUNet) -> UNetSpatioTemporalConditionModel:
     p = ours.params
     widths = tuple(mult * p.model_channels for mult in p.channel_mult)
-    theirs = UNetSpatioTemporalConditionModel(
-        in_channels=p.in_channels,
-        out_channels=p.out_channels,
-        block_out_channels=widths,
-        addition_time_embed_dim=p.vector_dim // 3,
-        projection_class_embeddings_input_dim=p.vector_dim,
-        layers_per_block=p.num_res_blocks,
-        cross_attention_dim=p.context_dim,
-        num_attention_heads=tuple(width // p.head_channels for width in widths),
-    )
+    with init_empty_weights():
+        theirs = UNetSpatioTemporalConditionModel(
+            in_channels=p.in_channels,
+            out_channels=p.out_channels,
+            block_out_channels=widths,
+            addition_time_embed_dim=p.vector_dim // 3,
+            projection_class_embeddings_input_dim=p.vector_dim,
+            layers_per_block=p.num_res_blocks,
+            cross_attention_dim=p.context_dim,
+            num_attention_heads=tuple(width // p.head_channels for width in widths),
+        )
     return _with_weights(theirs, diffusers_keys.unet(ours.state_dict()))
 
 
 def vae(encoder: ImageEncoder, decoder: VideoDecoder) -> AutoencoderKLTemporalDecoder:
     p = decoder.params
-    theirs = AutoencoderKLTemporalDecoder(
-        block_out_channels=tuple(mult * p.channels for mult in p.channel_mult),
-        down_block_types=("DownEncoderBlock2D",) * len(p.channel_mult),
-        layers_per_block=p.num_res_blocks,
-        latent_channels=p.z_channels,
-    )
+    with init_empty_weights():
+        theirs = AutoencoderKLTemporalDecoder(
+            block_out_channels=tuple(mult * p.channels for mult in p.channel_mult),
+            down_block_types=("DownEncoderBlock2D",) * len(p.channel_mult),
+            layers_per_block=p.num_res_blocks,
+            latent_channels=p.z_channels,
+        )
     return _with_weights(theirs, diffusers_keys.vae(encoder.state_dict(), decoder.state_dict()))
 
 
@@ -54,7 +57,9 @@ def vision(ours: VisionTransformer) -> CLIPVisionModelWithProjection:
         patch_size=p.patch_size,
         hidden_act="gelu",
     )
-    return _with_weights(CLIPVisionModelWithProjection(config), diffusers_keys.vision(ours.state_dict()))
+    with init_empty_weights():
+        theirs = CLIPVisionModelWithProjection(config)
+    return _with_weights(theirs, diffusers_keys.vision(ours.state_dict()))
 
 
 def scheduler() -> EulerDiscreteScheduler:
@@ -93,5 +98,5 @@ def pipeline(
 
 
 def _with_weights(module: nn.Module, state: dict) -> nn.Module:
-    module.load_state_dict(state, strict=True)
+    module.load_state_dict(state, strict=True, assign=True)  # the same tensors: a full-size UNet is 6 GB
     return module.eval().requires_grad_(False)

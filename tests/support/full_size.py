@@ -1,38 +1,59 @@
-"""Writes a random float16 checkpoint with given keys and shapes: python full_size.py KEYS.json OUT."""
+"""Writes a random checkpoint with given keys and shapes: python full_size.py KEYS.json OUT [DTYPE].
+
+Tensor by tensor, so that a file of 10 GB takes no 10 GB of memory.
+"""
 
 import json
 import math
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from torch import Tensor
 
 _NUMBERS = 2**24  # drawn once and used over and over: drawing 2.4 billion takes minutes
+_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_CONDITIONER = "conditioner.embedders.3.encoder."
 
 
-def write(keys: Path, out: Path) -> None:
+def write(keys: Path, out: Path, dtype: torch.dtype = torch.float16) -> None:
     """Norms at 1, biases at 0, the rest normal with a variance that keeps activations the same size."""
     numbers = torch.randn(_NUMBERS, generator=torch.Generator().manual_seed(0))
-    tensors = {}
-    for key, shape in json.loads(keys.read_text()).items():
-        if len(shape) >= 2:
-            count = math.prod(shape)
-            values = numbers.repeat(-(-count // _NUMBERS))[:count] / math.sqrt(math.prod(shape[1:]))
-            tensors[key] = values.view(shape).half()
-        else:
-            tensors[key] = torch.full(shape, float(key.endswith("weight")), dtype=torch.float16)
-    _use_one_encoder(tensors)
-    save_file(tensors, out)
+    shapes = json.loads(keys.read_text())
+
+    def make(key: str) -> Tensor:
+        # Both VAEs get the same encoder, since core takes one of them and we the other.
+        if key.startswith("first_stage_model.encoder."):
+            key = _CONDITIONER + key.removeprefix("first_stage_model.")
+        shape = shapes[key]
+        if key == _CONDITIONER + "quant_conv.weight":
+            return torch.eye(8).view(8, 8, 1, 1)
+        if len(shape) < 2:
+            return torch.full(shape, float(key.endswith("weight")))
+        count = math.prod(shape)
+        values = numbers.repeat(-(-count // _NUMBERS))[:count] / math.sqrt(math.prod(shape[1:]))
+        return values.view(shape)
+
+    save(out, shapes, dtype, make)
 
 
-def _use_one_encoder(tensors: dict[str, torch.Tensor]) -> None:
-    """Gives both VAEs the same encoder, since core takes one of them and we the other."""
-    conditioner = "conditioner.embedders.3.encoder."
-    for key in [key for key in tensors if key.startswith("first_stage_model.encoder.")]:
-        tensors[key] = tensors[conditioner + key.removeprefix("first_stage_model.")].clone()
-    tensors[conditioner + "quant_conv.weight"] = torch.eye(8).half().view(8, 8, 1, 1)
+def save(
+    path: Path, shapes: Mapping[str, list[int]], dtype: torch.dtype, make: Callable[[str], Tensor]
+) -> None:
+    """A safetensors file of tensors that are made one after the other."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for key, shape in shapes.items():
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
+        header[key] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for key in shapes:
+            values = make(key).to(dtype).contiguous().view(-1)
+            file.write(values.view(torch.uint8).numpy())
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), Path(sys.argv[2]))
+    write(Path(sys.argv[1]), Path(sys.argv[2]), getattr(torch, sys.argv[3] if sys.argv[3:] else "float16"))

@@ -8,7 +8,9 @@ from torch import nn
 
 from stillmotion.svd_model.operations import (
     CastingOperations,
+    backend_order,
     empty_parameter,
+    fastest_attention,
     scaled_dot_product_attention,
 )
 
@@ -130,3 +132,20 @@ def test_an_empty_parameter_has_a_shape_and_a_dtype(shape, dtype):
     assert isinstance(parameter, nn.Parameter)
     assert (parameter.shape, parameter.dtype) == (torch.Size(shape), dtype or torch.get_default_dtype())
     assert parameter.is_meta
+
+
+@pytest.mark.parametrize("capability, first", [((8, 9), "FLASH"), ((9, 0), "CUDNN"), ((10, 0), "CUDNN")])
+def test_the_fastest_kernel_of_a_gpu_is_asked_for_first_and_the_plain_one_last(capability, first):
+    order = backend_order(capability)
+    assert order[0].name.startswith(first)
+    assert order[-1].name == "MATH" and len(set(order)) == 4
+
+
+def test_a_gpus_kernels_are_asked_for_and_only_within(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    before = torch.backends.cuda.math_sdp_enabled(), torch._C._get_sdp_priority_order()
+    with fastest_attention(torch.device("cuda")):
+        assert torch._C._get_sdp_priority_order() != before[1]
+    assert (torch.backends.cuda.math_sdp_enabled(), torch._C._get_sdp_priority_order()) == before
+    with fastest_attention(torch.device("cpu")):
+        assert torch._C._get_sdp_priority_order() == before[1]

@@ -65,3 +65,14 @@ def test_attention_a_few_queries_at_a_time(scores):
     layer = decoders.decoder(temporal=False).decoder.mid.attn_1
     x = torch.randn(2, layer.norm.num_channels, 5, 6)
     assert torch.allclose(spatial.attend(layer, x, 2, scores), layer(x), atol=2e-5)
+
+
+def test_an_enlargement_of_many_frames_and_then_of_few():
+    """Few are not folded; what was made for many must not be taken for them."""
+    torch.manual_seed(0)
+    upsample = Upsample(32, CastingOperations, dtype=None, device="cpu").requires_grad_(False)
+    ready = spatial.Convolutions()
+    for frames in (9, 1):
+        x = torch.randn(frames, 32, 9, 12)
+        assert forms.folds(x) == (frames == 9)
+        assert torch.allclose(spatial.enlarge(upsample, x, 6, ready), upsample(x), atol=1e-5)

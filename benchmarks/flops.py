@@ -1,0 +1,153 @@
+"""FLOPs of one guided UNet step and of a decode at 25 frames 1024×576, by torch's own counter, on meta.
+
+    python benchmarks/flops.py [--frames N --width W --height H] [OUT.json]
+
+Nothing is computed and no weights are needed. The counter knows matrix products, convolutions and attention;
+an operator of that kind that it does not know would make the count a lie, so such a one is refused.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from measure import table
+from scale import find_modules
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+TERA = 10**12
+FRAMES, WIDTH, HEIGHT = 25, 1024, 576
+BARS = {"guided UNet step": 0.94, "VAE temporal decode": 0.89}
+COSTLY = ("mm", "matmul", "linear", "conv", "attention", "einsum", "mkldnn", "attn", "dot", "mv")
+HARMLESS = ("convert",)
+
+
+def _known() -> dict:
+    """Torch's formulas, those of whole operators also for the same in place."""
+    aten = torch.ops.aten
+    in_place = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
+    return {**flop_registry, **{operator: flop_registry[like] for operator, like in in_place.items()}}
+
+
+KNOWN = _known()
+
+
+class Uncounted(TorchDispatchMode):
+    """Within it, `names` gathers the operators that look as if they multiply and that no count includes."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function)
+        looks = any(word in name for word in COSTLY) and not any(word in name for word in HARMLESS)
+        if looks and function._overloadpacket not in KNOWN:
+            self.names.add(name)
+        return function(*args, **(kwargs or {}))
+
+
+def count(call: Callable[[], object]) -> dict[str, int]:
+    """FLOPs of a call by operator; raises ValueError where one of them isn't counted."""
+    uncounted = Uncounted()
+    counter = FlopCounterMode(display=False)
+    counter.flop_registry = KNOWN
+    with torch.no_grad(), counter, uncounted:
+        call()
+    if uncounted.names:
+        raise ValueError(f"torch's counter doesn't know {', '.join(sorted(uncounted.names))}.")
+    found = counter.get_flop_counts().get("Global", {})
+    return {str(operator).removeprefix("aten."): flops for operator, flops in found.items()}
+
+
+def measure(frames: int, width: int, height: int) -> dict:
+    """The counts of ours and diffusers', UNet and decoder."""
+    find_modules()
+    networks = full_size_networks()
+    theirs = their_calls(networks, frames, width, height)
+    ours = our_calls(networks, frames, width, height)
+    return {name: {"Stillmotion": count(ours[name]), "diffusers": count(theirs[name])} for name in ours}
+
+
+def full_size_networks() -> SimpleNamespace:
+    """Ours, of the full size, on meta."""
+    from stillmotion.svd_model.unet import UNetParams, VideoUNet
+    from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
+
+    return SimpleNamespace(
+        unet=VideoUNet(UNetParams(), device="meta").eval(),
+        encoder=ImageEncoder(VAEParams(), quant_conv=True, device="meta").eval(),
+        decoder=VideoDecoder(VAEParams(), temporal=True, post_quant_conv=False, device="meta").eval(),
+    )
+
+
+def our_calls(networks, frames: int, width: int, height: int) -> dict[str, Callable]:
+    """A guided step, and the decode as the pipeline walks it."""
+    from peers.ours import unet_on_meta
+
+    from stillmotion.svd_model import layerwise
+
+    for module in networks.decoder.modules():
+        if hasattr(module, "mix_factor"):
+            module.mix_factor = torch.nn.Parameter(torch.zeros(1))  # the walk wants to know this number
+    z = torch.empty(frames, 4, height // 8, width // 8, device="meta")
+    return {
+        "guided UNet step": unet_on_meta(networks.unet, z),
+        "VAE temporal decode": lambda: list(layerwise.decode_frames(networks.decoder, z)),
+    }
+
+
+def their_calls(networks, frames: int, width: int, height: int) -> dict[str, Callable]:
+    """The same with diffusers' networks."""
+    from support import diffusers_models
+
+    unet = diffusers_models.unet(networks.unet)
+    vae = diffusers_models.vae(networks.encoder, networks.decoder)
+    x = torch.empty(2, frames, 8, height // 8, width // 8, device="meta")
+    context = torch.empty(2, 1, networks.unet.params.context_dim, device="meta")
+    numbers = torch.empty(2, 3, device="meta")
+    z = torch.empty(frames, 4, height // 8, width // 8, device="meta")
+    return {
+        "guided UNet step": lambda: unet(x, torch.empty((), device="meta"), context, numbers),
+        "VAE temporal decode": lambda: vae.decode(z, num_frames=frames),
+    }
+
+
+def rows(counts: dict) -> list[tuple]:
+    """Totals, ratios and the shares by operator."""
+    made = []
+    for name, peers in counts.items():
+        totals = {peer: sum(found.values()) for peer, found in peers.items()}
+        for peer, found in peers.items():
+            ratio = totals["Stillmotion"] / totals["diffusers"]
+            ratio = f"{ratio:.3f} (bar {BARS[name]})" if peer == "Stillmotion" else ""
+            order = sorted(found, key=found.get, reverse=True)
+            text = ", ".join(f"{operator} {found[operator] / totals[peer]:.1%}" for operator in order)
+            made.append((name, peer, f"{totals[peer] / TERA:.2f}", ratio, text))
+    return made
+
+
+def main() -> None:
+    """Counts, prints the table, and writes it as JSON where a file is named."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--height", type=int, default=HEIGHT)
+    parser.add_argument("out", type=Path, nargs="?")
+    options = parser.parse_args()
+    counts = measure(options.frames, options.width, options.height)
+    head = ("what", "peer", "TFLOP", "ours / theirs", "shares by operator")
+    title = f"## FLOPs, {options.frames} frames {options.width}×{options.height}"
+    text = f"{title}\n\n{table(head, rows(counts))}"
+    if options.out is None:
+        print(text)
+    else:
+        options.out.write_text(json.dumps({"markdown": text, "data": counts}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

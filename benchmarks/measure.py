@@ -1,0 +1,139 @@
+"""Alternating runs, what they say together, and whether outputs agree."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+Calls = Mapping[str, Callable[[], Tensor]]
+
+
+class DisagreementError(AssertionError):
+    """Peers that compute different things are not compared."""
+
+
+def disagreements(
+    outputs: Mapping[str, Tensor], bound: float, root_mean_square: bool = False
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Errors of all against the first, relative to its largest magnitude (or its root mean square).
+
+    And why some can't be compared with it: another shape, an error above the bound, NaN or infinity.
+    """
+    first, reference = next(iter(outputs.items()))
+    errors, refused = {}, {}
+    for name, output in outputs.items():
+        if output.shape != reference.shape:
+            refused[name] = f"{name} gives {tuple(output.shape)}, {first} {tuple(reference.shape)}"
+        elif not torch.isfinite(output).all():
+            refused[name] = f"{name} gives NaN or infinity"
+        else:
+            error = _error(output.double(), reference.double(), root_mean_square)
+            if error <= bound:
+                errors[name] = error
+            else:
+                refused[name] = f"{name} is {error:.1e} off {first}, more than {bound:g}"
+    errors.pop(first, None)
+    return errors, refused
+
+
+def _error(output: Tensor, reference: Tensor, root_mean_square: bool) -> float:
+    difference = output - reference
+    if root_mean_square:
+        return (difference.square().mean().sqrt() / reference.square().mean().sqrt()).item()
+    return (difference.abs().max() / reference.abs().max()).item()
+
+
+def check_agreement(outputs: Mapping[str, Tensor], bound: float, **how) -> dict[str, float]:
+    """The errors; raises DisagreementError where anyone can't be compared."""
+    errors, refused = disagreements(outputs, bound, **how)
+    if refused:
+        raise DisagreementError(f"{'; '.join(refused.values())}: not timed.")
+    return errors
+
+
+def alternate(calls: Calls, pairs: int, clock: Callable[[], float] = time.perf_counter) -> dict:
+    """Seconds of each call, one after the other, `pairs` times, in an order that turns each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(pairs):
+        for name in list(calls) if turn % 2 == 0 else reversed(list(calls)):
+            began = clock()
+            calls[name]()
+            seconds[name].append(clock() - began)
+    return seconds
+
+
+def spread(values: Sequence[float]) -> dict:
+    """Median and quartiles."""
+    low, middle, high = (
+        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    )
+    return {"median": middle, "low": low, "high": high, "all": list(values)}
+
+
+def ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, dict[str, dict]]:
+    """For each of ours, its time over that of each peer, run by run."""
+    others = [name for name in seconds if not is_ours(name)]
+    return {
+        name: {
+            other: spread([our / their for our, their in zip(mine, seconds[other], strict=True)])
+            for other in others
+        }
+        for name, mine in seconds.items()
+        if is_ours(name)
+    }
+
+
+def is_ours(name: str) -> bool:
+    """Whether a peer of that name is one of ours."""
+    return name.startswith("Stillmotion")
+
+
+def compare(calls: Calls, pairs: int, bound: float, **how) -> dict:
+    """Times the calls that agree with the first, ours; `refused` says of the others why not.
+
+    Raises DisagreementError where nobody is left.
+    """
+    outputs = {name: call() for name, call in calls.items()}  # also their first run
+    errors, refused = disagreements(outputs, bound, **how)
+    agreeing = {name: call for name, call in calls.items() if name not in refused}
+    if next(iter(calls)) in refused or all(is_ours(name) for name in agreeing):
+        raise DisagreementError(f"{'; '.join(refused.values())}: not timed.")
+    return {**summary(alternate(agreeing, pairs), errors), "refused": list(refused.values())}
+
+
+def summary(seconds: Mapping[str, Sequence[float]], errors: Mapping[str, float]) -> dict:
+    """What is kept of a comparison."""
+    return {
+        "seconds": {name: spread(values) for name, values in seconds.items()},
+        "ratios": ratios(seconds),
+        "errors": dict(errors),
+    }
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def in_words(value: dict, unit: str = "", digits: int = 3) -> str:
+    """A median with its quartiles."""
+    middle, low, high = (f"{value[name]:.{digits}g}" for name in ("median", "low", "high"))
+    return f"{middle}{unit} ({low}–{high})"
+
+
+COMPARISON_HEAD = ("what", "ours", "time", "peer", "its time", "ours / its", "outputs differ by")
+"""Times and ratios are medians, with quartiles."""
+
+
+def comparison_rows(name: str, result: dict) -> list[tuple]:
+    """A comparison as rows of COMPARISON_HEAD."""
+    seconds, errors, rows = result["seconds"], result["errors"], []
+    for ours, others in result["ratios"].items():
+        for peer, ratio in others.items():
+            error = max(errors.get(ours, 0.0), errors.get(peer, 0.0))
+            times = (in_words(seconds[ours], " s"), peer, in_words(seconds[peer], " s"))
+            rows.append((name, ours, *times, in_words(ratio), f"{error:.1e}"))
+    return rows

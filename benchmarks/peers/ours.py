@@ -1,0 +1,114 @@
+"""Stillmotion's headless door. `denoiser` is the one place that knows how a guided step is made."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from scale import AT_STEP, FPS, MAX_GUIDANCE, MIN_GUIDANCE, MOTION_BUCKET_ID, SCHEDULE_STEPS, Inputs, Scale
+from torch import Tensor, nn
+
+from stillmotion.headless.pipeline import Conditions, Pipeline
+from stillmotion.headless.settings import Settings
+from stillmotion.svd_model import conditioning
+
+
+def denoiser(pipeline: Pipeline, conditions: Conditions, settings: Settings) -> Callable:
+    """D(x, σ) with both branches: all that a solver calls at each σ, prepared once a run."""
+    return pipeline.denoiser(conditions, settings)
+
+
+def make_settings(scale: Scale, **changes) -> Settings:
+    """What all peers are asked for."""
+    given = {"num_frames": scale.frames, "width": scale.width, "height": scale.height}
+    given |= {"fps": FPS, "motion_bucket_id": MOTION_BUCKET_ID, "noise_aug": 0.0, "seed": scale.seed}
+    given |= {"min_guidance": MIN_GUIDANCE, "max_guidance": MAX_GUIDANCE, "steps": scale.clip_steps}
+    return Settings(**given | changes)
+
+
+class Ours:
+    """The pipeline over the single file."""
+
+    name = "Stillmotion"
+
+    def __init__(self, pipeline: Pipeline, scale: Scale, name: str = name):
+        self.pipeline, self.scale, self.name = pipeline, scale, name
+        self.checkpoint = pipeline.checkpoint
+        self.settings = make_settings(scale).complete(self.checkpoint.variant)
+
+    @classmethod
+    def load(cls, path: Path, scale: Scale, parts: tuple[str, ...] = (), **options) -> "Ours":
+        """Opens the file, and loads those of its networks ("unet", "vision", "encoder", "decoder")."""
+        options = {"device": scale.device, "dtype": scale.torch_dtype, **options}
+        options.setdefault("decode_dtype", scale.torch_dtype)
+        ours = cls(Pipeline.open(path, **options), scale)
+        for part in parts:
+            ours.network(part)
+        return ours
+
+    def resized(self, scale: Scale) -> "Ours":
+        """The same networks for a clip of another size."""
+        return Ours(self.pipeline, scale, self.name)
+
+    def network(self, part: str) -> nn.Module:
+        """A network, loaded when first asked for."""
+        return getattr(self.pipeline, f"_{part}")
+
+    def condition(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
+        """The UNet's context and concat of a picture."""
+        prepared = self.pipeline.prepare(picture, self.settings)
+        conditions = self.pipeline.encode(prepared, self.settings, torch.Generator().manual_seed(0))
+        return conditions.context, conditions.concat
+
+    def unet_step(self, inputs: Inputs) -> Callable[[], Tensor]:
+        """One guided evaluation of D."""
+        device = self.pipeline.device
+        settings = replace(self.settings, steps=SCHEDULE_STEPS)
+        vector = conditioning.svd_vector(FPS - 1, MOTION_BUCKET_ID, 0.0)
+        parts = (tensor.to(device) for tensor in (inputs.context, inputs.concat, vector))
+        with torch.no_grad():
+            denoise = denoiser(self.pipeline, Conditions(*parts), settings)
+        # From the schedule of these settings, for which constants may have been prepared.
+        sigma = settings.sigmas()[AT_STEP].to(device)
+        torch.testing.assert_close(sigma.cpu(), inputs.sigma, rtol=1e-5, atol=0)
+        x = inputs.x.to(device)
+
+        @torch.no_grad()
+        def step() -> Tensor:
+            return denoise(x, sigma).float().cpu()
+
+        return step
+
+    def decode(self, inputs: Inputs) -> Callable[[], Tensor]:
+        """Latents to frames, (T, 3, H, W) near [−1, 1]."""
+        return lambda: self.pipeline.decode(inputs.latents)
+
+    def embed(self, inputs: Inputs) -> Callable[[], Tensor]:
+        """CLIP's embedding of a preprocessed picture."""
+        pixels = inputs.pixels.to(self.pipeline.device, self.pipeline.dtype)
+
+        @torch.no_grad()
+        def embed() -> Tensor:
+            return self.network("vision")(pixels).float().cpu()
+
+        return embed
+
+    def clip(self, inputs: Inputs) -> Callable[[], Tensor]:
+        """Picture to frames, (T, H, W, 3) in [0, 1]."""
+
+        def clip() -> Tensor:
+            made = self.pipeline.animate(inputs.picture, self.settings, noise=inputs.noise)
+            return torch.from_numpy(made.frames).float() / 255
+
+        return clip
+
+
+def unet_on_meta(unet: nn.Module, z: Tensor) -> Callable[[], object]:
+    """One guided step as the counter of FLOPs is to see it: both branches, in whatever the UNet takes."""
+    frames = z.shape[0]
+    x = torch.cat([z, z], dim=1)  # the picture's latent beside the noisy ones
+    context = torch.empty(frames, 1, unet.params.context_dim, device=z.device)
+    vector = torch.empty(frames, unet.params.vector_dim, device=z.device)
+    times = torch.empty(frames, device=z.device)
+    return lambda: [unet(x, times, context, vector, frames) for _ in range(2)]

@@ -1,0 +1,227 @@
+"""The parts of the benchmark: each runs its processes and says what came out, in markdown and as JSON."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from compare import PARTS
+from measure import (
+    COMPARISON_HEAD,
+    DisagreementError,
+    check_agreement,
+    comparison_rows,
+    spread,
+    summary,
+    table,
+)
+from page_cache import drop
+from scale import ROOT, Scale
+from weights import GB, files
+
+HERE = Path(__file__).parent
+NAMES = (*PARTS, "load", "memory", "growth", "flops", "levers", "gpu")
+TITLES = {
+    "unet": "guided UNet step",
+    "decode": "VAE temporal decode",
+    "embed": "CLIP image embedding",
+    "clip": "whole clip",
+}
+COLD = 0.05  # the share of its files that a process may find in memory and still be said to start cold
+LONGEST_SECONDS = 3 * 3600
+MEMORY_RATIOS = ("ours / theirs, above", "ours / theirs, in all")
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one part came to."""
+
+    name: str
+    markdown: str
+    data: dict
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all parts share."""
+
+    scale: Scale
+    path: Path  # the weights
+    host: object | None  # tests/support/host.Host
+    plot: Path  # the picture of growth
+
+    @property
+    def peers(self) -> list[str]:
+        """Who is run in processes of their own."""
+        core = ["ComfyUI core"] if self.host and not self.scale.quick else []  # core knows no tiny networks
+        return ["Stillmotion", "diffusers", *core]
+
+    def process(self, script: str, *arguments: object, in_host: bool = False) -> dict:
+        """Runs a script of this folder, in the host's Python or ours; the JSON that it wrote."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out.json"
+            command = [self.host.python if in_host else sys.executable, HERE / script, *arguments, out]
+            environment = dict(os.environ)
+            if in_host:
+                command.append(self.host.path)
+                (Path(folder) / "stillmotion").symlink_to(ROOT, target_is_directory=True)
+                environment["PYTHONPATH"] = folder
+            words = [str(word) for word in command]
+            ran = subprocess.run(
+                words, env=environment, stdout=sys.stderr, timeout=LONGEST_SECONDS, check=False
+            )
+            if not out.is_file():
+                ran.check_returncode()
+            found = json.loads(out.read_text())
+            if ran.returncode:  # after some of its parts
+                found["failed"] = f"{script} ended with {ran.returncode}"
+            if out.with_suffix(".pt").is_file():
+                found["output"] = torch.load(out.with_suffix(".pt"), weights_only=True)
+            return found
+
+
+def run(bench: Bench, names: Sequence[str]) -> Iterator[Section]:
+    """The parts of those names, one after the other."""
+    compared = [name for name in PARTS if name in names]
+    if compared:
+        yield from _compare(bench, compared)
+    parts = {"load": _load, "memory": _memory, "growth": _growth, "flops": _flops, "levers": _levers}
+    if bench.scale.device == "cuda":
+        parts["gpu"] = _gpu
+    for name, part in parts.items():
+        if name in names:
+            yield _guarded(name, part, bench)
+
+
+def _guarded(name: str, part, bench: Bench) -> Section:
+    """A part that fails is reported, and does not take the others with it."""
+    try:
+        return part(bench)
+    except (subprocess.SubprocessError, DisagreementError, OSError) as error:
+        return Section(name, f"## {name}\n\nfailed: {error}", {"failed": str(error)}, failed=True)
+
+
+def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
+    """Step, decode, embedding and clip, in a process of ours and in one of the host's."""
+    processes = {"in Stillmotion's Python": False}
+    if "ComfyUI core" in bench.peers:
+        processes["in ComfyUI's Python"] = True
+    for where, in_host in processes.items():
+        title = f"{', '.join(TITLES[name] for name in names)}, {where}"
+
+        def part(bench: Bench, in_host: bool = in_host, title: str = title, where: str = where) -> Section:
+            arguments = (bench.scale.to_json(), bench.path, ",".join(names))
+            found = bench.process("compare.py", *arguments, in_host=in_host)
+            return _comparison(f"times {where}", f"{title} (torch {found['torch']})", found)
+
+        yield _guarded(f"times {where}", part, bench)
+
+
+def _comparison(name: str, title: str, found: dict) -> Section:
+    rows, refused = [], []
+    if "failed" in found:
+        refused.append(f"- the rest is missing: {found['failed']}")
+    for part, result in found["parts"].items():
+        refused += [f"- {TITLES[part]}: no time, since {reason}" for reason in result["refused"]]
+        if "seconds" in result:
+            rows += comparison_rows(TITLES[part], result)
+    text = f"## {title}\n\n{table(COMPARISON_HEAD, rows)}" + "".join(f"\n{line}" for line in refused)
+    return Section(name, text, found["parts"], failed=bool(refused))
+
+
+def _load(bench: Bench) -> Section:
+    """Each peer in a fresh process, its files dropped from the page cache first."""
+    runs: dict[str, list[dict]] = {name: [] for name in bench.peers}
+    held = 0.0
+    first = 1 if bench.scale.quick else 0
+    for turn in range(first, bench.scale.pairs + 1):
+        for name in bench.peers if turn % 2 else reversed(bench.peers):
+            still = drop(files(bench.path, name))
+            found = bench.process(
+                "load.py", name, bench.scale.to_json(), bench.path, in_host=name == "ComfyUI core"
+            )
+            if turn:  # the first one has the system read the peer's code
+                runs[name].append(found)
+                held = max(held, still)
+    bound = bench.scale.bound
+    errors = check_agreement({name: found[0]["output"] for name, found in runs.items()}, bound)
+    begun = {name: [_until(run, "condition") for run in found] for name, found in runs.items()}
+    done = {name: [_until(run, "step") for run in found] for name, found in runs.items()}
+    results = {"ready for the first step": summary(begun, errors), "first step done": summary(done, errors)}
+    stages = {
+        name: {stage: spread([run["seconds"][stage] for run in found]) for stage in found[0]["seconds"]}
+        for name, found in runs.items()
+    }
+    peaks = {name: spread([run["peak"] for run in found]) for name, found in runs.items() if found[0]["peak"]}
+    state = "cold" if held <= COLD else f"warm ({held:.0%} of the files were in memory)"
+    text = f"## load to first step, page cache {state}\n\n"
+    text += table(COMPARISON_HEAD, [row for what in results for row in comparison_rows(what, results[what])])
+    text += f"\n\n{_stage_table(stages, peaks)}"
+    return Section("load", text, {"cache": state, "results": results, "stages": stages, "peaks": peaks})
+
+
+def _until(run: dict, last: str) -> float:
+    """Seconds up to the end of a stage, without drawing the inputs."""
+    total = 0.0
+    for stage, seconds in run["seconds"].items():
+        total += seconds if stage != "draw" else 0.0
+        if stage == last:
+            break
+    return total
+
+
+def _stage_table(stages: dict, peaks: dict) -> str:
+    names = [stage for stage in next(iter(stages.values())) if stage != "draw"]
+    head = ("peer", *(f"{name}, s" for name in names), "peak resident, GB")
+    rows = []
+    for peer, found in stages.items():
+        most = f"{peaks[peer]['median'] / GB:.2f}" if peer in peaks else ""
+        rows.append((peer, *(f"{found[name]['median']:.2f}" for name in names), most))
+    return table(head, rows)
+
+
+def _memory(bench: Bench) -> Section:
+    """The peak of each peer in a fresh process."""
+    data, rows = {}, []
+    for part in ("unet",) if bench.scale.quick else ("unet", "decode"):
+        for name in bench.peers:
+            arguments = (name, bench.scale.to_json(), bench.path, part)
+            found = bench.process("memory.py", *arguments, in_host=name == "ComfyUI core")
+            data.setdefault(part, {})[name] = found
+            ours = data[part][bench.peers[0]]
+            figures = [f"{found[key] / GB:.3f}" for key in ("weights", "above", "peak")]
+            keys = () if found is ours else ("above", "peak")
+            shares = [f"{ours[key] / found[key]:.3f}" for key in keys] or ["", ""]
+            rows.append((TITLES[part], name, *figures, *shares))
+    head = ("what", "peer", "weights, GB", "peak above them, GB", "peak in all, GB", *MEMORY_RATIOS)
+    kind = "allocated on the GPU" if bench.scale.device == "cuda" else "resident (VmHWM)"
+    return Section("memory", f"## peak memory, {kind}, fresh processes\n\n{table(head, rows)}", data)
+
+
+def _growth(bench: Bench) -> Section:
+    return _script("growth", bench, bench.scale.to_json(), bench.path, bench.plot)
+
+
+def _flops(bench: Bench) -> Section:
+    size = ["--frames", 2, "--width", 128, "--height", 64] if bench.scale.quick else []
+    return _script("flops", bench, *size)
+
+
+def _levers(bench: Bench) -> Section:
+    return _script("levers", bench, bench.scale.to_json(), bench.path)
+
+
+def _gpu(bench: Bench) -> Section:
+    return _script("gpu", bench, bench.scale.to_json(), bench.path)
+
+
+def _script(name: str, bench: Bench, *arguments: object) -> Section:
+    """A part that is a script of its own, and writes its own tables."""
+    found = bench.process(f"{name}.py", *arguments)
+    return Section(name, found["markdown"], found["data"])
