@@ -1,5 +1,7 @@
 """The UNet as one graph of torch.compile."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -46,3 +48,16 @@ def test_it_is_one_graph_with_the_same_numbers(compiler):
     error = (compiled(*inputs(2)) - expected).abs().max()
     assert error < 1e-4 * expected.abs().max()
     assert compiler.frame_count == 1
+
+
+@torch.no_grad()
+def test_it_is_compiled_at_most_twice_whatever_the_number_of_frames(compiler):
+    """Once for the first number of frames and once for any; of one level, since the second takes long."""
+    params = replace(PARAMS, channel_mult=(1,), attention_levels=0)  # the middle has attention still
+    unet = NAMED.fill(VideoUNet(params, device="meta"))
+    compiled = torch.compile(unet.forward, backend=compiler, fullgraph=True)
+    for frames in (2, 3, 4, 6):
+        expected = unet(*inputs(frames))
+        error = (compiled(*inputs(frames)) - expected).abs().max()
+        assert error < 1e-4 * expected.abs().max()
+    assert compiler.frame_count <= 2
