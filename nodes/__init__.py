@@ -6,6 +6,7 @@ from .conditioning import ImageToVideo, Orbit
 from .loaders import LoadCheckpoint, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Sampler, Schedule
+from .speed import FeatureCache
 
 
 class StillmotionExtension(ComfyExtension):
@@ -23,4 +24,5 @@ class StillmotionExtension(ComfyExtension):
             KSampler,
             Decode,
             Animate,
+            FeatureCache,
         ]

@@ -44,16 +44,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _by_onednn(x: Tensor) -> bool:
     """Whether x may go to oneDNN directly: through functions that a compiler and autograd don't know."""
-    if _ONEDNN is None or x.device.type != "cpu" or x.dtype != torch.float32 or not x.numel():
+    if _ONEDNN is None or torch.compiler.is_compiling() or torch.is_grad_enabled():
         return False
-    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple = 1, padding=0) -> Tensor:
     """A convolution of (N, C, H, W); the result is laid out as x is, or plainly where x is small."""
-    if x.device.type == "cpu" and x.shape[0] * x.shape[2] * x.shape[3] < FEW_POSITIONS:
+    if _is_small(x):
         x = x.contiguous()
     return functional.conv2d(x, weight, bias, stride, padding)
+
+
+def _is_small(x: Tensor) -> bool:
+    """Whether (N, C, H, W) has few positions, on a CPU. A compiler would make a graph for each answer."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return x.shape[0] * x.shape[2] * x.shape[3] < FEW_POSITIONS
 
 
 class Convolution:

@@ -4,6 +4,7 @@ Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Bl
 Latents" (2023). Attribute names are the checkpoint's keys.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -144,7 +145,7 @@ class Mixer(nn.Module):
 class TransformerContext(NamedTuple):
     """What the layers of one SpatialVideoTransformer are given besides its input, at every step of a run."""
 
-    spatial: Context
+    spatial: Context | Callable[["TransformerBlock", Tensor], Tensor]  # or what takes the block's place
     temporal: Context
     frames: Tensor  # the embedding of the frames' numbers, (T, 1, C)
 
@@ -184,7 +185,8 @@ class SpatialVideoTransformer(nn.Module):
         num_frames = context.frames.shape[0]
         hidden = self.norm(x).permute(0, 2, 3, 1)  # (B·T, C, H, W) -> (B·T, H, W, C)
         hidden = self.proj_in(hidden.flatten(1, 2))  # -> (B·T, S, C) with S = H·W
-        hidden = self.transformer_blocks[0](hidden, context.spatial)
+        block, spatial = self.transformer_blocks[0], context.spatial
+        hidden = spatial(block, hidden) if callable(spatial) else block(hidden, spatial)
         video = hidden.unflatten(0, (-1, num_frames))  # -> (B, T, S, C)
         temporal = self.time_stack[0](video + context.frames, context.temporal)
         hidden = self.proj_out(self.time_mixer(video, temporal))

@@ -4,7 +4,7 @@ Checked against ComfyUI 0.33. The nodes use what is named here and, of the host,
 """
 
 from .images import resize
-from .model import check_conditioning, keeps_videos_apart, load_model
+from .model import check_conditioning, keeps_videos_apart, load_model, with_feature_cache
 from .sampling import SAMPLERS, has_guidance, make_sampler, named_sampler, sample_latent, with_guidance
 from .shared import NUM_FRAMES
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
@@ -28,5 +28,6 @@ __all__ = [
     "named_sampler",
     "resize",
     "sample_latent",
+    "with_feature_cache",
     "with_guidance",
 ]

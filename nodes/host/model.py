@@ -1,6 +1,5 @@
 """MODEL: the host's ModelPatcher over a BaseModel with our UNet in it."""
 
-from collections.abc import Callable
 from functools import partial
 
 import comfy.conds
@@ -9,68 +8,14 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.supported_models
 import comfy.utils
-import torch
 from torch import Tensor
 
 from ...svd_model import conditioning
 from ...svd_model.checkpoint import Checkpoint
-from ...svd_model.unet import UNetParams, VideoUNet
+from ...svd_model.unet import UNetParams
 from ...svd_model.variants import Variant
-from .operations import with_forms
-from .shared import NUM_FRAMES, attention, network_weights
-
-
-class HostUNet(VideoUNet):
-    """Our UNet as the host calls it."""
-
-    def __init__(self, params: UNetParams, *, dtype: torch.dtype, device, operations, **unused_config):
-        super().__init__(
-            params, operations=with_forms(operations), attention=attention, dtype=dtype, device=device
-        )
-        self.dtype = dtype
-
-    def forward(
-        self,
-        x: Tensor,
-        timesteps: Tensor,
-        context: Tensor,
-        y: Tensor,
-        num_video_frames: int,
-        control=None,
-        transformer_options: dict | None = None,
-        **unused,
-    ) -> Tensor:
-        if control is not None:
-            raise ValueError(
-                "a ControlNet is connected; there is none for Stable Video Diffusion: take it out."
-            )
-        options = transformer_options or {}
-        patch = _feature_patch(options)
-        rows = x.shape[0]
-        context, y = (comfy.utils.repeat_to_batch_size(tensor, rows) for tensor in (context, y))
-        return super().forward(x, timesteps, context, y, num_video_frames, patch)
-
-
-@torch.compiler.disable  # core's TorchCompileModel doesn't look whether transformer_options have changed
-def _feature_patch(options: dict) -> Callable | None:
-    """The graph's patches of output blocks, such as FreeU's; others are refused rather than ignored."""
-    patches = dict(options.get("patches", {}))
-    output_patches = patches.pop("output_block_patch", [])
-    others = [name for name, found in patches.items() if found] + list(options.get("patches_replace", {}))
-    if others:
-        raise ValueError(
-            f"a node patches this model's attention ({', '.join(sorted(others))}), which Stillmotion's UNet "
-            "does not offer; take that node out, or load the model with core's ImageOnlyCheckpointLoader."
-        )
-    if not output_patches:
-        return None
-
-    def patch(index: int, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        for output_patch in output_patches:
-            x, skip = output_patch(x, skip, {**options, "block": ("output", index)})
-        return x, skip
-
-    return patch
+from .shared import NUM_FRAMES, network_weights
+from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -80,6 +25,7 @@ class VideoModel(comfy.model_base.BaseModel):
         kind = comfy.model_base.ModelType.V_PREDICTION_EDM
         super().__init__(config, kind, device=device, unet_model=partial(HostUNet, params))
         self.variant = variant
+        self.run = self.diffusion_model.run  # also where a node puts something else in the network's place
 
     def extra_conds(self, **kwargs) -> dict:
         """The conditions of a batch: of one video, or of several of num_video_frames each."""
@@ -133,6 +79,18 @@ def check_video_model(model) -> None:
 def keeps_videos_apart(model) -> bool:
     """Whether a MODEL can sample several videos in a batch, as ours does and core's does not."""
     return isinstance(model.model, VideoModel)
+
+
+def with_feature_cache(model, interval: int):
+    """A copy of a MODEL whose deep features are computed only every so many evaluations; 1 is exact."""
+    if not isinstance(model.model, VideoModel):
+        raise ValueError(
+            "this model is not Stillmotion's, which alone can cache its features; connect the MODEL of SVD "
+            "Load Checkpoint."
+        )
+    patched = model.clone()
+    patched.model_options["transformer_options"][FEATURE_CACHE] = interval
+    return patched
 
 
 def check_conditioning(name: str, given: list) -> None:
@@ -215,4 +173,5 @@ def load_model(checkpoint: Checkpoint):
         model, load_device=load_device, offload_device=management.unet_offload_device()
     )
     model.load_model_weights(network_weights(checkpoint, network), "", assign=patcher.is_dynamic())
+    add_run_callbacks(patcher)
     return patcher

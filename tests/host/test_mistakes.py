@@ -149,3 +149,10 @@ def test_latents_with_another_number_of_frames_than_the_conditioning(server):
     empty = node("EmptyLatentImage", width=128, height=64, batch_size=6)
     message = said(server, graphs.first_video(empty=empty, sample={"latent": ["empty", 0]}))
     assert "the conditioning is for videos of 4 frames, the latents are 6, no whole number" in message
+
+
+def test_a_feature_cache_for_a_model_that_is_not_ours(server, other_models):
+    flux = node("UNETLoader", unet_name="flux.safetensors", weight_dtype="default")
+    cache = node("StillmotionFeatureCache", model=["flux", 0], interval=3)
+    message = said(server, graphs.first_video(flux=flux, cache=cache, sample={"model": ["cache", 0]}))
+    assert "this model is not Stillmotion's, which alone can cache its features" in message

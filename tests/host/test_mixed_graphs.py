@@ -128,15 +128,6 @@ def test_a_compiled_model_makes_the_same_video(base):
             assert server.get("/tests/compiled")["graphs"] > graphs_before
 
 
-def test_patches_of_attention_are_refused_in_words(server):
-    patch = node("PerturbedAttentionGuidance", model=["load", 0], scale=3.0)
-    graph = custom_advanced()
-    graph |= {"patch": patch}
-    graph["guider"]["inputs"]["model"] = ["patch", 0]
-    said = host.error_of(server.run(graph))
-    assert "a node patches this model's attention (attn1), which Stillmotion's UNet does not offer" in said
-
-
 def encoded_and_decoded(kind: str, **more) -> dict:
     """A picture through one of core's encoder nodes and its VAEDecode with our VAE, one frame."""
     return {

@@ -10,6 +10,7 @@ import os
 
 import torch
 from aiohttp import web
+from comfy.ldm.modules.attention import optimized_attention
 from server import PromptServer
 
 
@@ -60,9 +61,104 @@ class ShowEmbedding:
         return {"ui": {"numbers": [json.dumps(conditioning[0][0].float().flatten().tolist())]}}
 
 
-NODE_CLASS_MAPPINGS = {
-    f"Tests{kind.__name__}": kind for kind in (NoImages, NoClipVision, TextConditioning, ShowEmbedding)
-}
+class RepeatTokens:
+    """A CONDITIONING with each of its tokens three times, which attention takes for one."""
+
+    RETURN_TYPES = ("CONDITIONING",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"conditioning": ("CONDITIONING",)}}
+
+    def tests(self, conditioning):
+        return ([[tokens.repeat(1, 3, 1), options] for tokens, options in conditioning],)
+
+
+BLOCKS = [("input", number) for number in (1, 2, 4, 5, 7, 8)] + [("middle", 0)]
+BLOCKS += [("output", number) for number in range(3, 12)]
+CALLS = {"prepared": 0, "deep": 0, "tokens": [], "blocks": []}
+
+
+class CountCalls:
+    """The model as it is; from now on its network's calls are counted."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def tests(self, model):
+        network = model.model.diffusion_model
+        if not getattr(network, "tests_count", False):
+            network.tests_count = True
+            network.label_emb.register_forward_hook(lambda *_: self.count("prepared"))
+            network.middle_block.register_forward_hook(lambda *_: self.count("deep"))
+        return (model,)
+
+    @staticmethod
+    def count(name):
+        CALLS[name] += 1
+
+
+class PlainAttention(CountCalls):
+    """Every attention of a model replaced by the same, and the other patches, which change nothing."""
+
+    def tests(self, model):
+        def attend(q, k, v, extra_options):
+            CALLS["blocks"].append([*extra_options["block"], extra_options["transformer_index"]])
+            heads, precision = extra_options["n_heads"], extra_options["attn_precision"]
+            assert q.shape[-1] == heads * extra_options["dim_head"]
+            height, width = extra_options["activations_shape"][2:]
+            assert q.shape[1] == height * width
+            assert width * extra_options["original_shape"][2] == height * extra_options["original_shape"][3]
+            return optimized_attention(q, k, v, heads, attn_precision=precision)
+
+        def see(q, k, v, extra_options):
+            CALLS["tokens"].append(k.shape[1])
+            return q, k, v
+
+        patched = model.clone()
+        for block in BLOCKS:
+            patched.set_model_attn1_replace(attend, *block)
+        patched.set_model_attn2_patch(see)
+        patched.set_model_attn1_patch(lambda q, k, v, extra_options: (q, k, v))
+        patched.set_model_attn1_output_patch(lambda n, extra_options: n)
+        patched.set_model_attn2_output_patch(lambda n, extra_options: n)
+        return (patched,)
+
+
+class DoubledCrossAttention(CountCalls):
+    """What cross-attention adds, twice."""
+
+    def tests(self, model):
+        patched = model.clone()
+        patched.set_model_attn2_output_patch(lambda n, extra_options: n.mul_(2))
+        return (patched,)
+
+
+class OddPatch(CountCalls):
+    """A patch of a place that SVD's network does not have."""
+
+    def tests(self, model):
+        patched = model.clone()
+        patched.set_model_patch_replace(lambda *_: None, "dit", "double_block", 0)
+        return (patched,)
+
+
+KINDS = (NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
+KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
+NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
+
+
+@PromptServer.instance.routes.get("/tests/calls")
+async def calls(_request):
+    """What has been counted since the last time."""
+    found = json.loads(json.dumps(CALLS))
+    CALLS.update({"prepared": 0, "deep": 0, "tokens": [], "blocks": []})
+    return web.json_response(found)
 
 
 @PromptServer.instance.routes.get("/tests/compiled")

@@ -1,0 +1,168 @@
+"""Our UNet as the host calls it, and what it remembers from step to step of a sampling run."""
+
+import comfy.patcher_extension
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...svd_model.unet import Constants, Shifts, VideoUNet
+from .operations import with_forms
+from .patches import Patches, patches_of
+from .shared import attention
+
+FEATURE_CACHE = "stillmotion_feature_cache"
+"""The key in transformer_options for the number of evaluations from one of the whole UNet to the next."""
+
+_REMEMBERED = 4  # conditionings, and deep features
+_MOST_TOKENS = 16  # of a conditioning that is remembered: each takes 2.5 MB a clip of 25 frames in float16
+
+
+class Run:
+    """What later steps of a sampling run take again; empty outside of one.
+
+    The weights stay the same from the beginning of a run to its end but for hooks; when the host applies
+    those, everything is forgotten.
+    """
+
+    def __init__(self):
+        self._running = False
+        self.forget()
+
+    def begin(self) -> None:
+        """From here on things are remembered."""
+        self._running = True
+        self.forget()
+
+    def end(self) -> None:
+        """Nothing is remembered any more."""
+        self._running = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops everything: the weights may be others now."""
+        self._constants: list[tuple[tuple, Constants]] = []
+        self._deep: list[_Deep] = []
+
+    def constants(self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int) -> Constants:
+        """What unet.prepare gives, computed once for equal inputs."""
+        if not self._running or context.shape[1] > _MOST_TOKENS:
+            return unet.prepare(context, y, num_frames)
+        for (*tensors, frames), constants in self._constants:
+            if frames == num_frames and all(map(_same, tensors, (context, y))):
+                return constants
+        constants = unet.prepare(context, y, num_frames)
+        self._constants = [((context, y, num_frames), constants), *self._constants][:_REMEMBERED]
+        return constants
+
+    def deep(self, key: tuple, patches: Patches) -> "_Deep | None":
+        """The deep features of the calls with that key and these patches, outside of a run None."""
+        if not self._running:
+            return None
+        for deep in self._deep:
+            if deep.key == key and deep.patches == patches.all:
+                return deep
+        self._deep = [_Deep(key, patches.all), *self._deep][:_REMEMBERED]
+        return self._deep[0]
+
+
+class _Deep:
+    """The deep features of one branch, and how many evaluations there have been."""
+
+    def __init__(self, key: tuple, patches: list):
+        self.key, self.patches = key, patches
+        self.evaluations = 0
+        self.features: Tensor | None = None
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are equal in place, type and value."""
+    if (first.device, first.dtype, first.shape) != (second.device, second.dtype, second.shape):
+        return False
+    return torch.equal(first, second)
+
+
+class HostUNet(VideoUNet):
+    """Our UNet as the host calls it."""
+
+    def __init__(self, params, *, dtype: torch.dtype, device, operations, **unused_config):
+        super().__init__(
+            params, operations=with_forms(operations), attention=attention, dtype=dtype, device=device
+        )
+        self.dtype = dtype
+        self.run = Run()
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        num_video_frames: int,
+        control=None,
+        transformer_options: dict | None = None,
+        **unused,
+    ) -> Tensor:
+        if control is not None:
+            raise ValueError(
+                "a ControlNet is connected; there is none for Stable Video Diffusion: take it out."
+            )
+        options = transformer_options or {}
+        patches = patches_of(options)
+        context, y = (comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype) for t in (context, y))
+        self._check_inputs(x, timesteps, context, y, num_video_frames)
+        compiling = torch.compiler.is_compiling()  # what is remembered would be built into the graph
+        if compiling:
+            constants = self.prepare(context, y, num_video_frames)
+        else:
+            constants = self.run.constants(self, context, y, num_video_frames)
+        shifts = self.shifts(timesteps, constants)
+        constants = patches.attended(constants, context, x, self.params)
+        interval = options.get(FEATURE_CACHE, 1)
+        if compiling or interval == 1:
+            return self.predict(x, shifts, constants, patches.features())
+        key = (options.get("cond_or_uncond"), options.get("uuids"), x.shape, x.dtype, x.device)
+        return self._from_deep(x, shifts, constants, patches, (interval, self.run.deep(key, patches)))
+
+    def _from_deep(
+        self,
+        x: Tensor,
+        shifts: tuple[tuple[Shifts, ...], ...],
+        constants: Constants,
+        patches: Patches,
+        cache: tuple[int, _Deep | None],
+    ) -> Tensor:
+        """As predict, with deep features of before but for every so many evaluations."""
+        interval, deep = cache
+        patch = patches.features()
+        given = (shifts, constants, patch)
+        first = self.first(x)
+        if deep is None:
+            return self.last(self.deep(first, *given), first, *given)
+        if deep.evaluations % interval == 0:
+            deep.features = self.deep(first, *given)
+        deep.evaluations += 1
+        features = deep.features if patch is None else deep.features.clone()  # a patch may write in place
+        return self.last(features, first, *given)
+
+
+def add_run_callbacks(patcher) -> None:
+    """Has the host's patcher, and all copies of it, tell the model where a sampling run begins and ends."""
+    calls = comfy.patcher_extension.CallbacksMP
+    for kind, callback in (
+        (calls.ON_PRE_RUN, _begin),
+        (calls.ON_CLEANUP, _end),
+        (calls.ON_APPLY_HOOKS, _forget),
+    ):
+        patcher.add_callback_with_key(kind, "stillmotion", callback)
+
+
+def _begin(patcher) -> None:
+    patcher.model.run.begin()
+
+
+def _end(patcher) -> None:
+    patcher.model.run.end()
+
+
+def _forget(patcher, hooks) -> None:
+    patcher.model.run.forget()

@@ -1,0 +1,34 @@
+"""Nodes that trade exactness for speed."""
+
+from comfy_api.v0_0_2 import io
+
+from . import host
+
+
+class FeatureCache(io.ComfyNode):
+    """Deep features that serve several evaluations of the model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionFeatureCache",
+            display_name="SVD Feature Cache",
+            category="stillmotion/speed",
+            description="Faster and no longer exact: the deep features of a step serve the next ones too.",
+            search_aliases=["svd", "deepcache", "cache", "speed", "faster", "interval"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of SVD Load Checkpoint."),
+                io.Int.Input(
+                    "interval",
+                    default=3,
+                    min=1,
+                    max=10,
+                    tooltip="The whole network runs every so many evaluations; 1 is exact, and not faster.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with this cache.")],
+        )
+
+    @classmethod
+    def execute(cls, model, interval) -> io.NodeOutput:
+        return io.NodeOutput(host.with_feature_cache(model, interval))

@@ -1,0 +1,63 @@
+"""The UNet as one graph of torch.compile."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from stillmotion.svd_model.unet import UNetParams, VideoUNet
+from support.named_tensors import NamedTensors
+
+NAMED = NamedTensors("compile:")
+# Every kind of layer once or twice: tracing takes about half a second a layer.
+PARAMS = UNetParams(
+    model_channels=32,
+    channel_mult=(1, 2),
+    num_res_blocks=1,
+    attention_levels=1,
+    head_channels=16,
+    context_dim=64,
+)
+
+
+@pytest.fixture
+def compiler():
+    """Counts graphs, and starts and ends with none known."""
+    torch._dynamo.reset()
+    yield CompileCounter()
+    torch._dynamo.reset()
+
+
+def inputs(frames: int) -> tuple:
+    return (
+        NAMED.input(f"x{frames}", (frames, 8, 16, 16)),
+        torch.full((frames,), 0.7),
+        NAMED.input("context", (1, 1, 64)).expand(frames, -1, -1),
+        NAMED.input("y", (1, 768)).expand(frames, -1),
+        frames,
+    )
+
+
+@torch.no_grad()
+def test_it_is_one_graph_with_the_same_numbers(compiler):
+    """A graph break is an error under fullgraph."""
+    unet = NAMED.fill(VideoUNet(PARAMS, device="meta"))
+    compiled = torch.compile(unet.forward, backend=compiler, fullgraph=True)
+    expected = unet(*inputs(2))
+    error = (compiled(*inputs(2)) - expected).abs().max()
+    assert error < 1e-4 * expected.abs().max()
+    assert compiler.frame_count == 1
+
+
+@torch.no_grad()
+def test_it_is_compiled_at_most_twice_whatever_the_number_of_frames(compiler):
+    """Once for the first number of frames and once for any; of one level, since the second takes long."""
+    params = replace(PARAMS, channel_mult=(1,), attention_levels=0)  # the middle has attention still
+    unet = NAMED.fill(VideoUNet(params, device="meta"))
+    compiled = torch.compile(unet.forward, backend=compiler, fullgraph=True)
+    for frames in (2, 3, 4, 6):
+        expected = unet(*inputs(frames))
+        error = (compiled(*inputs(frames)) - expected).abs().max()
+        assert error < 1e-4 * expected.abs().max()
+    assert compiler.frame_count <= 2
