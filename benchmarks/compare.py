@@ -21,7 +21,11 @@ def main() -> None:
     scale, path = Scale.from_json(sys.argv[1]), Path(sys.argv[2])
     parts, out, host = sys.argv[3].split(","), Path(sys.argv[4]), sys.argv[5:]
     find_modules()
+    from stillmotion.svd_model.layerwise.memory import release_unused
+
     peers = host_peers(scale, path, Path(host[0])) if host else package_peers(scale, path)
+    # What building them freed would spare large blocks the page faults that they have in a user's process.
+    release_unused(torch.device("cpu"))
     inputs = make_inputs(scale, peers[0].checkpoint.unet.params.context_dim, plain_picture=bool(host))
     results = {}
     for part in parts:
