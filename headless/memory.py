@@ -13,7 +13,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def to_sample(checkpoint: Checkpoint, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-    """Bytes for the weights and the largest activations of sampling latents of that height and width."""
+    """Bytes for the weights and the largest activations of sampling latents of that height and width.
+
+    With one branch of the guidance at a time: where there is room for both, twice the activations are taken.
+    """
     networks = (checkpoint.unet, checkpoint.encoder, checkpoint.vision)
     weights = sum(network.size for network in networks)
     return weights + checkpoint.unet.params.memory(frames, height, width, dtype)
