@@ -92,6 +92,7 @@ class Pipeline:
         self._memory_budget = memory_budget
         self._scratch_folder = scratch_folder
         self._progress = progress
+        checkpoint.file.read_ahead(memory.available(torch.device("cpu")))
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":

@@ -126,7 +126,8 @@ class _Walk:
             for frames in (self._taken, self._made):
                 if frames is not None:
                     frames.close()
-            self._trim()
+            self._keep_nothing()
+            self._trim(always=True)
 
     def _attempt(self, work: Callable[[LayerPlan], object]):
         """Calls work with the plan of this layer, as often as it takes, all frames being where it says."""
@@ -183,9 +184,9 @@ class _Walk:
         self._keep_nothing()
         self._trim()
 
-    def _trim(self) -> None:
+    def _trim(self, always: bool = False) -> None:
         """Where memory is short, has the heap give back the holes that freed frames leave in it."""
-        if self._device.type == "cpu" and self._bounded.tight:
+        if self._device.type == "cpu" and (always or self._bounded.tight):
             release_unused(self._device)
 
     def _spatial(

@@ -103,15 +103,15 @@ def test_other_texts_are_no_sizes(text):
 def test_sampling_takes_what_was_estimated(pipeline, monkeypatch, free, branches):
     """And goes one branch at a time where there is no room for two."""
     monkeypatch.setattr(memory, "available", lambda device: free)
-    settings = Settings(num_frames=40, width=64, height=64, steps=1).complete(pipeline.checkpoint.variant)
-    picture = torch.zeros(1, 3, 64, 64)
+    settings = Settings(num_frames=40, width=128, height=128, steps=1).complete(pipeline.checkpoint.variant)
+    picture = torch.zeros(1, 3, 128, 128)
     pipeline.animate_latents(picture, settings)  # loads the networks
     conditions = pipeline.encode(picture, settings, torch.Generator())
     with LiveMemory() as live:
         pipeline.sample(conditions, settings, torch.Generator())
     checkpoint = pipeline.checkpoint
     weights = sum(network.size for network in (checkpoint.unet, checkpoint.encoder, checkpoint.vision))
-    estimate = memory.to_sample(checkpoint, 40, 8, 8, torch.float32) - weights
+    estimate = memory.to_sample(checkpoint, 40, 16, 16, torch.float32) - weights
     assert live.peak == pytest.approx(branches * estimate, rel=0.1)
 
 
