@@ -67,11 +67,12 @@ class Convolution:
     """A 2D convolution for many calls on tensors like x: on a CPU its weights are rearranged once for all."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, x: Tensor):
-        self._bias, self._weight = bias, weight
+        self._bias, self._weight = bias, weight.flatten(3)  # a 3×1×1 one works as 3×1 on (B, C, T, S)
         self._packed = _by_onednn(x)
         if self._packed:
             size = (1, weight.shape[1], 64, 64)  # a hint; any other is computed too
-            self._weight = _ONEDNN._reorder_convolution_weight(weight, (0, 0), (1, 1), (1, 1), 1, size)
+            given = (self._weight, (0, 0), (1, 1), (1, 1), 1, size)
+            self._weight = _ONEDNN._reorder_convolution_weight(*given)
 
     def __call__(
         self, x: Tensor, stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0)

@@ -1,4 +1,4 @@
-"""Stillmotion's headless door. `denoiser` is the one place that knows how a guided step is made."""
+"""Stillmotion's headless door."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +12,6 @@ from torch import Tensor, nn
 from stillmotion.headless.pipeline import Conditions, Pipeline
 from stillmotion.headless.settings import Settings
 from stillmotion.svd_model import conditioning
-
-
-def denoiser(pipeline: Pipeline, conditions: Conditions, settings: Settings) -> Callable:
-    """D(x, σ) with both branches: all that a solver calls at each σ, prepared once a run."""
-    return pipeline.denoiser(conditions, settings)
 
 
 def make_settings(scale: Scale, **changes) -> Settings:
@@ -68,7 +63,7 @@ class Ours:
         vector = conditioning.svd_vector(FPS - 1, MOTION_BUCKET_ID, 0.0)
         parts = (tensor.to(device) for tensor in (inputs.context, inputs.concat, vector))
         with torch.no_grad():
-            denoise = denoiser(self.pipeline, Conditions(*parts), settings)
+            denoise = self.pipeline.denoiser(Conditions(*parts), settings)
         # From the schedule of these settings, for which constants may have been prepared.
         sigma = settings.sigmas()[AT_STEP].to(device)
         torch.testing.assert_close(sigma.cpu(), inputs.sigma, rtol=1e-5, atol=0)

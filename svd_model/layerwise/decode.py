@@ -296,10 +296,11 @@ class _OverTime:
         self._whole = whole  # the moments of the whole clip, (1, groups)
         self.moments: Moments | None = None  # those after the first convolution, as far as it has come
         self.groups = self._norm1.num_groups
+        self._ready = spatial.Convolutions()
 
     def first(self, band: Tensor) -> Tensor:
         """After the first normalisation and convolution."""
-        return _over_time(self._conv1, Normaliser.of(self._norm1, band, self._whole)(band))
+        return self._convolve(self._conv1, Normaliser.of(self._norm1, band, self._whole)(band))
 
     def merged(self, hidden: Tensor) -> Moments:
         """The moments so far together with those of one more band."""
@@ -312,8 +313,7 @@ class _OverTime:
 
     def add_second(self, normalised: Tensor, band: Tensor) -> None:
         """Adds the second convolution to the band, in place: α·(band + v) + (1 − α)·band is band + α·v."""
-        band.add_(_over_time(self._conv2, normalised), alpha=self._alpha)
+        band.add_(self._convolve(self._conv2, normalised), alpha=self._alpha)
 
-
-def _over_time(conv: nn.Module, band: Tensor) -> Tensor:
-    return convolve_over_time(conv, band.flatten(2)).unflatten(2, band.shape[2:])
+    def _convolve(self, conv: nn.Module, band: Tensor) -> Tensor:
+        return convolve_over_time(conv, band.flatten(2), self._ready).unflatten(2, band.shape[2:])

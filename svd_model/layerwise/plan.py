@@ -296,7 +296,7 @@ class _Planner:
     def _temporal(self, layer: LayerPlan) -> int:
         if not self.temporal or layer.shape.name == "output":
             return 0
-        weights = 3 * layer.shape.out_channels**2 * self.itemsize
+        weights = 2 * 3 * layer.shape.out_channels**2 * self.itemsize  # of both convolutions, rearranged
         return layer.shape.temporal_workspace(self.num_frames, layer.band, self.itemsize) + weights
 
     def _smallest(self, shape: LayerShape) -> int:

@@ -3,18 +3,18 @@
 import torch
 from torch import Tensor, nn
 
-from .. import forms
+from .spatial import Convolutions
 
 
-def convolve_over_time(conv: nn.Conv3d, x: Tensor) -> Tensor:
+def convolve_over_time(conv: nn.Conv3d, x: Tensor, ready: Convolutions | None = None) -> Tensor:
     """A 3×1×1 convolution with zeros before and after: (T, C, L) -> (T, C', L), laid out as x is.
 
     Where the channels are not last, as three matrix products, which need no copy of the frames.
     """
-    weight, bias = conv.cast_weights(x)  # (C', C, 3, 1, 1)
     if x.stride(1) == 1:
-        convolution = forms.Convolution(weight.flatten(3), bias, x)
+        convolution = (ready or Convolutions()).of(conv, x)
         return convolution(x.transpose(0, 1)[None], padding=(1, 0))[0].transpose(0, 1)
+    weight, bias = conv.cast_weights(x)  # (C', C, 3, 1, 1)
     before, now, after = (tap.contiguous() for tap in weight[..., 0, 0].unbind(-1))
     frames = x.shape[0]
     result = torch.matmul(now, x)
