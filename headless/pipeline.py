@@ -92,12 +92,13 @@ class Pipeline:
         self._memory_budget = memory_budget
         self._scratch_folder = scratch_folder
         self._progress = progress
-        checkpoint.file.read_ahead(memory.available(torch.device("cpu")))
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
         """The pipeline of a checkpoint file; options are those of the constructor."""
-        return cls(Checkpoint.open(path), **options)
+        checkpoint = Checkpoint.open(path)
+        memory.read_ahead(checkpoint)
+        return cls(checkpoint, **options)
 
     def animate(
         self, image: str | Path | Image.Image, settings: Settings | None = None, noise: Tensor | None = None
