@@ -6,19 +6,19 @@ What does not change between steps is computed once: see `svd_model.unet.Constan
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..samplers import guidance
 from ..samplers.preconditioning import precondition, scalings
+from ..svd_model.feature_cache import DeepFeatures
 from ..svd_model.operations import fastest_attention
-from ..svd_model.unet import Constants, Shifts, VideoUNet
+from ..svd_model.unet import Constants, Shifts, StepShifts, VideoUNet
 
 _MOST_ROWS = 4096
 """Of steps × frames whose shifts are made ahead; each takes about 80 kB in float16."""
-
-StageShifts = tuple[tuple[Shifts, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ class Denoiser:
     ):
         self._unet, self._dtype = unet, dtype
         self._conditions = (conditions, conditions.unconditional())
-        self._guided, self._together = guided, together
         self._interval = feature_cache
+        branches = (partial(self._branch, index) for index in (0, 1))
+        both = partial(self._estimates, (0, 1)) if together else None
+        self._guided = guidance.guided(*branches, guided.scales, guided.interval, both)
         self._passes: dict[tuple[int, ...], _Pass] = {}
         vector = conditions.vector.to(dtype)
         self._vector = unet.label_emb(vector)  # (1 or T, E)
@@ -73,16 +75,10 @@ class Denoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         with fastest_attention(x.device):
-            return self._guided_estimate(x, sigma)
+            return self._guided(x, sigma)
 
-    def _guided_estimate(self, x: Tensor, sigma: Tensor) -> Tensor:
-        if not guidance.matters(self._guided.scales, sigma, self._guided.interval):
-            return self._estimates((0,), x, sigma)[0]
-        if self._together:
-            conditional, unconditional = self._estimates((0, 1), x, sigma)
-        else:
-            conditional, unconditional = (self._estimates((branch,), x, sigma)[0] for branch in (0, 1))
-        return guidance.guide(conditional, unconditional, self._guided.scales)
+    def _branch(self, branch: int, x: Tensor, sigma: Tensor) -> Tensor:
+        return self._estimates((branch,), x, sigma)[0]
 
     def _estimates(self, branches: tuple[int, ...], x: Tensor, sigma: Tensor) -> Tensor:
         """The clean estimates of some branches, (branches, T, 4, h, w), float32 outside of the UNet."""
@@ -99,7 +95,7 @@ class Denoiser:
 
         return precondition(network)(x, sigma)
 
-    def _ahead(self, sigmas: list[Tensor]) -> dict[float, StageShifts]:
+    def _ahead(self, sigmas: list[Tensor]) -> dict[float, StepShifts]:
         """What the residual blocks add at each σ, one or T rows each, from one pass through their layers."""
         rows = self._vector.shape[0]
         sigmas = sigmas[: _MOST_ROWS // rows]
@@ -126,10 +122,9 @@ class _Pass:
         )
         self._concat = concat
         self._constants = unet.prepare(context, vector, num_frames)
-        self._deep: Tensor | None = None
-        self._evaluations = 0
+        self._deep = DeepFeatures()
 
-    def __call__(self, x: Tensor, shifts: StageShifts, interval: int) -> Tensor:
+    def __call__(self, x: Tensor, shifts: StepShifts, interval: int) -> Tensor:
         """F of every branch for the same x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
@@ -138,14 +133,10 @@ class _Pass:
         if interval == 1:
             result = self._unet.predict(x, shifts, self._constants)
         else:
-            first = self._unet.first(x)
-            if self._evaluations % interval == 0:
-                self._deep = self._unet.deep(first, shifts, self._constants)
-            result = self._unet.last(self._deep, first, shifts, self._constants)
-        self._evaluations += 1
+            result = self._deep.predict(self._unet, interval, x, shifts, self._constants)
         return result.float().unflatten(0, self._shape)
 
 
-def _each(shifts: StageShifts, change) -> StageShifts:
+def _each(shifts: StepShifts, change) -> StepShifts:
     """The shifts with every tensor changed."""
     return tuple(tuple(Shifts(*map(change, block)) for block in stage) for stage in shifts)

@@ -78,8 +78,9 @@ def guided(
     unconditional: Callable[[Tensor, Tensor], Tensor],
     scales: Tensor,
     interval: tuple[float, float] = (0.0, math.inf),
+    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A denoiser guided by the difference of two.
+    """A denoiser guided by the difference of two, which `both`, if given, computes in one go.
 
     The unconditional one is not called where it could not matter: for a σ outside of the interval, both ends
     included (Kynkäänniemi et al., 2024), and where every scale is 1.
@@ -88,6 +89,7 @@ def guided(
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         if not matters(scales, sigma, interval):
             return conditional(x, sigma)
-        return guide(conditional(x, sigma), unconditional(x, sigma), scales)
+        estimates = both(x, sigma) if both else (conditional(x, sigma), unconditional(x, sigma))
+        return guide(*estimates, scales)
 
     return denoise

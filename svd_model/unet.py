@@ -51,6 +51,10 @@ class Shifts(NamedTuple):
     temporal: Tensor
 
 
+StepShifts = tuple[tuple[Shifts, ...], ...]
+"""Those of a step for all of a UNet: for each stage, for each of its residual blocks."""
+
+
 class ResBlock(nn.Module):
     """Two convolutions with the projected embedding added in between."""
 
@@ -299,7 +303,7 @@ class VideoUNet(nn.Module):
         contexts = tuple(stage.prepare(context, num_frames) for stage in self._stages())
         return Constants(self.label_emb(y), contexts, num_frames)
 
-    def shifts(self, timesteps: Tensor, constants: Constants) -> tuple[tuple[Shifts, ...], ...]:
+    def shifts(self, timesteps: Tensor, constants: Constants) -> StepShifts:
         """What the residual blocks add at a step, (B·T,) times; for each stage, for each of its blocks."""
         step = sinusoidal_embedding(timesteps, self.params.model_channels).to(constants.vector.dtype)
         emb = self.time_embed(step) + constants.vector
@@ -308,7 +312,7 @@ class VideoUNet(nn.Module):
     def predict(
         self,
         x: Tensor,
-        shifts: tuple[tuple[Shifts, ...], ...],
+        shifts: StepShifts,
         constants: Constants,
         patch: FeaturePatch | None = None,
     ) -> Tensor:
@@ -323,7 +327,7 @@ class VideoUNet(nn.Module):
     def deep(
         self,
         first: Tensor,
-        shifts: tuple[tuple[Shifts, ...], ...],
+        shifts: StepShifts,
         constants: Constants,
         patch: FeaturePatch | None = None,
     ) -> Tensor:
@@ -345,7 +349,7 @@ class VideoUNet(nn.Module):
         self,
         deep: Tensor,
         first: Tensor,
-        shifts: tuple[tuple[Shifts, ...], ...],
+        shifts: StepShifts,
         constants: Constants,
         patch: FeaturePatch | None = None,
     ) -> Tensor:

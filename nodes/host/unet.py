@@ -5,7 +5,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...svd_model.unet import Constants, Shifts, VideoUNet
+from ...svd_model.feature_cache import DeepFeatures
+from ...svd_model.unet import Constants, VideoUNet
 from .operations import with_forms
 from .patches import Patches, patches_of
 from .shared import attention
@@ -41,7 +42,7 @@ class Run:
     def forget(self) -> None:
         """Drops everything: the weights may be others now."""
         self._constants: list[tuple[tuple, Constants]] = []
-        self._deep: list[_Deep] = []
+        self._deep: list[tuple[tuple, list, DeepFeatures]] = []
 
     def constants(self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int) -> Constants:
         """What unet.prepare gives, computed once for equal inputs."""
@@ -54,24 +55,15 @@ class Run:
         self._constants = [((context, y, num_frames), constants), *self._constants][:_REMEMBERED]
         return constants
 
-    def deep(self, key: tuple, patches: Patches) -> "_Deep | None":
-        """The deep features of the calls with that key and these patches, outside of a run None."""
-        if not self._running:
-            return None
-        for deep in self._deep:
-            if deep.key == key and deep.patches == patches.all:
+    def deep(self, key: tuple, patches: Patches) -> DeepFeatures:
+        """The deep features of the calls with that key and these patches; new ones outside of a run."""
+        for known, known_patches, deep in self._deep:
+            if known == key and known_patches == patches.all:
                 return deep
-        self._deep = [_Deep(key, patches.all), *self._deep][:_REMEMBERED]
-        return self._deep[0]
-
-
-class _Deep:
-    """The deep features of one branch, and how many evaluations there have been."""
-
-    def __init__(self, key: tuple, patches: list):
-        self.key, self.patches = key, patches
-        self.evaluations = 0
-        self.features: Tensor | None = None
+        deep = DeepFeatures()
+        if self._running:
+            self._deep = [(key, patches.all, deep), *self._deep][:_REMEMBERED]
+        return deep
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
@@ -121,28 +113,8 @@ class HostUNet(VideoUNet):
         if compiling or interval == 1:
             return self.predict(x, shifts, constants, patches.features())
         key = (options.get("cond_or_uncond"), options.get("uuids"), x.shape, x.dtype, x.device)
-        return self._from_deep(x, shifts, constants, patches, (interval, self.run.deep(key, patches)))
-
-    def _from_deep(
-        self,
-        x: Tensor,
-        shifts: tuple[tuple[Shifts, ...], ...],
-        constants: Constants,
-        patches: Patches,
-        cache: tuple[int, _Deep | None],
-    ) -> Tensor:
-        """As predict, with deep features of before but for every so many evaluations."""
-        interval, deep = cache
-        patch = patches.features()
-        given = (shifts, constants, patch)
-        first = self.first(x)
-        if deep is None:
-            return self.last(self.deep(first, *given), first, *given)
-        if deep.evaluations % interval == 0:
-            deep.features = self.deep(first, *given)
-        deep.evaluations += 1
-        features = deep.features if patch is None else deep.features.clone()  # a patch may write in place
-        return self.last(features, first, *given)
+        deep = self.run.deep(key, patches)
+        return deep.predict(self, interval, x, shifts, constants, patches.features())
 
 
 def add_run_callbacks(patcher) -> None:
