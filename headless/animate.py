@@ -28,8 +28,6 @@ def animate(options: Namespace, say: Callable[[str], None]) -> Iterator[Path]:
     bars = ProgressBars()
     try:
         checkpoint = _open_checkpoint(options, saved, say)
-        if saved is None:
-            memory.read_ahead(checkpoint)
         pipeline = Pipeline(
             checkpoint,
             options.device,

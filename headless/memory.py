@@ -78,11 +78,6 @@ def available(device: torch.device) -> int | None:
     return None
 
 
-def read_ahead(checkpoint: Checkpoint) -> None:
-    """Has the checkpoint's file read in the background, for whoever will need all of it."""
-    checkpoint.file.read_ahead(available(torch.device("cpu")))
-
-
 def shortage(needed: int, free: int | None) -> str | None:
     """A warning in words where the need exceeds what is free, else None."""
     if free is None or needed <= free:

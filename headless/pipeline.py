@@ -96,9 +96,7 @@ class Pipeline:
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
         """The pipeline of a checkpoint file; options are those of the constructor."""
-        checkpoint = Checkpoint.open(path)
-        memory.read_ahead(checkpoint)
-        return cls(checkpoint, **options)
+        return cls(Checkpoint.open(path), **options)
 
     def animate(
         self, image: str | Path | Image.Image, settings: Settings | None = None, noise: Tensor | None = None

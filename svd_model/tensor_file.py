@@ -1,11 +1,8 @@
 """Files of named tensors: safetensors, memory-mapped, and old .ckpt/.pt by torch's weights-only reader."""
 
-import contextlib
 import json
-import os
 import pickle
 import struct
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +12,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
-
-_BLOCK = 2**25  # read at once when reading ahead
 
 _SAFETENSORS_DTYPES = {
     "F64": torch.float64,
@@ -85,16 +80,6 @@ class TensorFile:
             read=tensors.__getitem__,
         )
 
-    def read_ahead(self, free_memory: int) -> None:
-        """Has the system read the file into its cache while other work goes on, where half of that holds it.
-
-        In the order of the file, which has the encoders before the UNet; else every tensor waits for the disk
-        when it is first used.
-        """
-        if not hasattr(os, "posix_fadvise") or not self.path.is_file() or self.size > free_memory // 2:
-            return
-        threading.Thread(target=_read_ahead, args=(self.path, self.size), daemon=True).start()
-
     def json_metadata(self, key: str) -> dict:
         """A JSON object in the file's metadata, {} when it is not there or is something else."""
         try:
@@ -102,13 +87,6 @@ class TensorFile:
         except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
-
-
-def _read_ahead(path: Path, size: int) -> None:
-    """Asks for one block after the other; that it can't be done is no matter."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        for start in range(0, size, _BLOCK):
-            os.posix_fadvise(file.fileno(), start, _BLOCK, os.POSIX_FADV_WILLNEED)
 
 
 def _open_safetensors(path: Path, size: int) -> TensorFile:

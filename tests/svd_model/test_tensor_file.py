@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from stillmotion.svd_model import tensor_file
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 
 CONTENT = {
@@ -445,29 +444,3 @@ class TestTorchCheckpoints:
             except Exception as error:
                 others.append(repr(error))
         assert others == []
-
-
-class TestReadAhead:
-    def test_asks_for_the_whole_file_in_order(self, tmp_path, monkeypatch):
-        path = tmp_path / "file.safetensors"
-        save_file({"a": torch.zeros(1000)}, path)
-        asked = []
-        monkeypatch.setattr(tensor_file, "_BLOCK", 1500)
-        monkeypatch.setattr(
-            os,
-            "posix_fadvise",
-            lambda file, start, length, advice: asked.append((start, length)),
-            raising=False,
-        )
-        tensor_file._read_ahead(path, path.stat().st_size)
-        assert asked == [(0, 1500), (1500, 1500), (3000, 1500)]
-
-    def test_is_left_out_where_memory_is_short_or_there_is_no_file(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(tensor_file.threading, "Thread", None)  # which would fail if it were called
-        path = tmp_path / "file.safetensors"
-        save_file({"a": torch.zeros(1000)}, path)
-        TensorFile.open(path).read_ahead(free_memory=4000)
-        TensorFile.of_tensors(path.with_name("none"), {"a": torch.zeros(1)}).read_ahead(2**40)
-
-    def test_a_file_that_is_gone_is_no_matter(self, tmp_path):
-        tensor_file._read_ahead(tmp_path / "gone", 10)
