@@ -103,6 +103,20 @@ class TestSafetensors:
     def test_tensors_stay_when_the_file_object_is_gone(self, valid):
         assert torch.equal(TensorFile.open(valid).read("matrix"), CONTENT["matrix"])
 
+    @pytest.mark.parametrize("shift", range(9))
+    def test_wherever_the_data_begin(self, path, shift):
+        """Writers need not align them: a view can't begin anywhere, so such a tensor is a copy."""
+        values = [0.5, -1.25, 3.0]
+        header = json.dumps({"a": f32(0, 4), "b": f32(4, 12, (2, 1))}).encode() + b" " * shift
+        path.write_bytes(safetensors_bytes(header, struct.pack("<3f", *values)))
+        file = TensorFile.open(path)
+        assert file.read("a").tolist() == values[:1]
+        assert file.read("b").tolist() == [[value] for value in values[1:]]
+
+    def test_of_no_elements(self, path):
+        save_file({"none": torch.zeros(0, 3), "one": torch.ones(1)}, path)
+        assert TensorFile.open(path).read("none").shape == (0, 3)
+
     def test_without_metadata_it_is_empty(self, path):
         save_file({"a": torch.ones(1)}, path)
         assert TensorFile.open(path).metadata == {}
