@@ -84,6 +84,20 @@ class Convolution:
         return _ONEDNN._convolution_pointwise(*given, "none", [], "")
 
 
+def count_videos(x: Tensor, num_frames: int) -> int:
+    """B of (B·T, …). Raises ValueError where frames are left over.
+
+    A length is a number for a compiler too, which so takes B for fixed and T alone for variable. With both
+    variable, each view of a video's frames costs it seconds of algebra, and a UNet's hours.
+    """
+    num_videos = len(range(x.shape[0] // num_frames)) if num_frames > 0 else 0
+    if x.shape[0] != num_videos * num_frames:
+        raise ValueError(
+            f"x holds {x.shape[0]} frames, which is not a whole number of videos of {num_frames} frames."
+        )
+    return num_videos
+
+
 def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A 3×1×1 convolution, zeros before and after: (B, C, T, S), weight (C', C, 3, 1, 1) -> (B, C', T, S).
 
@@ -113,8 +127,11 @@ def folds(x: Tensor) -> bool:
 
     And where folding the weights takes less time than it saves.
     """
-    positions = x.shape[0] * x.shape[2] * x.shape[3]
-    return x.dtype.itemsize >= 4 and (x.device.type != "cpu" or positions >= WORTH_FOLDING)
+    if x.dtype.itemsize < 4:
+        return False
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return True
+    return x.shape[0] * x.shape[2] * x.shape[3] >= WORTH_FOLDING
 
 
 class FoldedUpsampling:

@@ -1,7 +1,5 @@
 """The UNet as one graph of torch.compile."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -31,7 +29,8 @@ def compiler():
 
 def inputs(frames: int) -> tuple:
     return (
-        NAMED.input(f"x{frames}", (frames, 8, 16, 16)),
+        # Below 20480 numbers PyTorch convolves in another way on a CPU, which is a graph of its own.
+        NAMED.input(f"x{frames}", (frames, 8, 32, 32)),
         torch.full((frames,), 0.7),
         NAMED.input("context", (1, 1, 64)).expand(frames, -1, -1),
         NAMED.input("y", (1, 768)).expand(frames, -1),
@@ -52,9 +51,8 @@ def test_it_is_one_graph_with_the_same_numbers(compiler):
 
 @torch.no_grad()
 def test_it_is_compiled_at_most_twice_whatever_the_number_of_frames(compiler):
-    """Once for the first number of frames and once for any; of one level, since the second takes long."""
-    params = replace(PARAMS, channel_mult=(1,), attention_levels=0)  # the middle has attention still
-    unet = NAMED.fill(VideoUNet(params, device="meta"))
+    """Once for the first number of frames and once for any."""
+    unet = NAMED.fill(VideoUNet(PARAMS, device="meta"))
     compiled = torch.compile(unet.forward, backend=compiler, fullgraph=True)
     for frames in (2, 3, 4, 6):
         expected = unet(*inputs(frames))
