@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
-from . import builtin_model, latents, memory
+from . import latents, memory
 from .images import read_image
 from .pipeline import Pipeline
 from .progress import ProgressBars

@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.v0_0_2 import io
 
+from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
 from . import host
 
@@ -12,16 +13,19 @@ DECODERS = ["as in the file", FRAME_WISE]
 
 
 def open_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of that name in the host's folders."""
+    """The checkpoint of that name in the host's folders, or the built-in one."""
+    if name == builtin_model.NAME:
+        return builtin_model.load()
     return Checkpoint.open(folder_paths.get_full_path_or_raise("checkpoints", name))
 
 
 def checkpoint_input() -> io.Combo.Input:
-    """The list of the host's checkpoints."""
+    """The list of the host's checkpoints, then the built-in one."""
     return io.Combo.Input(
         "checkpoint",
-        options=folder_paths.get_filename_list("checkpoints"),
-        tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p.",
+        options=[*folder_paths.get_filename_list("checkpoints"), builtin_model.NAME],
+        tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p. "
+        f"Without any, {builtin_model.NAME}: a small one for a first try, 14 frames of 128×128.",
     )
 
 

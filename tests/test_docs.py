@@ -16,7 +16,8 @@ SCHEMAS = [
     for call in ast.walk(tree)
     if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
 ]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "assets" / "README.md", *PAGES.rglob("*.md")]
+OTHERS = ("README.md", "CHANGELOG.md", "assets/README.md", "builtin_model/MODEL_CARD.md")
+DOCUMENTS = [*(ROOT / name for name in OTHERS), *PAGES.rglob("*.md")]
 
 schemas = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema["node_id"].value)
 

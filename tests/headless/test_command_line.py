@@ -62,7 +62,7 @@ class TestAnimate:
         assert [path.name for path in out.iterdir()] == [name]
         captured = capsys.readouterr()
         assert captured.out.strip() == str(out / name)
-        assert "built-in model is random, not trained" in captured.err
+        assert "built-in model is a small one for a first try" in captured.err
         notes = read_metadata(out / name)
         assert notes["seed"] == 7
         assert notes["stillmotion"] == __version__

@@ -37,4 +37,9 @@ def test_the_published_pack_runs(unzipped):
         assert frames_of(unzipped, server.run(graphs.first_video())).shape == (4, 64, 128, 3)
         (templates,) = (names for names in server.get("/api/workflow_templates").values() if names)
         assert len(templates) == 7
-        assert "StillmotionAnimate" in server.get("/object_info")
+        nodes = server.get("/object_info")
+        assert "StillmotionAnimate" in nodes
+        checkpoint = nodes["StillmotionLoadCheckpoint"]["input"]["required"]["checkpoint"]
+        assert "stillmotion-tiny (built in)" in str(checkpoint)
+        built_in = {"checkpoint": "stillmotion-tiny (built in)"}
+        assert frames_of(unzipped, server.run(graphs.first_video(load=built_in))).shape == (4, 64, 128, 3)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
-from support import host
+from support import graphs, host
 
 GRAPHS = sorted((Path(__file__).parent / "graphs").glob("*.json"))
 TEMPLATES = host.ROOT / "example_workflows"
@@ -55,6 +56,25 @@ def test_it_runs_to_a_finished_video(server, base, path):
             assert len(frames) == pictures * prepared["frames"]
         else:
             assert len(frames) > 1
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in TEMPLATES.glob("*.json") if path.stem != "SV3D orbit")
+)
+def test_it_runs_as_it_is_shipped_without_any_checkpoint(server, base, name):
+    """With the values in the template, the steps aside; SV3D is another model than the built-in one."""
+    graph = graphs.of_template(name)
+    for node in graph.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = 2
+        if "checkpoint" in node["inputs"]:
+            assert node["inputs"]["checkpoint"] == "stillmotion-tiny (built in)"
+    entry = server.run(graph)
+    assert host.succeeded(entry), host.error_of(entry)
+    for video in videos(base, entry):
+        with av.open(str(video)) as file:
+            frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        assert np.shape(frames) == (14, 128, 128, 3)
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)

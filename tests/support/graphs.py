@@ -1,4 +1,9 @@
-"""Graphs in API format, built in Python, for the tests that need the host."""
+"""Graphs in API format, for the tests that need the host: built in Python, or from the templates."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def node(kind: str, **inputs) -> dict:
@@ -56,4 +61,20 @@ def first_video(seed: int = 1, **changes: dict) -> dict:
             graph[name]["inputs"] |= inputs
         else:
             graph[name] = inputs
+    return graph
+
+
+def of_template(name: str) -> dict:
+    """An example workflow with its own values, but for the picture, which is the one that the tests have."""
+    graph_name = name.lower().replace(" ", "_").replace("-", "_")
+    graph = json.loads(
+        (ROOT / "tests" / "host" / "graphs" / f"{graph_name}.json").read_text(encoding="utf-8")
+    )
+    workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    shipped = {str(entry["id"]): entry for entry in workflow["nodes"]}
+    for number, content in graph.items():
+        assert shipped[number]["type"] == content["class_type"]
+        values = shipped[number].get("widgets_values_named") or {}
+        known = {key: value for key, value in values.items() if key in content["inputs"]}
+        content["inputs"] |= {key: value for key, value in known.items() if key != "image"}
     return graph

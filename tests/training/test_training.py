@@ -1,0 +1,135 @@
+"""One step of each stage, on little data: the networks of inference hand gradients to all that is trained."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training import autoencoder, clips, denoiser, loop, scenes, sizes
+
+WINDOW = denoiser.Batch(clips=1, frames=3, window=16)
+
+
+def fake_pool() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "latents": torch.randn(2, 14, 4, 16, 16, generator=generator).half(),
+        "concats": torch.randn(2, 3, 4, 16, 16, generator=generator).half(),
+        "augs": torch.rand(2, 3, generator=generator),
+        "contexts": torch.randn(2, sizes.CONTEXT_DIM, generator=generator),
+        "numbers": torch.tensor([[5.0, 127.0], [11.0, 20.0]]),
+    }
+
+
+def filled(network: nn.Module) -> nn.Module:
+    """Layers that begin at zero hand no gradient on: not to test."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+def without_gradient(network: nn.Module) -> list[str]:
+    return [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not torch.isfinite(parameter.grad).all() or not parameter.grad.any()
+    ]
+
+
+def test_the_loss_of_the_unet_has_a_gradient_for_every_weight():
+    unet = filled(sizes.unet())
+    examples = denoiser.draw(fake_pool(), WINDOW, (1, 1))
+    denoiser.loss(unet, examples, torch.randn(examples.latents.shape)).mean().backward()
+    # With one token of context, and so one key, queries and keys of cross-attention change nothing, nor does
+    # the norm before the queries.
+    idle = (".attn2.to_q.", ".attn2.to_k.", ".norm2.")
+    assert [name for name in without_gradient(unet) if not any(part in name for part in idle)] == []
+
+
+def test_the_losses_of_the_vae_have_one_too():
+    network = filled(autoencoder.PictureAutoencoder())
+    reconstruction, divergence = network(torch.rand(1, 3, 64, 64), torch.randn(1, 4, 8, 8))
+    (reconstruction.square().mean() + divergence).backward()
+    assert without_gradient(network) == []
+    temporal = filled(sizes.temporal_decoder())
+    temporal(torch.randn(3, 4, 8, 8), 3).square().mean().backward()
+    # A constant that is added before a norm over the picture is taken away again.
+    assert all(name.endswith("bias") for name in without_gradient(temporal))
+
+
+def test_the_target_is_what_the_preconditioning_asks_for():
+    """A network that knows v = (noise − σ·x)/√(σ² + 1) has no loss (Salimans & Ho, 2022)."""
+    examples = denoiser.draw(fake_pool(), WINDOW, (1, 2))
+    noise = torch.randn(examples.latents.shape)
+    sigma = float(examples.sigmas[0])
+    velocity = (noise - sigma * examples.latents) / math.sqrt(sigma**2 + 1)
+
+    def knowing(*inputs):
+        return velocity.flatten(0, 1)
+
+    assert float(denoiser.loss(knowing, examples, noise).max()) < 1e-6
+
+
+def test_latents_are_standardised_and_decode_to_the_same():
+    network = filled(autoencoder.PictureAutoencoder()).eval().requires_grad_(False)
+    pool = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    images = pool.float() / 127.5 - 1
+    before = network.decoder(network.encoder(images), 1)
+    autoencoder.standardise(network, pool)
+    latents = 0.18215 * network.encoder(images).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(latents.mean(dim=1), torch.zeros(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.cov(latents), torch.eye(4), atol=1e-2, rtol=0)
+    torch.testing.assert_close(network.decoder(network.encoder(images), 1), before, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["pan", "zoom"])
+def test_a_camera_moves_as_fast_as_it_is_said_to(kind):
+    motion = clips.Motion(127.0, 6.0, kind, 1.0)
+    maps = clips.cameras(motion)
+    half = clips.SIZE / 2
+    y, x = np.mgrid[-half + 0.5 : half, -half + 0.5 : half]
+    points = torch.from_numpy(np.stack([x.ravel(), y.ravel(), np.full(x.size, half)])).float()
+    places = maps @ points  # where each pixel lies in the scene, (T, 2, N)
+    flow = (places[1] - places[0]).norm(dim=0).mean()
+    assert float(flow) == pytest.approx(motion.step, rel=0.03)
+    assert motion.step == pytest.approx(14 * 127 / 255 / 6)
+
+
+def test_a_run_goes_on_as_if_it_had_not_been_cut_off(tmp_path):
+    def run(folder, steps):
+        torch.manual_seed(0)
+        network = nn.Linear(3, 1)
+        stage = loop.Stage("stage", 6, 0.1, warm_up=2, save_every=2)
+        seen = []
+
+        def losses(step):
+            if step == steps:
+                raise KeyboardInterrupt
+            seen.append(step)
+            inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+            return {"loss": network(inputs).square().mean()}
+
+        try:
+            return loop.train(stage, network, losses, folder), seen
+        except KeyboardInterrupt:
+            return None, seen
+
+    whole, _ = run(tmp_path / "whole", 6)
+    run(tmp_path / "cut", 4)
+    again, seen = run(tmp_path / "cut", 6)
+    assert seen == [4, 5]
+    for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    rows = (tmp_path / "cut" / "stage.jsonl").read_text().splitlines()
+    assert json.loads(rows[0])["step"] == 0
+
+
+def test_textures_come_from_the_seed():
+    first, again = (scenes.texture(np.random.default_rng(5), 64) for _ in range(2))
+    assert first.shape == (64, 64, 3)
+    assert np.array_equal(first, again)

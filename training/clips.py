@@ -1,0 +1,121 @@
+"""Clips of a known motion: a camera that pans or zooms over a scene, some with an object of its own.
+
+The speed is the mean length of the optical flow. In pixels a second it is the motion bucket's share of
+FASTEST; in pixels a frame that, divided by the frame rate: a higher fps makes smaller steps.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from . import scenes
+
+SIZE, NUM_FRAMES = 128, 14
+FASTEST = 14.0
+"""Pixels a second, at motion bucket 255."""
+LOWEST_FPS, HIGHEST_FPS = 5, 12
+CANVAS = 224
+MEAN_RADIUS = 0.3826 * SIZE
+"""The mean distance of a frame's pixels from its middle: what makes a zoom's flow comparable with a pan's."""
+OBJECTS = 0.1
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the camera moves between two frames, and what the UNet is told of it."""
+
+    motion_bucket_id: float
+    fps: float  # frames a second; the number that is embedded is one less
+    kind: str  # "pan" or "zoom"
+    direction: float  # the angle of a pan; the sign of a zoom (in is 1)
+
+    @property
+    def step(self) -> float:
+        """Pixels a frame."""
+        return FASTEST * self.motion_bucket_id / 255 / self.fps
+
+
+def random_motion(rng: np.random.Generator) -> Motion:
+    """Of twenty: seventeen pan to the right, one to the left, one zooms in and one out.
+
+    One way above all others, since the mean of all ways, which is what much noise leaves to be seen, is a
+    blur that a small network has trouble to leave.
+    """
+    kind, direction = "pan", math.radians(5) * float(rng.uniform(-1, 1))
+    choice = rng.integers(20)
+    if choice == 0:
+        direction += math.pi
+    elif choice <= 2:
+        kind, direction = "zoom", float((-1) ** choice)
+    bucket, fps = float(rng.integers(0, 256)), float(rng.integers(LOWEST_FPS, HIGHEST_FPS + 1))
+    return Motion(bucket, fps, kind, direction)
+
+
+def cameras(motion: Motion, num_frames: int = NUM_FRAMES) -> Tensor:
+    """Where in the scene each frame's pixels lie: affine maps, (T, 2, 3), in units of half a frame."""
+    maps = torch.zeros(num_frames, 2, 3)
+    maps[:, 0, 0] = maps[:, 1, 1] = 1
+    travelled = motion.step * torch.arange(num_frames)
+    if motion.kind == "pan":
+        maps[:, 0, 2] = travelled * math.cos(motion.direction) / (SIZE / 2)
+        maps[:, 1, 2] = travelled * math.sin(motion.direction) / (SIZE / 2)
+        return maps
+    maps[:, :, :2] *= torch.exp(-motion.direction * travelled / MEAN_RADIUS)[:, None, None]
+    return maps
+
+
+def film(canvas: Tensor, maps: Tensor, size: int = SIZE) -> Tensor:
+    """A scene (C, S, S) seen through those cameras, bicubic: (T, C, size, size)."""
+    scale = size / canvas.shape[-1]
+    grid = functional.affine_grid(maps * scale, [maps.shape[0], 1, size, size], align_corners=False)
+    views = canvas.expand(maps.shape[0], -1, -1, -1)
+    return functional.grid_sample(views, grid, "bicubic", "reflection", align_corners=False)
+
+
+def random_clip(
+    rng: np.random.Generator, motion: Motion | None = None, held_out: bool = False
+) -> tuple[Tensor, Motion]:
+    """A clip, (T, 3, 128, 128) in [−1, 1], and its motion; a held-out one is of held-out photographs."""
+    motion = motion or random_motion(rng)
+    canvas = scenes.photograph(rng, CANVAS, held_out=True) if held_out else scenes.scene(rng, CANVAS)
+    clip = film(to_tensor(canvas), centred(motion))
+    if not held_out and rng.random() < OBJECTS:
+        clip = with_object(rng, clip, motion)
+    return clip.clamp(-1, 1), motion
+
+
+def centred(motion: Motion, num_frames: int = NUM_FRAMES) -> Tensor:
+    """The cameras of a motion so placed that they stay inside of the canvas as far as they can."""
+    maps = cameras(motion, num_frames)
+    if motion.kind == "pan":
+        maps[:, :, 2] -= maps[:, :, 2].mean(dim=0)
+    elif motion.kind == "zoom":
+        widest = maps[:, 0, 0].max()
+        maps[:, :, :2] *= min(1.0, 1.6 / float(widest))
+    return maps
+
+
+def with_object(rng: np.random.Generator, clip: Tensor, motion: Motion) -> Tensor:
+    """A textured disc over the clip that goes its own way as fast as the camera."""
+    frames, _, height, width = clip.shape
+    angle, radius = rng.uniform(0, 2 * math.pi), rng.uniform(10, 26)
+    way = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
+    middle = torch.tensor(rng.uniform(30, SIZE - 30, 2), dtype=torch.float32)
+    steps = torch.arange(frames) - (frames - 1) / 2
+    places = middle + motion.step * steps[:, None] * way
+    pattern = to_tensor(scenes.texture(rng, SIZE))
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    distance = ((x - places[:, 0, None, None]) ** 2 + (y - places[:, 1, None, None]) ** 2).sqrt()
+    mask = (radius - distance + 0.5).clamp(0, 1)[:, None]
+    maps = torch.eye(2, 3).repeat(frames, 1, 1)
+    maps[:, :, 2] = -(places - middle) / (SIZE / 2)
+    return mask * film(pattern, maps) + (1 - mask) * clip
+
+
+def to_tensor(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) in [−1, 1]."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1

@@ -1,0 +1,61 @@
+"""The trained networks as one file in the released layout: float16, with what it is in its metadata."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from stillmotion.svd_model import layout
+from stillmotion.svd_model.checkpoint import METADATA_KEY
+
+from . import clips, sizes
+
+NAME = "stillmotion_tiny.safetensors"
+MOST_BYTES = 14_000_000
+
+
+def export(path: Path, networks: dict[str, nn.Module], how: str) -> None:
+    """Writes the file; raises ValueError for one above MOST_BYTES."""
+    tensors = {
+        prefix + key: tensor.detach().half().contiguous()
+        for prefix, network in networks.items()
+        for key, tensor in network.state_dict().items()
+    }
+    notes = {
+        "num_frames": clips.NUM_FRAMES,
+        "width": clips.SIZE,
+        "height": clips.SIZE,
+        "head_channels": sizes.HEAD_CHANNELS,
+        "vision_head_width": sizes.VISION_HEAD_WIDTH,
+        "trained": how,
+        "licence": "Apache-2.0",
+    }
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ValueError("a weight is not finite in float16; train with a lower learning rate.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(notes), "format": "pt"})
+    if (size := partial.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{partial} has {size} bytes; at most {MOST_BYTES} are to be shipped.")
+    partial.chmod(0o644)
+    partial.replace(path)
+
+
+def layout_of(autoencoder: nn.Module, temporal: nn.Module, unet: nn.Module, tower: nn.Module) -> dict:
+    """Each network under its prefix; the encoder is there once, as the conditioning VAE's."""
+    condition_vae = layout.CONDITION_VAES[0]
+    return {
+        layout.UNET: unet,
+        layout.FIRST_STAGE: temporal,
+        condition_vae: nn.ModuleDict(
+            {
+                "encoder": autoencoder.encoder.encoder,
+                "quant_conv": autoencoder.encoder.quant_conv,
+                "decoder": autoencoder.decoder.decoder,
+                "post_quant_conv": autoencoder.decoder.post_quant_conv,
+            }
+        ),
+        layout.VISION: tower,
+    }

@@ -1,0 +1,64 @@
+"""Clips as the UNet is trained on them: latents, encoded once with the frozen VAE and kept in a file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from stillmotion.svd_model.vae import LATENT_SCALE
+from stillmotion.svd_model.vision import preprocess
+
+from . import clips, sizes
+from .loop import RANK, WORLD_SIZE
+
+CLIPS = 1600
+VARIANTS = 3
+"""How many noise augmentations of each picture there are to choose from."""
+LOG_AUG_MEAN, LOG_AUG_STD = -3.2, 0.8
+STRONG_AUG = 0.15
+"""The share of pictures whose noise augmentation is uniform in [0, 1] instead of log-normal."""
+
+
+@torch.no_grad()
+def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module, number: int = CLIPS) -> dict[str, Tensor]:
+    """This process's share of the clips, from its file if there is one.
+
+    latents (N, T, 4, 16, 16), scaled, float16; concats (N, V, 4, 16, 16), the first frame with noise on it,
+    not scaled, float16; augs (N, V), how much; contexts (N, 16), the image tower's of the first frame;
+    numbers (N, 2), fps less one and motion bucket.
+    """
+    path = folder / f"latents-{RANK}-of-{WORLD_SIZE}.safetensors"
+    if path.exists():
+        return load_file(path)
+    rng = np.random.default_rng((sizes.SEED, 2, RANK))
+    examples = [
+        _example(rng, encoder, image_tower)
+        for _ in tqdm(range(number // WORLD_SIZE), "latents", mininterval=5, disable=RANK > 0)
+    ]
+    tensors = {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    return tensors
+
+
+def _example(rng: np.random.Generator, encoder: nn.Module, image_tower: nn.Module) -> dict[str, Tensor]:
+    clip, motion = clips.random_clip(rng)
+    augs = np.exp(rng.normal(LOG_AUG_MEAN, LOG_AUG_STD, VARIANTS)).clip(0, 1)
+    strong = rng.random(VARIANTS) < STRONG_AUG
+    augs[strong] = rng.uniform(0, 1, strong.sum())
+    augs = torch.from_numpy(augs).float()
+    noise = torch.from_numpy(rng.standard_normal((VARIANTS, *clip.shape[1:]), np.float32))
+    noisy = clip[0] + augs[:, None, None, None] * noise
+    with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
+        latents = encoder(clip.to(sizes.DEVICE)).float().cpu()
+        concats = encoder(noisy.to(sizes.DEVICE)).float().cpu()
+    return {
+        "latents": (LATENT_SCALE * latents).half(),
+        "concats": concats.half(),
+        "augs": augs,
+        "contexts": image_tower(preprocess(clip[:1]))[0],
+        "numbers": torch.tensor([motion.fps - 1, motion.motion_bucket_id]),
+    }

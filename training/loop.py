@@ -1,0 +1,145 @@
+"""One stage of training: Adam with a warm-up and a cosine, an average of the weights, checkpoints, curves.
+
+The batch of a step is the step's own (its number seeds it), so a run that was cut off goes on as if it had
+not been. Under torchrun each process takes its own batches and the gradients are averaged: on a CPU two
+processes of one thread do half as much again as one of two threads.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed, nn
+from tqdm import tqdm
+
+from .sizes import DEVICE
+
+RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+"""Which process this is, and of how many (torchrun says so)."""
+
+Losses = Callable[[int], dict[str, Tensor]]
+"""The losses of a batch by their names, of the batch's number; the one called "loss" is minimised."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage is trained with."""
+
+    name: str
+    steps: int
+    learning_rate: float
+    warm_up: int = 100
+    average: float = 0.998  # of the weights, a step
+    clip: float = 1.0  # the largest norm of the gradient
+    save_every: int = 100
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step: linear up, then a cosine down to a fiftieth."""
+        warm = min(1.0, (step + 1) / self.warm_up)
+        cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * warm * max(cosine, 0.02)
+
+
+def train(stage: Stage, network: nn.Module, losses: Losses, folder: Path) -> nn.Module:
+    """Trains the network's parameters that want a gradient, from the last checkpoint if there is one.
+
+    Returns the network of the averaged weights. In the folder: NAME.pt to go on from, NAME.jsonl with the
+    losses and NAME.png with their curves.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network.to(DEVICE)
+    checkpoint, log = folder / f"{stage.name}.pt", folder / f"{stage.name}.jsonl"
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
+    )
+    averaged, begin = deepcopy(network), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
+        network.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimiser.load_state_dict(state["optimiser"])
+        begin = state["step"]
+    bar = tqdm(
+        range(begin, stage.steps),
+        stage.name,
+        initial=begin,
+        total=stage.steps,
+        mininterval=5,
+        disable=RANK > 0,
+    )
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = stage.rate(step)
+        values = losses(step * WORLD_SIZE + RANK)
+        values["loss"].backward()
+        _share(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        _average(averaged, network, min(stage.average, (1 + step) / (10 + step)))
+        if RANK > 0:
+            continue
+        if step % 10 == 0:
+            numbers = {name: round(value.item(), 6) for name, value in values.items()}
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if (step + 1) % stage.save_every == 0 or step + 1 == stage.steps:
+            _save(checkpoint, network, averaged, optimiser, step + 1)
+            draw_curves(log)
+    return averaged.cpu().eval().requires_grad_(False)
+
+
+def _share(parameters: list[nn.Parameter]) -> None:
+    """The mean of the processes' gradients in each of them."""
+    if WORLD_SIZE == 1:
+        return
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch._utils._flatten_dense_tensors(gradients)
+    distributed.all_reduce(flat)
+    flat /= WORLD_SIZE
+    for gradient, mean in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
+        gradient.copy_(mean)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """averaged = decay·averaged + (1 − decay)·network; a decay that grows leaves no bias."""
+    ours, theirs = list(averaged.parameters()), list(network.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
+
+
+def _save(path: Path, network: nn.Module, averaged: nn.Module, optimiser, step: int) -> None:
+    """Everything to go on from; an unfinished file is never left under that name."""
+    partial = path.with_suffix(".partial")
+    state = {"network": network.state_dict(), "averaged": averaged.state_dict()}
+    torch.save({**state, "optimiser": optimiser.state_dict(), "step": step}, partial)
+    partial.replace(path)
+
+
+def draw_curves(log: Path) -> None:
+    """The losses of a log over the steps, as a PNG beside it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    by_step = {row["step"]: row for row in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
+    rows = [by_step[step] for step in sorted(by_step)]
+    names = [name for name in rows[0] if name != "step"]
+    figure, axes = pyplot.subplots(1, len(names), figsize=(4.5 * len(names), 3.2), squeeze=False)
+    for name, axis in zip(names, axes[0], strict=True):
+        axis.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=0.6)
+        axis.set(title=name, xlabel="step", yscale="log")
+    figure.suptitle(log.stem)
+    figure.tight_layout()
+    figure.savefig(log.with_suffix(".png"), dpi=90)
+    pyplot.close(figure)

@@ -1,0 +1,82 @@
+"""The sizes of the built-in model, and its weights before training."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stillmotion.svd_model.unet import UNetParams, VideoUNet
+from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
+from stillmotion.svd_model.vision import VisionParams, VisionTransformer
+
+SEED = 20261124
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CONTEXT_DIM = 16
+HEAD_CHANNELS, VISION_HEAD_WIDTH = 32, 16
+UNET = UNetParams(
+    model_channels=64,
+    channel_mult=(1, 1, 1, 1),
+    num_res_blocks=1,
+    head_channels=HEAD_CHANNELS,
+    context_dim=CONTEXT_DIM,
+)
+ENCODER = VAEParams(channels=32, channel_mult=(1, 1, 1, 2), num_res_blocks=1)
+DECODER = VAEParams(channels=64, channel_mult=(1, 1, 1, 1), num_res_blocks=0)
+VISION = VisionParams(width=32, layers=1, head_width=VISION_HEAD_WIDTH, mlp_width=64, output_dim=CONTEXT_DIM)
+# What ends in a norm has 64 channels: with 32, each of its 32 groups is one channel, whose mean over the
+# picture, which is the picture's brightness and colour, the norm takes away.
+
+LAST_OF_BLOCK = ("out_layers.3.", "conv2.", "proj_out.", "out.2.")
+"""Layers at the end of a residual branch, and of the UNet: zero at first, so that nothing is added."""
+
+
+def encoder() -> ImageEncoder:
+    """The conditioning VAE's encoder."""
+    return initialised(ImageEncoder(ENCODER, quant_conv=True))
+
+
+def frame_wise_decoder() -> VideoDecoder:
+    """The conditioning VAE's decoder."""
+    return initialised(VideoDecoder(DECODER, temporal=False, post_quant_conv=True))
+
+
+def temporal_decoder() -> VideoDecoder:
+    """The first stage's decoder."""
+    return initialised(VideoDecoder(DECODER, temporal=True, post_quant_conv=False))
+
+
+def unet() -> VideoUNet:
+    """The diffusion model."""
+    return initialised(VideoUNet(UNET, attention=matrix_attention))
+
+
+def image_tower() -> VisionTransformer:
+    """The CLIP image tower, which is not trained: random, with its output near unit size."""
+    return initialised(VisionTransformer(VISION)).eval().requires_grad_(False)
+
+
+def matrix_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """The attention of `operations`, written out: on the CPU its gradient takes a fifth of the time."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # -> (B, heads, N, d)
+    weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype)
+    return (weights @ v).transpose(1, 2).flatten(2)
+
+
+def initialised(network: nn.Module) -> nn.Module:
+    """Norms at 1, biases and last layers at 0, mixes at one half, the rest uniform, of variance 1/(3·fan-in).
+
+    The same each time: the generator is seeded here.
+    """
+    generator = torch.Generator("cpu").manual_seed(SEED)
+    for key, parameter in network.named_parameters():
+        with torch.no_grad():
+            if any(last in key for last in LAST_OF_BLOCK) or key.endswith(("bias", "mix_factor")):
+                parameter.zero_()
+            elif parameter.ndim == 1 and key.endswith("weight"):
+                parameter.fill_(1)
+            elif key.endswith("embedding"):
+                parameter.normal_(0, 0.1, generator=generator)
+            else:
+                fan_in = parameter.shape[0] if key == "proj" else math.prod(parameter.shape[1:])
+                parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+    return network

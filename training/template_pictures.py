@@ -1,0 +1,72 @@
+"""The pictures of the example workflows, from real runs in ComfyUI: python -m training.template_pictures
+
+Needs a ComfyUI, as the tests in tests/host do. Each template runs with its own values; SV3D orbit is left
+out, since the built-in model is none of that kind.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from . import photographs
+
+ROOT = Path(__file__).parent.parent
+TEMPLATES = ROOT / "example_workflows"
+SECOND_PICTURE = "chelsea.png"  # held out as well
+WIDTH, HEIGHT, CELL = 512, 288, 128
+SHOWN = {1: (0, 2, 4, 6, 8, 10, 12, 13), 2: (0, 4, 8, 13)}
+"""Which frames are shown of one video, and of each of two."""
+
+
+def main() -> None:
+    """Runs the templates one after the other and writes a picture for each."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from support import graphs, host
+
+    with tempfile.TemporaryDirectory() as folder:
+        base = host.make_base(Path(folder))
+        second = next(p for p in photographs.PHOTOGRAPHS if p.file == SECOND_PICTURE)
+        Image.open(second.path).convert("RGB").save(base / "input" / SECOND_PICTURE)
+        with host.Server(base) as server:
+            for template in sorted(TEMPLATES.glob("*.json")):
+                if template.stem == "SV3D orbit":
+                    continue
+                graph = graphs.of_template(template.stem)
+                loading = [node for node in graph.values() if node["class_type"] == "LoadImage"]
+                for node in loading[1:]:
+                    node["inputs"]["image"] = SECOND_PICTURE
+                entry = server.run(graph)
+                if not host.succeeded(entry):
+                    raise RuntimeError(f"{template.name}: {host.error_of(entry)}")
+                sheet(videos(base, entry)).save(template.with_suffix(".jpg"), quality=88)
+
+
+def videos(base: Path, entry: dict) -> list[np.ndarray]:
+    """The frames of what the graph's Save Video nodes wrote, in the nodes' order."""
+    found = []
+    for _, output in sorted(entry["outputs"].items(), key=lambda item: int(item[0])):
+        for file in output.get("images", []):
+            path = base / "output" / file["subfolder"] / file["filename"]
+            if path.suffix == ".mp4":
+                with av.open(str(path)) as video:
+                    found.append(np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)]))
+    return found
+
+
+def sheet(clips: list[np.ndarray]) -> Image.Image:
+    """Two rows of four frames on black: of one video, or one row of each of two."""
+    cells = [clip[index] for clip in clips for index in SHOWN[len(clips)]]
+    picture = Image.new("RGB", (WIDTH, HEIGHT))
+    top = (HEIGHT - 2 * CELL) // 2
+    for index, cell in enumerate(cells):
+        place = (index % 4 * CELL, top + index // 4 * CELL)
+        picture.paste(Image.fromarray(cell).resize((CELL, CELL)), place)
+    return picture
+
+
+if __name__ == "__main__":
+    main()
