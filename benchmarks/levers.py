@@ -21,7 +21,7 @@ from scale import ROOT, Scale, find_modules
 from torch import Tensor
 from weights import single_file
 
-from stillmotion.headless import builtin_model
+from stillmotion import builtin_model
 from stillmotion.headless.pipeline import Clip, Pipeline
 from stillmotion.headless.settings import Settings
 
