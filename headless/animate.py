@@ -184,7 +184,8 @@ def _write(
 def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
     """What made a clip, for its metadata; names without folders, since those are nobody's business."""
     file = pipeline.checkpoint.file
-    notes = {"stillmotion": version(), "checkpoint": file.path.name}
+    name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
+    notes = {"stillmotion": version(), "checkpoint": name}
     if file.path.is_file():
         notes["checkpoint_sha256"] = _sha256(file.path, bars)
     return notes
