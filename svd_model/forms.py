@@ -84,8 +84,8 @@ class Convolution:
         return _ONEDNN._convolution_pointwise(*given, "none", [], "")
 
 
-def count_videos(x: Tensor, num_frames: int) -> int:
-    """B of (B·T, …). Raises ValueError where frames are left over.
+def check_videos(x: Tensor, num_frames: int) -> None:
+    """Raises ValueError where (B·T, …) is not a whole number B of videos.
 
     A length is a number for a compiler too, which so takes B for fixed and T alone for variable. With both
     variable, each view of a video's frames costs it seconds of algebra, and a UNet's hours.
@@ -95,7 +95,6 @@ def count_videos(x: Tensor, num_frames: int) -> int:
         raise ValueError(
             f"x holds {x.shape[0]} frames, which is not a whole number of videos of {num_frames} frames."
         )
-    return num_videos
 
 
 def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -90,47 +90,37 @@ class TensorFile:
 
 
 def _open_safetensors(path: Path, size: int) -> TensorFile:
-    """safe_open maps the file and checks that the header and the data fit together."""
+    """safe_open checks that the header and the data fit together; the tensors are views of our own mapping.
+
+    Those of safe_open are views as well, but it looks at the first byte of each, and so waits for the disk
+    once a tensor: more than 3 of the 4 seconds that loading a cold svd_xt took.
+    """
     try:
         file = safe_open(path, framework="pt", device="cpu")
-        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
-        dtypes = {key: part.get_dtype() for key, part in slices.items()}
     except SafetensorError as error:
         raise CheckpointError(_not_safetensors(path, error)) from error
-    mapped = _Mapped(path, size)
+    header, begin = _header(path)
+    entries = {key: header[key] for key in file.keys()}  # noqa: SIM118 (not a dict)
+    dtypes = {key: _SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for key, entry in entries.items()}
+    content = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
     def read(key: str) -> Tensor:
-        dtype = _SAFETENSORS_DTYPES.get(dtypes[key])
-        return file.get_tensor(key) if dtype is None else mapped.tensor(key, dtype, shapes[key])
+        """A view, or a copy where the file has the tensor at an address that its dtype can't have."""
+        dtype = dtypes[key]
+        if isinstance(dtype, str):
+            return file.get_tensor(key)
+        start, end = (begin + offset for offset in entries[key]["data_offsets"])
+        part = content[start:end]
+        return (part if start % dtype.itemsize == 0 else part.clone()).view(dtype).view(entries[key]["shape"])
 
     return TensorFile(
         path=path,
         size=size,
-        shapes=shapes,
-        dtypes={key: _SAFETENSORS_DTYPES.get(name, name) for key, name in dtypes.items()},
+        shapes={key: tuple(entry["shape"]) for key, entry in entries.items()},
+        dtypes=dtypes,
         metadata=file.metadata() or {},
         read=read,
     )
-
-
-class _Mapped:
-    """The data of a safetensors file, mapped as one tensor.
-
-    safe_open's own tensors are views as well, but it looks at the first byte of each, and so waits for the
-    disk once a tensor: more than 3 of the 4 seconds that loading a cold svd_xt took.
-    """
-
-    def __init__(self, path: Path, size: int):
-        header, self._begin = _header(path)
-        self._offsets = _offsets(header)
-        self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
-
-    def tensor(self, key: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """A view, or a copy where the file has the tensor at an address that its dtype can't have."""
-        begin, end = (self._begin + offset for offset in self._offsets[key])
-        part = self._bytes[begin:end]
-        return (part if begin % dtype.itemsize == 0 else part.clone()).view(dtype).view(shape)
 
 
 def _size(path: Path) -> int:
@@ -189,12 +179,8 @@ def _header(path: Path) -> tuple[dict, int]:
 
 def _described_size(path: Path) -> int:
     header, begin = _header(path)
-    return begin + max((end for _, end in _offsets(header).values()), default=0)
-
-
-def _offsets(header: dict) -> dict[str, tuple[int, int]]:
-    """Where each tensor's bytes begin and end, from the beginning of the data."""
-    return {key: tuple(entry["data_offsets"]) for key, entry in header.items() if key != "__metadata__"}
+    ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    return begin + max(ends, default=0)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

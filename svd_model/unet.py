@@ -332,7 +332,7 @@ class VideoUNet(nn.Module):
         patch: FeaturePatch | None = None,
     ) -> Tensor:
         """All but the last output block: nearly all of the work, and what changes little between steps."""
-        forms.count_videos(first, constants.num_frames)
+        forms.check_videos(first, constants.num_frames)
         x, skips = first, []
         num_downs = len(self.input_blocks)
         stages = list(zip(self._stages(), shifts, constants.contexts, strict=True))
@@ -355,7 +355,7 @@ class VideoUNet(nn.Module):
         patch: FeaturePatch | None = None,
     ) -> Tensor:
         """The last output block on the deep features and the first ones, and what comes behind it."""
-        forms.count_videos(deep, constants.num_frames)
+        forms.check_videos(deep, constants.num_frames)
         x = _joined(patch, len(self.output_blocks) - 1, deep, first)
         x = self.output_blocks[-1](x, shifts[-1], constants.contexts[-1], constants.num_frames)
         return self.out(x)
@@ -379,7 +379,7 @@ class VideoUNet(nn.Module):
                 f"x has shape {tuple(x.shape)}; the UNet takes (frames, {p.in_channels}, h, w) with h and w "
                 f"multiples of {divisor}."
             )
-        forms.count_videos(x, num_frames)
+        forms.check_videos(x, num_frames)
         for name, tensor, shape in (
             ("timesteps", timesteps, (x.shape[0],)),
             ("context", context, (x.shape[0], context.shape[1], p.context_dim) if context.ndim == 3 else ()),
