@@ -8,14 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from . import photographs
 
 ROOT = Path(__file__).parent.parent
-TEMPLATES = ROOT / "example_workflows"
 SECOND_PICTURE = "chelsea.png"  # held out as well
 WIDTH, HEIGHT, CELL = 512, 288, 128
 SHOWN = {1: (0, 2, 4, 6, 8, 10, 12, 13), 2: (0, 4, 8, 13)}
@@ -25,14 +23,14 @@ SHOWN = {1: (0, 2, 4, 6, 8, 10, 12, 13), 2: (0, 4, 8, 13)}
 def main() -> None:
     """Runs the templates one after the other and writes a picture for each."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from support import graphs, host
+    from support import graphs, host, host_pictures
 
     with tempfile.TemporaryDirectory() as folder:
         base = host.make_base(Path(folder))
         second = next(p for p in photographs.PHOTOGRAPHS if p.file == SECOND_PICTURE)
         Image.open(second.path).convert("RGB").save(base / "input" / SECOND_PICTURE)
         with host.Server(base) as server:
-            for template in sorted(TEMPLATES.glob("*.json")):
+            for template in sorted(graphs.TEMPLATES.glob("*.json")):
                 if template.stem == "SV3D orbit":
                     continue
                 graph = graphs.of_template(template.stem)
@@ -42,19 +40,7 @@ def main() -> None:
                 entry = server.run(graph)
                 if not host.succeeded(entry):
                     raise RuntimeError(f"{template.name}: {host.error_of(entry)}")
-                sheet(videos(base, entry)).save(template.with_suffix(".jpg"), quality=88)
-
-
-def videos(base: Path, entry: dict) -> list[np.ndarray]:
-    """The frames of what the graph's Save Video nodes wrote, in the nodes' order."""
-    found = []
-    for _, output in sorted(entry["outputs"].items(), key=lambda item: int(item[0])):
-        for file in output.get("images", []):
-            path = base / "output" / file["subfolder"] / file["filename"]
-            if path.suffix == ".mp4":
-                with av.open(str(path)) as video:
-                    found.append(np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)]))
-    return found
+                sheet(host_pictures.videos_of(base, entry)).save(template.with_suffix(".jpg"), quality=88)
 
 
 def sheet(clips: list[np.ndarray]) -> Image.Image:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from support.host import ROOT
+
+TEMPLATES = ROOT / "example_workflows"
 
 
 def node(kind: str, **inputs) -> dict:
@@ -64,13 +66,16 @@ def first_video(seed: int = 1, **changes: dict) -> dict:
     return graph
 
 
+def path_of(template: str) -> Path:
+    """Where the graph of an example workflow lies."""
+    name = template.lower().replace(" ", "_").replace("-", "_")
+    return ROOT / "tests" / "host" / "graphs" / f"{name}.json"
+
+
 def of_template(name: str) -> dict:
     """An example workflow with its own values, but for the picture, which is the one that the tests have."""
-    graph_name = name.lower().replace(" ", "_").replace("-", "_")
-    graph = json.loads(
-        (ROOT / "tests" / "host" / "graphs" / f"{graph_name}.json").read_text(encoding="utf-8")
-    )
-    workflow = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads(path_of(name).read_text(encoding="utf-8"))
+    workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
     shipped = {str(entry["id"]): entry for entry in workflow["nodes"]}
     for number, content in graph.items():
         assert shipped[number]["type"] == content["class_type"]

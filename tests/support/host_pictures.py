@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -13,6 +14,17 @@ def frames_of(base: Path, entry: dict) -> np.ndarray:
     assert host.succeeded(entry), host.error_of(entry)
     saved = entry["outputs"]["save"]["images"]
     return np.stack([np.asarray(Image.open(base / "output" / file["filename"])) for file in saved])
+
+
+def videos_of(base: Path, entry: dict) -> list[np.ndarray]:
+    """The frames of what the graph's SaveVideo nodes wrote, in the order of the nodes: (T, H, W, 3) each."""
+    videos = []
+    for _, output in sorted(entry["outputs"].items(), key=lambda item: int(item[0])):
+        for file in output.get("images", []):
+            if file["filename"].endswith("mp4"):
+                with av.open(str(base / "output" / file["subfolder"] / file["filename"])) as video:
+                    videos.append(np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)]))
+    return videos
 
 
 def close(first: np.ndarray, second: np.ndarray) -> bool:
