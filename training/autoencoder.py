@@ -58,17 +58,17 @@ def pictures(number: int = PICTURES) -> Tensor:
     return torch.from_numpy(np.stack(pool)).permute(0, 3, 1, 2).contiguous()
 
 
-def batch(pool: Tensor, step: int, size: int = clips.SIZE, number: int = BATCH) -> Tensor:
-    """Random crops of random pictures, half of them mirrored: (N, 3, size, size) in [−1, 1].
+def batch(pool: Tensor, step: int) -> Tensor:
+    """Random crops of random pictures, half of them mirrored: (BATCH, 3, 128, 128) in [−1, 1].
 
     Whole pictures, not small crops: the norms take their statistics over the picture, so that what is trained
     on small ones gets the colours of whole ones wrong.
     """
     rng = np.random.default_rng((sizes.SEED, step))
     crops = []
-    for index in rng.integers(0, len(pool), number):
-        top, left = rng.integers(0, pool.shape[-1] - size + 1, 2)
-        crop = pool[index, :, top : top + size, left : left + size]
+    for index in rng.integers(0, len(pool), BATCH):
+        top, left = rng.integers(0, pool.shape[-1] - clips.SIZE + 1, 2)
+        crop = pool[index, :, top : top + clips.SIZE, left : left + clips.SIZE]
         crops.append(crop.flip(2) if rng.random() < 0.5 else crop)
     return torch.stack(crops).float() / 127.5 - 1
 
@@ -97,12 +97,12 @@ def train_pictures(folder: Path) -> PictureAutoencoder:
 
 
 @torch.no_grad()
-def standardise(network: PictureAutoencoder, pool: Tensor, number: int = 256) -> None:
+def standardise(network: PictureAutoencoder, pool: Tensor) -> None:
     """Gives LATENT_SCALE·latents zero mean and the identity as covariance, by the two 1×1 convolutions.
 
     What the frame-wise decoder makes of a picture stays the same.
     """
-    modes = torch.cat([network.encoder(images.float() / 127.5 - 1) for images in pool[:number].split(16)])
+    modes = torch.cat([network.encoder(images.float() / 127.5 - 1) for images in pool.split(16)])
     modes = modes.transpose(0, 1).flatten(1).double()  # (N, 4, h, w) -> (4, N·h·w)
     mean = modes.mean(dim=1)
     variances, directions = torch.linalg.eigh(torch.cov(modes))

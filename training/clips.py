@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+
+from stillmotion.headless import images
 
 from . import scenes
 
@@ -55,11 +58,11 @@ def random_motion(rng: np.random.Generator) -> Motion:
     return Motion(bucket, fps, kind, direction)
 
 
-def cameras(motion: Motion, num_frames: int = NUM_FRAMES) -> Tensor:
+def cameras(motion: Motion) -> Tensor:
     """Where in the scene each frame's pixels lie: affine maps, (T, 2, 3), in units of half a frame."""
-    maps = torch.zeros(num_frames, 2, 3)
+    maps = torch.zeros(NUM_FRAMES, 2, 3)
     maps[:, 0, 0] = maps[:, 1, 1] = 1
-    travelled = motion.step * torch.arange(num_frames)
+    travelled = motion.step * torch.arange(NUM_FRAMES)
     if motion.kind == "pan":
         maps[:, 0, 2] = travelled * math.cos(motion.direction) / (SIZE / 2)
         maps[:, 1, 2] = travelled * math.sin(motion.direction) / (SIZE / 2)
@@ -68,10 +71,10 @@ def cameras(motion: Motion, num_frames: int = NUM_FRAMES) -> Tensor:
     return maps
 
 
-def film(canvas: Tensor, maps: Tensor, size: int = SIZE) -> Tensor:
-    """A scene (C, S, S) seen through those cameras, bicubic: (T, C, size, size)."""
-    scale = size / canvas.shape[-1]
-    grid = functional.affine_grid(maps * scale, [maps.shape[0], 1, size, size], align_corners=False)
+def film(canvas: Tensor, maps: Tensor) -> Tensor:
+    """A scene (C, S, S) seen through those cameras, bicubic: (T, C, 128, 128)."""
+    scale = SIZE / canvas.shape[-1]
+    grid = functional.affine_grid(maps * scale, [maps.shape[0], 1, SIZE, SIZE], align_corners=False)
     views = canvas.expand(maps.shape[0], -1, -1, -1)
     return functional.grid_sample(views, grid, "bicubic", "reflection", align_corners=False)
 
@@ -82,18 +85,18 @@ def random_clip(
     """A clip, (T, 3, 128, 128) in [−1, 1], and its motion; a held-out one is of held-out photographs."""
     motion = motion or random_motion(rng)
     canvas = scenes.photograph(rng, CANVAS, held_out=True) if held_out else scenes.scene(rng, CANVAS)
-    clip = film(to_tensor(canvas), centred(motion))
+    clip = film(_to_tensor(canvas), centred(motion))
     if not held_out and rng.random() < OBJECTS:
         clip = with_object(rng, clip, motion)
     return clip.clamp(-1, 1), motion
 
 
-def centred(motion: Motion, num_frames: int = NUM_FRAMES) -> Tensor:
+def centred(motion: Motion) -> Tensor:
     """The cameras of a motion so placed that they stay inside of the canvas as far as they can."""
-    maps = cameras(motion, num_frames)
+    maps = cameras(motion)
     if motion.kind == "pan":
         maps[:, :, 2] -= maps[:, :, 2].mean(dim=0)
-    elif motion.kind == "zoom":
+    else:
         widest = maps[:, 0, 0].max()
         maps[:, :, :2] *= min(1.0, 1.6 / float(widest))
     return maps
@@ -107,7 +110,7 @@ def with_object(rng: np.random.Generator, clip: Tensor, motion: Motion) -> Tenso
     middle = torch.tensor(rng.uniform(30, SIZE - 30, 2), dtype=torch.float32)
     steps = torch.arange(frames) - (frames - 1) / 2
     places = middle + motion.step * steps[:, None] * way
-    pattern = to_tensor(scenes.texture(rng, SIZE))
+    pattern = _to_tensor(scenes.texture(rng, SIZE))
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     distance = ((x - places[:, 0, None, None]) ** 2 + (y - places[:, 1, None, None]) ** 2).sqrt()
     mask = (radius - distance + 0.5).clamp(0, 1)[:, None]
@@ -116,6 +119,6 @@ def with_object(rng: np.random.Generator, clip: Tensor, motion: Motion) -> Tenso
     return mask * film(pattern, maps) + (1 - mask) * clip
 
 
-def to_tensor(picture: np.ndarray) -> Tensor:
+def _to_tensor(picture: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 -> (3, H, W) in [−1, 1]."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
+    return images.to_tensor(Image.fromarray(picture))[0]

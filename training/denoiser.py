@@ -94,12 +94,12 @@ def loss(unet: nn.Module, examples: Examples, noise: Tensor) -> Tensor:
     return (predicted.float().cpu().unflatten(0, (-1, frames)) - target).square().mean(dim=(1, 2, 3, 4))
 
 
-def train_unet(folder: Path, pool: dict[str, Tensor], stages=STAGES) -> nn.Module:
+def train_unet(folder: Path, pool: dict[str, Tensor]) -> nn.Module:
     """All stages in turn, each from the averaged weights of the one before; returns the last one's."""
     unet = sizes.unet()
     with torch.no_grad():
         unet.input_blocks[0][0].weight[:, 4:] *= 0.2  # the concat latents are 5.5 times as large
-    for number, (stage, batch) in enumerate(stages):
+    for number, (stage, batch) in enumerate(STAGES):
 
         def losses(step: int, network=unet, number=number, batch=batch) -> dict[str, Tensor]:
             examples = draw(pool, batch, (sizes.SEED, 2 + number, step))

@@ -12,7 +12,6 @@ from stillmotion.svd_model.checkpoint import METADATA_KEY
 
 from . import clips, sizes
 
-NAME = "stillmotion_tiny.safetensors"
 MOST_BYTES = 14_000_000
 
 

@@ -1,7 +1,6 @@
 """The pictures and clips that the report is about, none of which the model has seen."""
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -39,12 +38,6 @@ def latents(pipeline: Pipeline, crop: np.ndarray, seed: int, **settings) -> Tens
     """The sampled latents of one picture."""
     complete = Settings(seed=seed, **settings).complete(pipeline.checkpoint.variant)
     return pipeline.animate_latents(pipeline.prepare(Image.fromarray(crop), complete), complete)
-
-
-def to_uint8(frames: Tensor) -> np.ndarray:
-    """(T, 3, H, W) in [−1, 1] -> (T, H, W, 3)."""
-    levels = ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).numpy()
 
 
 def table(header: list[str], rows: list[list]) -> str:

@@ -23,7 +23,7 @@ STRONG_AUG = 0.15
 
 
 @torch.no_grad()
-def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module, number: int = CLIPS) -> dict[str, Tensor]:
+def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module) -> dict[str, Tensor]:
     """This process's share of the clips, from its file if there is one.
 
     latents (N, T, 4, 16, 16), scaled, float16; concats (N, V, 4, 16, 16), the first frame with noise on it,
@@ -33,10 +33,10 @@ def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module, number: int =
     path = folder / f"latents-{RANK}-of-{WORLD_SIZE}.safetensors"
     if path.exists():
         return load_file(path)
-    rng = np.random.default_rng((sizes.SEED, 2, RANK))
+    rng, encoder = np.random.default_rng((sizes.SEED, 2, RANK)), encoder.to(sizes.DEVICE)
     examples = [
         _example(rng, encoder, image_tower)
-        for _ in tqdm(range(number // WORLD_SIZE), "latents", mininterval=5, disable=RANK > 0)
+        for _ in tqdm(range(CLIPS // WORLD_SIZE), "latents", mininterval=5, disable=RANK > 0)
     ]
     tensors = {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import spearmanr
 
+from stillmotion.headless.images import to_uint8
 from stillmotion.headless.pipeline import Pipeline
 
 from . import clips, measures
@@ -76,14 +77,7 @@ def motion_statistics(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     for index, (crop, (bucket, fps)) in enumerate(zip(crops, given, strict=True)):
         settings = {"motion_bucket_id": int(bucket), "fps": fps, **FEW_STEPS}
         ours += animate(pipeline, [crop], f"statistics {index}", **settings)
-    true = [
-        ((clips.random_clip(rng, motion, held_out=True)[0] + 1) * 127.5)
-        .round()
-        .byte()
-        .permute(0, 2, 3, 1)
-        .numpy()
-        for motion in motions
-    ]
+    true = [to_uint8(clips.random_clip(rng, motion, held_out=True)[0]) for motion in motions]
     expected = np.array([motion.step for motion in motions])
     rows = []
     for name, videos in (("true clips", true), ("generated", ours)):
@@ -148,11 +142,10 @@ def conditioning(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     """Noise augmentation, fps and σ_max, ten steps each."""
     crops = crops[:6]
     sections = []
-    karras = {"steps": 10}
     for title, name, values, extra in (
         ("Noise augmentation", "noise_aug", (0.0, 0.02, 0.3, 1.0), FEW_STEPS),
         ("Frames a second", "fps", (4.0, 6.0, 11.0), FEW_STEPS),
-        ("σ_max", "sigma_max", (2.0, 20.0, 700.0), karras),
+        ("σ_max", "sigma_max", (2.0, 20.0, 700.0), {"steps": 10}),
     ):
         rows = []
         for value in values:

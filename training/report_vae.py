@@ -2,12 +2,14 @@
 
 import numpy as np
 import torch
+from PIL import Image
 
+from stillmotion.headless.images import to_tensor, to_uint8
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.svd_model.vae import LATENT_SCALE
 
 from . import measures
-from .held_out import moving, table, to_uint8
+from .held_out import moving, table
 
 CLIPS = 12
 JITTERS = (0.0, 0.1, 0.2)
@@ -19,8 +21,7 @@ def reconstruction(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     """PSNR and SSIM of encoded and decoded pictures."""
     rows = {"frame-wise": [], "temporal, a still of 14 frames": []}
     for crop in crops:
-        images = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 127.5 - 1
-        latents = LATENT_SCALE * pipeline._encode(images)
+        latents = LATENT_SCALE * pipeline._encode(to_tensor(Image.fromarray(crop)))
         decoded = pipeline.decode(latents, frame_wise=True)
         rows["frame-wise"].append(_likeness(to_uint8(decoded)[0], crop))
         still = pipeline.decode(latents.repeat(14, 1, 1, 1))
