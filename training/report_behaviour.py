@@ -58,7 +58,7 @@ def motion_bucket(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
                 np.nanmean(alone),
             ],
             [
-                "optical flow",
+                "speed",
                 spearmanr(BUCKETS, speeds.mean(1)).statistic,
                 spearmanr(every, speeds.ravel()).statistic,
                 np.nanmean([spearmanr(BUCKETS, speeds[:, index]).statistic for index in range(len(crops))]),
@@ -81,26 +81,26 @@ def motion_statistics(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     expected = np.array([motion.step for motion in motions])
     rows = []
     for name, videos in (("true clips", true), ("generated", ours)):
-        flows = [measures.steps(video) for video in videos]
-        vectors = np.array([flow[:, :2].mean(axis=0) for flow in flows])
-        lengths = np.array([flow[:, 2].mean() for flow in flows])
-        steady = np.hypot(*vectors.T) / np.maximum(lengths, 1e-6)
-        pans = steady > 0.7
-        sideways = np.abs(vectors[pans, 1]) > np.abs(vectors[pans, 0])
+        shifts = [measures.shifts(video) for video in videos]
+        straightness = [np.hypot(*s.mean(axis=0)) / max(np.hypot(*s.T).mean(), 1e-6) for s in shifts]
+        straight = np.array(straightness) > 0.7
+        down, right = np.array([measures.velocity(video) for video in videos]).T
+        sideways = straight & (np.abs(right) > np.abs(down))
+        speeds = np.hypot(down, right)
         kept = expected > 0.2
         rows.append(
             [
                 name,
-                f"{pans.mean():.0%}",
-                f"{sideways.mean():.0%}",
-                f"{(vectors[pans, 1] < 0).mean():.0%}",
-                (lengths[kept] / expected[kept]).mean(),
-                spearmanr(expected, lengths).statistic,
+                f"{straight.mean():.0%}",
+                f"{sideways.sum() / straight.sum():.0%}",
+                f"{(right[sideways] < 0).mean():.0%}",
+                (speeds[kept] / expected[kept]).mean(),
+                spearmanr(expected, speeds).statistic,
             ]
         )
     header = [
         "",
-        "pans (mean vector > 0.7 of the mean length)",
+        "straight (shifts' mean > 0.7 of their mean length)",
         "of these sideways",
         "of these with the camera to the right",
         "measured speed / speed asked for",

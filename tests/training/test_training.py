@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training import autoencoder, clips, denoiser, loop, scenes, sizes
+from training import autoencoder, clips, denoiser, loop, measures, scenes, sizes
 
 WINDOW = denoiser.Batch(clips=1, frames=3, window=16)
 
@@ -133,3 +133,17 @@ def test_textures_come_from_the_seed():
     first, again = (scenes.texture(np.random.default_rng(5), 64) for _ in range(2))
     assert first.shape == (64, 64, 3)
     assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("step", [0.15, 1.2, 2.7])
+def test_the_report_measures_the_speed_of_a_pan(step):
+    """Known from the camera alone, to parts of a pixel; soft frames have one too."""
+    motion = clips.Motion(255 * step * 6 / clips.FASTEST, 6.0, "pan", 0.1)
+    canvas = torch.from_numpy(scenes.texture(np.random.default_rng(5), clips.CANVAS)).permute(2, 0, 1) / 255
+    clip = clips.film(canvas, clips.centred(motion))
+    frames = (clip.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).numpy()
+    down, right = measures.velocity(frames)
+    # What the camera passes goes the other way.
+    assert right == pytest.approx(-step * math.cos(0.1), abs=0.1)
+    assert down == pytest.approx(-step * math.sin(0.1), abs=0.1)
+    assert measures.speed(frames) == pytest.approx(step, abs=0.1)
