@@ -21,13 +21,14 @@ test-host: .venv/dev
 test-full-size: .venv/dev
 	$(BIN)/python -m pytest -m 'fullsize or slow' -s tests/test_full_size.py tests/host
 
-# The built-in model anew: about two hours of two cores; goes on where it was cut off. On a GPU without torchrun.
+# The built-in model anew: about three hours of two cores; goes on where it was cut off. On a GPU without
+# torchrun.
 train: .venv/training
 	$(BIN)/torchrun --nproc-per-node 2 -m training.run --output outputs/training
 
 # Beside diffusers and, where one is found, ComfyUI's own nodes; small on a CPU (an hour or two, 20 GB of disk
 # under outputs/), full on a GPU. BENCH="--only unet decode", for example; benchmarks/run.py names the rest.
-bench: .venv/bench
+bench: .venv/dev
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
@@ -45,8 +46,4 @@ clean:
 
 .venv/training: .venv/headless
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[training]'
-	@touch $@
-
-.venv/bench: .venv/dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@

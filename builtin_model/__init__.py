@@ -4,6 +4,10 @@ training/ made it; builtin_model/MODEL_CARD.md says from what, what it is for an
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..svd_model.checkpoint import Checkpoint
 
 NAME = "stillmotion-tiny (built in)"
 PATH = Path(__file__).parent / "stillmotion_tiny.safetensors"
@@ -13,7 +17,7 @@ NOTICE = (
 )
 
 
-def load():
+def load() -> "Checkpoint":
     """The built-in checkpoint, read like any other file of the released layout."""
     from ..svd_model.checkpoint import Checkpoint  # here, so that the name can be known without torch
 

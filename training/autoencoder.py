@@ -1,11 +1,11 @@
 """The VAE: encoder and frame-wise decoder on pictures, then the temporal decoder on clips.
 
-The encoder is frozen for the second; its latents are first brought to zero mean and unit variance × 1 /
-LATENT_SCALE, which is what the diffusion model is fed with.
+The encoder is frozen for the second; its latents are first brought to zero mean and a standard deviation of
+1 / LATENT_SCALE, so that the diffusion model is fed with unit variance.
 """
 
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,19 @@ from tqdm import tqdm
 from stillmotion.svd_model.vae import LATENT_SCALE
 
 from . import clips, scenes, sizes
-from .loop import RANK, Stage, train
+from .loop import RANK, Stage, share, train
 
 PICTURES, CANVAS = 2000, 160
-BATCH = 4
+BATCH = 8
 KL_WEIGHT = 0.015
 SLIGHT = 0.002
 """A squared error that is small: below it a picture counts for less and less."""
-CLIPS = 60
+PIECES, FRAMES = 2, 7
+"""Of how many clips a step of the temporal decoder takes how many frames: it looks at a few about each."""
 JITTER = 0.15
 """The standard deviation of what is added to half of the latents, in that of the latents."""
-PICTURE_STAGE = Stage("vae", 2400, 1.5e-3)
-CLIP_STAGE = Stage("temporal_decoder", 110, 8e-4, warm_up=30, average=0.98)
+PICTURE_STAGES = (Stage("vae", 2400, 1.5e-3), Stage("vae_longer", 2400, 5e-4))
+CLIP_STAGE = Stage("temporal_decoder", 700, 6e-4, warm_up=50, average=0.995)
 
 
 class PictureAutoencoder(nn.Module):
@@ -38,12 +39,13 @@ class PictureAutoencoder(nn.Module):
         super().__init__()
         self.encoder = sizes.encoder()
         self.decoder = sizes.frame_wise_decoder()
-        # A network of exactly zero residuals in the last layer would hand no gradient on.
-        generator = torch.Generator().manual_seed(sizes.SEED)
-        nn.init.normal_(self.decoder.decoder.conv_out.weight, std=0.05, generator=generator)
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The reconstruction from a sample of the posterior, and the KL divergence from N(0, 1) a latent."""
+        """Of images, (B, 3, H, W) in [−1, 1], and N(0, 1), (B, 4, H/8, W/8).
+
+        The reconstruction from a sample of the posterior, like the images, and the KL divergence from N(0, 1)
+        a latent, in nats.
+        """
         mean, log_variance = self.encoder.quant_conv(self.encoder.encoder(images)).float().chunk(2, dim=1)
         log_variance = log_variance.clamp(-20, 5)
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
@@ -51,22 +53,22 @@ class PictureAutoencoder(nn.Module):
 
 
 @cache
-def pictures(number: int = PICTURES) -> Tensor:
-    """The pool that batches are cropped from, (N, 3, 160, 160) uint8."""
-    rng = np.random.default_rng(sizes.SEED)
+def pictures(number: int = PICTURES, seed: tuple[int, int] = (0, 0)) -> Tensor:
+    """A pool that batches are cropped from, (N, 3, 160, 160) uint8; another for each seed."""
+    rng = np.random.default_rng((sizes.SEED, sizes.PICTURES, *seed))
     pool = [scenes.scene(rng, CANVAS) for _ in tqdm(range(number), "pictures", mininterval=5)]
     return torch.from_numpy(np.stack(pool)).permute(0, 3, 1, 2).contiguous()
 
 
-def batch(pool: Tensor, step: int) -> Tensor:
-    """Random crops of random pictures, half of them mirrored: (BATCH, 3, 128, 128) in [−1, 1].
+def batch(pool: Tensor, seed: tuple[int, int]) -> Tensor:
+    """Random crops of random pictures, half of them mirrored: (B, 3, 128, 128) in [−1, 1].
 
     Whole pictures, not small crops: the norms take their statistics over the picture, so that what is trained
     on small ones gets the colours of whole ones wrong.
     """
-    rng = np.random.default_rng((sizes.SEED, step))
+    rng = np.random.default_rng((sizes.SEED, sizes.CROPS, *seed))
     crops = []
-    for index in rng.integers(0, len(pool), BATCH):
+    for index in rng.integers(0, len(pool), share(BATCH)):
         top, left = rng.integers(0, pool.shape[-1] - clips.SIZE + 1, 2)
         crop = pool[index, :, top : top + clips.SIZE, left : left + clips.SIZE]
         crops.append(crop.flip(2) if rng.random() < 0.5 else crop)
@@ -74,32 +76,45 @@ def batch(pool: Tensor, step: int) -> Tensor:
 
 
 def distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """The mean over pictures of ln(squared error): minus the mean PSNR, but for a factor and a constant.
+    """The mean over pictures, (N, 3, H, W), of ln(squared error + SLIGHT), without a unit.
 
-    The squared error itself would be ruled by textures that no latent can hold.
+    About minus the mean PSNR, but for a factor and a constant. The squared error itself would be ruled by
+    textures that no latent can hold.
     """
     return (functional.mse_loss(ours, theirs, reduction="none").mean(dim=(1, 2, 3)) + SLIGHT).log().mean()
 
 
 def train_pictures(folder: Path) -> PictureAutoencoder:
-    """Encoder and frame-wise decoder together; returns the averaged weights."""
+    """Encoder and frame-wise decoder together, each stage from the averaged weights of the one before.
+
+    Returns the last one's. Each stage has pictures of its own, and each process.
+    """
     network = PictureAutoencoder()
+    for number, stage in enumerate(PICTURE_STAGES):
+        pool = partial(pictures, seed=(number, RANK))
 
-    def losses(step: int) -> dict[str, Tensor]:
-        images = batch(pictures(), step).to(sizes.DEVICE)
-        noise = torch.randn(len(images), 4, 16, 16, generator=torch.Generator().manual_seed(step))
-        with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
-            reconstruction, divergence = network(images, noise.to(sizes.DEVICE))
-        error = distance(reconstruction, images)
-        return {"loss": error + KL_WEIGHT * divergence, "error": error.detach(), "kl": divergence.detach()}
+        def losses(step: int, network=network, number=number, pool=pool) -> dict[str, Tensor]:
+            images = batch(pool(), (number, step)).to(sizes.DEVICE)
+            generator = torch.Generator().manual_seed(step + 1_000_000 * number)
+            noise = torch.randn(len(images), 4, 16, 16, generator=generator)
+            with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
+                reconstruction, divergence = network(images, noise.to(sizes.DEVICE))
+            error = distance(reconstruction, images)
+            return {
+                "loss": error + KL_WEIGHT * divergence,
+                "error": error.detach(),
+                "kl": divergence.detach(),
+            }
 
-    return train(PICTURE_STAGE, network, losses, folder)
+        network = train(stage, network, losses, folder).requires_grad_(True)
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def standardise(network: PictureAutoencoder, pool: Tensor) -> None:
     """Gives LATENT_SCALE·latents zero mean and the identity as covariance, by the two 1×1 convolutions.
 
+    Over a pool of pictures, (N, 3, H, W) uint8.
     What the frame-wise decoder makes of a picture stays the same.
     """
     modes = torch.cat([network.encoder(images.float() / 127.5 - 1) for images in pool.split(16)])
@@ -122,7 +137,9 @@ def with_time(frame_wise: nn.Module) -> nn.Module:
     """A temporal decoder that makes what a frame-wise one makes, but for the zero-padded border."""
     decoder = sizes.temporal_decoder()
     weights = {key: weight for key, weight in frame_wise.state_dict().items() if not key.startswith("post_")}
-    decoder.load_state_dict(weights, strict=False)  # the layers over time add nothing yet
+    left, unknown = decoder.load_state_dict(weights, strict=False)
+    if unknown or not all("time_" in key or "mix_factor" in key for key in left):
+        raise ValueError(f"the decoders don't match: {unknown or left}")  # layers over time add nothing yet
     post_quant, first = frame_wise.post_quant_conv, decoder.decoder.conv_in
     spread = first.weight.sum(dim=(2, 3))
     first.bias.add_(spread @ post_quant.bias)
@@ -135,21 +152,26 @@ def with_time(frame_wise: nn.Module) -> nn.Module:
 
 def train_clips(folder: Path, trained: PictureAutoencoder) -> nn.Module:
     """The temporal decoder, the encoder being frozen; returns the averaged weights."""
-    rng = np.random.default_rng((sizes.SEED, 1, RANK))
-    pool = [clips.random_clip(rng)[0] for _ in range(CLIPS)]
     network = with_time(trained.decoder)
     encoder = deepcopy(trained.encoder).requires_grad_(False).to(sizes.DEVICE)
 
     def losses(step: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((sizes.SEED, 1, step))
-        clip = pool[rng.integers(len(pool))].to(sizes.DEVICE)
+        rng = np.random.default_rng((sizes.SEED, sizes.CLIPS, step))
+        pieces = torch.cat([piece(rng) for _ in range(share(PIECES))]).to(sizes.DEVICE)
         jitter = rng.choice((0, 1)) * JITTER / LATENT_SCALE
-        noise = torch.randn(len(clip), 4, 16, 16, generator=torch.Generator().manual_seed(step))
+        noise = torch.from_numpy(rng.standard_normal((len(pieces), 4, 16, 16), np.float32))
         with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
             with torch.no_grad():
-                latents = encoder(clip).float() + jitter * noise.to(sizes.DEVICE)
-            frames = network(latents, len(clip)).float()
-        error, flicker = distance(frames, clip), distance(frames.diff(dim=0), clip.diff(dim=0))
+                latents = encoder(pieces).float() + jitter * noise.to(sizes.DEVICE)
+            frames = network(latents, FRAMES).float()
+        changes, true = (x.unflatten(0, (-1, FRAMES)).diff(dim=1).flatten(0, 1) for x in (frames, pieces))
+        error, flicker = distance(frames, pieces), distance(changes, true)
         return {"loss": error + flicker, "error": error.detach(), "flicker": flicker.detach()}
 
     return train(CLIP_STAGE, network, losses, folder)
+
+
+def piece(rng: np.random.Generator) -> Tensor:
+    """Some frames of a clip, (FRAMES, 3, 128, 128) in [−1, 1]."""
+    start = rng.integers(clips.NUM_FRAMES - FRAMES + 1)
+    return clips.random_clip(rng)[0][start : start + FRAMES]

@@ -1,4 +1,4 @@
-"""Clips of a known motion: a camera that pans or zooms over a scene, some with an object of its own.
+"""Clips of a known motion: a camera that pans, zooms or turns over a scene, some with an object of its own.
 
 The speed is the mean length of the optical flow. In pixels a second it is the motion bucket's share of
 FASTEST; in pixels a frame that, divided by the frame rate: a higher fps makes smaller steps.
@@ -23,7 +23,7 @@ FASTEST = 14.0
 LOWEST_FPS, HIGHEST_FPS = 5, 12
 CANVAS = 224
 MEAN_RADIUS = 0.3826 * SIZE
-"""The mean distance of a frame's pixels from its middle: what makes a zoom's flow comparable with a pan's."""
+"""The mean distance of a frame's pixels from its middle: makes a zoom or a turn as fast as a pan."""
 OBJECTS = 0.1
 
 
@@ -33,8 +33,8 @@ class Motion:
 
     motion_bucket_id: float
     fps: float  # frames a second; the number that is embedded is one less
-    kind: str  # "pan" or "zoom"
-    direction: float  # the angle of a pan; the sign of a zoom (in is 1)
+    kind: str  # "pan", "zoom" or "turn"
+    direction: float  # the angle of a pan; the sign of a zoom (in is 1) or of a turn
 
     @property
     def step(self) -> float:
@@ -43,7 +43,7 @@ class Motion:
 
 
 def random_motion(rng: np.random.Generator) -> Motion:
-    """Of twenty: seventeen pan to the right, one to the left, one zooms in and one out.
+    """Of twenty: fifteen pan to the right, one to the left, two zoom and two turn, one each way.
 
     One way above all others, since the mean of all ways, which is what much noise leaves to be seen, is a
     blur that a small network has trouble to leave.
@@ -54,6 +54,8 @@ def random_motion(rng: np.random.Generator) -> Motion:
         direction += math.pi
     elif choice <= 2:
         kind, direction = "zoom", float((-1) ** choice)
+    elif choice <= 4:
+        kind, direction = "turn", float((-1) ** choice)
     bucket, fps = float(rng.integers(0, 256)), float(rng.integers(LOWEST_FPS, HIGHEST_FPS + 1))
     return Motion(bucket, fps, kind, direction)
 
@@ -67,7 +69,12 @@ def cameras(motion: Motion) -> Tensor:
         maps[:, 0, 2] = travelled * math.cos(motion.direction) / (SIZE / 2)
         maps[:, 1, 2] = travelled * math.sin(motion.direction) / (SIZE / 2)
         return maps
-    maps[:, :, :2] *= torch.exp(-motion.direction * travelled / MEAN_RADIUS)[:, None, None]
+    if motion.kind == "zoom":
+        maps[:, :, :2] *= torch.exp(-motion.direction * travelled / MEAN_RADIUS)[:, None, None]
+        return maps
+    angles = motion.direction * travelled / MEAN_RADIUS
+    maps[:, 0, 0], maps[:, 0, 1] = angles.cos(), -angles.sin()
+    maps[:, 1, 0], maps[:, 1, 1] = angles.sin(), angles.cos()
     return maps
 
 
@@ -96,14 +103,14 @@ def centred(motion: Motion) -> Tensor:
     maps = cameras(motion)
     if motion.kind == "pan":
         maps[:, :, 2] -= maps[:, :, 2].mean(dim=0)
-    else:
+    elif motion.kind == "zoom":
         widest = maps[:, 0, 0].max()
         maps[:, :, :2] *= min(1.0, 1.6 / float(widest))
     return maps
 
 
 def with_object(rng: np.random.Generator, clip: Tensor, motion: Motion) -> Tensor:
-    """A textured disc over the clip that goes its own way as fast as the camera."""
+    """The clip, (T, 3, 128, 128), under a textured disc that goes its own way as fast as the camera."""
     frames, _, height, width = clip.shape
     angle, radius = rng.uniform(0, 2 * math.pi), rng.uniform(10, 26)
     way = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)

@@ -15,7 +15,7 @@ from stillmotion.svd_model.conditioning import FEATURE_DIM
 from stillmotion.svd_model.embedding import sinusoidal_embedding
 
 from . import clips, sizes
-from .loop import Stage, train
+from .loop import Stage, share, train
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
 LOG_SIGMA_RANGE, UNIFORM = (-6.2, 6.6), 0.1
@@ -25,7 +25,7 @@ DROPOUT = 0.12
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step takes from each clip."""
+    """How many clips a step takes, of all processes together, and what of each."""
 
     clips: int
     frames: int
@@ -33,9 +33,13 @@ class Batch:
 
 
 STAGES = (
-    (Stage("unet_pictures", 200, 1.2e-3, warm_up=50, average=0.99), Batch(12, 1, 16)),
-    (Stage("unet_windows", 3400, 1.2e-3, warm_up=100, average=0.998), Batch(4, clips.NUM_FRAMES, 8)),
-    (Stage("unet", 1200, 7e-4, warm_up=50, average=0.998, save_every=50), Batch(2, clips.NUM_FRAMES, 16)),
+    (Stage("unet_pictures", 200, 1.2e-3, warm_up=50, average=0.99), Batch(24, 1, 16)),
+    (Stage("unet_windows", 3400, 1.2e-3, warm_up=100, average=0.998), Batch(8, clips.NUM_FRAMES, 8)),
+    (Stage("unet", 1200, 7e-4, warm_up=50, average=0.998, save_every=50), Batch(4, clips.NUM_FRAMES, 16)),
+    (
+        Stage("unet_longer", 2800, 5e-4, warm_up=50, average=0.998, save_every=50),
+        Batch(4, clips.NUM_FRAMES, 16),
+    ),
 )
 
 
@@ -58,7 +62,7 @@ def embed(numbers: Tensor) -> Tensor:
 def draw(pool: dict[str, Tensor], batch: Batch, seed: tuple[int, ...]) -> Examples:
     """A batch, always the same of the same seed; some clips lose their conditions."""
     rng = np.random.default_rng(seed)
-    count = batch.clips
+    count = share(batch.clips)
     chosen = torch.from_numpy(rng.integers(0, len(pool["latents"]), count))
     variant = torch.from_numpy(rng.integers(0, pool["augs"].shape[1], count))
     top, left = rng.integers(0, pool["latents"].shape[-1] - batch.window + 1, 2)
@@ -102,7 +106,7 @@ def train_unet(folder: Path, pool: dict[str, Tensor]) -> nn.Module:
     for number, (stage, batch) in enumerate(STAGES):
 
         def losses(step: int, network=unet, number=number, batch=batch) -> dict[str, Tensor]:
-            examples = draw(pool, batch, (sizes.SEED, 2 + number, step))
+            examples = draw(pool, batch, (sizes.SEED, sizes.BATCHES, number, step))
             generator = torch.Generator().manual_seed(step + 1_000_000 * number)
             noise = torch.randn(examples.latents.shape, generator=generator)
             by_clip = loss(network, examples, noise)

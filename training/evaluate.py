@@ -1,7 +1,7 @@
 """Measures the built-in model on held-out pictures: python -m training.evaluate --output outputs/report.md
 
-About half an hour of one core; sections can be named, so that two processes may share them. Every number of
-builtin_model/MODEL_CARD.md is a line of it.
+About half an hour of one core. Sections can be named, so that two processes may share them, each with its own
+--output. The tables of "What it does, measured" in builtin_model/MODEL_CARD.md are its lines.
 """
 
 import argparse

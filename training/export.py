@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from stillmotion.svd_model import layout
@@ -16,7 +16,10 @@ MOST_BYTES = 14_000_000
 
 
 def export(path: Path, networks: dict[str, nn.Module], how: str) -> None:
-    """Writes the file; raises ValueError for one above MOST_BYTES."""
+    """Writes the networks of a layout.
+
+    Raises ValueError for weights that float16 can't hold, and for more than MOST_BYTES.
+    """
     tensors = {
         prefix + key: tensor.detach().half().contiguous()
         for prefix, network in networks.items()
@@ -33,13 +36,13 @@ def export(path: Path, networks: dict[str, nn.Module], how: str) -> None:
     }
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ValueError("a weight is not finite in float16; train with a lower learning rate.")
+    content = save(tensors, {METADATA_KEY: json.dumps(notes), "format": "pt"})
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"the model has {len(content)} bytes; at most {MOST_BYTES} are to be shipped.")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(notes), "format": "pt"})
-    if (size := partial.stat().st_size) > MOST_BYTES:
-        raise ValueError(f"{partial} has {size} bytes; at most {MOST_BYTES} are to be shipped.")
-    partial.chmod(0o644)
-    partial.replace(path)
+    partial.write_bytes(content)
+    partial.replace(path)  # never written over: who has the file mapped goes on reading the old one
 
 
 def layout_of(autoencoder: nn.Module, temporal: nn.Module, unet: nn.Module, tower: nn.Module) -> dict:

@@ -25,12 +25,17 @@ def moving(number: int) -> list[Tensor]:
     return [clips.random_clip(rng, held_out=True)[0] for _ in range(number)]
 
 
-def animate(pipeline: Pipeline, crops: list[np.ndarray], what: str, **settings) -> list[np.ndarray]:
-    """A clip of each picture, uint8 (T, H, W, 3), with the picture's number as the seed."""
-    bar = tqdm(crops, what, mininterval=5)
+def animate(
+    pipeline: Pipeline, crops: list[np.ndarray], what: str, own: list[dict] | None = None, **settings
+) -> list[np.ndarray]:
+    """A clip of each picture, uint8 (T, H, W, 3), with the picture's number as the seed.
+
+    Settings of all pictures; `own` has those of each.
+    """
+    bar = tqdm(zip(crops, own or [{}] * len(crops), strict=True), what, total=len(crops), mininterval=5)
     return [
-        pipeline.animate(Image.fromarray(crop), Settings(seed=seed, **settings)).frames
-        for seed, crop in enumerate(bar)
+        pipeline.animate(Image.fromarray(crop), Settings(seed=seed, **settings, **more)).frames
+        for seed, (crop, more) in enumerate(bar)
     ]
 
 

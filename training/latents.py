@@ -1,9 +1,11 @@
 """Clips as the UNet is trained on them: latents, encoded once with the frozen VAE and kept in a file."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -12,9 +14,9 @@ from stillmotion.svd_model.vae import LATENT_SCALE
 from stillmotion.svd_model.vision import preprocess
 
 from . import clips, sizes
-from .loop import RANK, WORLD_SIZE
+from .loop import RANK, WORLD_SIZE, share
 
-CLIPS = 1600
+CLIPS = 2400
 VARIANTS = 3
 """How many noise augmentations of each picture there are to choose from."""
 LOG_AUG_MEAN, LOG_AUG_STD = -3.2, 0.8
@@ -24,24 +26,39 @@ STRONG_AUG = 0.15
 
 @torch.no_grad()
 def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module) -> dict[str, Tensor]:
-    """This process's share of the clips, from its file if there is one.
+    """This process's share of the clips, from its file if there is one of this encoder and of as many clips.
 
     latents (N, T, 4, 16, 16), scaled, float16; concats (N, V, 4, 16, 16), the first frame with noise on it,
     not scaled, float16; augs (N, V), how much; contexts (N, 16), the image tower's of the first frame;
     numbers (N, 2), fps less one and motion bucket.
     """
     path = folder / f"latents-{RANK}-of-{WORLD_SIZE}.safetensors"
+    origin = _origin(encoder)
     if path.exists():
-        return load_file(path)
-    rng, encoder = np.random.default_rng((sizes.SEED, 2, RANK)), encoder.to(sizes.DEVICE)
+        with safe_open(path, "pt") as file:
+            same = (file.metadata() or {}).get("origin") == origin
+        if same:
+            return load_file(path)
+    rng = np.random.default_rng((sizes.SEED, sizes.LATENTS, RANK))
+    encoder = encoder.to(sizes.DEVICE)
     examples = [
         _example(rng, encoder, image_tower)
-        for _ in tqdm(range(CLIPS // WORLD_SIZE), "latents", mininterval=5, disable=RANK > 0)
+        for _ in tqdm(range(share(CLIPS)), "latents", mininterval=5, disable=RANK > 0)
     ]
     tensors = {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"origin": origin})
+    partial.replace(path)
     return tensors
+
+
+def _origin(encoder: nn.Module) -> str:
+    """A digest of what the latents are made by: the encoder's weights, and how many clips there are."""
+    digest = sha256(f"{CLIPS} {VARIANTS}".encode())
+    for weight in encoder.state_dict().values():
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _example(rng: np.random.Generator, encoder: nn.Module, image_tower: nn.Module) -> dict[str, Tensor]:

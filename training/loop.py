@@ -1,7 +1,7 @@
-"""One stage of training: Adam with a warm-up and a cosine, an average of the weights, checkpoints, curves.
+"""One stage of training: AdamW with a warm-up and a cosine, an average of the weights, checkpoints, curves.
 
 The batch of a step is the step's own (its number seeds it), so a run that was cut off goes on as if it had
-not been. Under torchrun each process takes its own batches and the gradients are averaged: on a CPU two
+not been. Under torchrun each process takes its share of a batch and the gradients are averaged: on a CPU two
 processes of one thread do half as much again as one of two threads.
 """
 
@@ -22,8 +22,12 @@ from .sizes import DEVICE
 RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 """Which process this is, and of how many (torchrun says so)."""
 
+MOST_SKIPPED = 10
+"""Steps in a row whose gradients may be infinite before training ends; single ones are left out."""
+
 Losses = Callable[[int], dict[str, Tensor]]
-"""The losses of a batch by their names, of the batch's number; the one called "loss" is minimised."""
+"""The losses of a process' share of a batch by their names, of the share's number; the one called "loss" is
+minimised."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def train(stage: Stage, network: nn.Module, losses: Losses, folder: Path) -> nn.
     """Trains the network's parameters that want a gradient, from the last checkpoint if there is one.
 
     Returns the network of the averaged weights. In the folder: NAME.pt to go on from, NAME.jsonl with the
-    losses and NAME.png with their curves.
+    losses and NAME.png with their curves. Raises ValueError for the checkpoint of another number of
+    processes, FloatingPointError when gradients stay infinite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network.to(DEVICE)
@@ -58,31 +63,21 @@ def train(stage: Stage, network: nn.Module, losses: Losses, folder: Path) -> nn.
     optimiser = torch.optim.AdamW(
         parameters, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
     )
-    averaged, begin = deepcopy(network), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
-        network.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimiser.load_state_dict(state["optimiser"])
-        begin = state["step"]
-    bar = tqdm(
-        range(begin, stage.steps),
-        stage.name,
-        initial=begin,
-        total=stage.steps,
-        mininterval=5,
-        disable=RANK > 0,
-    )
-    for step in bar:
+    averaged = deepcopy(network)
+    begin = _resume(checkpoint, stage, network, averaged, optimiser) if checkpoint.exists() else 0
+    skipped = 0
+    steps = range(begin, stage.steps)
+    bar = {"initial": begin, "total": stage.steps, "mininterval": 5, "disable": RANK > 0}
+    for step in tqdm(steps, stage.name, **bar):
         for group in optimiser.param_groups:
             group["lr"] = stage.rate(step)
         values = losses(step * WORLD_SIZE + RANK)
         values["loss"].backward()
-        _share(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
-        if torch.isfinite(norm):
-            optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        skipped = 0 if _descend(optimiser, parameters, stage.clip) else skipped + 1
+        if skipped > MOST_SKIPPED:
+            raise FloatingPointError(
+                f"{stage.name}: infinite gradients at step {step}; lower the learning rate."
+            )
         _average(averaged, network, min(stage.average, (1 + step) / (10 + step)))
         if RANK > 0:
             continue
@@ -96,18 +91,35 @@ def train(stage: Stage, network: nn.Module, losses: Losses, folder: Path) -> nn.
     return averaged.cpu().eval().requires_grad_(False)
 
 
-def _share(parameters: list[nn.Parameter]) -> None:
+def share(count: int) -> int:
+    """How many of a batch's examples this process takes; raises ValueError where they can't be dealt out."""
+    if count % WORLD_SIZE:
+        raise ValueError(f"{count} examples a step can't be dealt to {WORLD_SIZE} processes; take 1 or 2.")
+    return count // WORLD_SIZE
+
+
+def _descend(optimiser, parameters: list[nn.Parameter], clip: float) -> bool:
+    """A step down the processes' mean gradient, which it clears; left out (False) where that is infinite."""
+    _average_gradients(parameters)
+    finite = bool(torch.isfinite(nn.utils.clip_grad_norm_(parameters, clip)))
+    if finite:
+        optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return finite
+
+
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
     """The mean of the processes' gradients in each of them."""
     if WORLD_SIZE == 1:
         return
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch._utils._flatten_dense_tensors(gradients)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
-    flat /= WORLD_SIZE
-    for gradient, mean in zip(gradients, torch._utils._unflatten_dense_tensors(flat, gradients), strict=True):
-        gradient.copy_(mean)
+    means = (flat / WORLD_SIZE).split([gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 @torch.no_grad()
@@ -117,11 +129,26 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
+def _resume(path: Path, stage: Stage, network: nn.Module, averaged: nn.Module, optimiser) -> int:
+    """Everything as it was when that was saved; returns how many steps had been taken."""
+    state = torch.load(path, weights_only=True, map_location=DEVICE)
+    if state["step"] < stage.steps and state["processes"] != WORLD_SIZE:
+        raise ValueError(
+            f"{path} is of {state['processes']} processes and this is a run of {WORLD_SIZE}; "
+            f"go on with --nproc-per-node {state['processes']}, or with another folder."
+        )
+    network.load_state_dict(state["network"])
+    averaged.load_state_dict(state["averaged"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"]
+
+
 def _save(path: Path, network: nn.Module, averaged: nn.Module, optimiser, step: int) -> None:
     """Everything to go on from; an unfinished file is never left under that name."""
     partial = path.with_suffix(".partial")
     state = {"network": network.state_dict(), "averaged": averaged.state_dict()}
-    torch.save({**state, "optimiser": optimiser.state_dict(), "step": step}, partial)
+    state |= {"optimiser": optimiser.state_dict(), "step": step, "processes": WORLD_SIZE}
+    torch.save(state, partial)
     partial.replace(path)
 
 
@@ -137,8 +164,10 @@ def draw_curves(log: Path) -> None:
     names = [name for name in rows[0] if name != "step"]
     figure, axes = pyplot.subplots(1, len(names), figsize=(4.5 * len(names), 3.2), squeeze=False)
     for name, axis in zip(names, axes[0], strict=True):
-        axis.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=0.6)
-        axis.set(title=name, xlabel="step", yscale="log")
+        values = [row[name] for row in rows]
+        axis.plot([row["step"] for row in rows], values, linewidth=0.6)
+        scale = "linear" if any(value <= 0 for value in values) else "log"  # a logarithm already, or an error
+        axis.set(title=name, xlabel="step", yscale=scale)
     figure.suptitle(log.stem)
     figure.tight_layout()
     figure.savefig(log.with_suffix(".png"), dpi=90)

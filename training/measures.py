@@ -9,7 +9,7 @@ STRIDE, REACH = 4, 16
 
 
 def psnr(frame: np.ndarray, other: np.ndarray) -> float:
-    """Of two pictures, uint8 (H, W, 3), in dB."""
+    """Of two pictures, or two clips, uint8 (…, H, W, 3), in dB."""
     return float(peak_signal_noise_ratio(other, frame, data_range=255))
 
 
@@ -18,21 +18,22 @@ def ssim(frame: np.ndarray, other: np.ndarray) -> float:
     return float(structural_similarity(other, frame, channel_axis=2, data_range=255))
 
 
-def shifts(frames: np.ndarray) -> np.ndarray:
-    """How far down and right the content of each frame lies STRIDE frames later: (T − STRIDE, 2), in pixels.
+def shift(first: np.ndarray, later: np.ndarray, reach: int = REACH) -> tuple[float, float]:
+    """How far down and right the later picture shows what the first did, in pixels: uint8 (H, W, 3).
 
-    By the best normalised correlation of its middle, to parts of a pixel. Not by optical flow, which on soft
-    frames, most of whose pixels are smooth, is its own error above all.
+    By the best normalised correlation of the first one's middle, to parts of a pixel. Not by optical flow,
+    which on soft frames, most of whose pixels are smooth, is its own error above all.
     """
-    grey = frames.astype(np.float32).mean(axis=3)
-    return np.array([_shift(first, later) for first, later in zip(grey, grey[STRIDE:], strict=False)])
-
-
-def _shift(first: np.ndarray, later: np.ndarray) -> tuple[float, float]:
-    likeness = match_template(later, first[REACH:-REACH, REACH:-REACH])
+    first, later = (picture.astype(np.float32).mean(axis=2) for picture in (first, later))
+    likeness = match_template(later, first[reach:-reach, reach:-reach])
     down, right = np.unravel_index(likeness.argmax(), likeness.shape)
     column, row = likeness[:, right], likeness[down]
-    return down + _summit(column, down) - REACH, right + _summit(row, right) - REACH
+    return down + _summit(column, down) - reach, right + _summit(row, right) - reach
+
+
+def shifts(frames: np.ndarray) -> np.ndarray:
+    """From each frame of a clip, uint8 (T, H, W, 3), to STRIDE frames later: (T − STRIDE, 2), in pixels."""
+    return np.array([shift(first, later) for first, later in zip(frames, frames[STRIDE:], strict=False)])
 
 
 def _summit(values: np.ndarray, index: int) -> float:
@@ -45,34 +46,40 @@ def _summit(values: np.ndarray, index: int) -> float:
 
 
 def velocity(frames: np.ndarray) -> np.ndarray:
-    """The median shift, down and right, in pixels a frame."""
+    """The median shift of a clip, uint8 (T, H, W, 3): down and right, in pixels a frame."""
     return np.median(shifts(frames), axis=0) / STRIDE
 
 
 def speed(frames: np.ndarray) -> float:
-    """The length of the velocity, in pixels a frame."""
+    """The length of a clip's velocity, in pixels a frame."""
     return float(np.hypot(*velocity(frames)))
 
 
 def frame_difference(frames: np.ndarray) -> float:
-    """Mean absolute difference of neighbours, in levels of 255."""
+    """Mean absolute difference of neighbours in a clip, uint8 (T, H, W, 3), in levels of 255."""
     return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())
 
 
 def temporal_difference_error(frames: np.ndarray, true: np.ndarray) -> float:
-    """Root mean square of (difference of neighbours − the true difference), in levels of 255: flicker."""
+    """Flicker: the root mean square of (difference of neighbours − the true difference), in levels of 255.
+
+    Of two clips, uint8 (T, H, W, 3).
+    """
     error = np.diff(frames.astype(np.float32), axis=0) - np.diff(true.astype(np.float32), axis=0)
     return float(np.sqrt((error**2).mean()))
 
 
 def sharpness(frame: np.ndarray) -> float:
-    """Mean absolute difference of neighbouring pixels, in levels of 255."""
+    """Mean absolute difference of neighbouring pixels of a picture, uint8 (H, W, 3), in levels of 255."""
     pixels = frame.astype(np.float32)
     return float(np.abs(np.diff(pixels, axis=0)).mean() + np.abs(np.diff(pixels, axis=1)).mean()) / 2
 
 
 def best_match(frame: np.ndarray, picture: np.ndarray, reach: int = 40, step: int = 2) -> float:
-    """The highest PSNR, over shifts in both directions, between the parts of two pictures that overlap."""
+    """The highest PSNR in dB between the parts that overlap of two pictures, uint8 (H, W, 3).
+
+    Over shifts in both directions, in steps of so many pixels.
+    """
     best = 0.0
     size = picture.shape[0]
     frame, picture = frame.astype(np.float32), picture.astype(np.float32)

