@@ -114,8 +114,8 @@ def train_pictures(folder: Path) -> PictureAutoencoder:
 def standardise(network: PictureAutoencoder, pool: Tensor) -> None:
     """Gives LATENT_SCALE·latents zero mean and the identity as covariance, by the two 1×1 convolutions.
 
-    Over a pool of pictures, (N, 3, H, W) uint8.
-    What the frame-wise decoder makes of a picture stays the same.
+    They are taken of a pool of pictures, (N, 3, H, W) uint8. What the frame-wise decoder makes of a picture
+    stays the same.
     """
     modes = torch.cat([network.encoder(images.float() / 127.5 - 1) for images in pool.split(16)])
     modes = modes.transpose(0, 1).flatten(1).double()  # (N, 4, h, w) -> (4, N·h·w)
@@ -137,9 +137,10 @@ def with_time(frame_wise: nn.Module) -> nn.Module:
     """A temporal decoder that makes what a frame-wise one makes, but for the zero-padded border."""
     decoder = sizes.temporal_decoder()
     weights = {key: weight for key, weight in frame_wise.state_dict().items() if not key.startswith("post_")}
+    # What is left are the layers over time, which add nothing yet.
     left, unknown = decoder.load_state_dict(weights, strict=False)
     if unknown or not all("time_" in key or "mix_factor" in key for key in left):
-        raise ValueError(f"the decoders don't match: {unknown or left}")  # layers over time add nothing yet
+        raise ValueError(f"the decoders don't match: {unknown or left}")
     post_quant, first = frame_wise.post_quant_conv, decoder.decoder.conv_in
     spread = first.weight.sum(dim=(2, 3))
     first.bias.add_(spread @ post_quant.bias)

@@ -1,7 +1,8 @@
 """Trains the built-in model: torchrun --nproc-per-node 2 -m training.run --output outputs/training
 
-Run it again to go on where it was cut off, with as many processes. About three hours of two cores, or minutes
-of a GPU (python -m training.run). It writes the weights of the pack, unless --weights says where else.
+Run it again to go on where it was cut off, with as many processes. About three hours of two cores; a GPU is
+taken where torch finds one (python -m training.run), which was not tried. It writes the weights of the pack,
+unless --weights says where else.
 """
 
 import argparse
