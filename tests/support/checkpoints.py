@@ -10,7 +10,7 @@ from torch import Tensor
 from stillmotion.svd_model import layout
 from stillmotion.svd_model.unet import VideoUNet
 from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
-from stillmotion.svd_model.vision import VisionParams, VisionTransformer
+from stillmotion.svd_model.vision import VisionTransformer
 from support import tiny
 from support.named_tensors import NamedTensors
 
@@ -18,25 +18,25 @@ VECTOR_DIMS = {"svd": 768, "svd_image_decoder": 768, "sv3d_u": 256, "sv3d_p": 12
 
 
 def tensors(
-    kind: str = "svd", dtype: torch.dtype = torch.float32, vision: VisionParams = tiny.VISION
+    kind: str = "svd", dtype: torch.dtype = torch.float32, sizes: tiny.Sizes = tiny.GOLDEN
 ) -> dict[str, Tensor]:
     """The tensors of a tiny checkpoint of that kind, with the parts that inference does without."""
     video = kind.startswith("svd")
     temporal = kind == "svd"
     condition_vae = layout.CONDITION_VAES[0 if video else 1]
-    unet = replace(tiny.UNET, vector_dim=VECTOR_DIMS[kind])
+    unet = replace(sizes.unet, vector_dim=VECTOR_DIMS[kind])
     first_stage = VideoDecoder(
-        tiny.VAE, temporal=temporal, post_quant_conv=kind == "svd_image_decoder", device="meta"
+        sizes.vae, temporal=temporal, post_quant_conv=kind == "svd_image_decoder", device="meta"
     )
     networks = [
         (layout.UNET, VideoUNet(unet, device="meta")),
-        (layout.VISION, VisionTransformer(vision, device="meta")),
+        (layout.VISION, VisionTransformer(sizes.vision, device="meta")),
         (layout.FIRST_STAGE, first_stage),
-        (condition_vae, ImageEncoder(tiny.VAE, quant_conv=True, device="meta")),
-        (condition_vae, VideoDecoder(tiny.VAE, temporal=False, post_quant_conv=True, device="meta")),
+        (condition_vae, ImageEncoder(sizes.vae, quant_conv=True, device="meta")),
+        (condition_vae, VideoDecoder(sizes.vae, temporal=False, post_quant_conv=True, device="meta")),
     ]
     if video:
-        encoder = ImageEncoder(tiny.VAE, quant_conv=kind == "svd_image_decoder", device="meta")
+        encoder = ImageEncoder(sizes.vae, quant_conv=kind == "svd_image_decoder", device="meta")
         networks.append((layout.FIRST_STAGE, encoder))
     named = NamedTensors()
     result = {
@@ -52,10 +52,10 @@ def write(
     path: Path,
     kind: str = "svd",
     dtype: torch.dtype = torch.float32,
-    vision: VisionParams = tiny.VISION,
+    sizes: tiny.Sizes = tiny.GOLDEN,
     **changes: Tensor | None,
 ) -> Path:
     """A tiny checkpoint file; changes replace tensors, or with None leave them out."""
-    content = tensors(kind, dtype, vision) | changes
+    content = tensors(kind, dtype, sizes) | changes
     save_file({key: value for key, value in content.items() if value is not None}, path)
     return path
