@@ -64,15 +64,21 @@ def _is_small(x: Tensor) -> bool:
 
 
 class Convolution:
-    """A 2D convolution for many calls on tensors like x: on a CPU its weights are rearranged once for all."""
+    """A 2D convolution for many calls on tensors like x, with weights of its own: a layer's are only lent.
+
+    On a CPU they are rearranged once for all calls.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, x: Tensor):
-        self._bias, self._weight = bias, weight.flatten(3)  # a 3×1×1 one works as 3×1 on (B, C, T, S)
+        weight = weight.flatten(3)  # a 3×1×1 one works as 3×1 on (B, C, T, S)
+        self._bias = None if bias is None else bias.clone()
         self._packed = _by_onednn(x)
         if self._packed:
             size = (1, weight.shape[1], 64, 64)  # a hint; any other is computed too
-            given = (self._weight, (0, 0), (1, 1), (1, 1), 1, size)
+            given = (weight, (0, 0), (1, 1), (1, 1), 1, size)
             self._weight = _ONEDNN._reorder_convolution_weight(*given)
+        else:
+            self._weight = weight.clone()
 
     def __call__(
         self, x: Tensor, stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0)

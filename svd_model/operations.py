@@ -57,16 +57,24 @@ class _CastsWeights:
     def reset_parameters(self) -> None:
         """Nothing: the values come from a checkpoint."""
 
-    def cast_weights(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    @contextmanager
+    def weights_for(self, x: Tensor) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """Weight and bias in the dtype of x, valid within the block only.
+
+        A host lends them: after the block their memory may hold another layer's. Copy what is to be kept.
+        """
+        yield self._cast(x)
+
+    def compute(self, x: Tensor, form: Form, *options) -> Tensor:
+        """x in that form of the layer, with its weights as they are for x."""
+        return form(x, *self._cast(x), *options)
+
+    def _cast(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         weight, bias = self.weight, self.bias
         return (
             None if weight is None else weight.to(x.dtype),
             None if bias is None else bias.to(x.dtype),
         )
-
-    def compute(self, x: Tensor, form: Form, *options) -> Tensor:
-        """x in that form of the layer, with its weights as they are for x."""
-        return form(x, *self.cast_weights(x), *options)
 
 
 class CastingOperations:
@@ -82,15 +90,15 @@ class CastingOperations:
 
     class Conv3d(_CastsWeights, nn.Conv3d):
         def forward(self, x: Tensor) -> Tensor:
-            return self._conv_forward(x, *self.cast_weights(x))
+            return self._conv_forward(x, *self._cast(x))
 
     class GroupNorm(_CastsWeights, nn.GroupNorm):
         def forward(self, x: Tensor) -> Tensor:
-            return functional.group_norm(x, self.num_groups, *self.cast_weights(x), self.eps)
+            return functional.group_norm(x, self.num_groups, *self._cast(x), self.eps)
 
     class LayerNorm(_CastsWeights, nn.LayerNorm):
         def forward(self, x: Tensor) -> Tensor:
-            return functional.layer_norm(x, self.normalized_shape, *self.cast_weights(x), self.eps)
+            return functional.layer_norm(x, self.normalized_shape, *self._cast(x), self.eps)
 
 
 def empty_parameter(

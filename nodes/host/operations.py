@@ -1,5 +1,6 @@
 """The host's layers as our networks use them: weights cast, moved and patched by the host, forms ours."""
 
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
 import comfy.ops
@@ -10,15 +11,20 @@ from ...svd_model.operations import Form
 
 
 class _Computes:
-    """A layer of the host's that gives its weights away: cast, on the input's device, with LoRAs applied."""
+    """A layer of the host's that lends its weights: cast, on the input's device, with LoRAs applied.
 
-    def cast_weights(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        return comfy.ops.cast_bias_weight(self, x)
+    Under the host's dynamic memory they are a window on a buffer that the next layer's weights overwrite, and
+    their page is pinned until the block that took them ends.
+    """
+
+    def weights_for(self, x: Tensor) -> AbstractContextManager[tuple[Tensor | None, Tensor | None]]:
+        """Weight and bias for x, valid within the block only."""
+        return comfy.ops.CastBiasWeightContext(self, x, offloadable=True)
 
     def compute(self, x: Tensor, form: Form, *options) -> Tensor:
         """x in that form of the layer."""
         comfy.ops.run_every_op()  # where the host stops a cancelled prompt
-        with comfy.ops.CastBiasWeightContext(self, x, offloadable=True) as (weight, bias):
+        with self.weights_for(x) as (weight, bias):
             return form(x, weight, bias, *options)
 
 

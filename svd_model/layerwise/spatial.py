@@ -32,11 +32,12 @@ class Normaliser:
     ) -> "Normaliser":
         """For x, (N, C, …), with the moments that are known or those of each row of x."""
         found = moments(x, norm.num_groups) if known is None else known
-        weight, bias = (value.to(found.mean.dtype) for value in norm.cast_weights(x))
         rstd = (found.variance() + norm.eps).rsqrt()
         rstd, mean = (v.repeat_interleave(x.shape[1] // norm.num_groups, dim=1) for v in (rstd, found.mean))
-        scale = weight * rstd  # (N, C)
-        return cls(scale[..., None], (bias - mean * scale)[..., None], silu)
+        with norm.weights_for(x) as weights:
+            weight, bias = (value.to(rstd.dtype) for value in weights)
+            scale = weight * rstd  # (N, C)
+            return cls(scale[..., None], (bias - mean * scale)[..., None], silu)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x, (N, C, H, W) or (N, C, L), normalised: a new tensor of the same dtype."""
@@ -54,7 +55,8 @@ class Convolutions:
     def of(self, conv: nn.Module, x: Tensor, kind: type = Convolution) -> Convolution | FoldedUpsampling:
         """That of a layer, for tensors like x."""
         if (conv, kind) not in self._made:
-            self._made[conv, kind] = kind(*conv.cast_weights(x), x)
+            with conv.weights_for(x) as (weight, bias):
+                self._made[conv, kind] = kind(weight, bias, x)
         return self._made[conv, kind]
 
 

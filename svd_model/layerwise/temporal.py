@@ -14,11 +14,11 @@ def convolve_over_time(conv: nn.Conv3d, x: Tensor, ready: Convolutions | None = 
     if x.stride(1) == 1:
         convolution = (ready or Convolutions()).of(conv, x)
         return convolution(x.transpose(0, 1)[None], padding=(1, 0))[0].transpose(0, 1)
-    weight, bias = conv.cast_weights(x)  # (C', C, 3, 1, 1)
-    before, now, after = (tap.contiguous() for tap in weight[..., 0, 0].unbind(-1))
-    frames = x.shape[0]
-    result = torch.matmul(now, x)
-    if frames > 1:
-        result[1:].baddbmm_(before.expand(frames - 1, -1, -1), x[:-1])
-        result[:-1].baddbmm_(after.expand(frames - 1, -1, -1), x[1:])
-    return result.add_(bias[:, None])
+    with conv.weights_for(x) as (weight, bias):  # (C', C, 3, 1, 1)
+        before, now, after = (tap.contiguous() for tap in weight[..., 0, 0].unbind(-1))
+        frames = x.shape[0]
+        result = torch.matmul(now, x)
+        if frames > 1:
+            result[1:].baddbmm_(before.expand(frames - 1, -1, -1), x[:-1])
+            result[:-1].baddbmm_(after.expand(frames - 1, -1, -1), x[1:])
+        return result.add_(bias[:, None])
