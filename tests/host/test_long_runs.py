@@ -52,13 +52,14 @@ def encoding() -> dict:
     return graph
 
 
-# For each stage its graph, and how many products of matrices, convolutions and attentions may begin after a
-# cancel: those of what the stage does between two looks at whether it is cancelled.
+# For each stage its graph; the share of its calls of torch after which it is in that stage and far from its
+# end; and the share of its products (convolutions, products of matrices, attentions) that may begin after a
+# cancel: what the stage does between two looks at whether it is cancelled.
 STAGES = {
-    "loading": (loading, 0),
-    "sampling": (sampling, 1),  # a layer
-    "decoding": (decoding, 8),  # a block of layers
-    "encoding": (lambda: watched(encoding(), "encode", "vae"), 30),  # a picture
+    "loading": (loading, 0.1, 0),
+    "sampling": (sampling, 0.5, 0.002),  # one of 600
+    "decoding": (decoding, 0.5, 0.05),  # a block of layers, for some of the frames
+    "encoding": (lambda: watched(encoding(), "encode", "vae"), 0.5, 1 / 8),  # a picture
 }
 
 
@@ -79,36 +80,37 @@ def test_cancel_stops_at_once_and_leaves_nothing_allocated_and_the_next_prompt_r
 
     The whole of the prompt has run before: what the host and torch set up once is no leak.
     """
-    make, most = STAGES[stage]
+    make, share, most = STAGES[stage]
     graph = make()
     server.freed()
     assert host.succeeded(server.run(graph))
     whole = server.get("/tests/work")
     before = server.freed()
 
-    prompt_id = hold(server, graph, whole["calls"] // 2)
+    prompt_id = hold(server, graph, int(share * whole["calls"]))
     during = server.get("/tests/memory")
     server.send("/interrupt", {})
     entry = server.wait(prompt_id)
     stopped = server.get("/tests/work")
 
     assert any(kind == "execution_interrupted" for kind, _ in entry["status"]["messages"])
-    print(stage, whole, stopped, before, during)
-    assert stopped["products_after_cancel"] <= most < (whole["products"] - stopped["products"]) / 2
-    assert during["tensors"] > before["tensors"] and during["bytes"] > before["bytes"]
+    assert (stopped["products"] == 0) == (stage == "loading")
+    left = whole["products"] - (stopped["products"] - stopped["products_after_cancel"])
+    assert stopped["products_after_cancel"] <= most * whole["products"] < left / 3
+    assert during["tensors"] > before["tensors"] + host.MOST_OF_NO_MODEL and during["bytes"] > 1e7
     after = server.freed()
     assert (after["tensors"], after["bytes"]) == (before["tensors"], before["bytes"])
     assert host.succeeded(server.run(graph))
 
 
 def test_no_tensor_stays_alive_from_prompt_to_prompt(switched_server):
-    """Where the host caches nothing, eight prompts in a row leave as many tensors and bytes as two."""
-    alive = []
+    """Where the host caches nothing, what is alive after a prompt is the same after each of eight."""
+    alive = set()
     for seed in range(8):
         assert host.succeeded(switched_server.run(graphs.first_video(seed=seed)))
-        alive.append(switched_server.get("/tests/memory"))
-    print(alive)
-    assert {(found["tensors"], found["bytes"]) for found in alive[1:]} == {(alive[1]["tensors"], alive[1]["bytes"])}
+        found = switched_server.get("/tests/memory")
+        alive.add((found["tensors"], found["bytes"]))
+    assert len(alive) == 1
 
 
 @pytest.mark.long

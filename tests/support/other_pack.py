@@ -245,11 +245,13 @@ async def switches(request):
 async def memory(_request):
     """The live tensors of the process, and its resident bytes."""
     gc.collect()
-    tensors = {
-        item.untyped_storage().data_ptr(): item.untyped_storage().nbytes()
-        for item in gc.get_objects()
-        if isinstance(item, torch.Tensor) and item.device.type == "cpu"
-    }
+    tensors = {}
+    for item in gc.get_objects():
+        if isinstance(item, torch.Tensor) and item.device.type == "cpu":
+            if item.is_mkldnn:  # weights as oneDNN arranges them, which show no storage
+                tensors[id(item)] = item.numel() * item.dtype.itemsize
+            else:
+                tensors[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return web.json_response({"tensors": len(tensors), "bytes": sum(tensors.values()), "resident": resident})
