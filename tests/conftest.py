@@ -1,4 +1,4 @@
-"""One running ComfyUI for all tests of the host and of its page, and why they did not run where there is none."""
+"""One running ComfyUI for the tests of the host and of its page, and why they did not run without one."""
 
 import pytest
 

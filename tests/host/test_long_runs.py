@@ -8,11 +8,13 @@ import pytest
 from support import graphs, host
 from support.graphs import node
 
+
 def watched(graph: dict, node_name: str, input_name: str) -> dict:
     """The graph with all work counted from where that input is known."""
     inputs = graph[node_name]["inputs"]
-    watch = node("TestsWatchWork", value=inputs[input_name], hold_at=-1)
-    return graph | {"watch": watch, node_name: graph[node_name] | {"inputs": inputs | {input_name: ["watch", 0]}}}
+    graph["watch"] = node("TestsWatchWork", value=inputs[input_name], hold_at=-1)
+    inputs[input_name] = ["watch", 0]
+    return graph
 
 
 def loading() -> dict:

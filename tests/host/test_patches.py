@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from stillmotion.svd_model.unet import UNetParams
 
+from stillmotion.svd_model.unet import UNetParams
 from support import checkpoints, graphs, host, tiny
 from support.graphs import node
 from support.host_pictures import close, frames_of
-
 
 # All levels and blocks of the released UNets, and so their 16 transformers, on as few channels as can be.
 NARROW = UNetParams(model_channels=32, channel_mult=(1, 1, 1, 1), head_channels=16, context_dim=64)

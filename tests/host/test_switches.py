@@ -28,7 +28,7 @@ def plain(server, base):
 
 
 def test_the_video_is_the_same_with_no_cache_no_metadata_and_previews(switched_server, base, plain):
-    """All of --cache-none, --disable-metadata and --preview-method latent2rgb, the last as in test_previews."""
+    """--cache-none, --disable-metadata and --preview-method latent2rgb, which shows in test_previews."""
     for _ in range(2):
         entry = switched_server.run(graphs.first_video(seed=5))
         assert close(frames_of(base, entry), plain)
@@ -39,7 +39,7 @@ def test_the_video_is_the_same_with_no_cache_no_metadata_and_previews(switched_s
 
 @pytest.fixture(scope="module")
 def low_memory_server(base):
-    """With --cache-lru beside --novram, which the tests change while it runs: the host reads it at each load."""
+    """With --cache-lru, and with --novram, which the host reads at each load and the tests so can change."""
     with host.Server(base, "--novram", "--cache-lru", "2") as running:
         yield running
 
@@ -57,7 +57,8 @@ def test_the_video_is_the_same_where_the_models_are_loaded_in_part(
     before = len(low_memory_server.log)
     assert close(frames_of(base, low_memory_server.run(graph)), whole)
     loads = re.findall(
-        r"loaded partially; .* ([\d.]+) MB loaded, ([\d.]+) MB offloaded.*: (\d)", low_memory_server.log[before:]
+        r"loaded partially; .* ([\d.]+) MB loaded, ([\d.]+) MB offloaded.*: (\d)",
+        low_memory_server.log[before:],
     )
     assert len(loads) >= 3
     assert all((float(loaded) > 0) == (switch == "lowvram") for loaded, _, _ in loads)

@@ -191,7 +191,7 @@ WORK = Work()
 
 
 class WatchWork:
-    """Whatever it is given; from now on the work of the thread that runs all nodes is counted, and may be held."""
+    """Gives what it takes; from now on the calls of the thread that runs all nodes are counted, or held."""
 
     RETURN_TYPES = ("*",)
     FUNCTION = CATEGORY = "tests"
