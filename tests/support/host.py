@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from support import checkpoints, tiny
 
 ROOT = Path(__file__).parent.parent.parent
-PACK_NAME = "any folder name"
+PACK_NAME = "stillmotion-0.1.0"
 START_SECONDS = 180
 RUN_SECONDS = 600
 GUARD_SECONDS = 120
@@ -97,6 +98,18 @@ class Server:
     @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def complaints(self) -> list[str]:
+        """What the log of the start holds against the pack, or any traceback."""
+        folders = {path.name.lower() for path in (self._base / "custom_nodes").iterdir()} - {"other_pack.py"}
+        about = [
+            line
+            for line in self.start_log.splitlines()
+            if any(name in line.lower() for name in {"stillmotion", *folders})
+        ]
+        words = ("WARN", "ERROR", "FAILED")
+        found = [line for line in about if any(word in line for word in words)]
+        return found + re.findall("^Traceback.*", self.start_log, re.MULTILINE)
 
     @property
     def pid(self) -> int:
