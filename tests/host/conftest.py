@@ -18,7 +18,7 @@ def switched_server(base):
 
 
 def write_lora(base, file: str, key: str, rows: int, columns: int) -> str:
-    """A LoRA of rank 4 for a layer of a tiny UNet with weights (rows, columns), named as in released files."""
+    """A LoRA of rank 4 for a layer of a tiny UNet, weights (rows, columns), named as in released files."""
     name = "lora_unet_" + key.replace(".", "_")
     generator = torch.Generator().manual_seed(0)
     content = {
