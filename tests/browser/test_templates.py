@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from support import checkpoints, host
+from support import host
 
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
@@ -40,7 +40,7 @@ def missing(what: str) -> None:
     (pytest.fail if os.environ.get("STILLMOTION_REQUIRE_HOST") == "1" else pytest.skip)(what)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     try:
         from playwright.sync_api import sync_playwright
@@ -56,34 +56,35 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def server(browser, tmp_path_factory):
-    """A ComfyUI in which every file that a template names is there, the checkpoints being tiny ones."""
-    if host.find() is None:
-        missing(host.missing_reason())
-    base = host.make_base(tmp_path_factory.mktemp("comfyui"), pack_name="stillmotion")
+def stocked_server(browser, server, base):
+    """The ComfyUI with every file that a template names, the checkpoints being tiny ones."""
     (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
+    folder = base / "models" / "checkpoints"
     for name in {model["name"] for template in TEMPLATES for model in models_of(read(template))}:
         kind = "sv3d_p" if name.startswith("sv3d") else "svd"
-        checkpoints.write(base / "models" / "checkpoints" / name, kind)
-    with host.Server(base) as running:
-        running.send("/settings", {"Comfy.TutorialCompleted": True})
-        yield running
+        (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
+    server.send("/settings", {"Comfy.TutorialCompleted": True})
+    return server
 
 
 @pytest.fixture
-def page(browser, server):
+def page(browser, stocked_server):
     """The page, without the network, and the errors that it logs."""
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     context.set_default_timeout(30 * SECONDS)
     page = context.new_page()
     page.route(
-        lambda url: not url.startswith(server.url),
+        lambda url: not url.startswith(stocked_server.url),
         lambda route: route.fulfill(status=200, content_type="application/json", body="[]"),
     )
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.on("console", lambda message: message.type == "error" and note_error(page.errors, message))
-    page.goto(server.url)
+    page.pending = set()
+    page.on("request", lambda request: page.pending.add(request))
+    for over in ("requestfinished", "requestfailed"):
+        page.on(over, lambda request: page.pending.discard(request))
+    page.goto(stocked_server.url)
     page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=60 * SECONDS)
     yield page
     context.close()
@@ -93,6 +94,17 @@ def note_error(errors: list[str], message) -> None:
     url = message.location.get("url", "")
     if not any(part in url and text in message.text for part, text in EXPECTED_ERRORS.items()):
         errors.append(f"{message.text} ({url})")
+
+
+def wait_until_at_rest(page) -> None:
+    """Until the page has all answers that it asked for, has worked on them and has drawn the outcome."""
+    idle = "new Promise(done => requestIdleCallback(done))"
+    drawn = "new Promise(done => requestAnimationFrame(done))"
+    quiet = 0
+    while quiet < 3:  # what it does then may make it ask again
+        for event in (idle, drawn, idle):
+            page.evaluate(event)
+        quiet = 0 if page.pending else quiet + 1
 
 
 def read(template: str) -> dict:
@@ -106,11 +118,12 @@ def models_of(workflow: dict) -> list[dict]:
 def open_template(page, template: str) -> None:
     """The way of a user: Templates, the pack's name, the card."""
     page.get_by_role("button", name="Templates").first.click()
-    page.get_by_text("stillmotion", exact=True).click()
+    page.get_by_text(host.PACK_NAME, exact=True).click()
     page.get_by_text(template, exact=True).click()
     count = len(read(template)["nodes"])
     page.wait_for_function(f"window.app.graph.nodes.length === {count}")
-    page.wait_for_timeout(1 * SECONDS)
+    page.get_by_role("dialog").wait_for(state="hidden")
+    wait_until_at_rest(page)
 
 
 def shrink(page, template: str) -> None:
@@ -137,17 +150,17 @@ def screenshot(page, template: str, tmp_path: Path) -> None:
     page.screenshot(path=folder / f"{template}.png")
 
 
-def test_the_host_offers_every_template_with_its_picture(page, server):
-    assert sorted(server.get("/api/workflow_templates")["stillmotion"]) == TEMPLATES
+def test_the_host_offers_every_template_with_its_picture(page, stocked_server):
+    assert sorted(stocked_server.get("/api/workflow_templates")[host.PACK_NAME]) == TEMPLATES
     for template in TEMPLATES:
         for ending, kind in (("json", "application/json"), ("jpg", "image/jpeg")):
-            path = f"/api/workflow_templates/stillmotion/{quote(template)}.{ending}"
-            answer = page.request.get(server.url + path)
+            path = f"/api/workflow_templates/{quote(host.PACK_NAME)}/{quote(template)}.{ending}"
+            answer = page.request.get(stocked_server.url + path)
             assert (answer.status, answer.headers["content-type"]) == (200, kind), path
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_runs_from_the_page(template, page, server, tmp_path):
+def test_a_template_runs_from_the_page(template, page, stocked_server, tmp_path):
     workflow = read(template)
     open_template(page, template)
     # The page shows this message where a node, a model or a picture is missing.
@@ -161,13 +174,14 @@ def test_a_template_runs_from_the_page(template, page, server, tmp_path):
         page.get_by_test_id("queue-button").click()
     answer = queued.value.json()
     assert answer.get("prompt_id") and not answer["node_errors"], answer
-    entry = server.wait(answer["prompt_id"])
+    entry = stocked_server.wait(answer["prompt_id"])
     assert host.succeeded(entry), host.error_of(entry)
 
     saving = [node for node in workflow["nodes"] if node["type"] == "SaveVideo"]
     assert len(entry["outputs"]) == len(saving)
-    page.wait_for_function(f"document.querySelectorAll('video').length >= {len(saving)}")
-    page.wait_for_timeout(1 * SECONDS)
+    playable = "[...document.querySelectorAll('video')].filter(video => video.readyState >= 2).length"
+    page.wait_for_function(f"{playable} >= {len(saving)}")
+    wait_until_at_rest(page)
     screenshot(page, template, tmp_path)
     assert page.errors == []
 

@@ -62,7 +62,7 @@ def test_azimuths_that_do_not_fit_the_frames(server):
 @pytest.fixture(scope="module")
 def other_models(base):
     """A CLIP_VISION with shorter embeddings, and a diffusion model that is no video model."""
-    sizes = replace(tiny.GOLDEN, vision=replace(tiny.VISION, output_dim=32))
+    sizes = replace(tiny.SMALL, vision=replace(tiny.SMALL.vision, output_dim=32))
     checkpoints.write(base / "models" / "checkpoints" / "narrow.safetensors", sizes=sizes)
     flux = {"img_in.weight": (128, 64), "txt_in.weight": (128, 64), "vector_in.in_layer.weight": (128, 64)}
     flux["double_blocks.0.img_attn.norm.key_norm.scale"] = (128,)

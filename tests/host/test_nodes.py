@@ -14,13 +14,7 @@ IDS += ("KSampler", "Decode", "Animate", "FeatureCache")
 
 class TestServer:
     def test_it_starts_without_a_word_of_complaint_from_the_pack(self, server):
-        lines = [
-            line
-            for line in server.start_log.splitlines()
-            if "any folder name" in line or "stillmotion" in line.lower()
-        ]
-        assert not [line for line in lines if "WARN" in line or "ERROR" in line or "FAILED" in line]
-        assert "Traceback" not in server.start_log
+        assert server.complaints() == []
 
     @pytest.mark.parametrize("name", IDS)
     def test_every_node_is_offered_with_a_tooltip_on_every_input(self, server, name):
@@ -195,7 +189,7 @@ class TestVideo:
 
     def test_the_picture_does_not_depend_on_the_memory_budget(self, server, base):
         free = frames_of(base, server.run(graphs.first_video(seed=52)))
-        tight = graphs.first_video(seed=52, decode={"memory_budget": 0.01})
+        tight = graphs.first_video(seed=52, decode={"memory_budget": 0.004})
         assert close(frames_of(base, server.run(tight)), free)
 
     def test_a_memory_budget_that_is_too_small_is_refused_naming_the_smallest(self, server):

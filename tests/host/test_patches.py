@@ -1,17 +1,26 @@
 """Other nodes' patches of attention, in a running ComfyUI."""
 
+from dataclasses import replace
+
 import pytest
 
-from support import graphs, host
+from stillmotion.svd_model.unet import UNetParams
+from support import checkpoints, graphs, host, tiny
 from support.graphs import node
 from support.host_pictures import close, frames_of
 
+# All levels and blocks of the released UNets, and so their 16 transformers, on as few channels as can be.
+NARROW = UNetParams(model_channels=32, channel_mult=(1, 1, 1, 1), head_channels=16, context_dim=64)
+FILE = "every_level.safetensors"
 
-def patched(patch: dict | None, **changes) -> dict:
+
+def patched(patch: dict | None) -> dict:
     """The first video with a node between the loader and the sampler."""
-    if patch is None:
-        return graphs.first_video(**changes)
-    return graphs.first_video(patch=patch, sample={"model": ["patch", 0]}, **changes)
+    graph = graphs.first_video(load={"checkpoint": FILE})
+    if patch is not None:
+        graph["patch"] = patch
+        graph["sample"]["inputs"]["model"] = ["patch", 0]
+    return graph
 
 
 def patch_of_tests(kind: str) -> dict:
@@ -26,8 +35,15 @@ def of_repeated_tokens(graph: dict) -> dict:
     return graph
 
 
+@pytest.fixture(scope="module", autouse=True)
+def every_level(base):
+    """The checkpoint of the UNet."""
+    sizes = replace(tiny.SMALL, unet=NARROW)
+    checkpoints.write(base / "models" / "checkpoints" / FILE, sizes=sizes)
+
+
 @pytest.fixture(scope="module")
-def plain(server, base):
+def plain(server, base, every_level):
     return frames_of(base, server.run(patched(None)))
 
 

@@ -1,4 +1,7 @@
-"""What the page is sent while a video is sampled, over the websocket: progress and pictures."""
+"""What the page is sent while a video is sampled, over the websocket: progress and pictures.
+
+The server has --preview-method latent2rgb among its switches.
+"""
 
 import base64
 import io
@@ -7,7 +10,6 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from support import graphs, host
@@ -15,12 +17,6 @@ from support.graphs import node
 
 WATCH = Path(host.__file__).parent / "watch.py"
 STEPS = 3
-
-
-@pytest.fixture(scope="module")
-def previewing(base):
-    with host.Server(base, "--preview-method", "latent2rgb") as server:
-        yield server
 
 
 def watch(server, graph: dict) -> list[dict]:
@@ -46,10 +42,10 @@ def cells(picture: np.ndarray, rows: int, columns: int) -> list[np.ndarray]:
     return [picture[top : top + height, left : left + width][inset] for top, left in corners]
 
 
-def test_our_ksampler_shows_the_frames_side_by_side(previewing):
+def test_our_ksampler_shows_the_frames_side_by_side(switched_server):
     """Five frames in three columns and two rows, the last place empty; the host makes it 512 wide."""
     graph = graphs.first_video(seed=81, prepare={"frames": 5}, sample={"steps": STEPS})
-    shown = pictures(watch(previewing, graph))
+    shown = pictures(watch(switched_server, graph))
     assert [picture.shape for picture in shown] == [(171, 512, 3)] * STEPS
     *frames, empty = cells(shown[0], rows=2, columns=3)
     assert np.ptp(empty, axis=(0, 1)).max() <= 4  # one colour, but for JPEG
@@ -58,18 +54,18 @@ def test_our_ksampler_shows_the_frames_side_by_side(previewing):
         assert all(np.abs(frame - other).mean() > 5 for other in frames[:index])
 
 
-def test_cores_ksampler_shows_frame_0_of_our_model(previewing):
+def test_cores_ksampler_shows_frame_0_of_our_model(switched_server):
     """So that the test above can tell: core's previews are of the batch's first latent."""
     inputs = {"model": ["load", 0], "positive": ["prepare", 0], "negative": ["prepare", 1], "seed": 1}
     inputs |= {"latent_image": ["prepare", 2], "steps": STEPS, "cfg": 2.5, "sampler_name": "euler"}
     sample = node("KSampler", **inputs, scheduler="karras", denoise=1.0)
     graph = graphs.first_video(seed=82, prepare={"frames": 5}) | {"sample": sample}
-    shown = pictures(watch(previewing, graph))
+    shown = pictures(watch(switched_server, graph))
     assert [picture.shape for picture in shown] == [(256, 512, 3)] * STEPS
 
 
-def test_progress_comes_step_by_step_and_before_its_picture(previewing):
-    messages = watch(previewing, graphs.first_video(seed=83, sample={"steps": STEPS}))
+def test_progress_comes_step_by_step_and_before_its_picture(switched_server):
+    messages = watch(switched_server, graphs.first_video(seed=83, sample={"steps": STEPS}))
     kinds = [
         message["data"]["value"] if message["type"] == "progress" else "picture"
         for message in messages

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from support import graphs, host
 from support.graphs import node
@@ -54,20 +52,6 @@ def test_two_batches_of_a_step_are_remembered_apart(server):
     assert host.succeeded(server.run(video(perturbed(), sample={"seed": 103})))
     counted = server.get("/tests/calls")
     assert (counted["prepared"], counted["deep"]) == (2, 2 * STEPS)
-
-
-@pytest.fixture(scope="module")
-def lora_of_prepared(base):
-    """A LoRA for a layer that only the conditioning goes through."""
-    name = "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_v"
-    generator = torch.Generator().manual_seed(0)
-    content = {
-        f"{name}.lora_up.weight": torch.randn(128, 4, generator=generator),
-        f"{name}.lora_down.weight": torch.randn(4, 64, generator=generator),
-        f"{name}.alpha": torch.tensor(4.0),
-    }
-    save_file(content, base / "models" / "loras" / "prepared.safetensors")
-    return "prepared.safetensors"
 
 
 def test_another_run_forgets_what_the_one_before_prepared(server, base, lora_of_prepared, plain):

@@ -1,21 +1,25 @@
-"""The host's switches: each one a server of its own, and the same video out of it."""
+"""The host's switches: the same video comes out whatever they are, or nearly where numbers become narrower.
+
+Switches that don't exclude each other share a server: a video that is the same under all of them is so under
+each of them.
+"""
 
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from support import graphs, host
 from support.graphs import node
 from support.host_pictures import close, frames_of
 
-EXACT = (
-    ("--cache-none",),
-    ("--cache-lru", "2"),
-    ("--disable-metadata",),
-    ("--preview-method", "latent2rgb"),
+# The weights lie in memory as narrow numbers, and the host widens them at each call: one code for all three.
+NARROWER = (
+    ("--fp8_e4m3fn-unet",),
+    pytest.param(("--force-fp16",), marks=pytest.mark.long),
+    pytest.param(("--bf16-unet",), marks=pytest.mark.long),
 )
-NARROWER = (("--fp8_e4m3fn-unet",), ("--force-fp16",), ("--bf16-unet",))
 
 
 @pytest.fixture(scope="module")
@@ -23,39 +27,58 @@ def plain(server, base):
     return frames_of(base, server.run(graphs.first_video(seed=5)))
 
 
-@pytest.mark.parametrize("switch", EXACT, ids=" ".join)
-def test_the_video_is_the_same(base, plain, switch):
-    with host.Server(base, *switch) as other:
-        assert close(frames_of(base, other.run(graphs.first_video(seed=5))), plain)
+def test_the_video_is_the_same_with_no_cache_no_metadata_and_previews(switched_server, base, plain):
+    """--cache-none, --disable-metadata and --preview-method latent2rgb, which shows in test_previews."""
+    for _ in range(2):
+        entry = switched_server.run(graphs.first_video(seed=5))
+        assert close(frames_of(base, entry), plain)
+        assert not host.cached_nodes(entry)
+        with Image.open(base / "output" / entry["outputs"]["save"]["images"][0]["filename"]) as picture:
+            assert "prompt" not in picture.info
 
 
-@pytest.mark.parametrize("switch", ["--novram", "--lowvram"])
-def test_the_video_is_the_same_where_the_models_are_loaded_in_part(server, base, lora, switch):
+@pytest.fixture(scope="module")
+def low_memory_server(base):
+    """With --cache-lru, and with --novram, which the host reads at each load and the tests so can change."""
+    with host.Server(base, "--novram", "--cache-lru", "2") as running:
+        yield running
+
+
+@pytest.mark.parametrize("switch", ["novram", "lowvram"])
+def test_the_video_is_the_same_where_the_models_are_loaded_in_part(
+    server, low_memory_server, base, lora, switch
+):
     """UNet, VAE and image tower, and a LoRA that is applied at each call; see low_memory_host.py."""
     loader = node("LoraLoaderModelOnly", model=["load", 0], lora_name=lora, strength_model=1.0)
     graph = graphs.first_video(seed=5, lora=loader, sample={"model": ["lora", 0]})
     whole = frames_of(base, server.run(graph))
-    with host.Server(base, switch) as other:
-        assert close(frames_of(base, other.run(graph)), whole)
-        loads = re.findall(
-            r"loaded partially; .* ([\d.]+) MB loaded, ([\d.]+) MB offloaded.*: (\d)", other.log
-        )
+    low_memory_server.freed()
+    low_memory_server.send("/tests/switches", {name: name == switch for name in ("novram", "lowvram")})
+    before = len(low_memory_server.log)
+    assert close(frames_of(base, low_memory_server.run(graph)), whole)
+    loads = re.findall(
+        r"loaded partially; .* ([\d.]+) MB loaded, ([\d.]+) MB offloaded.*: (\d)",
+        low_memory_server.log[before:],
+    )
     assert len(loads) >= 3
-    assert all((float(loaded) > 0) == (switch == "--lowvram") for loaded, _, _ in loads)
+    assert all((float(loaded) > 0) == (switch == "lowvram") for loaded, _, _ in loads)
     assert all(float(offloaded) > 0 for _, offloaded, _ in loads)
-    if switch == "--novram":  # the half that --lowvram keeps begins with the patched layer
+    if switch == "novram":  # the half that --lowvram keeps begins with the patched layer
         assert any(patches == "1" for _, _, patches in loads)
 
 
 @pytest.mark.parametrize("switch", NARROWER, ids=" ".join)
-def test_the_video_is_made_with_narrower_numbers(base, plain, switch):
+def test_the_video_is_near_with_narrower_numbers(server, base, plain, switch):
     with host.Server(base, *switch) as other:
         frames = frames_of(base, other.run(graphs.first_video(seed=5)))
-    assert frames.shape == plain.shape
-    assert np.ptp(frames) > 0
+    unlike = frames_of(base, server.run(graphs.first_video(seed=6)))
+    difference = np.abs(frames.astype(int) - plain.astype(int)).mean()
+    assert 0 < difference < np.abs(unlike.astype(int) - plain.astype(int)).mean() / 2
 
 
+@pytest.mark.long
 def test_without_custom_nodes_the_host_is_whole(base):
+    """Runs none of our code."""
     with host.Server(base, "--disable-all-custom-nodes") as other:
         assert "StillmotionAnimate" not in other.get("/object_info")
         assert "KSampler" in other.get("/object_info")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from support import checkpoints
+from support import checkpoints, tiny
 
 ROOT = Path(__file__).parent.parent.parent
+PACK_NAME = "stillmotion-0.1.0"
 START_SECONDS = 180
 RUN_SECONDS = 600
+GUARD_SECONDS = 120
+MOST_OF_NO_MODEL = 100  # live tensors: those of the tiny checkpoint alone are several hundreds
 HOW_TO_PROVIDE = "no ComfyUI found: set COMFYUI_PATH, or put one in ~/comfy/ComfyUI with its own .venv"
 
 
@@ -70,7 +74,8 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
     (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
     shutil.copy(Path(__file__).parent / "other_pack.py", path / "custom_nodes" / "other_pack.py")
     for kind in checkpoints.VECTOR_DIMS:
-        checkpoints.write(path / "models" / "checkpoints" / f"tiny_{kind}.safetensors", kind)
+        file = path / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
+        checkpoints.write(file, kind, sizes=tiny.SMALL)
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
 
@@ -93,6 +98,18 @@ class Server:
     @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def complaints(self) -> list[str]:
+        """What the log of the start holds against the pack, or any traceback."""
+        folders = {path.name.lower() for path in (self._base / "custom_nodes").iterdir()} - {"other_pack.py"}
+        about = [
+            line
+            for line in self.start_log.splitlines()
+            if any(name in line.lower() for name in {"stillmotion", *folders})
+        ]
+        words = ("WARN", "ERROR", "FAILED")
+        found = [line for line in about if any(word in line for word in words)]
+        return found + re.findall("^Traceback.*", self.start_log, re.MULTILINE)
 
     @property
     def pid(self) -> int:
@@ -151,7 +168,7 @@ class Server:
             if prompt_id in history:
                 return history[prompt_id]
             self._check_alive()
-            time.sleep(0.1)
+            time.sleep(0.03)
         raise TimeoutError(f"prompt {prompt_id} did not end in {RUN_SECONDS} s:\n{self.log[-2000:]}")
 
     def run(self, graph: dict) -> dict:
@@ -159,6 +176,22 @@ class Server:
         answer = self.post(graph)
         assert "prompt_id" in answer, answer
         return self.wait(answer["prompt_id"])
+
+    def freed(self) -> dict:
+        """The live tensors, once the host has let go of models and cached outputs and is at rest.
+
+        Asks again until it has: a wish that comes while the host's worker is about to sleep is not heard.
+        """
+        deadline = time.monotonic() + GUARD_SECONDS
+        last = None
+        while True:
+            self.send("/free", {"unload_models": True, "free_memory": True})
+            time.sleep(0.2)
+            found = self.get("/tests/memory")
+            if found["tensors"] <= MOST_OF_NO_MODEL and found["bytes"] == last:
+                return found
+            assert time.monotonic() < deadline, found
+            last = found["bytes"]
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -7,11 +7,15 @@ replaced.
 import gc
 import json
 import os
+import time
 
+import comfy.cli_args
 import torch
 from aiohttp import web
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_management import processing_interrupted
 from server import PromptServer
+from torch.overrides import TorchFunctionMode
 
 
 class NoImages:
@@ -148,7 +152,63 @@ class OddPatch(CountCalls):
         return (patched,)
 
 
-KINDS = (NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
+PRODUCTS = {"conv1d", "conv2d", "conv3d", "_convolution_pointwise", "linear", "_linear_pointwise"}
+PRODUCTS |= {"matmul", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention"}
+LONGEST_HOLD = 120  # seconds, so that a test that fails ends
+
+
+class Work(TorchFunctionMode):
+    """Counts the calls of torch in a thread, and holds the thread at one of them until a cancel has come."""
+
+    def __init__(self):
+        super().__init__()
+        self.entered = False
+        self.begin(hold_at=-1)
+
+    def begin(self, hold_at: int) -> None:
+        """Counts from here on, and holds the thread at that call; -1 is none."""
+        self.hold_at, self.holding = hold_at, False
+        self.calls = self.products = self.products_after_cancel = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.calls += 1
+        if self.calls == self.hold_at:
+            self.hold()
+        if getattr(function, "__name__", "") in PRODUCTS:
+            self.products += 1
+            self.products_after_cancel += processing_interrupted()
+        return function(*args, **(kwargs or {}))
+
+    def hold(self) -> None:
+        self.holding = True
+        deadline = time.monotonic() + LONGEST_HOLD
+        while not processing_interrupted() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.holding = False
+
+
+WORK = Work()
+
+
+class WatchWork:
+    """Gives what it takes; from now on the calls of the thread that runs all nodes are counted, or held."""
+
+    RETURN_TYPES = ("*",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*",), "hold_at": ("INT", {"default": -1, "min": -1})}}
+
+    def tests(self, value, hold_at):
+        if not WORK.entered:  # and never left: the thread runs nodes to its end
+            WORK.__enter__()
+            WORK.entered = True
+        WORK.begin(hold_at)
+        return (value,)
+
+
+KINDS = (WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
 KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
 NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 
@@ -167,15 +227,31 @@ async def compiled(_request):
     return web.json_response({"graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"]})
 
 
+@PromptServer.instance.routes.get("/tests/work")
+async def work(_request):
+    """What has been counted since a node began to watch, and whether the thread is being held."""
+    names = ("holding", "calls", "products", "products_after_cancel")
+    return web.json_response({name: getattr(WORK, name) for name in names})
+
+
+@PromptServer.instance.routes.post("/tests/switches")
+async def switches(request):
+    """Sets switches that the host reads whenever it loads a model, see low_memory_host.py."""
+    vars(comfy.cli_args.args).update(await request.json())
+    return web.json_response({})
+
+
 @PromptServer.instance.routes.get("/tests/memory")
 async def memory(_request):
     """The live tensors of the process, and its resident bytes."""
     gc.collect()
-    tensors = {
-        item.untyped_storage().data_ptr(): item.untyped_storage().nbytes()
-        for item in gc.get_objects()
-        if isinstance(item, torch.Tensor) and item.device.type == "cpu"
-    }
+    tensors = {}
+    for item in gc.get_objects():
+        if isinstance(item, torch.Tensor) and item.device.type == "cpu":
+            if item.is_mkldnn:  # weights as oneDNN arranges them, which show no storage
+                tensors[id(item)] = item.numel() * item.dtype.itemsize
+            else:
+                tensors[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return web.json_response({"tensors": len(tensors), "bytes": sum(tensors.values()), "resident": resident})
