@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from stillmotion.svd_model.vae import LATENT_SCALE
 
-from . import clips, scenes, sizes
+from . import clips, precision, scenes, sizes
 from .loop import RANK, Stage, share, train
 
 PICTURES, CANVAS = 2000, 160
@@ -97,7 +97,7 @@ def train_pictures(folder: Path) -> PictureAutoencoder:
             images = batch(pool(), (number, step)).to(sizes.DEVICE)
             generator = torch.Generator().manual_seed(step + 1_000_000 * number)
             noise = torch.randn(len(images), 4, 16, 16, generator=generator)
-            with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
+            with precision.autocast(sizes.DEVICE):
                 reconstruction, divergence = network(images, noise.to(sizes.DEVICE))
             error = distance(reconstruction, images)
             return {
@@ -161,7 +161,7 @@ def train_clips(folder: Path, trained: PictureAutoencoder) -> nn.Module:
         pieces = torch.cat([piece(rng) for _ in range(share(PIECES))]).to(sizes.DEVICE)
         jitter = rng.choice((0, 1)) * JITTER / LATENT_SCALE
         noise = torch.from_numpy(rng.standard_normal((len(pieces), 4, 16, 16), np.float32))
-        with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
+        with precision.autocast(sizes.DEVICE):
             with torch.no_grad():
                 latents = encoder(pieces).float() + jitter * noise.to(sizes.DEVICE)
             frames = network(latents, FRAMES).float()

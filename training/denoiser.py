@@ -14,7 +14,7 @@ from stillmotion.samplers.preconditioning import scalings
 from stillmotion.svd_model.conditioning import FEATURE_DIM
 from stillmotion.svd_model.embedding import sinusoidal_embedding
 
-from . import clips, sizes
+from . import clips, precision, sizes
 from .loop import Stage, share, train
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
@@ -93,7 +93,7 @@ def loss(unet: nn.Module, examples: Examples, noise: Tensor) -> Tensor:
     context = examples.context[:, None].repeat_interleave(frames, dim=0)
     vector = examples.vector.repeat_interleave(frames, dim=0)
     inputs = [tensor.to(sizes.DEVICE) for tensor in (x, steps, context, vector)]
-    with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
+    with precision.autocast(sizes.DEVICE):
         predicted = unet(*inputs, frames)
     return (predicted.float().cpu().unflatten(0, (-1, frames)) - target).square().mean(dim=(1, 2, 3, 4))
 

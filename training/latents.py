@@ -13,7 +13,7 @@ from tqdm import tqdm
 from stillmotion.svd_model.vae import LATENT_SCALE
 from stillmotion.svd_model.vision import preprocess
 
-from . import clips, sizes
+from . import clips, precision, sizes
 from .loop import RANK, WORLD_SIZE, share
 
 CLIPS = 2400
@@ -69,7 +69,7 @@ def _example(rng: np.random.Generator, encoder: nn.Module, image_tower: nn.Modul
     augs = torch.from_numpy(augs).float()
     noise = torch.from_numpy(rng.standard_normal((VARIANTS, *clip.shape[1:]), np.float32))
     noisy = clip[0] + augs[:, None, None, None] * noise
-    with torch.autocast(sizes.DEVICE.type, torch.bfloat16):
+    with precision.autocast(sizes.DEVICE):
         latents = encoder(clip.to(sizes.DEVICE)).float().cpu()
         concats = encoder(noisy.to(sizes.DEVICE)).float().cpu()
     return {

@@ -9,6 +9,8 @@ from stillmotion.svd_model.unet import UNetParams, VideoUNet
 from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from stillmotion.svd_model.vision import VisionParams, VisionTransformer
 
+from .precision import TrainedOperations
+
 SEED = 20261124
 CROPS, PICTURES, CLIPS, LATENTS, BATCHES = range(1, 6)
 """What random numbers are for, the second entry of a seed: no two streams are the same."""
@@ -44,7 +46,9 @@ def frame_wise_decoder() -> VideoDecoder:
 
 def temporal_decoder() -> VideoDecoder:
     """The first stage's decoder."""
-    return initialised(VideoDecoder(DECODER, temporal=True, post_quant_conv=False))
+    return initialised(
+        VideoDecoder(DECODER, temporal=True, post_quant_conv=False, operations=TrainedOperations)
+    )
 
 
 def unet() -> VideoUNet:

@@ -308,7 +308,8 @@ def main() -> None:
     if FORMS == "gpu":
         forms._ONEDNN, forms.memory_format = None, lambda device: torch.contiguous_format
     cases = ((unet, False), (unet, True), (vae, False), (vae, True), (tower, False))
-    print(json.dumps([run(network, path, lora) for path in CHECKPOINTS for network, lora in cases]))
+    results = [run(network, path, lora) for path in CHECKPOINTS for network, lora in cases]
+    sys.stdout.write(json.dumps(results) + "\n")
 
 
 main()
