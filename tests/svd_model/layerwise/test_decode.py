@@ -53,6 +53,29 @@ def larger_plan_that_keeps_less(z):
     raise AssertionError("there is no such plan for these latents")
 
 
+def fail_once(z, plan, index, part, budget=None):
+    """Decodes with one failing allocation, at that part of a layer; returns the frames and the peak after it.
+
+    The peak is of the bytes of living tensors, from the second step after the failure on.
+    """
+    work = [layer.shape.stored * layer.shape.channels for layer in plan.layers]
+    when = (sum(work[:index]) + part * work[index]) / sum(work)
+    failing, live, told = FailingAllocations(), LiveMemory(), []
+
+    def follow(done):
+        if done >= when:
+            told.append(done)
+        if len(told) == 1:
+            failing.fail_next()
+        if len(told) == 2:
+            live.restart()
+
+    with live, failing:
+        frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget, progress=follow))
+    assert len(told) > 2
+    return frames, live.peak
+
+
 class TestPicture:
     @pytest.mark.parametrize("frames", [1, 2, 5, 25])
     @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
@@ -201,19 +224,19 @@ class TestMemory:
         """What fits beside fewer resident frames may be more than the larger plan made room for."""
         z = latents(5, 12, 12)
         budget, index = larger_plan_that_keeps_less(z)
-        work = [layer.shape.stored * layer.shape.channels for layer in decoders.plan(z, budget).layers]
-        middle = (sum(work[:index]) + 0.7 * work[index]) / sum(work)  # of its first pass over time
-        failing = FailingAllocations()
-        failed = []
+        first_pass_over_time = 0.7
+        frames, _ = fail_once(z, decoders.plan(z, budget), index, first_pass_over_time, budget)
+        assert same_picture(frames, z)
 
-        def fail_once(done):
-            if done >= middle and not failed:
-                failed.append(done)
-                failing.fail_next()
-
-        with failing:
-            frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget, progress=fail_once))
-        assert failed
+    def test_a_smaller_plan_lets_go_of_what_it_has_no_room_for(self):
+        """After a failing allocation in the second pass over time of the layer that kept the most rows."""
+        z = latents(6, 8, 8)
+        least = decoders.smallest(z)
+        plan, smallest = decoders.plan(z, 2 * least), decoders.plan(z, least)
+        fewer = [one.kept - other.kept for one, other in zip(plan.layers, smallest.layers, strict=True)]
+        second_pass_over_time = 0.85
+        frames, peak = fail_once(z, plan, fewer.index(max(fewer)), second_pass_over_time, 2 * least)
+        assert peak <= 1.05 * least
         assert same_picture(frames, z)
 
     def test_other_errors_are_not_swallowed(self):
