@@ -1,25 +1,37 @@
 # Windows has no make: the README gives the same in plain pip lines.
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := --numprocesses auto --dist loadgroup
 
-.PHONY: demo test test-host test-full-size bench train clean
+.PHONY: demo test test-long test-instructions test-host test-full-size bench train clean
 
 demo: .venv/headless
 	@mkdir -p outputs
 	@echo "Animating assets/rocket.jpg; the clip is written to"
 	@$(BIN)/python -m stillmotion animate assets/rocket.jpg --output outputs/rocket.mp4 --output outputs/rocket.webp
 
+# A process a core with one thread each: twice as fast as one process with all of them, most tensors being
+# small. Tests that share a server or a model stay in one process (tests/conftest.py).
 test: .venv/dev
-	$(BIN)/python -m pytest --cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --durations=15
+
+# What is too long for every commit, and how much of the code the tests run: before a release, half an hour.
+test-long: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
+		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
+
+# The networks' and samplers' tests as other processors compute them, with 1, 2 and 4 threads, an hour; a part
+# of it with INSTRUCTIONS="sse4_1-1 avx2-2", for example.
+test-instructions: .venv/dev
+	$(BIN)/python tests/instructions.py $(INSTRUCTIONS)
 
 # In a real ComfyUI, which must be there: COMFYUI_PATH, or ~/comfy/ComfyUI. `make test` runs these too if it is.
 test-host: .venv/dev
-	STILLMOTION_REQUIRE_HOST=1 $(BIN)/python -m pytest tests/host tests/browser
+	STILLMOTION_REQUIRE_HOST=1 $(BIN)/python -m pytest tests/host tests/browser tests/rehearsal
 
-# A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards, and a compiled UNet; about 15
-# minutes on 2 cores.
+# A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards; about 15 minutes on 2 cores.
 test-full-size: .venv/dev
-	$(BIN)/python -m pytest -m 'fullsize or slow' -s tests/test_full_size.py tests/host
+	$(BIN)/python -m pytest -m fullsize -s tests/test_full_size.py tests/host
 
 # The built-in model anew: about three hours of two cores; goes on where it was cut off. On a GPU without
 # torchrun.

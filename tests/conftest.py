@@ -1,8 +1,23 @@
-"""One running ComfyUI for the tests of the host and of its page, and why they did not run without one."""
+"""What all tests share: which run in one process, how long one may take, and one running ComfyUI."""
+
+from pathlib import Path
 
 import pytest
 
 from support import host
+
+
+NEED_A_HOST = ("host", "browser")
+LONG_SECONDS = 1800
+
+
+def pytest_collection_modifyitems(items):
+    """Where several processes run the tests, keeps a file's in one, and all that share a ComfyUI in one."""
+    for item in items:
+        folder, file = item.path.parent.name, item.path.relative_to(Path(__file__).parent)
+        item.add_marker(pytest.mark.xdist_group("host" if folder in NEED_A_HOST else str(file)))
+        if item.get_closest_marker("long") or item.get_closest_marker("fullsize"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
 @pytest.fixture(scope="session")

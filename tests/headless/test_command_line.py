@@ -20,7 +20,8 @@ from stillmotion import __version__
 from stillmotion.headless import memory, pipeline
 from stillmotion.headless.command_line import INTERRUPTED, NOT_WHOLE, OK, REFUSED, main
 from stillmotion.headless.video_files import read_metadata
-from support import checkpoints
+from stillmotion.svd_model.checkpoint import Checkpoint
+from support import checkpoints, tiny
 
 QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")
 
@@ -41,8 +42,35 @@ def out(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def svd_file(tmp_path_factory):
-    return checkpoints.write(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors")
+def checkpoint_file(tmp_path_factory):
+    """The path of a small checkpoint of a kind, each written once."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    @functools.cache
+    def write(kind, name):
+        return checkpoints.write(folder / name, kind, sizes=tiny.SMALL)
+
+    return write
+
+
+@pytest.fixture
+def svd_file(checkpoint_file):
+    return checkpoint_file("svd", "tiny.safetensors")
+
+
+@pytest.fixture
+def without(svd_file, tmp_path):
+    """Writes the svd file without a tensor, which its header then calls by another name."""
+
+    def write(key):
+        content = svd_file.read_bytes()
+        lost = "x" * len(key)
+        assert content.count(f'"{key}"'.encode()) == 1
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(content.replace(f'"{key}"'.encode(), f'"{lost}"'.encode()))
+        return path
+
+    return write
 
 
 def refusal_of(capsys, *arguments):
@@ -106,8 +134,8 @@ class TestAnimate:
         assert notes["fps"] == 9
         assert notes["decoded_with"]["checkpoint"] == notes["checkpoint"] == "stillmotion-tiny (built in)"
 
-    def test_where_latents_come_from_stays_known(self, capsys, picture, out, svd_file, tmp_path):
-        other = checkpoints.write(tmp_path / "other.safetensors", "svd_image_decoder")
+    def test_where_latents_come_from_stays_known(self, capsys, picture, out, svd_file, checkpoint_file):
+        other = checkpoint_file("svd_image_decoder", "other.safetensors")
         saved = ["--save-latents", str(out / "l.safetensors"), "--checkpoint", str(svd_file)]
         assert main(["animate", str(picture), *saved, *QUICK]) == OK
         capsys.readouterr()
@@ -120,8 +148,8 @@ class TestAnimate:
         assert notes["decoded_with"]["checkpoint"] == "other.safetensors"
         assert notes["decoded_with"]["checkpoint_sha256"] == hashlib.sha256(other.read_bytes()).hexdigest()
 
-    def test_an_orbit_decoded_later_ends_on_the_picture_too(self, picture, out, tmp_path):
-        sv3d = checkpoints.write(tmp_path / "x.safetensors", "sv3d_u")
+    def test_an_orbit_decoded_later_ends_on_the_picture_too(self, picture, out, checkpoint_file):
+        sv3d = checkpoint_file("sv3d_u", "sv3d_u.safetensors")
         given = ["--checkpoint", str(sv3d), "--output"]
         saved = ["--save-latents", str(out / "l.safetensors")]
         assert main(["animate", str(picture), *given, str(out / "a"), *saved, *QUICK]) == OK
@@ -129,8 +157,8 @@ class TestAnimate:
         for name in ("frame_0000.png", "frame_0001.png"):
             assert np.array_equal(Image.open(out / "a" / name), Image.open(out / "b" / name))
 
-    def test_an_opaque_picture_for_sv3d_is_remarked_upon(self, capsys, picture, out, tmp_path):
-        sv3d = checkpoints.write(tmp_path / "x.safetensors", "sv3d_u")
+    def test_an_opaque_picture_for_sv3d_is_remarked_upon(self, capsys, picture, out, checkpoint_file):
+        sv3d = checkpoint_file("sv3d_u", "sv3d_u.safetensors")
         command = ["animate", str(picture), "--checkpoint", str(sv3d), "--output", str(out / "a.png"), *QUICK]
         assert main(command) == OK
         assert "has no transparency; SV3D wants a cut-out object" in capsys.readouterr().err
@@ -141,8 +169,8 @@ class TestAnimate:
             assert file.get_slice("latents").get_shape() == [2, 4, 8, 8]
             assert json.loads(file.metadata()["stillmotion"])["seed"] == 0
 
-    def test_orbit(self, picture, out, tmp_path):
-        sv3d = checkpoints.write(tmp_path / "x.safetensors", "sv3d_p")
+    def test_orbit(self, picture, out, checkpoint_file):
+        sv3d = checkpoint_file("sv3d_p", "sv3d_p.safetensors")
         arguments = ["--checkpoint", str(sv3d), "--orbit", "--elevation", "30", "--output", str(out / "o")]
         assert main(["animate", str(picture), *arguments, *QUICK]) == OK
         assert read_metadata(out / "o")["elevation"] == [30.0, 30.0]
@@ -271,22 +299,18 @@ class TestCheckpoints:
         save_file({key: torch.zeros(4, 4) for key in keys}, path)
         self.check(capsys, picture, out, path, f"looks like {name}")
 
-    def test_missing_keys_are_counted_and_named(self, capsys, picture, out, tmp_path):
+    def test_missing_keys_are_counted_and_named(self, capsys, picture, out, svd_file, without):
         key = "model.diffusion_model.time_embed.0.weight"
-        path = checkpoints.write(tmp_path / "x.safetensors", **{key: None})
-        self.check(capsys, picture, out, path, f"1 of 1428 tensors are missing ({key})")
+        count = len(Checkpoint.open(svd_file).unet.expected)
+        self.check(capsys, picture, out, without(key), f"1 of {count} tensors are missing ({key})")
 
-    def test_a_damaged_decoder_is_named_before_sampling(self, capsys, monkeypatch, picture, out, tmp_path):
-        path = checkpoints.write(
-            tmp_path / "x.safetensors", **{"first_stage_model.decoder.norm_out.bias": None}
-        )
+    def test_a_damaged_decoder_is_named_before_sampling(self, capsys, monkeypatch, picture, out, without):
+        path = without("first_stage_model.decoder.norm_out.bias")
         monkeypatch.setattr(pipeline.Pipeline, "animate_latents", None)
         self.check(capsys, picture, out, path, "the temporal decoder is not whole: 1 of")
 
-    def test_a_damaged_decoder_does_not_matter_where_nothing_is_decoded(self, picture, out, tmp_path):
-        path = checkpoints.write(
-            tmp_path / "x.safetensors", **{"first_stage_model.decoder.norm_out.bias": None}
-        )
+    def test_a_damaged_decoder_does_not_matter_where_nothing_is_decoded(self, picture, out, without):
+        path = without("first_stage_model.decoder.norm_out.bias")
         saved = ["--checkpoint", str(path), "--save-latents", str(out / "l.safetensors")]
         assert main(["animate", str(picture), *saved, *QUICK]) == OK
 
@@ -502,10 +526,9 @@ class TestInspect:
         assert "svd_xt: 25 frames" in said
         assert "float32" in said
 
-    def test_says_what_is_missing(self, capsys, tmp_path):
+    def test_says_what_is_missing(self, capsys, without):
         key = "model.diffusion_model.time_embed.0.weight"
-        path = checkpoints.write(tmp_path / "x.safetensors", **{key: None})
-        assert main(["inspect", str(path)]) == NOT_WHOLE
+        assert main(["inspect", str(without(key))]) == NOT_WHOLE
         assert key in capsys.readouterr().out
 
     def test_refuses_what_is_none(self, capsys, tmp_path):

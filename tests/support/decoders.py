@@ -1,19 +1,25 @@
-"""Tiny decoders and encoders with named weights, and budgets for them."""
+"""Small decoders and encoders with named weights, and budgets for them."""
 
+import functools
+
+import torch
 from torch import Tensor, nn
 
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
 from support import tiny
 from support.named_tensors import NamedTensors
+from support.rounding import Reference
 
 
-def decoder(temporal: bool = True, post_quant_conv: bool = False) -> VideoDecoder:
-    return filled(VideoDecoder(tiny.VAE, temporal=temporal, post_quant_conv=post_quant_conv))
+def decoder(
+    temporal: bool = True, post_quant_conv: bool = False, sizes: tiny.Sizes = tiny.SMALL
+) -> VideoDecoder:
+    return filled(VideoDecoder(sizes.vae, temporal=temporal, post_quant_conv=post_quant_conv))
 
 
-def encoder() -> ImageEncoder:
-    return filled(ImageEncoder(tiny.VAE, quant_conv=True))
+def encoder(sizes: tiny.Sizes = tiny.SMALL) -> ImageEncoder:
+    return filled(ImageEncoder(sizes.vae, quant_conv=True))
 
 
 def filled(network: nn.Module) -> nn.Module:
@@ -23,24 +29,38 @@ def filled(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def plan(z: Tensor, budget: int | None = None, temporal: bool = True) -> layerwise.LayerwisePlan:
+@functools.cache
+def _pair(temporal: bool, sizes: tiny.Sizes) -> tuple[VideoDecoder, VideoDecoder]:
+    """One decoder in float32 and in float64; a frame-wise one with its 1×1 convolution."""
+    return tuple(decoder(temporal, not temporal, sizes).to(dtype) for dtype in (torch.float32, torch.float64))
+
+
+def reference(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> Reference:
+    """The decode in one piece, plain and exact."""
+    plain, exact = _pair(temporal, sizes)
+    return Reference.of(lambda network, z: network(z, len(z) if temporal else 1), plain, exact, z)
+
+
+def plan(
+    z: Tensor, budget: int | None = None, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL
+) -> layerwise.LayerwisePlan:
     frames, _, height, width = z.shape
     return layerwise.plan_decode(
-        tiny.VAE, frames, height, width, temporal=temporal, dtype=z.dtype, budget=budget
+        sizes.vae, frames, height, width, temporal=temporal, dtype=z.dtype, budget=budget
     )
 
 
-def smallest(z: Tensor, temporal: bool = True) -> int:
+def smallest(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> int:
     """The smallest budget that works for those latents."""
     frames, _, height, width = z.shape
-    size = (tiny.VAE, frames, height, width)
+    size = (sizes.vae, frames, height, width)
     return layerwise.smallest_budget(layerwise.plan_decode, *size, temporal=temporal, dtype=z.dtype)
 
 
-def budget_between(z: Tensor, share: float) -> int:
+def budget_between(z: Tensor, share: float, sizes: tiny.Sizes = tiny.SMALL) -> int:
     """From the smallest budget that works (0) to one under which nothing is spilled or computed twice (1)."""
-    least = smallest(z)
-    return least + round(share * (plan(z).peak - least))
+    least = smallest(z, sizes=sizes)
+    return least + round(share * (plan(z, sizes=sizes).peak - least))
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:

@@ -16,6 +16,10 @@ class LiveMemory(TorchDispatchMode):
         self._alive = 0
         self._known = set()
 
+    def restart(self) -> None:
+        """Forgets the peak so far."""
+        self.peak = self._alive
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         for tensor in _tensors((args, kwargs)):

@@ -160,51 +160,89 @@ def test_training_ends_in_words_when_gradients_stay_infinite(tmp_path):
     assert torch.equal(network.weight, before)
 
 
+TWO_STAGE = loop.Stage("stage", 3, 0.1, warm_up=2)
+
+
+def share_of_a_step(network: nn.Module, number: int) -> dict[str, torch.Tensor]:
+    """The losses of one process' examples: of two processes, numbers 2n and 2n + 1 are those of step n."""
+    inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(number))
+    return {"loss": network(inputs).square().mean()}
+
+
+def trained_on_both_shares(folder) -> dict[str, torch.Tensor]:
+    """By one process, which takes the shares of two together."""
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+
+    def losses(step):
+        both = [share_of_a_step(network, 2 * step + rank)["loss"] for rank in (0, 1)]
+        return {"loss": sum(both) / 2}
+
+    return loop.train(TWO_STAGE, network, losses, folder).state_dict()
+
+
+def check_one_process_does_not_go_on(folder) -> None:
+    with pytest.raises(ValueError, match="2 processes"):
+        loop.train(replace(TWO_STAGE, steps=4), nn.Linear(3, 1), lambda step: {}, folder)
+
+
+def test_a_process_of_two_takes_the_step_of_the_mean_gradient(tmp_path, monkeypatch):
+    """The other process being a sum over processes that adds what its share would."""
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+    shares = []
+
+    def losses(number):
+        shares.append(number)
+        return share_of_a_step(network, number)
+
+    def all_reduce(flat):
+        other = share_of_a_step(network, shares[-1] + 1)["loss"]
+        flat += torch.cat([each.flatten() for each in torch.autograd.grad(other, list(network.parameters()))])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "WORLD_SIZE", 2)
+        patch.setattr(loop.distributed, "is_initialized", lambda: True)
+        patch.setattr(loop.distributed, "all_reduce", all_reduce)
+        ours = loop.train(TWO_STAGE, network, losses, tmp_path).state_dict()
+    assert shares == [0, 2, 4]
+    for name, weight in trained_on_both_shares(tmp_path / "alone").items():
+        torch.testing.assert_close(ours[name], weight)
+    check_one_process_does_not_go_on(tmp_path)
+
+
 STEPS_OF_TWO = """
 import sys
 from pathlib import Path
 import torch
 from training import loop
-
-def losses(number):
-    inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(number))
-    return {"loss": network(inputs).square().mean()}
+sys.path.insert(0, sys.argv[2])
+import test_training as tests
 
 torch.manual_seed(0)
 network = torch.nn.Linear(3, 1)
 folder = Path(sys.argv[1])
-trained = loop.train(loop.Stage("stage", 3, 0.1, warm_up=2), network, losses, folder)
+losses = lambda number: tests.share_of_a_step(network, number)
+trained = loop.train(tests.TWO_STAGE, network, losses, folder)
 torch.save(trained.state_dict(), folder / f"rank{loop.RANK}.pt")
 """
 
 
+@pytest.mark.long
 def test_two_processes_take_the_step_of_the_mean_gradient(tmp_path):
+    """Under torchrun, which starts three interpreters."""
     script = tmp_path / "steps.py"
     script.write_text(STEPS_OF_TWO)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([*command, script, tmp_path], env=environment, capture_output=True, text=True)
+    command += [script, tmp_path, Path(__file__).parent]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-
-    torch.manual_seed(0)
-    network = nn.Linear(3, 1)
-
-    def losses(step):
-        inputs = [
-            torch.randn(4, 3, generator=torch.Generator().manual_seed(2 * step + rank)) for rank in (0, 1)
-        ]
-        return {"loss": network(torch.cat(inputs)).square().mean()}
-
-    stage = loop.Stage("stage", 3, 0.1, warm_up=2)
-    alone = loop.train(stage, network, losses, tmp_path / "alone").state_dict()
-    for name, weight in alone.items():
+    for name, weight in trained_on_both_shares(tmp_path / "alone").items():
         assert torch.equal(first[name], second[name])
         torch.testing.assert_close(first[name], weight)
-    with pytest.raises(
-        ValueError, match="2 processes"
-    ):  # and its checkpoint is not one process' to go on with
-        loop.train(replace(stage, steps=4), nn.Linear(3, 1), losses, tmp_path)
+    check_one_process_does_not_go_on(tmp_path)
 
 
 def test_the_card_names_each_photograph_with_its_licence():
@@ -236,13 +274,17 @@ def test_the_report_measures_the_speed_of_a_pan(step):
 
 
 def test_the_whole_run_writes_a_file_that_loads(tmp_path, monkeypatch):
-    """One step of each stage, on textures: photographs are in packages that only training needs."""
+    """One step of each stage on one example, of textures: photographs are in packages only training needs."""
     monkeypatch.setattr(scenes, "photograph", lambda rng, size: scenes.texture(rng, size))
     pictures = autoencoder.pictures
-    monkeypatch.setattr(autoencoder, "pictures", lambda number=0, seed=(0, 0): pictures(6, seed))
-    for module, name in ((autoencoder, "PICTURE_STAGES"), (denoiser, "STAGES")):
-        monkeypatch.setattr(module, name, tuple(one_step(stage) for stage in getattr(module, name)))
+    monkeypatch.setattr(autoencoder, "pictures", lambda number=0, seed=(0, 0): pictures(2, seed))
+    monkeypatch.setattr(autoencoder, "BATCH", 1)
+    monkeypatch.setattr(autoencoder, "PIECES", 1)
+    monkeypatch.setattr(autoencoder, "FRAMES", 2)
+    monkeypatch.setattr(autoencoder, "PICTURE_STAGES", tuple(map(one_step, autoencoder.PICTURE_STAGES)))
     monkeypatch.setattr(autoencoder, "CLIP_STAGE", one_step(autoencoder.CLIP_STAGE))
+    small = ((one_step(stage), one_clip(batch)) for stage, batch in denoiser.STAGES)
+    monkeypatch.setattr(denoiser, "STAGES", tuple(small))
     monkeypatch.setattr(latents, "CLIPS", 1)
     run.train(tmp_path / "training", tmp_path / "tiny.safetensors")
     checkpoint = Checkpoint.open(tmp_path / "tiny.safetensors")
@@ -257,8 +299,10 @@ def test_the_whole_run_writes_a_file_that_loads(tmp_path, monkeypatch):
     assert all(torch.equal(weight, again[key]) for key, weight in first.items())
 
 
-def one_step(stage):
-    """A stage, or a stage with its batch, of one step."""
-    if isinstance(stage, tuple):
-        return one_step(stage[0]), stage[1]
+def one_step(stage: loop.Stage) -> loop.Stage:
     return replace(stage, steps=1)
+
+
+def one_clip(batch: denoiser.Batch) -> denoiser.Batch:
+    """At most three frames of it."""
+    return replace(batch, clips=1, frames=min(batch.frames, 3))

@@ -1,41 +1,49 @@
 """The walk through the decoder gives the picture of the one-piece decode, whatever the memory."""
 
+import functools
 import gc
 import os
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.layerwise import NotEnoughMemoryError, Scratch, ScratchError
-from support import decoders
+from support import decoders, tiny
 from support.decoders import relative
 from support.failing_allocations import FailingAllocations
 from support.live_memory import LiveMemory, MemoryLimit
+from support.rounding import Reference
 
 TEMPORAL = decoders.decoder()
 FRAME_WISE = decoders.decoder(temporal=False, post_quant_conv=True)
 
 
-def latents(frames, height, width, dtype=torch.float32):
-    return torch.randn(frames, 4, height, width, generator=torch.Generator().manual_seed(frames)).to(dtype)
+def latents(frames, height, width):
+    return torch.randn(frames, 4, height, width, generator=torch.Generator().manual_seed(frames))
 
 
 def decode(z, decoder=TEMPORAL, **options):
     return torch.stack(list(layerwise.decode_frames(decoder, z, **options)))
 
 
-def one_piece(z):
-    with torch.no_grad():
-        return TEMPORAL(z, len(z))
+@functools.cache
+def reference(frames, height, width, temporal=True):
+    return decoders.reference(latents(frames, height, width), temporal)
+
+
+def same_picture(frames, z, temporal=True):
+    """Whether frames are the one-piece decode of latents, but for what its own rounding explains."""
+    frames = torch.stack(frames) if isinstance(frames, list) else frames
+    return reference(len(z), *z.shape[2:], temporal).error(frames) <= 1
 
 
 def larger_plan_that_keeps_less(z):
     """A budget, and a layer of which half of that budget keeps more rows, but the larger one some too."""
     least = decoders.smallest(z)
-    for share in torch.linspace(0.02, 1, 200).tolist():
+    for share in torch.linspace(0.02, 1, 100).tolist():
         budget = decoders.budget_between(z, share)
         larger = decoders.plan(z, budget)
         smaller = decoders.plan(z, max(least, larger.peak // 2))
@@ -45,42 +53,86 @@ def larger_plan_that_keeps_less(z):
     raise AssertionError("there is no such plan for these latents")
 
 
+def fail_once(z, plan, index, part, budget=None):
+    """Decodes with one failing allocation, at that part of a layer; returns the frames and the peak after it.
+
+    The peak is of the bytes of living tensors, from the second step after the failure on.
+    """
+    work = [layer.shape.stored * layer.shape.channels for layer in plan.layers]
+    when = (sum(work[:index]) + part * work[index]) / sum(work)
+    failing, live, told = FailingAllocations(), LiveMemory(), []
+
+    def follow(done):
+        if done >= when:
+            told.append(done)
+        if len(told) == 1:
+            failing.fail_next()
+        if len(told) == 2:
+            live.restart()
+
+    with live, failing:
+        frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget, progress=follow))
+    assert len(told) > 2
+    return frames, live.peak
+
+
 class TestPicture:
-    @pytest.mark.parametrize("frames", [1, 2, 5, 14, 25, 49])
+    @pytest.mark.parametrize("frames", [1, 2, 5, 25])
     @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
     def test_is_that_of_the_one_piece_decode_under_any_budget(self, frames, share):
         z = latents(frames, 3, 5)
-        assert relative(decode(z, budget=decoders.budget_between(z, share)), one_piece(z)) < 2e-5
+        assert same_picture(decode(z, budget=decoders.budget_between(z, share)), z)
 
-    @settings(max_examples=20, deadline=None)
+    @pytest.mark.long
+    @pytest.mark.parametrize("frames", [14, 25, 49])
+    @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+    def test_of_a_decoder_with_all_the_released_layers_too(self, frames, share):
+        z = latents(frames, 3, 5)
+        found = decode(
+            z,
+            decoders.decoder(sizes=tiny.GOLDEN),
+            budget=decoders.budget_between(z, share, tiny.GOLDEN),
+        )
+        assert decoders.reference(z, sizes=tiny.GOLDEN).error(found) <= 1
+
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None)
     @given(
-        frames=st.integers(1, 9),
-        height=st.integers(1, 9),
-        width=st.integers(1, 9),
+        frames=st.integers(1, 6),
+        height=st.integers(1, 7),
+        width=st.integers(1, 7),
         share=st.floats(0, 1),
     )
     def test_for_odd_sizes_too(self, frames, height, width, share):
+        """But a single position, of which a group of this decoder has two numbers: one divides by nothing."""
+        assume(height * width > 1)
         z = latents(frames, height, width)
-        assert relative(decode(z, budget=decoders.budget_between(z, share)), one_piece(z)) < 2e-5
+        assert same_picture(decode(z, budget=decoders.budget_between(z, share)), z)
+
+    @pytest.mark.parametrize("frames", [1, 3])
+    def test_for_a_single_position_of_a_decoder_with_wider_groups(self, frames):
+        z = latents(frames, 1, 1)
+        found = decode(z, decoders.decoder(sizes=tiny.GOLDEN), budget=decoders.smallest(z, sizes=tiny.GOLDEN))
+        assert decoders.reference(z, sizes=tiny.GOLDEN).error(found) <= 1
 
     @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
     def test_in_bfloat16(self, share):
-        z = latents(5, 6, 7)
+        """Whose 8 bits err by some 1/256 a layer, whatever computes them."""
+        z = latents(4, 5, 6)
         narrow = z.bfloat16()
         frames = decode(narrow, budget=decoders.budget_between(narrow, share))
         assert frames.dtype == torch.bfloat16
-        assert relative(frames, one_piece(z)) < 3e-2
+        assert relative(frames, reference(4, 5, 6).exact) < 3e-2
 
     def test_from_weights_stored_narrower_than_computed(self):
         narrow = decoders.decoder().half()
         z = latents(3, 4, 4)
-        with torch.no_grad():
-            assert relative(decode(z, narrow), narrow(z, 3)) < 2e-5
+        one_piece = Reference.of(lambda network, z: network(z, 3), narrow, narrow.float().double(), z)
+        assert one_piece.error(decode(z, narrow)) <= 1
 
     def test_depends_on_all_frames(self):
         """What decoding in chunks of frames gets wrong."""
-        z = latents(14, 3, 5)
-        chunks = torch.cat([decode(z[:7]), decode(z[7:])])
+        z = latents(6, 3, 5)
+        chunks = torch.cat([decode(z[:3]), decode(z[3:])])
         assert relative(chunks, decode(z)) > 0.05
 
     @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -89,14 +141,13 @@ class TestPicture:
         least = decoders.smallest(z, temporal=False)
         most = decoders.plan(z, temporal=False).peak
         frames = decode(z, FRAME_WISE, budget=least + round(share * (most - least)))
-        with torch.no_grad():
-            assert relative(frames, FRAME_WISE(z, 1)) < 2e-5
+        assert same_picture(frames, z, temporal=False)
 
 
 class TestMemory:
     @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
     def test_tensors_alive_stay_within_the_budget(self, share):
-        z = latents(9, 16, 24)
+        z = latents(5, 8, 12)
         budget = decoders.budget_between(z, share)
         with LiveMemory() as live:
             for _ in layerwise.decode_frames(TEMPORAL, z, budget=budget):
@@ -121,62 +172,72 @@ class TestMemory:
         assert refused.value.smallest == least
         decode(z, budget=least)
 
-    @pytest.mark.parametrize("decoder", [TEMPORAL, FRAME_WISE], ids=["temporal", "frame-wise"])
-    def test_a_failing_allocation_anywhere_is_survived_with_the_same_picture(self, decoder):
-        z = latents(3, 4, 5)
-        with FailingAllocations() as counting:
-            whole = decode(z, decoder)
-        positions = torch.linspace(0, counting.count - 2, 30).long().tolist()
-        for position in positions:
-            with FailingAllocations(position):
-                frames = list(layerwise.decode_frames(decoder, z))
-            assert relative(torch.stack(frames), whole) < 2e-5, f"operation {position}"
+    @pytest.mark.parametrize("temporal", [True, False], ids=["temporal", "frame-wise"])
+    def test_a_failing_allocation_anywhere_is_survived_with_the_same_picture(self, temporal):
+        self.check_failing_everywhere(latents(2, 3, 4), 12, temporal=temporal)
 
-    def test_failing_again_and_again_is_survived_until_the_smallest_plan_fails(self):
-        z = latents(14, 8, 8)
-        with FailingAllocations(600, 2000, 3000):
+    def test_a_failing_allocation_under_a_budget_is_survived(self):
+        z = latents(3, 4, 4)
+        self.check_failing_everywhere(z, 6, budget=decoders.budget_between(z, 0.3))
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("budget", [None, "tight"])
+    @pytest.mark.parametrize("temporal", [True, False], ids=["temporal", "frame-wise"])
+    def test_a_failing_allocation_at_very_many_places_is_survived(self, temporal, budget):
+        z = latents(7, 10, 8)
+        if budget:
+            budget = decoders.budget_between(z, 0.3) if temporal else decoders.smallest(z, temporal=False)
+        self.check_failing_everywhere(z, 100, temporal=temporal, budget=budget)
+
+    def check_failing_everywhere(self, z, count, temporal=True, **options):
+        """At so many operations, from the first to the last, in decodes that are otherwise alike."""
+        decoder = TEMPORAL if temporal else FRAME_WISE
+        with FailingAllocations() as counting:
+            decode(z, decoder, **options)
+        for position in torch.linspace(0, counting.count - 2, count).long().tolist():
+            with FailingAllocations(position):
+                frames = list(layerwise.decode_frames(decoder, z, **options))
+            assert same_picture(frames, z, temporal), f"operation {position}"
+
+    def test_failing_again_and_again_is_survived(self):
+        z = latents(4, 5, 5)
+        failing = FailingAllocations(300, 1000, 1500)
+        with failing:
             frames = list(layerwise.decode_frames(TEMPORAL, z))
-        assert relative(torch.stack(frames), one_piece(z)) < 2e-5
-        failing = FailingAllocations(*range(100, 10**6))
+        assert failing.count > 1500
+        assert same_picture(frames, z)
+
+    def test_failing_always_ends_in_words_once_the_smallest_plan_has_failed(self):
+        failing = FailingAllocations(*range(100, 10**5))
         with failing, pytest.raises(NotEnoughMemoryError, match="memory ran out on cpu where"):
-            list(layerwise.decode_frames(TEMPORAL, z))
+            list(layerwise.decode_frames(TEMPORAL, latents(4, 5, 5)))
 
     @pytest.mark.parametrize("share", [0.0, 0.2, 0.6])
     def test_a_device_smaller_than_the_budget_is_survived(self, share):
         """Memory runs out again and again until the halved budget fits; no budget is given at first."""
-        z = latents(7, 12, 16)
+        z = latents(4, 6, 8)
         with MemoryLimit(round(1.05 * decoders.budget_between(z, share))):
             frames = list(layerwise.decode_frames(TEMPORAL, z))
-        assert relative(torch.stack(frames), one_piece(z)) < 2e-5
+        assert same_picture(frames, z)
 
     def test_a_smaller_plan_that_keeps_more_of_a_layer_takes_over_in_the_middle_of_it(self):
         """What fits beside fewer resident frames may be more than the larger plan made room for."""
-        z = latents(9, 16, 24)
+        z = latents(5, 12, 12)
         budget, index = larger_plan_that_keeps_less(z)
-        work = [layer.shape.stored * layer.shape.channels for layer in decoders.plan(z, budget).layers]
-        middle = (sum(work[:index]) + 0.7 * work[index]) / sum(work)  # of its first pass over time
-        failing = FailingAllocations()
-        failed = []
+        first_pass_over_time = 0.7
+        frames, _ = fail_once(z, decoders.plan(z, budget), index, first_pass_over_time, budget)
+        assert same_picture(frames, z)
 
-        def fail_once(done):
-            if done >= middle and not failed:
-                failed.append(done)
-                failing.fail_next()
-
-        with failing:
-            frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget, progress=fail_once))
-        assert relative(torch.stack(frames), one_piece(z)) < 2e-5
-
-    def test_a_failing_allocation_under_a_budget_is_survived(self):
-        z = latents(7, 10, 8)
-        expected = one_piece(z)
-        budget = decoders.budget_between(z, 0.3)
-        with FailingAllocations() as counting:
-            list(layerwise.decode_frames(TEMPORAL, z, budget=budget))
-        for position in torch.linspace(0, counting.count - 2, 10).long().tolist():
-            with FailingAllocations(position):
-                frames = list(layerwise.decode_frames(TEMPORAL, z, budget=budget))
-            assert relative(torch.stack(frames), expected) < 2e-5, f"operation {position}"
+    def test_a_smaller_plan_lets_go_of_what_it_has_no_room_for(self):
+        """After a failing allocation in the second pass over time of the layer that kept the most rows."""
+        z = latents(6, 8, 8)
+        least = decoders.smallest(z)
+        plan, smallest = decoders.plan(z, 2 * least), decoders.plan(z, least)
+        fewer = [one.kept - other.kept for one, other in zip(plan.layers, smallest.layers, strict=True)]
+        second_pass_over_time = 0.85
+        frames, peak = fail_once(z, plan, fewer.index(max(fewer)), second_pass_over_time, 2 * least)
+        assert peak <= 1.05 * least
+        assert same_picture(frames, z)
 
     def test_other_errors_are_not_swallowed(self):
         def fail(done):
@@ -192,7 +253,7 @@ class TestProgress:
         decode(latents(4, 4, 4), progress=told.append)
         assert told == sorted(told)
         assert told[-1] == pytest.approx(1)
-        assert len(told) > 40
+        assert len(told) > 30
 
     @pytest.mark.parametrize("step", [0, 20, 45])
     def test_what_it_raises_stops_the_work_and_nothing_stays(self, step):
@@ -238,7 +299,7 @@ class TestScratch:
         """As on a GPU, whose frames go to host memory first."""
         z = latents(5, 6, 6)
         scratch = Scratch(torch.device("meta"), host_memory=10**9, folder=tmp_path / "not there")
-        assert relative(decode(z, budget=decoders.smallest(z), scratch=scratch), one_piece(z)) < 2e-5
+        assert same_picture(decode(z, budget=decoders.smallest(z), scratch=scratch), z)
 
     def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path):
         resource = pytest.importorskip("resource")

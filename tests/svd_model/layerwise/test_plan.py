@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 
 from stillmotion.svd_model.layerwise import (
     NotEnoughMemoryError,
+    decode,
+    encode,
     plan_decode,
     plan_encode,
     smallest_budget,
 )
 from stillmotion.svd_model.layerwise.plan import decoder_shapes, encoder_shapes
 from stillmotion.svd_model.vae import VAEParams
+from support import decoders, tiny
 
 RELEASED = VAEParams()
 GB = 10**9
@@ -69,13 +72,12 @@ def test_a_frame_wise_decode_takes_the_same_for_any_number_of_frames():
     assert plan(temporal=False).peak == plan(frames=1, temporal=False).peak
 
 
-def test_layers_are_those_of_the_networks():
-    from stillmotion.svd_model.layerwise import decode, encode
-    from support import decoders
-
+@pytest.mark.parametrize("sizes", [tiny.GOLDEN, tiny.SMALL], ids=["golden", "small"])
+def test_layers_are_those_of_the_networks(sizes):
+    decoder, encoder = decoders.decoder(sizes=sizes), decoders.encoder(sizes=sizes)
     pairs = (
-        (decoders.decoder(), decode.layers_of(decoders.decoder().decoder), decoder_shapes),
-        (decoders.encoder(), encode.layers_of(decoders.encoder().encoder), encoder_shapes),
+        (decoder, decode.layers_of(decoder.decoder), decoder_shapes),
+        (encoder, encode.layers_of(encoder.encoder), encoder_shapes),
     )
     for network, layers, shapes_of in pairs:
         shapes = shapes_of(network.params, 16, 24)
