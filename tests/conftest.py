@@ -6,7 +6,6 @@ import pytest
 
 from support import host
 
-
 NEED_A_HOST = ("host", "browser")
 LONG_SECONDS = 1800
 
