@@ -11,9 +11,10 @@ from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .animate import animate, version
+from .devices import DTYPES
 from .images import FITS
 from .memory import REMEDIES, parse_size
-from .pipeline import DECODE_DTYPES, DTYPES, LINEAR_DTYPES
+from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
 from .report import describe
 from .settings import SCHEDULES
 from .video_files import EXTENSIONS

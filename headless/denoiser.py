@@ -3,7 +3,6 @@
 What does not change between steps is computed once: see `svd_model.unet.Constants` and `Shifts`.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from ..samplers.preconditioning import precondition, scalings
 from ..svd_model.feature_cache import DeepFeatures
 from ..svd_model.operations import fastest_attention
 from ..svd_model.unet import Constants, Shifts, StepShifts, VideoUNet
+from .devices import to_device
 
 _MOST_ROWS = 4096
 """Of steps × frames whose shifts are made ahead; each takes about 80 kB in float16."""
@@ -39,11 +39,11 @@ class Guidance:
     """A scale for each frame, (T,), and the lowest and highest σ where guidance applies, both included."""
 
     scales: Tensor
-    interval: tuple[float, float] = (0.0, math.inf)
+    interval: tuple[float, float] = guidance.EVERYWHERE
 
 
 class Denoiser:
-    """D(x, σ) of one clip, guided: (T, 4, h, w) and σ of no dimensions -> (T, 4, h, w), float32.
+    """D(x, σ) of one clip, guided: (T, 4, h, w) and σ of no dimensions, on the CPU -> (T, 4, h, w), float32.
 
     The conditional and the unconditional branch go through the UNet `together`, as two videos, or one after
     the other, which takes half the memory; the result is the same up to rounding. `sigmas` are those that are
@@ -67,7 +67,8 @@ class Denoiser:
         self._interval = feature_cache
         branches = (partial(self._branch, index) for index in (0, 1))
         both = partial(self._estimates, (0, 1)) if together else None
-        self._guided = guidance.guided(*branches, guided.scales, guided.interval, both)
+        scales = guided.scales.to(conditions.concat.device)
+        self._guided = guidance.guided(*branches, scales, guided.interval, both)
         self._passes: dict[tuple[int, ...], _Pass] = {}
         vector = conditions.vector.to(dtype)
         self._vector = unet.label_emb(vector)  # (1 or T, E)
@@ -102,6 +103,7 @@ class Denoiser:
         if not sigmas:
             return {}
         steps = torch.stack([scalings(sigma).c_noise for sigma in sigmas]).repeat_interleave(rows)
+        steps = to_device(steps, self._vector.device)
         constants = Constants(self._vector.repeat(len(sigmas), 1), (), 1)
         shifts = self._unet.shifts(steps, constants)
         return {

@@ -20,14 +20,13 @@ from ..svd_model.vae import LATENT_SCALE
 from ..svd_model.vision import preprocess
 from . import images, memory
 from .denoiser import Conditions, Denoiser, Guidance
+from .devices import DTYPES, FiniteCheck, find_device, find_dtype, to_device
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
 LINEAR_DTYPES = ("float8",)
-DEVICES = ("cpu", "cuda", "mps", "xpu")
 WHITE = (255, 255, 255)
 
 Progress = Callable[[str, int, int], None]
@@ -199,36 +198,40 @@ class Pipeline:
         elif tuple(noise.shape) != shape:
             raise ValueError(f"noise has shape {tuple(noise.shape)}; these settings need {shape}.")
 
+        check = FiniteCheck(self._refuse_not_finite)
+
         def fresh_noise(x: Tensor) -> Tensor:
-            return torch.randn(x.shape, generator=generator).to(x)
+            return to_device(torch.randn(x.shape, generator=generator), x.device)
 
         def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
-            self._check_finite(denoised, f"at step {step + 1} of {settings.steps}")
+            check.look_at(denoised, f"at step {step + 1} of {settings.steps}")
             self._progress("sampling", step + 1, settings.steps)
 
-        sigmas = settings.sigmas().to(self.device)
+        sigmas = settings.sigmas()  # on the CPU, where solvers look at them
         denoise = self.denoiser(conditions, settings)
         x = preconditioning.scale_noise(noise.to(self.device), sigmas[0])
         churn = {"churn": settings.churn} if settings.sampler in CHURNING else {}
         self._progress("sampling", 0, settings.steps)
         solver = SOLVERS[settings.sampler]
         x = solver(denoise, x, sigmas, noise=fresh_noise, callback=after_step, **churn)
-        self._check_finite(x, "after the last step")
+        check.look_at(x, "after the last step")
+        check.finish()
         return x.cpu()
 
     @torch.no_grad()
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
         """D(x, σ) for complete settings: what `sample` gives to the solver."""
         shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
+        unet = self._unet  # loaded before the rest of the memory is counted
         free = memory.available(self.device)
         needed = self.checkpoint.unet.params.memory(*shape, self.dtype)
         return Denoiser(
-            self._unet,
+            unet,
             conditions,
             Guidance(settings.guidance_scales(), settings.guidance_interval),
             self.dtype,
             together=free is None or needed < layerwise.SHARE_OF_FREE * free,
-            sigmas=settings.sigmas().to(self.device),
+            sigmas=settings.sigmas(),
             feature_cache=settings.feature_cache,
         )
 
@@ -292,9 +295,7 @@ class Pipeline:
     def _decoder_report(self, frame_wise: bool) -> NetworkReport:
         return self._find_frame_wise_decoder() if frame_wise else self.checkpoint.decoder
 
-    def _check_finite(self, x: Tensor, where: str) -> None:
-        if torch.isfinite(x).all():
-            return
+    def _refuse_not_finite(self, where: str) -> None:
         narrower = self.dtype == torch.float16
         advice = (
             "float16 overflowed: use the dtype bfloat16 or float32."
@@ -345,33 +346,6 @@ class Pipeline:
         module = self.checkpoint.load(network, dtype=dtype, device=self.device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module
-
-
-def find_device(device: str | torch.device | None) -> torch.device:
-    """The device named, or the best there is; raises ValueError for one that is not there."""
-    if device is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        if found.type not in DEVICES:
-            raise RuntimeError(f"{found.type} is no device to compute on")
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!s} can't be used here; try cpu, cuda or mps.") from error
-    return found
-
-
-def find_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The dtype named, or float32 on the CPU and float16 elsewhere, as the reference computes."""
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.float16
-    if isinstance(dtype, str):
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; accepted are {', '.join(DTYPES)}.")
-        return DTYPES[dtype]
-    return dtype
 
 
 def _vector(variant, settings: Settings) -> Tensor:

@@ -67,17 +67,31 @@ def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
     return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
 
 
+EVERYWHERE = (0.0, math.inf)
+"""The interval of σ that has all of them in it."""
+
+
 def matters(scales: Tensor, sigma: Tensor, interval: tuple[float, float]) -> bool:
     """Whether guidance changes anything at this σ: inside of the interval, with a scale that is not 1."""
+    return _inside(sigma, interval) and _changes(scales)
+
+
+def _inside(sigma: Tensor, interval: tuple[float, float]) -> bool:
+    if tuple(interval) == EVERYWHERE:
+        return True  # without a look at σ, for which a GPU would be waited for
     low, high = torch.tensor(interval, dtype=torch.float32).tolist()  # as the sigmas are, so that ends match
-    return low <= float(sigma) <= high and not bool((scales == 1).all())
+    return low <= float(sigma) <= high
+
+
+def _changes(scales: Tensor) -> bool:
+    return not bool((scales == 1).all())
 
 
 def guided(
     conditional: Callable[[Tensor, Tensor], Tensor],
     unconditional: Callable[[Tensor, Tensor], Tensor],
     scales: Tensor,
-    interval: tuple[float, float] = (0.0, math.inf),
+    interval: tuple[float, float] = EVERYWHERE,
     both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A denoiser guided by the difference of two, which `both`, if given, computes in one go.
@@ -86,8 +100,10 @@ def guided(
     included (Kynkäänniemi et al., 2024), and where every scale is 1.
     """
 
+    changes = _changes(scales)
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        if not matters(scales, sigma, interval):
+        if not (changes and _inside(sigma, interval)):
             return conditional(x, sigma)
         estimates = both(x, sigma) if both else (conditional(x, sigma), unconditional(x, sigma))
         return guide(*estimates, scales)

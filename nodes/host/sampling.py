@@ -58,6 +58,7 @@ def make_sampler(solver: Callable, **options):
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
+        sigmas = sigmas.cpu()  # solvers look at them, for which a GPU would be waited for at every step
         generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ 0x5EED)
         ones = x.new_ones([x.shape[0]])
 

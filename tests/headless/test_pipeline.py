@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from stillmotion.headless import memory
-from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline, find_device, find_dtype
+from stillmotion.headless.devices import find_device, find_dtype
+from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline
 from stillmotion.headless.settings import Settings
 from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
@@ -331,12 +332,12 @@ def test_narrower_dtypes_stay_close(photograph, dtype):
 
 @pytest.mark.parametrize("device", ["meta", "cuda:99", ""])
 def test_devices_that_compute_nothing_here_are_refused(device):
-    with pytest.raises(ValueError, match="can't be used here; try cpu, cuda or mps"):
+    with pytest.raises(ValueError, match="can't be used here; try cpu, cuda, mps, xpu"):
         find_device(device)
 
 
 def test_unknown_device_and_dtype_are_refused():
-    with pytest.raises(ValueError, match="device tpu can't be used here; try cpu, cuda or mps"):
+    with pytest.raises(ValueError, match="device tpu can't be used here; try cpu, cuda, mps, xpu"):
         find_device("tpu")
     with pytest.raises(ValueError, match="dtype is 'int8'; accepted are float32, float16, bfloat16"):
         find_dtype("int8", torch.device("cpu"))
