@@ -67,8 +67,7 @@ class Denoiser:
         self._interval = feature_cache
         branches = (partial(self._branch, index) for index in (0, 1))
         both = partial(self._estimates, (0, 1)) if together else None
-        scales = guided.scales.to(conditions.concat.device)
-        self._guided = guidance.guided(*branches, scales, guided.interval, both)
+        self._guided = guidance.guided(*branches, guided.scales, guided.interval, both)
         self._passes: dict[tuple[int, ...], _Pass] = {}
         vector = conditions.vector.to(dtype)
         self._vector = unet.label_emb(vector)  # (1 or T, E)

@@ -63,7 +63,7 @@ def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
         raise ValueError(
             f"{scales.shape[0]} scales don't fit {conditional.shape[0]} frames; give one a frame."
         )
-    scales = scales.to(conditional).repeat(videos)
+    scales = scales.to(conditional, non_blocking=True).repeat(videos)
     return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
 
 

@@ -4,6 +4,8 @@ Every function takes (x, weight, bias, …) with the weights as a checkpoint hol
 of torch's own layer up to rounding. benchmarks/RESULTS.md has the measurements that the choices come from.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -118,13 +120,14 @@ def fold_upsampling(weight: Tensor) -> list[list[Tensor]]:
     small picture; taps that fall on the same one are added. (C', C, 3, 3) -> [row][column] of (C', C, 2, 2),
     by the parity of the row and the column of the large picture.
     """
-    # For either parity, which of three taps fall on the first and on the second pixel.
-    falls = weight.new_tensor([[[1, 0], [0, 1], [0, 1]], [[1, 0], [1, 0], [0, 1]]])
-    taps = weight.reshape(-1, 9)
-    return [
-        [(taps @ torch.kron(rows, columns)).view(*weight.shape[:2], 2, 2) for columns in falls]
-        for rows in falls
-    ]
+    return [list(_pairs(rows, 3)) for rows in _pairs(weight, 2)]
+
+
+def _pairs(weight: Tensor, dim: int) -> Iterator[Tensor]:
+    """Three taps along a dimension as the two pixels that they fall on, for either parity."""
+    first, middle, last = weight.unbind(dim)
+    yield torch.stack((first, middle + last), dim)
+    yield torch.stack((first + middle, last), dim)
 
 
 def folds(x: Tensor) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from support import host
 
-NEED_A_HOST = ("host", "browser")
+SHARE_A_HOST = ("host", "browser")
 LONG_SECONDS = 1800
 
 
@@ -14,7 +14,7 @@ def pytest_collection_modifyitems(items):
     """Where several processes run the tests, keeps a file's in one, and all that share a ComfyUI in one."""
     for item in items:
         folder, file = item.path.parent.name, item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("host" if folder in NEED_A_HOST else str(file)))
+        item.add_marker(pytest.mark.xdist_group("host" if folder in SHARE_A_HOST else str(file)))
         if item.get_closest_marker("long") or item.get_closest_marker("fullsize"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
@@ -36,4 +36,5 @@ def server(base):
 def pytest_terminal_summary(terminalreporter):
     """One line, whatever number of tests was skipped for want of a host."""
     if host.find() is None:
-        terminalreporter.write_line(f"tests/host and tests/browser skipped: {host.missing_reason()}")
+        folders = "tests/host, tests/browser and tests/rehearsal"
+        terminalreporter.write_line(f"{folders} skipped: {host.missing_reason()}")

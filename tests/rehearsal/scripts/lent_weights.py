@@ -15,7 +15,6 @@ FORMS: "gpu", the layers being computed as on a GPU, or "cpu".
 
 import json
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +36,10 @@ import comfy_aimdo.model_vbar  # noqa: E402
 import comfy_aimdo.torch  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
+
+sys.path.append(str(PACK / "tests"))
+
+from support.by_path import load_pack  # noqa: E402
 
 ELSEWHERE = torch.device("cpu", 1)
 NAN = 0xFF
@@ -200,14 +203,6 @@ def take_the_place_of_aimdo() -> None:
     comfy.model_patcher.CoreModelPatcher = Patcher
 
 
-def load_pack():
-    spec = spec_from_file_location(
-        "stillmotion", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
-    )
-    sys.modules["stillmotion"] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-
 def lora_of(patcher, layers: list[str], unpatched: dict[str, nn.Module]) -> None:
     """Adds a difference to some layers' weights in the host, and to those of the networks beside it."""
     patches = {}
@@ -302,7 +297,7 @@ def run(network, path: str, with_lora: bool) -> dict:
 def main() -> None:
     """One line of JSON: a list with one entry for each network of each checkpoint, and with a LoRA."""
     take_the_place_of_aimdo()
-    load_pack()
+    load_pack(PACK)
     from stillmotion.svd_model import forms
 
     if FORMS == "gpu":

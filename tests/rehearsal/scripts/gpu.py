@@ -1,0 +1,126 @@
+"""Animates on a GPU that is not there, at full size, and prints what it would have done as JSON.
+
+python gpu.py PACK sample DTYPE | solvers | decode DTYPE, by an interpreter with a CUDA build of torch.
+
+One line, a list: for each run its name, the kernels, the bytes that they read and write, the most bytes
+alive beside the weights, the bytes that the estimate allowed, and where the host waited between two steps.
+"""
+
+import json
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+PACK, WHAT = Path(sys.argv[1]), sys.argv[2:]
+sys.path.append(str(PACK / "tests"))
+
+from support.by_path import load_pack  # noqa: E402
+from support.rehearsal import Ledger, rehearsed  # noqa: E402
+
+load_pack(PACK)
+
+from stillmotion.headless import Pipeline, Settings  # noqa: E402
+from stillmotion.samplers.solvers import CHURNING, SOLVERS  # noqa: E402
+from stillmotion.svd_model import layerwise  # noqa: E402
+from stillmotion.svd_model.checkpoint import Checkpoint  # noqa: E402
+
+KEYS = PACK / "tests" / "golden" / "keys_svd_xt.json"
+ROOM, LITTLE_ROOM = 80 * 2**30, 4 * 2**30
+LOOP = "solvers.py:"
+
+
+def full_size_file(folder: str) -> Path:
+    """A float16 file with all the tensors of svd_xt and, being sparse, no bytes on the disk."""
+    header, end = {}, 0
+    for key, shape in json.loads(KEYS.read_text()).items():
+        begin, end = end, end + torch.float16.itemsize * math.prod(shape)
+        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path = Path(folder) / "svd_xt.safetensors"
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    return path
+
+
+def report(name: str, ledger: Ledger, allowed: int) -> dict:
+    return {
+        "name": name,
+        "kernels": ledger.kernels,
+        "traffic": ledger.traffic,
+        "peak": ledger.peak,
+        "allowed": int(allowed),
+        "waits": [" ".join(stack[-9:-3]) for stack in ledger.waits if any(LOOP in call for call in stack)],
+    }
+
+
+def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: int = 25) -> list[dict]:
+    """What sampling took, for the settings of each run by its name; `free` is the card's memory."""
+    reports = []
+    with rehearsed(ROOM) as ledger:
+        pipeline = Pipeline(checkpoint, device="cuda", dtype=dtype)
+        conditions = None
+        for name, options in runs.items():
+            ledger.free = options.pop("free", ROOM)
+            settings = Settings(num_frames=frames, **options).complete(checkpoint.variant)
+            generator = torch.Generator().manual_seed(0)
+            if conditions is None:
+                picture = pipeline.prepare(Image.new("RGB", (1024, 576)), settings)
+                conditions = pipeline.encode(picture, settings, generator)
+                pipeline.denoiser(conditions, settings)  # loads the UNet
+            ledger.restart()
+            assert pipeline.sample(conditions, settings, generator).device.type == "cpu"
+            videos = 2 if ledger.free == ROOM else 1
+            shape = (videos * frames, settings.height // 8, settings.width // 8)
+            reports.append(report(name, ledger, checkpoint.unet.params.memory(*shape, pipeline.dtype)))
+    return reports
+
+
+def decoded(checkpoint: Checkpoint, dtype: torch.dtype, share: float, frame_wise: bool) -> dict:
+    """Frames of full size under a budget between the smallest that works (0) and that of everything (1)."""
+    frames, height, width = 2, 72, 128
+    network = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
+    size = (network.params, frames, height, width)
+    options = {"temporal": not frame_wise, "dtype": dtype, "device": "cuda"}
+    least = layerwise.smallest_budget(layerwise.plan_decode, *size, **options)
+    budget = least + int(share * (layerwise.plan_decode(*size, **options).peak - least))
+    with rehearsed(ROOM) as ledger:
+        decoder = checkpoint.load(network, dtype=torch.float32, device="cuda")
+        z = torch.empty(frames, 4, height, width, dtype=dtype, device="cuda")
+        ledger.restart()
+        for frame in layerwise.decode_frames(decoder, z, budget=budget):
+            assert frame.device.type == "cuda"
+        kind = "frame by frame" if frame_wise else "temporal"
+        return report(f"{kind}, {str(dtype)[6:]}, budget {share:g}", ledger, budget)
+
+
+@torch.no_grad()
+def main() -> None:
+    """The command line."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint.open(full_size_file(folder))
+        checkpoint.file.read(next(iter(checkpoint.file.shapes)))  # maps the file, which is real
+        if WHAT[0] == "sample":
+            dtype = WHAT[1]
+            steps = {
+                f"{dtype}, both branches together": {"steps": 2},
+                f"{dtype}, one after the other": {"steps": 2, "free": LITTLE_ROOM},
+                f"{dtype}, features cached": {"steps": 3, "feature_cache": 2},
+            }
+            runs = sampled(checkpoint, dtype, steps)
+        elif WHAT[0] == "solvers":
+            churn = {name: {"churn": 1.0} for name in CHURNING}
+            solvers = {name: {"steps": 3, "sampler": name, **churn.get(name, {})} for name in SOLVERS}
+            runs = sampled(checkpoint, "float16", solvers, frames=2)
+        else:
+            dtype, kinds = getattr(torch, WHAT[1]), ((0, False), (1, False), (0, True))
+            runs = [decoded(checkpoint, dtype, share, frame_wise) for share, frame_wise in kinds]
+    sys.stdout.write(json.dumps(runs) + "\n")
+
+
+main()

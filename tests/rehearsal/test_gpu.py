@@ -1,0 +1,58 @@
+"""The whole pipeline at full size on a GPU that is not there: scripts/gpu.py, by a CUDA build of torch."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from stillmotion.samplers.solvers import SOLVERS
+from support import host
+
+SCRIPT = Path(__file__).parent / "scripts" / "gpu.py"
+
+
+@cache
+def interpreter() -> Path | None:
+    """One with a CUDA build of torch: this one, or the host's."""
+    if torch.version.cuda:
+        return Path(sys.executable)
+    found = host.find()
+    if found is None:
+        return None
+    asked = [found.python, "-c", "import torch; print(torch.version.cuda or '')"]
+    return found.python if subprocess.run(asked, capture_output=True, text=True).stdout.strip() else None
+
+
+def rehearse(*what: str) -> list[dict]:
+    """The reports of the runs; none waited for the GPU between steps, or took more than it had planned."""
+    if interpreter() is None:
+        pytest.skip(f"no CUDA build of torch found, in the host's .venv for example: {host.missing_reason()}")
+    run = subprocess.run([interpreter(), SCRIPT, host.ROOT, *what], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    reports = json.loads(run.stdout.splitlines()[-1])
+    assert [report for report in reports if report["waits"]] == []
+    assert [report for report in reports if report["peak"] > report["allowed"]] == []
+    return reports
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_sampling_takes_what_was_estimated_and_never_waits(dtype):
+    together, apart, cached = rehearse("sample", dtype)
+    assert apart["kernels"] > 1.5 * together["kernels"]
+    assert together["peak"] > 1.5 * apart["peak"]
+    assert cached["kernels"] < 1.3 * together["kernels"]  # of three steps, one of which takes the features
+
+
+def test_every_solver_never_waits():
+    assert [report["name"] for report in rehearse("solvers")] == list(SOLVERS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_decoding_keeps_to_its_budget(dtype):
+    tight, ample, _ = rehearse("decode", dtype)
+    assert tight["peak"] < ample["peak"]
+    assert tight["kernels"] > ample["kernels"]

@@ -1,0 +1,13 @@
+"""The pack imported from its folder, for interpreters that it is not installed in."""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+
+def load_pack(root: Path) -> None:
+    """Makes `import stillmotion` find the pack in that folder."""
+    where = {"submodule_search_locations": [str(root)]}
+    spec = spec_from_file_location("stillmotion", root / "__init__.py", **where)
+    sys.modules["stillmotion"] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)

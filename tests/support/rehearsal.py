@@ -1,0 +1,126 @@
+"""A GPU without a GPU: of tensors on "cuda" the shapes, dtypes and devices are computed, and no numbers.
+
+Needs a CUDA build of torch, no driver and no card. What mixes devices or dtypes raises as it does on a card.
+Tensors on the CPU are computed as ever, so that a schedule keeps its numbers.
+"""
+
+import traceback
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+aten = torch.ops.aten
+_SCALARS = (aten._local_scalar_dense.default, aten.is_nonzero.default)
+
+
+class Ledger(TorchDispatchMode):
+    """Counts what a GPU would do: kernels, bytes they read and write, bytes alive, waits of the host for it.
+
+    `free` is what the card says is free.
+    """
+
+    def __init__(self, free: int):
+        super().__init__()
+        self.free = free
+        self.kernels = self.traffic = self.alive = self.peak = 0
+        self.waits: list[list[str]] = []  # the stack of each, as "file.py:function"
+        self._known: set[int] = set()
+        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        given = _on_gpu((args, kwargs))
+        if function in _SCALARS and isinstance(args[0], FakeTensor):
+            if given:
+                self._wait()
+            return True if args[0].dtype == torch.bool else 1
+        if function == aten._pin_memory.default:
+            return args[0]  # of no meaning without a card
+        if not _is_fake((args, kwargs)) and torch.device(kwargs.get("device") or "cpu").type != "cuda":
+            return function(*args, **kwargs)
+        with self._fake:
+            result = function(*args, **kwargs)
+        made = _on_gpu(result)
+        if function == aten._to_copy.default and not kwargs.get("non_blocking"):
+            source, target = args[0], result
+            if source.device.type != target.device.type:
+                self._wait()
+        if not function.is_view and (given or made):
+            self.kernels += 1
+            self.traffic += sum(tensor.nbytes for tensor in (*given, *made))
+        for tensor in made:
+            self._count(tensor)
+        return result
+
+    def restart(self) -> None:
+        """Counts from here on; what is alive, such as weights, is taken for granted."""
+        self.kernels = self.traffic = self.peak = self.alive = 0
+        self.waits.clear()
+
+    def _wait(self) -> None:
+        frames = traceback.extract_stack()
+        self.waits.append([f"{frame.filename.rsplit('/', 1)[-1]}:{frame.name}" for frame in frames])
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.alive += storage.nbytes()
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._forget, key, storage.nbytes())
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.alive -= size
+
+
+def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """One of the fused kernels; torch asks the driver which."""
+    return aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[0]
+
+
+class _Event:
+    """An event that has always come."""
+
+    def record(self) -> None:
+        """Nothing is under way."""
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+
+@contextmanager
+def rehearsed(free: int) -> Iterator[Ledger]:
+    """Within it "cuda" is a card of Hopper's generation with so many bytes free, and nothing is computed."""
+    ledger = Ledger(free)
+    with (
+        mock.patch("torch.cuda._lazy_init", lambda: None),
+        mock.patch("torch.nn.functional.scaled_dot_product_attention", _fused_attention),
+        mock.patch("torch.cuda.get_device_capability", lambda device=None: (9, 0)),
+        mock.patch("torch.cuda.mem_get_info", lambda device=None: (ledger.free, free)),
+        mock.patch("torch.cuda.memory_reserved", lambda device=None: 0),
+        mock.patch("torch.cuda.memory_allocated", lambda device=None: 0),
+        mock.patch("torch.cuda.empty_cache", lambda: None),
+        mock.patch("torch.cuda.Event", _Event),
+        ledger,
+    ):
+        torch.empty(1, device="cuda")  # the first one, which tells torch's C++ side that there is a card
+        yield ledger
+
+
+def _is_fake(tree) -> bool:
+    return any(isinstance(leaf, FakeTensor) for leaf in tree_leaves(tree))
+
+
+def _on_gpu(tree) -> list[torch.Tensor]:
+    return [
+        leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor) and leaf.device.type == "cuda"
+    ]
