@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-host test-full-size bench train clean
+.PHONY: demo test test-host test-long test-full-size bench train clean
 
 demo: .venv/headless
 	@mkdir -p outputs
@@ -15,6 +15,10 @@ test: .venv/dev
 # In a real ComfyUI, which must be there: COMFYUI_PATH, or ~/comfy/ComfyUI. `make test` runs these too if it is.
 test-host: .venv/dev
 	STILLMOTION_REQUIRE_HOST=1 $(BIN)/python -m pytest tests/host tests/browser
+
+# What is too long for every commit, before a release: exhaustive sweeps, and parts in processes of their own.
+test-long: .venv/dev
+	$(BIN)/python -m pytest -m long
 
 # A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards, and a compiled UNet; about 15
 # minutes on 2 cores.

@@ -110,7 +110,7 @@ def test_patches_of_the_model_take_effect(server, base, patch):
     assert not close(frames_of(base, server.run(graph)), unpatched)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_model_makes_the_same_video(base):
     """Core's TorchCompileModel with inductor; then with FreeU before it, which must not be forgotten.
 
