@@ -35,6 +35,11 @@ def inputs(frames: int) -> tuple:
     )
 
 
+BOUND = 1e-4
+"""Of the largest number. Compiled layers take other forms, each with float32's rounding of 6e-8 for every of
+some hundred layers; a wrong shape or a frame in another's place changes the first digit."""
+
+
 @torch.no_grad()
 def test_it_is_one_graph_with_the_same_numbers(compiler):
     """A graph break is an error under fullgraph."""
@@ -42,7 +47,7 @@ def test_it_is_one_graph_with_the_same_numbers(compiler):
     compiled = torch.compile(unet.forward, backend=compiler, fullgraph=True)
     expected = unet(*inputs(2))
     error = (compiled(*inputs(2)) - expected).abs().max()
-    assert error < 1e-4 * expected.abs().max()
+    assert error < BOUND * expected.abs().max()
     assert compiler.frame_count == 1
 
 
@@ -58,5 +63,5 @@ def test_it_is_compiled_at_most_twice_whatever_the_number_of_frames(compiler, pa
     for frames in (2, 3, 4, 6):
         expected = unet(*inputs(frames))
         error = (compiled(*inputs(frames)) - expected).abs().max()
-        assert error < 1e-4 * expected.abs().max()
+        assert error < BOUND * expected.abs().max()
     assert compiler.frame_count <= 2
