@@ -1,8 +1,13 @@
-"""What all tests share: which run in one process, how long one may take, and one running ComfyUI."""
+"""What all tests share: waiting threads, which run in one process, how long one may take, one ComfyUI."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported. Where another process has the second processor, threads that spin while they wait
+# for each other take its time slices: five steps of a small clip then took 8 to 47 seconds instead of 1.6.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from support import host
 

@@ -1,8 +1,10 @@
 """The benchmark: it refuses what disagrees, its sums are right, and all of it runs on tiny networks."""
 
 import json
+import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ import growth  # noqa: E402
 import levers  # noqa: E402
 import measure  # noqa: E402
 import page_cache  # noqa: E402
+import run  # noqa: E402
+import sections  # noqa: E402
 import weights  # noqa: E402
 from scale import choose  # noqa: E402
 
@@ -78,14 +82,16 @@ def test_exponent_of_a_power_law(power):
     assert growth.exponent(sizes, 3.0 * np.power(sizes, power) * noise) == pytest.approx(power, abs=0.03)
 
 
-def test_growth_measures_and_draws(folder):
-    scale = choose(quick=True, pairs=1)
+def test_growth_measures_and_draws(folder, monkeypatch):
+    monkeypatch.setattr(growth, "QUICK_FRAMES", (1, 2))
+    monkeypatch.setattr(growth, "QUICK_SIZES", ((64, 64), (128, 64)))
+    scale = replace(choose(quick=True, pairs=1), frames=1)
     found = growth.measure(scale, weights.place(scale, folder))
     assert set(found) == {"frames", "pixels"}
     for along in found.values():
         for peers in along["at"].values():
             for used in peers.values():
-                assert len(used["seconds"]) == len(used["bytes"]) == len(along["sizes"]) >= 3
+                assert len(used["seconds"]) == len(used["bytes"]) == len(along["sizes"]) == 2
                 assert min(used["bytes"]) > 0
     assert len(growth.rows(found)) == 8
     if growth.plot(found, "a test", folder / "growth.png"):
@@ -117,8 +123,13 @@ def test_our_flops_are_fewer_than_those_of_diffusers():
         assert 0.8 * theirs < ours < theirs, name
 
 
-def test_levers_are_compared_with_the_exact_clip():
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_levers_are_compared_with_the_exact_clip(monkeypatch, every):
+    if not every:
+        few = (levers.EXACT, "Align Your Steps with interval 2")
+        monkeypatch.setattr(levers, "LEVERS", {name: levers.LEVERS[name] for name in few})
     found = levers.on_builtin(quick=True)
+    assert set(found) == {*levers.LEVERS, levers.BF16}
     assert found[levers.EXACT]["psnr"] == 99
     assert all(0 < used["psnr"] < 99 for name, used in found.items() if name != levers.EXACT)
     assert levers.rows(found, {})[0][0] == levers.EXACT
@@ -132,24 +143,56 @@ def test_the_page_cache_is_read(folder):
     assert held == total > 1000
 
 
-def test_the_command_runs_on_tiny_networks(folder, tmp_path):
+def check_times(section) -> None:
+    """Those of steps, decodes, embeddings and clips, of which the outputs agree."""
+    for part in ("unet", "decode", "embed", "clip"):
+        assert section[part]["ratios"]["Stillmotion"]["diffusers"]["median"] > 0
+        assert section[part]["errors"]["diffusers"] < 1e-2
+
+
+def in_this_process(bench, script, *arguments, in_host=False):
+    """In the place of Bench.process, which gives every script a process of its own."""
+    out = bench.path / f"{script}.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(word) for word in (script, *arguments, out)])
+        runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+    found = json.loads(out.read_text())
+    if out.with_suffix(".pt").is_file():
+        found["output"] = torch.load(out.with_suffix(".pt"), weights_only=True)
+    return found
+
+
+def test_the_command_in_one_process(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sections.Bench, "process", in_this_process)
+    out = tmp_path / "bench.json"
+    arguments = ["--quick", "--pairs", "1", "--no-host", "--folder", str(folder), "--output", str(out)]
+    monkeypatch.setattr(
+        sys, "argv", ["run.py", *arguments, "--only", "unet", "decode", "embed", "clip", "load"]
+    )
+    assert run.main() == 0
+    content = json.loads(out.read_text())
+    assert content.keys() >= {"date", "commit", "dirty", "hardware", "versions", "scale", "sections"}
+    assert content["hardware"].keys() >= {"cpu", "threads", "gpu"}
+    assert content["versions"].keys() >= {"torch", "diffusers", "transformers"}
+    assert set(content["sections"]) == {"times in Stillmotion's Python", "load"}
+    check_times(content["sections"]["times in Stillmotion's Python"])
+    load = content["sections"]["load"]
+    assert load["results"]["first step done"]["ratios"]["Stillmotion"]["diffusers"]["median"] > 0
+    assert load["cache"].startswith(("cold", "warm"))
+    assert "| guided UNet step | Stillmotion |" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_command_with_a_process_for_each_part(folder, tmp_path):
     out = tmp_path / "bench.json"
     names = ["unet", "decode", "embed", "clip", "load", "memory"]
     command = [sys.executable, ROOT / "benchmarks" / "run.py", "--quick", "--pairs", "1", "--no-host"]
     command += ["--folder", folder, "--output", out, "--only", *names]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    content = json.loads(out.read_text())
-    assert content.keys() >= {"date", "commit", "dirty", "hardware", "versions", "scale", "sections"}
-    assert content["hardware"].keys() >= {"cpu", "threads", "gpu"}
-    assert content["versions"].keys() >= {"torch", "diffusers", "transformers"}
-    sections = content["sections"]
+    sections = json.loads(out.read_text())["sections"]
     assert set(sections) == {"times in Stillmotion's Python", "load", "memory"}
-    for part in ("unet", "decode", "embed", "clip"):
-        result = sections["times in Stillmotion's Python"][part]
-        assert result["ratios"]["Stillmotion"]["diffusers"]["median"] > 0
-        assert result["errors"]["diffusers"] < 1e-2
+    check_times(sections["times in Stillmotion's Python"])
     assert sections["load"]["results"]["first step done"]["ratios"]["Stillmotion"]["diffusers"]["median"] > 0
-    assert sections["load"]["cache"].startswith(("cold", "warm"))
     assert sections["memory"]["unet"]["Stillmotion"]["above"] > 0
     assert "| guided UNet step | Stillmotion |" in ran.stdout

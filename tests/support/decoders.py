@@ -57,10 +57,10 @@ def smallest(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -
     return layerwise.smallest_budget(layerwise.plan_decode, *size, temporal=temporal, dtype=z.dtype)
 
 
-def budget_between(z: Tensor, share: float, sizes: tiny.Sizes = tiny.SMALL) -> int:
+def budget_between(z: Tensor, share: float, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> int:
     """From the smallest budget that works (0) to one under which nothing is spilled or computed twice (1)."""
-    least = smallest(z, sizes=sizes)
-    return least + round(share * (plan(z, sizes=sizes).peak - least))
+    least, most = smallest(z, temporal, sizes), plan(z, temporal=temporal, sizes=sizes).peak
+    return least + round(share * (most - least))
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:

@@ -283,14 +283,15 @@ def test_the_whole_run_writes_a_file_that_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(autoencoder, "FRAMES", 2)
     monkeypatch.setattr(autoencoder, "PICTURE_STAGES", tuple(map(one_step, autoencoder.PICTURE_STAGES)))
     monkeypatch.setattr(autoencoder, "CLIP_STAGE", one_step(autoencoder.CLIP_STAGE))
-    small = ((one_step(stage), one_clip(batch)) for stage, batch in denoiser.STAGES)
+    # The last one of the UNet is the third at another learning rate.
+    small = ((one_step(stage), one_clip(batch)) for stage, batch in denoiser.STAGES[:-1])
     monkeypatch.setattr(denoiser, "STAGES", tuple(small))
     monkeypatch.setattr(latents, "CLIPS", 1)
     run.train(tmp_path / "training", tmp_path / "tiny.safetensors")
     checkpoint = Checkpoint.open(tmp_path / "tiny.safetensors")
     assert checkpoint.complete
     assert checkpoint.variant.num_frames == clips.NUM_FRAMES
-    stages = {"vae", "vae_longer", "unet_pictures", "unet_windows", "unet", "unet_longer", "temporal_decoder"}
+    stages = {"vae", "vae_longer", "unet_pictures", "unet_windows", "unet", "temporal_decoder"}
     for ending in (".pt", ".jsonl", ".png"):
         assert {path.stem for path in (tmp_path / "training").glob("*" + ending)} == stages
     run.train(tmp_path / "training", tmp_path / "again.safetensors")  # nothing is left to do

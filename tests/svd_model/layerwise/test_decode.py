@@ -91,7 +91,7 @@ class TestPicture:
         found = decode(
             z,
             decoders.decoder(sizes=tiny.GOLDEN),
-            budget=decoders.budget_between(z, share, tiny.GOLDEN),
+            budget=decoders.budget_between(z, share, sizes=tiny.GOLDEN),
         )
         assert decoders.reference(z, sizes=tiny.GOLDEN).error(found) <= 1
 
@@ -138,9 +138,7 @@ class TestPicture:
     @pytest.mark.parametrize("share", [0.0, 1.0])
     def test_of_a_frame_wise_decoder(self, share):
         z = latents(3, 5, 6)
-        least = decoders.smallest(z, temporal=False)
-        most = decoders.plan(z, temporal=False).peak
-        frames = decode(z, FRAME_WISE, budget=least + round(share * (most - least)))
+        frames = decode(z, FRAME_WISE, budget=decoders.budget_between(z, share, temporal=False))
         assert same_picture(frames, z, temporal=False)
 
 
@@ -184,10 +182,10 @@ class TestMemory:
     @pytest.mark.parametrize("budget", [None, "tight"])
     @pytest.mark.parametrize("temporal", [True, False], ids=["temporal", "frame-wise"])
     def test_a_failing_allocation_at_very_many_places_is_survived(self, temporal, budget):
-        z = latents(7, 10, 8)
+        z = latents(5, 8, 8)
         if budget:
-            budget = decoders.budget_between(z, 0.3) if temporal else decoders.smallest(z, temporal=False)
-        self.check_failing_everywhere(z, 100, temporal=temporal, budget=budget)
+            budget = decoders.budget_between(z, 0.3, temporal)
+        self.check_failing_everywhere(z, 50, temporal=temporal, budget=budget)
 
     def check_failing_everywhere(self, z, count, temporal=True, **options):
         """At so many operations, from the first to the last, in decodes that are otherwise alike."""
