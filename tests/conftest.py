@@ -2,11 +2,12 @@
 
 import os
 
-# Before torch is imported. Where another process has the second processor, threads that spin while they wait
-# for each other take its time slices: five steps of a small clip then took 8 to 47 seconds instead of 1.6.
+# Before torch is imported, as next. Where another process has the second processor, threads that
+# spin while they wait for each other use up its time: five steps of a small clip then took 8 to 47 seconds
+# instead of 1.6.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from support import host  # noqa: E402 (it imports torch)
+from support import host
 
 
 def pytest_terminal_summary(terminalreporter):
