@@ -15,6 +15,7 @@ SHARE_A_HOST = ("host", "browser")
 LONG_SECONDS = 1800
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items):
     """Where several processes run the tests, keeps a file's in one, and all that share a ComfyUI in one."""
     for item in items:

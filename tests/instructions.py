@@ -1,7 +1,7 @@
 """Runs the tests of rounding as other processors compute: python tests/instructions.py [NAME…].
 
-A NAME is an instruction set and a number of threads, such as sse4_1-2; without one, all that this processor can
-play. torch and oneDNN are told to use no newer instructions. Prints a table; exits with 1 if any test failed.
+A NAME is an instruction set and a number of threads, such as sse4_1-2; without one, all that this processor
+can play. torch and oneDNN are told to use no newer instructions. Prints a table; exits with 1 if any failed.
 """
 
 import os
