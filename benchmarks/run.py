@@ -4,7 +4,8 @@
 
 Small on a CPU, full on a GPU. Each part runs in processes of its own, one at a time: what is timed
 alternates, and is timed only after the outputs have been found to agree. Weights are random, of the full
-size. Names: unet, decode, embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu.
+size. Names: unet, decode, embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu,
+rehearsal (a GPU's kernels and bytes, counted without one by ComfyUI's CUDA build of torch).
 """
 
 import argparse

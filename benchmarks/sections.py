@@ -25,7 +25,7 @@ from scale import ROOT, Scale
 from weights import GB, files
 
 HERE = Path(__file__).parent
-NAMES = (*PARTS, "load", "memory", "growth", "flops", "levers", "gpu")
+NAMES = (*PARTS, "load", "memory", "growth", "flops", "levers", "gpu", "rehearsal")
 TITLES = {
     "unet": "guided UNet step",
     "decode": "VAE temporal decode",
@@ -34,6 +34,9 @@ TITLES = {
 }
 COLD = 0.05  # the share of its files that a process may find in memory and still be said to start cold
 LONGEST_SECONDS = 3 * 3600
+REHEARSAL = ROOT / "tests" / "rehearsal" / "scripts" / "gpu.py"
+REHEARSED = (("sample", "float16"), ("sample", "bfloat16"), ("sample", "float32"), ("solvers",))
+REHEARSED += (("decode", "float32"), ("decode", "bfloat16"))
 MEMORY_RATIOS = ("ours / theirs, above", "ours / theirs, in all")
 
 
@@ -94,6 +97,8 @@ def run(bench: Bench, names: Sequence[str]) -> Iterator[Section]:
     parts = {"load": _load, "memory": _memory, "growth": _growth, "flops": _flops, "levers": _levers}
     if bench.scale.device == "cuda":
         parts["gpu"] = _gpu
+    if bench.host:
+        parts["rehearsal"] = _rehearsal
     for name, part in parts.items():
         if name in names:
             yield _guarded(name, part, bench)
@@ -219,6 +224,23 @@ def _levers(bench: Bench) -> Section:
 
 def _gpu(bench: Bench) -> Section:
     return _script("gpu", bench, bench.scale.to_json(), bench.path)
+
+
+def _rehearsal(bench: Bench) -> Section:
+    """What a GPU would do at full size, counted by the host's CUDA build of torch without a GPU."""
+    runs = []
+    for what in REHEARSED:
+        command = [bench.host.python, REHEARSAL, ROOT, *what]
+        ran = subprocess.run(command, stdout=subprocess.PIPE, timeout=LONGEST_SECONDS, check=True)
+        found = json.loads(ran.stdout.splitlines()[-1])
+        runs += [run | {"name": f"{what[0]}: {run['name']}"} for run in found]
+    head = ("what", "kernels", "read and written, GB", "peak above the weights, GB", "estimate, GB")
+    rows = [
+        (run["name"], run["kernels"], *(f"{run[key] / GB:.2f}" for key in ("traffic", "peak", "allowed")))
+        for run in runs
+    ]
+    title = "## a GPU rehearsed: two or three guided steps of svd_xt, two frames decoded, 1024×576"
+    return Section("rehearsal", f"{title}\n\n{table(head, rows)}", {"runs": runs})
 
 
 def _script(name: str, bench: Bench, *arguments: object) -> Section:
