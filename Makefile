@@ -20,7 +20,7 @@ test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
-# The networks' and samplers' tests as other processors compute them, with 1, 2 and 4 threads, an hour; a part
+# The tests of rounding as other processors compute them, with 1, 2 and 4 threads: two minutes each; a part
 # of it with INSTRUCTIONS="sse4_1-1 avx2-2", for example.
 test-instructions: .venv/dev
 	$(BIN)/python tests/instructions.py $(INSTRUCTIONS)
