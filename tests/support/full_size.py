@@ -42,17 +42,31 @@ def save(
     path: Path, shapes: Mapping[str, list[int]], dtype: torch.dtype, make: Callable[[str], Tensor]
 ) -> None:
     """A safetensors file of tensors that are made one after the other."""
+    header, _ = _header(shapes, dtype)
+    with path.open("wb") as file:
+        file.write(header)
+        for key in shapes:
+            values = make(key).to(dtype).contiguous().view(-1)
+            file.write(values.view(torch.uint8).numpy())
+
+
+def save_sparse(path: Path, shapes: Mapping[str, list[int]], dtype: torch.dtype) -> None:
+    """A safetensors file of zeros that takes no room on the disk."""
+    header, size = _header(shapes, dtype)
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + size)
+
+
+def _header(shapes: Mapping[str, list[int]], dtype: torch.dtype) -> tuple[bytes, int]:
+    """What stands before the tensors, and the bytes of all of them."""
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for key, shape in shapes.items():
         begin, end = end, end + dtype.itemsize * math.prod(shape)
         header[key] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for key in shapes:
-            values = make(key).to(dtype).contiguous().view(-1)
-            file.write(values.view(torch.uint8).numpy())
+    return len(text).to_bytes(8, "little") + text, end
 
 
 if __name__ == "__main__":

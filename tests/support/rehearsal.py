@@ -30,7 +30,7 @@ class Ledger(TorchDispatchMode):
         self.free = free
         self.kernels = self.traffic = self.alive = self.peak = 0
         self.waits: list[list[str]] = []  # the stack of each, as "file.py:function"
-        self._known: set[int] = set()
+        self._known: dict[int, int] = {}  # bytes by storage; 0 for what is taken for granted
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -62,6 +62,7 @@ class Ledger(TorchDispatchMode):
         """Counts from here on; what is alive, such as weights, is taken for granted."""
         self.kernels = self.traffic = self.peak = self.alive = 0
         self.waits.clear()
+        self._known = dict.fromkeys(self._known, 0)
 
     def _wait(self) -> None:
         frames = traceback.extract_stack()
@@ -72,14 +73,13 @@ class Ledger(TorchDispatchMode):
         key = storage._cdata
         if key in self._known:
             return
-        self._known.add(key)
+        self._known[key] = storage.nbytes()
         self.alive += storage.nbytes()
         self.peak = max(self.peak, self.alive)
-        weakref.finalize(storage, self._forget, key, storage.nbytes())
+        weakref.finalize(storage, self._forget, key)
 
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.alive -= size
+    def _forget(self, key: int) -> None:
+        self.alive -= self._known.pop(key)
 
 
 def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,6 @@ alive beside the weights, the bytes that the estimate allowed, and where the hos
 """
 
 import json
-import math
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 PACK, WHAT = Path(sys.argv[1]), sys.argv[2:]
 sys.path.append(str(PACK / "tests"))
 
+from support import full_size  # noqa: E402
 from support.by_path import load_pack  # noqa: E402
 from support.rehearsal import Ledger, rehearsed  # noqa: E402
 
@@ -32,21 +32,6 @@ KEYS = PACK / "tests" / "golden" / "keys_svd_xt.json"
 ROOM, LITTLE_ROOM = 80 * 2**30, 4 * 2**30
 LOOP = "solvers.py:"
 MULTISTEP = ("dpmpp_2m", "dpmpp_2m_sde")
-
-
-def full_size_file(folder: str) -> Path:
-    """A float16 file with all the tensors of svd_xt and, being sparse, no bytes on the disk."""
-    header, end = {}, 0
-    for key, shape in json.loads(KEYS.read_text()).items():
-        begin, end = end, end + torch.float16.itemsize * math.prod(shape)
-        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path = Path(folder) / "svd_xt.safetensors"
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-    return path
 
 
 def report(name: str, ledger: Ledger, allowed: int) -> dict:
@@ -104,7 +89,9 @@ def decoded(checkpoint: Checkpoint, dtype: torch.dtype, share: float, frame_wise
 def main() -> None:
     """The command line."""
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Checkpoint.open(full_size_file(folder))
+        path = Path(folder) / "svd_xt.safetensors"
+        full_size.save_sparse(path, json.loads(KEYS.read_text()), torch.float16)
+        checkpoint = Checkpoint.open(path)
         checkpoint.file.read(next(iter(checkpoint.file.shapes)))  # maps the file, which is real
         if WHAT[0] == "sample":
             dtype = WHAT[1]
