@@ -3,8 +3,7 @@
 import hashlib
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,78 +11,80 @@ import numpy as np
 from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
 from . import latents, memory
-from .images import read_image
+from .devices import find_device
+from .jobs import Job, Output, plan
+from .mistakes import Mistakes
 from .pipeline import Pipeline
 from .progress import ProgressBars
 from .settings import FIELD_NAMES, Settings
-from .video_files import check_output, write_video
+from .sources import refuse_url
+from .video_files import write_checked
 
 _HASH_BLOCK = 2**24
 
 
-def animate(options: Namespace, say: Callable[[str], None]) -> Iterator[Path]:
-    """Does what the options ask, and yields each file as it is written; `say` takes notices and warnings."""
-    _check_files(options)
-    settings = _settings(options)
-    saved = None if options.decode_latents is None else latents.read(options.decode_latents)
+def animate(
+    options: Namespace,
+    mistakes: Mistakes,
+    say: Callable[[str], None],
+    ask: Callable[[str], bool] | None = None,
+) -> Iterator[Path]:
+    """Does what the options ask, and yields each file as it is written.
+
+    `say` takes notices and warnings, `ask` a question of yes or no, where there is somebody to ask. Raises
+    ValueError with all mistakes before any work; of several pictures, those that can't be animated don't
+    keep the others from it.
+    """
+    jobs = plan(options, mistakes, ask)
+    settings = _settings(options, mistakes)
+    saved = checkpoint = None
+    with mistakes.collected():
+        find_device(options.device)
+    with mistakes.collected():
+        saved = latents.read(Path(options.decode_latents)) if options.decode_latents else None
+    with mistakes.collected():
+        checkpoint = _open_checkpoint(options, saved)
+    with mistakes.collected():
+        settings = checkpoint and settings and settings.complete(checkpoint.variant)
+    mistakes.raise_any()
+    if options.checkpoint is None:
+        say(builtin_model.NOTICE)
     bars = ProgressBars()
     try:
-        checkpoint = _open_checkpoint(options, saved, say)
-        pipeline = Pipeline(
-            checkpoint,
-            options.device,
-            options.dtype,
-            bars,
-            decode_dtype=options.decode_dtype,
-            memory_budget=options.memory_budget,
-            scratch_folder=options.scratch,
-            compiled=options.compile,
-            linear_dtype=options.linear_dtype,
-        )
+        pipeline = _pipeline(checkpoint, options, bars)
         if saved is None:
-            yield from _animate_picture(pipeline, settings, options, say, bars)
+            yield from _animate_pictures(pipeline, settings, jobs, options, say, bars)
         else:
-            yield from _decode_latents(pipeline, settings, saved, options, say, bars)
+            yield from _decode_latents(pipeline, settings, saved, jobs[0], options, say, bars)
     finally:
         bars.close()
 
 
-def _check_files(options: Namespace) -> None:
-    """Refuses what would fail after minutes of work, or destroy what it reads."""
-    if (options.image is None) == (options.decode_latents is None):
-        raise ValueError("give the IMAGE to animate, or latents with --decode-latents, and not both.")
-    if not options.output and options.save_latents is None:
-        raise ValueError("nothing is to be written: give --output OUT (or --save-latents FILE).")
-    if options.save_latents is not None and options.decode_latents is not None:
-        raise ValueError("--save-latents goes with an IMAGE, not with --decode-latents.")
-    for output in options.output:
-        check_output(output)
-    if options.scratch is not None and not options.scratch.is_dir():
-        raise ValueError(f"--scratch {options.scratch} is no folder; name one that is there.")
-    written = [Path(output) for output in options.output]
-    if options.save_latents is not None:
-        latents.check_destination(options.save_latents)
-        written.append(options.save_latents)
-    taken = {path.resolve() for path in (options.image, options.checkpoint, options.decode_latents) if path}
-    for path in written:
-        if path.resolve() in taken:
-            raise ValueError(f"{path} is read or written already; give every file a name of its own.")
-        taken.add(path.resolve())
+def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) -> Pipeline:
+    return Pipeline(
+        checkpoint,
+        options.device,
+        options.dtype,
+        bars,
+        decode_dtype=options.decode_dtype,
+        memory_budget=options.memory_budget,
+        scratch_folder=options.scratch,
+        compiled=options.compile,
+        linear_dtype=options.linear_dtype,
+    )
 
 
-def _open_checkpoint(
-    options: Namespace, saved: latents.SavedLatents | None, say: Callable[[str], None]
-) -> Checkpoint:
+def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:
     if options.checkpoint is None:
         origin = saved.notes.get("checkpoint", builtin_model.NAME) if saved else builtin_model.NAME
         if origin != builtin_model.NAME:
             raise ValueError(
                 f"these latents were sampled with {origin}; give a --checkpoint to decode them with."
             )
-        say(builtin_model.NOTICE)
         checkpoint = builtin_model.load()
     else:
-        checkpoint = Checkpoint.open(options.checkpoint)
+        refuse_url(options.checkpoint)
+        checkpoint = Checkpoint.open(Path(options.checkpoint))
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
             f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}."
@@ -91,28 +92,58 @@ def _open_checkpoint(
     return checkpoint
 
 
-def _settings(options: Namespace) -> Settings:
-    """The options that were given, as settings."""
+def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
+    """The options that were given, as settings; None where they can't be."""
     given = {name: value for name, value in vars(options).items() if name in FIELD_NAMES}
     if options.decode_latents is not None:
         useless = sorted(given.keys() - {"fps", "frame_wise_decode"})
         if useless:
-            raise ValueError(
+            mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
             )
-    return Settings(**given)
+    with mistakes.collected():
+        return Settings(**given)
+    return None
+
+
+def _animate_pictures(
+    pipeline: Pipeline,
+    settings: Settings,
+    jobs: Sequence[Job],
+    options: Namespace,
+    say: Callable[[str], None],
+    bars: ProgressBars,
+) -> Iterator[Path]:
+    """One clip after the other; what goes wrong with one of several is said, and the next is begun."""
+    failed = 0
+    for number, job in enumerate(jobs, start=1):
+        if len(jobs) > 1:
+            say(f"{job.picture.name}: {number} of {len(jobs)}")
+        try:
+            yield from _animate_picture(pipeline, settings, job, options, say, bars)
+        except (ValueError, OSError) as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            say(f"error: {error}")
+    if failed:
+        raise ValueError(f"{failed} of {len(jobs)} pictures were not animated; why is said above.")
 
 
 def _animate_picture(
-    pipeline: Pipeline, settings: Settings, options: Namespace, say: Callable[[str], None], bars: ProgressBars
+    pipeline: Pipeline,
+    settings: Settings,
+    job: Job,
+    options: Namespace,
+    say: Callable[[str], None],
+    bars: ProgressBars,
 ) -> Iterator[Path]:
     checkpoint = pipeline.checkpoint
-    settings = settings.complete(checkpoint.variant)
-    decode = bool(options.output)
+    decode = bool(job.outputs)
     pipeline.check_whole(settings, decode=decode)
-    image = read_image(options.image)
+    image = job.picture.read()
     if checkpoint.variant.orbit and image.mode == "RGB":
-        say(f"{options.image} has no transparency; SV3D wants a cut-out object, on white.")
+        say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture = pipeline.prepare(image, settings)
     scale = checkpoint.decoder.params.downscale
     size = (settings.num_frames, settings.height // scale, settings.width // scale)
@@ -126,26 +157,27 @@ def _animate_picture(
     sampled = pipeline.animate_latents(picture, settings)
     notes = None
     if not options.no_metadata:
-        notes = {"image": options.image.name, **_origin(pipeline, bars), **settings.as_metadata()}
-    if options.save_latents is not None:
+        notes = {"image": job.picture.name, **_origin(pipeline, bars), **settings.as_metadata()}
+    if save := job.save_latents:
         # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
-        latents.save(options.save_latents, sampled, notes, picture if checkpoint.variant.orbit else None)
-        yield options.save_latents.resolve()
+        last = picture if checkpoint.variant.orbit else None
+        latents.save(Path(save.name), sampled, notes, last, overwrite=save.overwrite)
+        yield save.path
     if decode:
         frames = pipeline.stream_clip(sampled, settings, picture)
-        yield from _write(options.output, frames, settings.fps, notes, bars)
+        yield from _write(job.outputs, frames, settings.fps, notes, bars)
 
 
 def _decode_latents(
     pipeline: Pipeline,
     settings: Settings,
     saved: latents.SavedLatents,
+    job: Job,
     options: Namespace,
     say: Callable[[str], None],
     bars: ProgressBars,
 ) -> Iterator[Path]:
     fps = settings.fps if "fps" in vars(options) else saved.notes.get("fps", settings.fps)
-    settings = replace(settings, fps=fps).complete(pipeline.checkpoint.variant)
     pipeline.check_whole(settings, sample=False)
     frames, _, height, width = saved.latents.shape
     size = (frames, height, width, settings.frame_wise_decode)
@@ -157,7 +189,7 @@ def _decode_latents(
     if not options.no_metadata:
         decoded = {"frame_wise_decode": settings.frame_wise_decode, "fps": fps}
         notes = {**saved.notes, **decoded, "decoded_with": _origin(pipeline, bars)}
-    yield from _write(options.output, clip, fps, notes, bars)
+    yield from _write(job.outputs, clip, fps, notes, bars)
 
 
 def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None]) -> None:
@@ -167,18 +199,31 @@ def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None
 
 
 def _write(
-    outputs: list[str], frames: Iterator[np.ndarray], fps: float, notes: dict | None, bars: ProgressBars
+    outputs: Sequence[Output],
+    frames: Iterator[np.ndarray],
+    fps: float,
+    notes: dict | None,
+    bars: ProgressBars,
 ) -> Iterator[Path]:
-    """Writes the one output while the frames are made, or several when they are there."""
+    """Writes the one output while the frames are made, or several when they are there.
+
+    An output that fails does not keep the others from being written.
+    """
     if len(outputs) == 1:
-        write_video(outputs[0], frames, fps, notes)
-        yield Path(outputs[0]).resolve()
+        write_checked(outputs[0].name, frames, fps, notes, overwrite=outputs[0].overwrite)
+        yield outputs[0].path
         return
-    frames = list(frames)
+    frames, failed = list(frames), Mistakes()
     for output in outputs:
-        stage = f"writing {Path(output).name}"
-        write_video(output, frames, fps, notes, lambda done, stage=stage: bars(stage, done, len(frames)))
-        yield Path(output).resolve()
+        stage = f"writing {output.path.name}"
+
+        def progress(done: int, stage: str = stage) -> None:
+            bars(stage, done, len(frames))
+
+        with failed.collected():
+            write_checked(output.name, frames, fps, notes, progress, overwrite=output.overwrite)
+            yield output.path
+    failed.raise_any()
 
 
 def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:

@@ -1,8 +1,6 @@
 """Latents of a clip in a file, so that sampling and decoding can be done apart."""
 
-import contextlib
 import json
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +11,9 @@ from torch import Tensor
 
 from ..svd_model.tensor_file import CheckpointError, TensorFile
 from ..svd_model.variants import LARGEST_SIDE
+from . import destinations
+from .destinations import OutputError
 from .settings import MOST_FRAMES
-from .video_files import OutputError
 
 KEY, PICTURE_KEY = "latents", "picture"
 METADATA_KEY = "stillmotion"
@@ -29,41 +28,37 @@ class SavedLatents:
     notes: dict  # how they were made; {} where that was kept out
 
 
-def check_destination(path: Path) -> None:
-    """Refuses, before any work, where `save` would fail; leaves nothing behind."""
+def check_destination(path: Path, overwrite: bool = False) -> Path:
+    """Refuses, before any work, where `save` would fail, else says where it leads; leaves nothing behind."""
     if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{path}: latents are saved as .safetensors; give the name that ending.")
-    if path.is_dir() or not path.parent.is_dir():
-        raise OutputError(f"{path} can't be written: it is a folder, or {path.parent} is none.")
-    partial = _partial(path)
-    try:
-        partial.touch()
-    except OSError as error:
-        raise OutputError(f"{path} can't be written: {error.strerror}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    final = destinations.real(path)
+    destinations.check_parent(final)
+    destinations.check_free(final, overwrite)
+    return final
 
 
-def save(path: Path, latents: Tensor, notes: dict | None, picture: Tensor | None = None) -> None:
-    """Writes latents, and the picture that an orbit ends on; an unfinished file is never left."""
-    partial = _partial(path)
+def save(
+    path: Path, latents: Tensor, notes: dict | None, picture: Tensor | None = None, *, overwrite: bool = False
+) -> None:
+    """Writes latents, and the picture that an orbit ends on; an unfinished file is never left.
+
+    Where a file is there already, it stays unless `overwrite`, and OutputError says what the new one is called.
+    """
+    final = destinations.real(path)
     tensors = {KEY: latents.contiguous()}
     if picture is not None:
         tensors[PICTURE_KEY] = picture.contiguous()
+    metadata = None if notes is None else {METADATA_KEY: json.dumps(notes, sort_keys=True)}
     try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        metadata = None if notes is None else {METADATA_KEY: json.dumps(notes, sort_keys=True)}
-        save_file(tensors, partial, metadata=metadata)
-        partial.chmod(mode)  # safetensors lets nobody else read it
-        partial.replace(path)
+        with destinations.replacing(final, overwrite) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode
+            save_file(tensors, partial, metadata=metadata)
+            partial.chmod(mode)  # safetensors lets nobody else read it
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{path} can't be written: {reason}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def read(path: Path) -> SavedLatents:
@@ -81,7 +76,3 @@ def read(path: Path) -> SavedLatents:
     with_picture = file.shapes.get(PICTURE_KEY) == size and file.dtypes[PICTURE_KEY] == torch.float32
     picture = file.read(PICTURE_KEY) if with_picture else None
     return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY))
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")

@@ -1,19 +1,16 @@
 """Writes the frames of a clip to the file the user named, in the format its extension asks for.
 
 .mp4 (H.264) and .webm (VP9) are BT.709 in limited range; .webp, .gif and the lossless .png are animated
-images; a path without extension, or ending in a slash, is a folder of PNG frames. All is written under a
-temporary name beside its destination and renamed at the very end, so that an interrupted run leaves neither
-half a file nor a damaged older one. The same frames and metadata give the same bytes. Animated images store
-a frame equal to the one before as a longer showing of that one: fewer frames, same playback.
+images; a path without extension, or ending in a slash, is a folder of PNG frames. An interrupted run leaves
+neither half a file nor a damaged older one (destinations.py). The same frames and metadata give the same
+bytes. Animated images store a frame equal to the one before as a longer showing of that one: fewer frames,
+same playback.
 """
 
-import contextlib
 import itertools
 import json
 import os
 import re
-import secrets
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -25,9 +22,11 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import ExifTags, Image, PngImagePlugin
 
+from . import destinations
+from .destinations import OutputError
+
 FIRST_FRAME_NAME = "frame_0000.png"
-# What a frame folder may hold and still be replaced whole: our frames, and what file browsers add unasked.
-REPLACEABLE_NAME = re.compile(r"frame_\d{4,}\.png|\.DS_Store|Thumbs\.db")
+FRAME_NAME = re.compile(r"frame_\d{4,}\.png")
 PNG_KEYWORD = "stillmotion"
 BT709 = 1  # the code of BT.709 in H.273, alike for matrix, primaries and transfer
 SLOWEST, FASTEST = 0.1, 1000  # frames per second that every format can time
@@ -36,27 +35,18 @@ DAMAGED_INPUT_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error
 DAMAGED_INPUT_ERRORS += (av.error.FFmpegError, Image.DecompressionBombError)
 
 
-class OutputError(ValueError):
-    """An output that cannot be written: the message says which, what is wrong with it, and what to do."""
+def check_output(path: str | os.PathLike, overwrite: bool = False) -> Path:
+    """Raise OutputError if `write_video` could not write `path`, else return where it leads.
 
-
-def check_output(path: str | os.PathLike) -> None:
-    """Raise OutputError if `write_video` could not write `path`; leave nothing behind."""
+    What is there already is ExistsError without `overwrite`. Leaves nothing behind.
+    """
     final, extension = _destination(path)
-    try:
-        if not final.parent.is_dir():
-            found = "is a file" if final.parent.exists() else "does not exist"
-            raise OutputError(f"{final}: the folder {final.parent} {found}; create it or name another folder")
-        if final.exists():
-            (_check_file if extension else _check_folder)(final)
-        # Really create something: permission bits do not tell of read-only disks and overlong names.
-        temporary = _temporary_neighbour(final)
-        try:
-            (temporary.touch if extension else temporary.mkdir)()
-        finally:
-            _remove(temporary)
-    except OSError as error:
-        raise OutputError(f"{final}: not writable ({error.strerror}); name another folder") from error
+    destinations.check_parent(final, is_folder=not extension)
+    if extension:
+        destinations.check_free(final, overwrite)
+    elif os.path.lexists(final):
+        _replaceable(final, overwrite)
+    return final
 
 
 def write_video(
@@ -65,26 +55,44 @@ def write_video(
     fps: float | Fraction,
     metadata: Mapping[str, Any] | None = None,
     progress: Callable[[int], object] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write `frames`, an iterable of uint8 (H, W, 3) RGB arrays, to `path` at `fps` frames per second.
 
     `metadata` is stored as one JSON text, None stores nothing; `progress` is called with the number of frames
-    taken in so far. Raises OutputError for arguments that cannot be written and errors of the disk, passes
-    on any other exception of `frames` or `progress`, and then leaves the folder as it was before.
+    taken in so far. `overwrite` allows replacing a file that is there, or a folder of frames whose metadata
+    say that they were written here; any other folder with something in it is refused. Raises OutputError for
+    arguments that cannot be written and errors of the disk, passes on any other exception of `frames` or
+    `progress`, and then leaves the folder as it was before; if only the last move fails, the clip is kept
+    under the name that the error gives.
+    """
+    check_output(path, overwrite)
+    write_checked(path, frames, fps, metadata, progress, overwrite=overwrite)
+
+
+def write_checked(
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray],
+    fps: float | Fraction,
+    metadata: Mapping[str, Any] | None = None,
+    progress: Callable[[int], object] | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """`write_video` for a path that `check_output` has found good, perhaps hours ago.
+
+    Where something has come there since, the clip is written all the same, and kept beside it.
     """
     final, extension = _destination(path)
     rate, text = _frame_rate(fps), _metadata_text(metadata)
-    check_output(path)
-    temporary = _temporary_neighbour(final)
     write, _ = FORMATS[extension]
     try:
-        write(temporary, _checked(frames, extension, progress), rate, text)
-        _move_into_place(temporary, final)
+        with destinations.replacing(final, overwrite, lambda folder: _replaceable(folder, overwrite)) as part:
+            write(part, _checked(frames, extension, progress), rate, text)
     except OSError as error:
         reason = error.strerror or error  # Pillow raises some without
         raise OutputError(f"{final}: could not be written ({reason}); name another folder") from error
-    finally:
-        _remove(temporary)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -115,62 +123,40 @@ def _destination(path: str | os.PathLike) -> tuple[Path, str]:
     accepted = f"{', '.join(EXTENSIONS)}, or no extension or a final slash for a folder of PNG frames"
     if not name or "\0" in name or Path(name).name.lower() in EXTENSIONS:
         raise OutputError(f"{name!r} names no output file; accepted are names that end in {accepted}")
-    final, extension = Path(os.path.realpath(name)), Path(name).suffix.lower()
+    final, extension = destinations.real(Path(name)), Path(name).suffix.lower()
     is_folder = not extension or name.endswith(("/", os.sep)) or (extension not in FORMATS and final.is_dir())
     if is_folder or extension in FORMATS:
         return final, "" if is_folder else extension
     raise OutputError(f"{name}: unknown extension {extension}; accepted are {accepted}")
 
 
-def _check_file(final: Path) -> None:
-    if final.is_dir():
-        raise OutputError(f"{final}: is a folder; name a file, or end it in a slash for PNG frames")
-    if not (final.is_file() and os.access(final, os.W_OK)):
-        raise OutputError(f"{final}: is no writable file; make it writable or name another file")
-
-
-def _check_folder(final: Path) -> None:
-    if not final.is_dir():
+def _replaceable(folder: Path, overwrite: bool) -> list[str]:
+    """The frames of ours in a folder, which may go; raise OutputError where it is not to be replaced."""
+    if not folder.is_dir():
         accepted = ", ".join(EXTENSIONS)
-        raise OutputError(f"{final}: is a file; name a folder for PNG frames or a file ending in {accepted}")
-    foreign = [name for name in os.listdir(final) if not REPLACEABLE_NAME.fullmatch(name)]
+        raise OutputError(f"{folder}: is a file; name a folder for PNG frames or a file ending in {accepted}")
+    names = [name for name in os.listdir(folder) if not destinations.is_system_file(name)]
+    foreign = [name for name in names if not _is_ours(folder / name)]
     if foreign:
-        accepted = f"accepted is a folder with nothing but {FIRST_FRAME_NAME} and so on, which are replaced"
-        raise OutputError(f"{final}: holds {min(foreign)!r}; {accepted}; name a new or an empty folder")
-    if final == Path.cwd() or os.path.ismount(final):
-        raise OutputError(f"{final}: is the current folder or a mount point; name a folder inside it")
-    if not os.access(final, os.W_OK):
-        raise OutputError(f"{final}: is a folder without write permission; grant it or name another folder")
+        raise OutputError(
+            f"{folder}: holds {min(foreign)!r}, no frame with Stillmotion's metadata, and it stays; name a "
+            "new or an empty folder"
+        )
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: is a folder without write permission; grant it or name another folder")
+    if names and not overwrite:
+        raise destinations.ExistsError(folder)
+    return names
 
 
-def _temporary_neighbour(final: Path) -> Path:
-    return final.with_name(f".{final.name}.{secrets.token_hex(4)}.partial{final.suffix}")
-
-
-def _remove(temporary: Path) -> None:
-    with contextlib.suppress(OSError):  # the error that led here is the one to report
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def _move_into_place(temporary: Path, final: Path) -> None:
-    """Rename `temporary` to `final`; an older folder is moved aside first, since it cannot be overwritten."""
-    if final.exists():
-        shutil.copymode(final, temporary)
-    if not final.is_dir():
-        os.replace(temporary, final)
-        return
-    _check_folder(final)  # again: files may have been added while the frames were computed
-    aside = _temporary_neighbour(final)
-    os.replace(final, aside)
+def _is_ours(frame: Path) -> bool:
+    """Whether the file is a frame that `write_video` wrote with metadata."""
+    if not FRAME_NAME.fullmatch(frame.name) or frame.is_symlink() or not frame.is_file():
+        return False
     try:
-        os.replace(temporary, final)
-    except BaseException:
-        os.replace(aside, final)
-        raise
-    _remove(aside)
+        return isinstance(json.loads(_read_png(frame) or "null"), dict)
+    except DAMAGED_INPUT_ERRORS:
+        return False
 
 
 # What is written

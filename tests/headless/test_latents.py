@@ -1,6 +1,7 @@
 """Latents in a file: they come back as they were, and what is no such file is refused."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import safetensors.torch
 import torch
 
 from stillmotion.headless import latents
+from stillmotion.headless.destinations import ExistsError, OutputError
 from stillmotion.headless.settings import LARGEST_SIDE, MOST_FRAMES
-from stillmotion.headless.video_files import OutputError
 from stillmotion.svd_model.tensor_file import CheckpointError
 
 
@@ -61,9 +62,13 @@ class TestRoundTrip:
             latents.save(tmp_path / f"{name}.safetensors", clip, metadata)
         assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
-    def test_an_older_file_is_replaced_and_nothing_else_left(self, path, clip):
+    def test_an_older_file_is_replaced_on_request_and_nothing_else_left(self, path, clip):
         latents.save(path, clip, None)
-        latents.save(path, 2 * clip, None)
+        with pytest.raises(OutputError, match=r"File exists.*kept as .*clip-2\.safetensors"):
+            latents.save(path, 2 * clip, None)
+        assert torch.equal(latents.read(path).latents, clip)
+        path.with_stem("clip-2").unlink()
+        latents.save(path, 2 * clip, None, overwrite=True)
         assert torch.equal(latents.read(path).latents, 2 * clip)
         assert left_in(path.parent) == ["clip.safetensors"]
 
@@ -78,7 +83,9 @@ class TestDestination:
     def test_a_new_or_an_older_file_is_fine(self, tmp_path, name):
         latents.check_destination(tmp_path / name)
         (tmp_path / name).write_bytes(b"older")
-        latents.check_destination(tmp_path / name)
+        latents.check_destination(tmp_path / name, overwrite=True)
+        with pytest.raises(ExistsError, match="is there already"):
+            latents.check_destination(tmp_path / name)
         assert (tmp_path / name).read_bytes() == b"older"
 
     @pytest.mark.parametrize("name", ["clip.pt", "clip", "clip.safetensors.png", ".safetensors"])
@@ -100,6 +107,21 @@ class TestDestination:
 
 
 class TestFailedWrite:
+    def test_a_failing_rename_keeps_the_older_file_and_the_new_one(self, path, clip, monkeypatch):
+        latents.save(path, clip, None)
+        replace = os.replace
+
+        def refuse(source, target):
+            if target == path:
+                raise PermissionError(13, "in use")
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", refuse)
+        with pytest.raises(OutputError, match=r"in use.*kept as .*clip-2\.safetensors"):
+            latents.save(path, 2 * clip, None, overwrite=True)
+        assert torch.equal(latents.read(path).latents, clip)
+        assert torch.equal(latents.read(path.with_stem("clip-2")).latents, 2 * clip)
+
     @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
     def test_half_a_file_is_removed_and_an_older_one_kept(self, path, clip, monkeypatch, error):
         latents.save(path, clip, None)
@@ -111,17 +133,17 @@ class TestFailedWrite:
         monkeypatch.setattr(latents, "save_file", fail)
         expected = OutputError if isinstance(error, OSError) else KeyboardInterrupt
         with pytest.raises(expected) as refusal:
-            latents.save(path, 2 * clip, None)
+            latents.save(path, 2 * clip, None, overwrite=True)
         if expected is OutputError:
             assert f"{path} can't be written: No space left on device" in str(refusal.value)
         assert torch.equal(latents.read(path).latents, clip)
         assert left_in(path.parent) == ["clip.safetensors"]
 
-    def test_a_failed_rename_leaves_nothing(self, path, clip):
+    def test_a_folder_of_that_name_stays(self, path, clip):
         path.mkdir()
-        with pytest.raises(OutputError, match="can't be written"):
+        with pytest.raises(OutputError, match=r"kept as .*clip-2\.safetensors"):
             latents.save(path, clip, None)
-        assert left_in(path.parent) == ["clip.safetensors"]
+        assert left_in(path.parent) == ["clip-2.safetensors", "clip.safetensors"]
         assert left_in(path) == []
 
     def test_a_folder_that_went_away_is_an_output_error(self, tmp_path, clip):

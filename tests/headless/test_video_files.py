@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from stillmotion.headless.video_files import EXTENSIONS, OutputError, check_output, read_metadata, write_video
+from stillmotion.headless.destinations import ExistsError, OutputError
+from stillmotion.headless.video_files import EXTENSIONS, check_output, read_metadata, write_video
 
 ALL = [*EXTENSIONS, ""]  # "" is a folder of PNG frames
 VIDEO, LOSSLESS = [".mp4", ".webm"], [".png", ""]
@@ -162,7 +163,7 @@ class TestColours:
     def test_plain_colours_come_back(self, place, extension):
         """BT.601 instead of BT.709 misses pure green by over 20 levels."""
         for colour in PLAIN_COLOURS:
-            write_video(place / f"clip{extension}", plain(colour), 8)
+            write_video(place / f"clip{extension}", plain(colour), 8, overwrite=True)
             frames, _ = read_back(place / f"clip{extension}")
             assert np.abs(frames - plain(colour)).max() <= 4, colour
 
@@ -205,7 +206,7 @@ class TestTime:
             (29.97, Fraction(2997, 100)),
             (30000 / 1001, Fraction(30000, 1001)),
         ]:
-            write_video(place / f"clip{extension}", moving_gradient(), fps)
+            write_video(place / f"clip{extension}", moving_gradient(), fps, overwrite=True)
             with av.open(place / f"clip{extension}") as container:
                 assert container.streams.video[0].average_rate == expected
 
@@ -254,7 +255,7 @@ class TestMetadata:
     @every_format
     def test_none_leaves_no_trace(self, place, extension):
         write_video(place / f"clip{extension}", moving_gradient(), 8, METADATA)
-        write_video(place / f"clip{extension}", moving_gradient(), 8, None)
+        write_video(place / f"clip{extension}", moving_gradient(), 8, None, overwrite=True)
         content = all_bytes(place / f"clip{extension}")
         traces = [MARKER, "prompt", "stillmotion", "comment", "COMMENT", "Exif", "EXIF", "tEXt", "!\xfe"]
         assert [trace for trace in traces if trace.encode("latin-1") in content] == []
@@ -301,7 +302,7 @@ def test_the_same_input_gives_the_same_bytes(place, extension, size):
     """Three times, under two names, since an encoder with threads differs only now and then."""
     contents = set()
     for name in ("first", "second", "second"):
-        write_video(place / f"{name}{extension}", moving_gradient(6, *size), 7.5, METADATA)
+        write_video(place / f"{name}{extension}", moving_gradient(6, *size), 7.5, METADATA, overwrite=True)
         contents.add(all_bytes(place / f"{name}{extension}"))
     assert len(contents) == 1
 
@@ -332,8 +333,8 @@ def test_mp4_does_not_depend_on_the_number_of_cores(place):
 class TestReplacing:
     @every_format
     def test_an_older_output_is_replaced_and_nothing_else_is_left(self, place, extension):
-        write_video(place / f"clip{extension}", moving_gradient(6), 8)
-        write_video(place / f"clip{extension}", moving_gradient(3), 8)
+        write_video(place / f"clip{extension}", moving_gradient(6), 8, METADATA)
+        write_video(place / f"clip{extension}", moving_gradient(3), 8, METADATA, overwrite=True)
         assert len(read_back(place / f"clip{extension}")[0]) == 3
         assert [entry.name for entry in place.iterdir()] == [f"clip{extension}"]
 
@@ -345,7 +346,7 @@ class TestReplacing:
         self, place, extension, exception, good_frames, older
     ):
         if older:
-            write_video(place / f"clip{extension}", moving_gradient(2), 8)
+            write_video(place / f"clip{extension}", moving_gradient(2), 8, METADATA)
         before = snapshot(place)
 
         def interrupted():
@@ -353,7 +354,7 @@ class TestReplacing:
             raise exception("halfway")
 
         with pytest.raises(exception, match="halfway"):
-            write_video(place / f"clip{extension}", interrupted(), 8)
+            write_video(place / f"clip{extension}", interrupted(), 8, overwrite=True)
         assert snapshot(place) == before
         assert len(list(place.iterdir())) == older
 
@@ -372,33 +373,72 @@ class TestReplacing:
     def test_a_full_disk_is_told_in_words_and_keeps_the_older_file(self, place, extension, share):
         resource = pytest.importorskip("resource", reason="file size limits are POSIX")
         clip = moving_gradient()
-        write_video(place / f"clip{extension}", clip, 8)
+        write_video(place / f"clip{extension}", clip, 8, METADATA)
         before = snapshot(place)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * max(map(len, before.values()))), limits[1]))
         try:
             with pytest.raises(OutputError, match=r"clip.*could not be written \(File too large\)"):
-                write_video(place / f"clip{extension}", clip, 8)
+                write_video(place / f"clip{extension}", clip, 8, METADATA, overwrite=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert snapshot(place) == before
         assert len(list(place.iterdir())) == 1
 
     @every_format
-    def test_a_failing_rename_keeps_the_older_file(self, place, extension, monkeypatch):
-        write_video(place / f"clip{extension}", moving_gradient(2), 8)
-        before, replace = snapshot(place), os.replace
-
-        def refuse(source, target):
-            if Path(target).name == f"clip{extension}":
-                monkeypatch.setattr(os, "replace", replace)
-                raise PermissionError(errno.EACCES, "in use by a player")
-            replace(source, target)
-
-        monkeypatch.setattr(os, "replace", refuse)
-        with pytest.raises(OutputError, match="in use by a player"):
-            write_video(place / f"clip{extension}", moving_gradient(), 8)
+    def test_what_is_there_is_kept_where_nobody_said_to_replace_it(self, place, extension):
+        write_video(place / f"clip{extension}", moving_gradient(2), 8, METADATA)
+        before = snapshot(place)
+        with pytest.raises(ExistsError):
+            write_video(place / f"clip{extension}", moving_gradient(), 8, METADATA)
         assert snapshot(place) == before
+
+    @every_format
+    def test_a_file_that_came_meanwhile_stays_and_the_clip_is_kept_beside_it(self, place, extension):
+        name = f"clip{extension}" if extension else "clip/mine.txt"
+
+        def frames():
+            yield from moving_gradient(2)
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_text("precious")
+
+        with pytest.raises(OutputError, match=rf"what was made is kept as .*clip-2{extension}"):
+            write_video(place / f"clip{extension}", frames(), 8)
+        assert (place / name).read_text() == "precious"
+        assert len(read_back(place / f"clip-2{extension}")[0]) == 2
+        assert len(list(place.iterdir())) == 2
+
+    def test_frames_of_another_tool_are_never_replaced(self, place):
+        (place / "frames").mkdir()
+        for index in range(1, 4):
+            Image.new("RGB", (64, 64)).save(place / "frames" / f"frame_{index:04d}.png")
+        before = snapshot(place)
+        with pytest.raises(OutputError, match=r"holds 'frame_0001\.png', no frame with Stillmotion's"):
+            write_video(place / "frames", moving_gradient(), 8, METADATA, overwrite=True)
+        assert snapshot(place) == before
+
+    @every_format
+    def test_a_failing_rename_keeps_the_older_file_and_the_new_clip(self, place, extension, monkeypatch):
+        write_video(place / f"clip{extension}", moving_gradient(2), 8, METADATA)
+        before, functions = snapshot(place), {name: getattr(os, name) for name in ("replace", "rename")}
+
+        def refusing(name):
+            def refuse(source, target):
+                if f"clip{extension}" in Path(target).parts and ".partial" in str(source):
+                    monkeypatch.setattr(os, name, functions[name])
+                    raise PermissionError(errno.EACCES, "in use by a player")
+                functions[name](source, target)
+
+            return refuse
+
+        for name in functions:
+            monkeypatch.setattr(os, name, refusing(name))
+        with pytest.raises(OutputError, match=rf"in use by a player.* is kept as .*clip-2{extension}"):
+            write_video(place / f"clip{extension}", moving_gradient(), 8, overwrite=True)
+        after = snapshot(place)
+        assert {name: after[name] for name in before} == before
+        assert len(read_back(place / f"clip-2{extension}")[0]) == 6
+        assert len(list(place.iterdir())) == 2
 
     def test_a_link_stays_a_link(self, place):
         (place / "real").mkdir()
@@ -413,9 +453,9 @@ class TestReplacing:
     @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
     @every_format
     def test_the_permissions_of_an_older_output_stay(self, place, extension):
-        write_video(place / f"clip{extension}", moving_gradient(1), 8)
+        write_video(place / f"clip{extension}", moving_gradient(1), 8, METADATA)
         (place / f"clip{extension}").chmod(0o700)
-        write_video(place / f"clip{extension}", moving_gradient(1), 8)
+        write_video(place / f"clip{extension}", moving_gradient(1), 8, overwrite=True)
         assert (place / f"clip{extension}").stat().st_mode & 0o777 == 0o700
 
 
@@ -443,14 +483,16 @@ class TestNaming:
         write_video(place / name, moving_gradient(2), 8)
         assert len(list((place / name).iterdir())) == 2
 
-    def test_older_frames_are_replaced_with_what_file_browsers_put_beside_them(self, place):
-        write_video(place / "frames", moving_gradient(6), 8)
-        (place / "frames" / ".DS_Store").write_bytes(b"")
-        write_video(place / "frames", moving_gradient(2), 8)
+    def test_older_frames_are_replaced_and_what_file_browsers_put_beside_them_stays(self, place):
+        write_video(place / "frames", moving_gradient(6), 8, METADATA)
+        (place / "frames" / ".DS_Store").write_bytes(b"how the icons lie")
+        write_video(place / "frames", moving_gradient(2), 8, overwrite=True)
         assert sorted(entry.name for entry in (place / "frames").iterdir()) == [
+            ".DS_Store",
             "frame_0000.png",
             "frame_0001.png",
         ]
+        assert (place / "frames" / ".DS_Store").read_bytes() == b"how the icons lie"
 
 
 REFUSED_PATHS = [
@@ -470,11 +512,11 @@ REFUSED_PATHS = [
     ("plain/", r"plain: is a file; name a folder"),
     (
         "mixed",
-        r"mixed: holds 'holiday\.jpg'; accepted is a folder with nothing but frame_0000\.png .*; name a new",
+        r"mixed: holds 'frame_0000\.png', no frame with Stillmotion's metadata, and it stays; name a new",
     ),
-    ("mixed/", r"mixed: holds 'holiday\.jpg'"),
+    ("mixed/", r"mixed: holds 'frame_0000\.png'"),
     ("named", r"named: holds 'frame_final\.png'"),
-    (".", r"holds 'folder\.mp4'"),
+    (".", r"holds 'folder\.mp4', no frame"),
     ("x" * 250 + ".mp4", r"x\.mp4: not writable \(.*\); name another folder"),
 ]
 
@@ -507,14 +549,16 @@ class TestRefusals:
     @pytest.mark.parametrize("name", [*(f"new{extension}" for extension in ALL), "new/"])
     def test_an_accepted_path_is_checked_without_a_trace(self, place, name):
         before = sorted(place.rglob("*"))
-        assert check_output(name) is None
+        assert check_output(name) == place / name.rstrip("/")
         assert sorted(place.rglob("*")) == before
 
     @every_format
     def test_a_check_leaves_an_older_output_alone(self, place, extension):
-        write_video(f"clip{extension}", moving_gradient(2), 8)
+        write_video(f"clip{extension}", moving_gradient(2), 8, METADATA)
         before = snapshot(place)
-        check_output(f"clip{extension}")
+        check_output(f"clip{extension}", overwrite=True)
+        with pytest.raises(ExistsError, match=r"is there already and stays; name another, or ask"):
+            check_output(f"clip{extension}")
         assert snapshot(place) == before
 
     @every_format
@@ -534,7 +578,7 @@ class TestRefusals:
         [(".mp4", "is no writable file; make it"), ("", "is a folder without write permis")],
     )
     def test_a_write_protected_older_output(self, place, extension, message, monkeypatch):
-        write_video(f"clip{extension}", moving_gradient(1), 8)
+        write_video(f"clip{extension}", moving_gradient(1), 8, METADATA)
         monkeypatch.setattr(
             os, "access", lambda path, mode: Path(path).name != f"clip{extension}"
         )  # root may all
@@ -547,13 +591,11 @@ class TestRefusals:
         with pytest.raises(OutputError, match=r"pipe\.mp4: is no writable file"):
             check_output("pipe.mp4")
 
-    def test_the_current_folder_cannot_be_replaced(self, place, monkeypatch):
+    def test_the_current_folder_is_filled_where_it_is_empty(self, place, monkeypatch):
         Path("empty").mkdir()
         monkeypatch.chdir("empty")
-        with pytest.raises(
-            OutputError, match=r"empty: is the current folder or a mount point.*; name a folder inside"
-        ):
-            check_output(".")
+        write_video(".", moving_gradient(2), 8)
+        assert len(os.listdir(".")) == 2
 
     def test_files_added_to_the_folder_meanwhile_are_not_deleted(self, place):
         Path("frames").mkdir()
@@ -562,9 +604,10 @@ class TestRefusals:
             yield from moving_gradient(2)
             Path("frames", "mine.txt").write_text("precious")
 
-        with pytest.raises(OutputError, match=r"frames: holds 'mine\.txt'"):
+        with pytest.raises(OutputError, match=r"holds 'mine\.txt'.*what was made is kept as .*frames-2"):
             write_video("frames", frames(), 8)
         assert [entry.name for entry in Path("frames").iterdir()] == ["mine.txt"]
+        assert len(list(Path("frames-2").iterdir())) == 2
 
     @pytest.mark.parametrize("fps", [0, -8, float("nan"), float("inf"), 0.05, 5000, "fast", None])
     def test_rates(self, place, fps):

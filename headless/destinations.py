@@ -1,0 +1,215 @@
+"""Where results go: nothing that is there already is lost, and nothing that is finished is thrown away.
+
+A result is written under a temporary name beside its destination and moved there at the very end. What lies
+there is replaced only where the caller says so; a finished result that can't be moved is kept beside.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+_MOST_NAMES = 10_000
+_SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers add unasked
+
+
+class OutputError(ValueError):
+    """An output that cannot be written: the message says which, what is wrong with it, and what to do."""
+
+
+class ExistsError(OutputError):
+    """An output that is there already and would be replaced if the caller allowed it."""
+
+    def __init__(self, path: Path):
+        super().__init__(f"{path} is there already and stays; name another, or ask to overwrite it.")
+        self.path = path
+
+
+def real(path: Path) -> Path:
+    """Where a path leads, behind all links."""
+    return Path(os.path.realpath(path))
+
+
+def check_apart(path: Path, read: Iterable[Path], written: Iterable[Path]) -> None:
+    """Raises OutputError where an output meets what is read, or another output.
+
+    They meet where they are the same file, under whatever names, or one is a folder that holds the other. An
+    output may lie in a folder that is read.
+    """
+    written = list(written)
+    others = [*read, *written]
+    for other in others:
+        if _same(path, other):
+            raise OutputError(f"{path} is read or written already; give every file a name of its own.")
+    for other in others:
+        if _holds(path, other):
+            raise OutputError(f"{path} would hold {other}, another file of this run; name a folder apart.")
+    for other in written:
+        if _holds(other, path):
+            raise OutputError(f"{path} lies in {other}, another output; name a place outside of it.")
+
+
+def check_free(final: Path, overwrite: bool) -> None:
+    """Raises OutputError where a file can't become `final`: what is there is kept, or is no file."""
+    if final.is_dir():
+        raise OutputError(f"{final}: is a folder; name a file, or end it in a slash for PNG frames")
+    if not os.path.lexists(final):
+        return
+    if not (final.is_file() and os.access(final, os.W_OK)):
+        raise OutputError(f"{final}: is no writable file; make it writable or name another file")
+    if not overwrite:
+        raise ExistsError(final)
+
+
+def check_parent(final: Path, is_folder: bool = False) -> None:
+    """Raises OutputError where nothing can be created beside `final`; leaves nothing behind."""
+    try:
+        if not final.parent.is_dir():
+            found = "is a file" if final.parent.exists() else "does not exist"
+            raise OutputError(f"{final}: the folder {final.parent} {found}; create it or name another folder")
+        # Really create something: permission bits do not tell of read-only disks and overlong names.
+        temporary = _neighbour(final)
+        try:
+            (temporary.mkdir if is_folder else temporary.touch)()
+        finally:
+            _remove(temporary)
+    except OSError as error:
+        raise OutputError(f"{final}: not writable ({error.strerror}); name another folder") from error
+
+
+def free_name(final: Path, taken: Collection[Path] = ()) -> Path:
+    """`final`, or where that is there or taken already, the first of final-2, final-3, …"""
+    for candidate in _names(final):
+        if real(candidate) not in taken and not os.path.lexists(candidate):
+            return candidate
+    raise OutputError(f"{final}: {_MOST_NAMES} of that name are there already; name another")
+
+
+@contextlib.contextmanager
+def replacing(
+    final: Path, overwrite: bool, check_folder: Callable[[Path], Collection[str]] | None = None
+) -> Iterator[Path]:
+    """Gives a temporary path to write to, a file or a folder, which becomes `final` at the end.
+
+    Without `overwrite` what is there by then stays. `check_folder` is asked which files of an existing folder
+    may go; it raises OutputError where that is not to be replaced. Raises OutputError, naming where the
+    finished result lies, if it can't be moved to `final`; on any other error nothing is left.
+    """
+    temporary = _neighbour(final)
+    try:
+        yield temporary
+    except BaseException:
+        _remove(temporary)
+        raise
+    try:
+        if temporary.is_dir():
+            _move_folder(temporary, final, check_folder)
+        else:
+            _move_file(temporary, final, overwrite)
+    except (OSError, OutputError) as error:
+        kept = _keep_beside(temporary, final)
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{final}: not replaced ({reason}); what was made is kept as {kept}") from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _move_file(temporary: Path, final: Path, overwrite: bool) -> None:
+    if overwrite and final.is_file():
+        shutil.copymode(final, temporary)
+        os.replace(temporary, final)
+        return
+    # An exclusive empty file first: renaming alone replaces what came there since the check.
+    claimed = False
+    try:
+        handle = os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        claimed = True
+        os.close(handle)
+        os.replace(temporary, final)
+    except BaseException:
+        if claimed and temporary.exists():
+            _remove(final)
+        raise
+
+
+def _move_folder(temporary: Path, final: Path, check_folder: Callable[[Path], Collection[str]]) -> None:
+    """Into a folder that is there the files are moved one by one; only those that may go make place."""
+    if not os.path.lexists(final):
+        os.rename(temporary, final)
+        return
+    old = check_folder(final)  # again: files may have been added while the frames were computed
+    new, aside = os.listdir(temporary), _neighbour(final)
+    try:
+        aside.mkdir()
+        for name in old:
+            os.rename(final / name, aside / name)
+        for name in new:
+            if os.path.lexists(final / name):
+                raise FileExistsError(f"{final / name} has come meanwhile")
+            os.rename(temporary / name, final / name)
+    except BaseException:
+        if aside.exists():
+            _move_back(final, temporary, [name for name in new if not (temporary / name).exists()])
+            _move_back(aside, final, os.listdir(aside))
+            with contextlib.suppress(OSError):  # what can't be moved back stays there
+                aside.rmdir()
+        raise
+    _remove(aside)
+    _remove(temporary)
+
+
+def _move_back(source: Path, target: Path, names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(OSError):
+            os.rename(source / name, target / name)
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file browser puts a file of that name into folders."""
+    return name in _SYSTEM_FILES
+
+
+def _keep_beside(temporary: Path, final: Path) -> Path:
+    """Gives a finished result another name in the same folder; leaves it where it is if that fails too."""
+    with contextlib.suppress(OSError, OutputError):
+        kept = free_name(final, taken=(real(final),))
+        if temporary.is_dir():
+            os.rename(temporary, kept)
+        else:
+            _move_file(temporary, kept, overwrite=False)
+        return kept
+    return temporary
+
+
+def _names(final: Path) -> Iterator[Path]:
+    yield final
+    for number in range(2, _MOST_NAMES):
+        yield final.with_name(f"{final.stem}-{number}{final.suffix}")
+
+
+def _neighbour(final: Path) -> Path:
+    return final.with_name(f".{final.name}.{secrets.token_hex(4)}.partial{final.suffix}")
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # the error that led here is the one to report
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, also by links and where names differ in case only."""
+    if real(path) == real(other):
+        return True
+    with contextlib.suppress(OSError):
+        return os.path.samefile(path, other)
+    return False
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    return any(_same(folder, parent) for parent in real(path).parents)

@@ -1,0 +1,363 @@
+"""The command line's words: what each option is called, takes and means."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from ..samplers.guidance import SHAPES
+from ..samplers.solvers import CHURNING, SOLVERS
+from .devices import DTYPES
+from .images import FITS
+from .jobs import NAME
+from .memory import parse_size
+from .mistakes import Mistakes, did_you_mean
+from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
+from .settings import SCHEDULES
+from .video_files import EXTENSIONS
+
+_NOT_GIVEN = "expected "  # how argparse begins to say that a value is missing
+
+
+def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> argparse.Namespace:
+    """The options of a command, and its name; what can't be read is added to the mistakes and left out.
+
+    Raises ValueError where not even the command is known, SystemExit after --help and --version.
+    """
+    words = [os.fspath(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    parsers = _parsers(version)
+    _check_command(words, parsers)
+    command, parser = words[0], parsers[words.pop(0)]
+    values = _values_of_options(parser)
+    words = _without_unknown(words, values, mistakes)
+    while True:
+        try:
+            options, unknown = parser.parse_known_intermixed_args(words)
+        except argparse.ArgumentError as error:
+            mistakes.add(_in_words(error))
+            left = _without(words, error.argument_name, values)
+            if left == words:
+                mistakes.raise_any()
+            words = left
+        else:
+            for word in unknown:
+                mistakes.add(f"{word} is not understood; {command} --help lists what is.")
+            options.command = command
+            return options
+
+
+def _values_of_options(parser: argparse.ArgumentParser) -> dict[str, int]:
+    """How many values each option takes."""
+    return {
+        name: 1 if action.nargs is None else action.nargs
+        for action in parser._actions  # argparse has no other way to ask
+        for name in action.option_strings
+    }
+
+
+def _check_command(words: Sequence[str], parsers: dict[str, argparse.ArgumentParser]) -> None:
+    if words and words[0] in parsers and words[0]:
+        return
+    accepted = [name for name in parsers if name]
+    if words and words[0].startswith("-"):
+        parsers[""].parse_args(words[:1])  # ends the program after --help and --version
+    if not words:
+        raise ValueError(f"no command is given; accepted are {', '.join(accepted)}, and --help.")
+    if os.path.exists(words[0]):
+        raise ValueError(f"{words[0]} is no command; to animate it: animate {words[0]}")
+    meant = did_you_mean(words[0], accepted)
+    raise ValueError(f"{words[0]} is no command; accepted are {', '.join(accepted)}, and --help{meant}")
+
+
+def _without_unknown(words: Sequence[str], known: Iterable[str], mistakes: Mistakes) -> list[str]:
+    """The words without options that there are none of, and without the value that one was given."""
+    kept, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*kept, word, *rest]
+        name, equals, _ = word.partition("=")
+        if not name.startswith("--") or name in known:
+            kept.append(word)
+            continue
+        mistakes.add(f"{name} is no option{did_you_mean(name, known) or '; --help lists them.'}")
+        if rest and not equals and not rest[0].startswith("-") and not os.path.exists(rest[0]):
+            rest.pop(0)  # else its value would be taken for a picture
+    return kept
+
+
+def _without(words: Sequence[str], option: str | None, values: dict[str, int]) -> list[str]:
+    """The words without that option and its values."""
+    kept, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, _ = word.partition("=")
+        if name != option:
+            kept.append(word)
+            continue
+        for _ in range(0 if equals else values[name]):
+            if rest and not rest[0].startswith("--"):
+                rest.pop(0)
+    return kept
+
+
+def _in_words(error: argparse.ArgumentError) -> str:
+    if error.argument_name is None:
+        return error.message
+    hint = ""
+    if error.message.startswith(_NOT_GIVEN):
+        hint = f"; one that begins with a minus is given with =, as in {error.argument_name}=-10"
+    return f"{error.argument_name}: {error.message}{hint}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that raises, so that the other mistakes are still found."""
+
+    def __init__(self, **options):
+        super().__init__(exit_on_error=False, allow_abbrev=False, **options)
+
+    def error(self, message: str):
+        """Raises ArgumentError."""
+        raise argparse.ArgumentError(None, message)
+
+
+def _parsers(version: str) -> dict[str, argparse.ArgumentParser]:
+    """A parser for each command, and under "" the one of all of them, for --help and --version."""
+    program = "stillmotion" if Path(sys.argv[0]).stem == "stillmotion" else "python -m stillmotion"
+    parser = _Parser(prog=program, description="Animate a still image with Stable Video Diffusion.")
+    parser.add_argument("--version", action="version", version=f"Stillmotion {version}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    animate = commands.add_parser(
+        "animate",
+        help="make a clip of a picture",
+        description="Make a clip of a picture. What is not given follows the checkpoint.",
+        argument_default=argparse.SUPPRESS,
+    )
+    _add_files(animate)
+    _add_clip_options(animate.add_argument_group("the clip"))
+    _add_sampling_options(animate.add_argument_group("sampling"))
+    _add_orbit_options(animate.add_argument_group("orbits (sv3d_u, sv3d_p)"))
+    _add_machine_options(animate.add_argument_group("machine"))
+
+    inspect = commands.add_parser("inspect", help="say what a checkpoint file is, without loading it")
+    inspect.add_argument("file", metavar="FILE", help="a .safetensors checkpoint")
+    return {"": parser, "animate": animate, "inspect": inspect}
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "images",
+        nargs="*",
+        default=[],
+        metavar="IMAGE",
+        help="the picture to animate, or several, or a folder of them, or - for standard input",
+    )
+    add(
+        "--output",
+        action="append",
+        default=[],
+        metavar="OUT",
+        help=f"where to write: {', '.join(EXTENSIONS)}, or a folder of PNG frames; may be repeated; {NAME} "
+        "stands for the picture's name (default: an .mp4 of that name beside the picture)",
+    )
+    add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
+    add("--checkpoint", default=None, metavar="FILE", help="an SVD file; without: a built-in model")
+    add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
+    add("--save-latents", default=None, metavar="FILE", help="write the latents (.safetensors)")
+    add(
+        "--decode-latents",
+        default=None,
+        metavar="FILE",
+        help="decode latents from --save-latents instead of animating a picture",
+    )
+
+
+def _add_clip_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--frames", dest="num_frames", type=_whole, metavar="N", help="number of frames (svd 14, svd_xt 25)")
+    add("--width", type=_whole, metavar="PIXELS", help="a multiple of 64")
+    add("--height", type=_whole, metavar="PIXELS", help="a multiple of 64")
+    add(
+        "--fit",
+        metavar="HOW",
+        help=f"how the picture is fitted: {', '.join(FITS)} (default crop)",
+    )
+    add(
+        "--fps",
+        type=_rate,
+        metavar="N",
+        help="frames a second, told to the model and written to the file (default 6)",
+    )
+    add("--motion-bucket-id", type=_whole, metavar="N", help="how much motion, 0 to 1023 (default 127)")
+    add("--noise-aug", type=_number, metavar="X", help="noise added to the picture (default 0.02; SV3D 1e-5)")
+    add("--seed", type=_whole, metavar="N", help="the same seed gives the same clip (default 0)")
+    add(
+        "--frame-wise-decode", action="store_true", help="decode each frame on its own, with an image decoder"
+    )
+
+
+def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--steps", type=_whole, metavar="N", help="number of steps (svd 25, svd_xt 30, SV3D 50)")
+    add("--sampler", metavar="NAME", help=f"{', '.join(SOLVERS)} (default euler)")
+    add(
+        "--churn",
+        type=_number,
+        metavar="X",
+        help=f"noise added during sampling, for {' and '.join(CHURNING)}",
+    )
+    add(
+        "--schedule",
+        type=_name_or_numbers,
+        metavar="NAME",
+        help=f"{', '.join(SCHEDULES)} (default karras), or the sigmas themselves: 700,50,5,0.5",
+    )
+    add("--sigma-min", type=_number, metavar="X", help="the lowest noise level (default 0.002)")
+    add("--sigma-max", type=_number, metavar="X", help="the highest noise level (default 700)")
+    add("--rho", type=_number, metavar="X", help="the bend of the karras schedule (default 7)")
+    add(
+        "--guidance",
+        type=_name_or_numbers,
+        metavar="SHAPE",
+        help=f"{', '.join(SHAPES)} over the frames (constant: the max), one scale, or one for each: 1,1.5,2",
+    )
+    add("--min-guidance", type=_number, metavar="X", help="the guidance scale where the shape is lowest")
+    add("--max-guidance", type=_number, metavar="X", help="the guidance scale where the shape is highest")
+    add(
+        "--guidance-interval",
+        type=_number,
+        nargs=2,
+        action=_Pair,
+        metavar=("LOW", "HIGH"),
+        help="guide only at noise levels from LOW to HIGH, which saves time elsewhere",
+    )
+    add(
+        "--feature-cache",
+        type=_whole,
+        metavar="N",
+        help="compute the deep layers only every N steps: faster, another clip (default 1: always)",
+    )
+
+
+def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--orbit",
+        action="store_true",
+        default=False,
+        help="insist on an SV3D file, which circles the object; needs no other option",
+    )
+    add(
+        "--elevation",
+        type=_numbers,
+        metavar="DEG",
+        help="of the camera, one or one for each frame: --elevation=-10 (sv3d_p)",
+    )
+    add("--azimuths", type=_many_numbers, metavar="DEG,…", help="of the camera, one for each frame (sv3d_p)")
+
+
+def _add_machine_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    add(
+        "--dtype",
+        type=_one_of(DTYPES),
+        default=None,
+        help=f"{', '.join(DTYPES)} (default float32 on the CPU, else float16)",
+    )
+    add(
+        "--decode-dtype",
+        type=_one_of(DECODE_DTYPES),
+        default="float32",
+        metavar="DTYPE",
+        help=f"of decoding: {', '.join(DECODE_DTYPES)} (default float32, as in the reference)",
+    )
+    add("--compile", action="store_true", default=False, help="compile the UNet: slow at first, then faster")
+    add(
+        "--linear-dtype",
+        type=_one_of(LINEAR_DTYPES),
+        default=None,
+        metavar="DTYPE",
+        help=f"of the UNet's linear layers: {', '.join(LINEAR_DTYPES)}, on GPUs that have it; another clip",
+    )
+    add(
+        "--memory-budget",
+        type=_size,
+        default=None,
+        metavar="SIZE",
+        help="for encoding and decoding, such as 6GB (default: what is free); the clip is the same",
+    )
+    add(
+        "--scratch",
+        default=None,
+        metavar="FOLDER",
+        help="on a disk, for what decoding has no memory for (default: the system's temporary folder)",
+    )
+
+
+class _Pair(argparse.Action):
+    """Stores two numbers as a tuple, as the settings have it."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _rate(text: str) -> float | Fraction:
+    try:
+        return Fraction(text) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 6, 29.97 or 24000/1001") from None
+
+
+def _one_of(accepted: Iterable[str]) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in accepted:
+            meant = did_you_mean(text, accepted)
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(accepted)}{meant}")
+        return text
+
+    return convert
+
+
+def _many_numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 10,20,30") from None
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
+    numbers = _many_numbers(text)
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _name_or_numbers(text: str) -> str | tuple[float, ...]:
+    try:
+        return _many_numbers(text)
+    except argparse.ArgumentTypeError:
+        return text
