@@ -43,7 +43,7 @@ def save(
 ) -> None:
     """Writes latents, and the picture that an orbit ends on; an unfinished file is never left.
 
-    Where a file is there already, it stays unless `overwrite`, and OutputError says what the new one is called.
+    Where a file is there already, it stays unless `overwrite`, and OutputError names the new one.
     """
     final = destinations.real(path)
     tensors = {KEY: latents.contiguous()}
