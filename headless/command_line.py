@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from ..samplers.guidance import SHAPES
@@ -11,7 +12,7 @@ from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .animate import animate, version
-from .devices import DTYPES
+from .devices import DEVICES, DTYPES
 from .images import FITS
 from .memory import REMEDIES, parse_size
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
@@ -25,7 +26,7 @@ OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status; a mistake of the user's is one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # as it is where the caller closed it
+        if hasattr(stream, "reconfigure"):  # not so where the caller closed it, or catches what is written
             stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
     options = _parser().parse_args(arguments)
     try:
@@ -129,7 +130,12 @@ def _add_clip_options(group: argparse._ArgumentGroup) -> None:
         metavar="HOW",
         help=f"how the picture is fitted: {', '.join(FITS)} (default crop)",
     )
-    add("--fps", type=float, help="frames a second, told to the model and written to the file (default 6)")
+    add(
+        "--fps",
+        type=_rate,
+        metavar="X",
+        help="frames a second, told to the model and written to the file (default 6)",
+    )
     add("--motion-bucket-id", type=int, metavar="N", help="how much motion, 0 to 1023 (default 127)")
     add("--noise-aug", type=float, metavar="X", help="noise added to the picture (default 0.02; SV3D 1e-5)")
     add("--seed", type=int, metavar="N", help="the same seed gives the same clip (default 0)")
@@ -195,7 +201,7 @@ def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    add("--device", default=None, help=f"{', '.join(DEVICES)} (default: cuda, then mps, then cpu)")
     add("--dtype", default=None, help=f"{', '.join(DTYPES)} (default float32 on the CPU, else float16)")
     add(
         "--decode-dtype",
@@ -231,6 +237,13 @@ class _Pair(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, tuple(values))
+
+
+def _rate(text: str) -> float | Fraction:
+    try:
+        return Fraction(text) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 6, 23.976 or 24000/1001") from None
 
 
 def _size(text: str) -> int:

@@ -25,6 +25,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import ExifTags, Image, PngImagePlugin
 
+from .values import plain
+
 FIRST_FRAME_NAME = "frame_0000.png"
 # What a frame folder may hold and still be replaced whole: our frames, and what file browsers add unasked.
 REPLACEABLE_NAME = re.compile(r"frame_\d{4,}\.png|\.DS_Store|Thumbs\.db")
@@ -179,7 +181,8 @@ def _move_into_place(temporary: Path, final: Path) -> None:
 def _frame_rate(fps: float | Fraction) -> Fraction:
     """Return the rate as a fraction that video containers hold exactly (29.97 is 2997/100)."""
     try:
-        rate = Fraction(fps).limit_denominator(1001)
+        number = plain(fps)
+        rate = 0 if isinstance(number, bool) else Fraction(number).limit_denominator(1001)
     except (TypeError, ValueError, OverflowError):  # not a number, NaN, infinity
         rate = 0
     if not SLOWEST <= rate <= FASTEST:
