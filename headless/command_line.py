@@ -178,7 +178,7 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
         "--feature-cache",
         type=int,
         metavar="N",
-        help="compute the deep layers only every N steps: faster, another clip (default 1: always)",
+        help="compute the deep layers only every N evaluations: faster, another clip (default 1: always)",
     )
 
 
