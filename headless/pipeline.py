@@ -76,7 +76,7 @@ class Pipeline:
         checkpoint: Checkpoint,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        progress: Progress = _silent,
+        progress: Progress | None = None,
         *,
         decode_dtype: str | torch.dtype = torch.float32,
         memory_budget: int | str | None = None,
@@ -84,6 +84,10 @@ class Pipeline:
         compiled: bool = False,
         linear_dtype: str | None = None,
     ):
+        if not isinstance(checkpoint, Checkpoint):
+            raise ValueError(
+                f"checkpoint is {checkpoint!r}; give a Checkpoint, or the path to Pipeline.open."
+            )
         self.checkpoint = checkpoint
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
@@ -102,7 +106,7 @@ class Pipeline:
         self._scratch_folder = scratch_folder
         self._networks: dict[str, nn.Module] = {}
         self._loading = RLock()
-        self._progress = progress
+        self._progress = progress or _silent
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
@@ -119,7 +123,7 @@ class Pipeline:
 
         `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise.
         """
-        settings = Settings.of(settings).complete(self.checkpoint.variant)
+        settings = self._complete(settings)
         self.check_whole(settings)
         scale = self.checkpoint.decoder.params.downscale
         size = (settings.num_frames, settings.height // scale, settings.width // scale)
@@ -157,7 +161,8 @@ class Pipeline:
     def animate_latents(
         self, picture: Tensor, settings: Settings, noise: Tensor | np.ndarray | None = None
     ) -> Tensor:
-        """The latents of the clip of a picture that `prepare` gave, for complete settings."""
+        """The latents of the clip of a picture that `prepare` gave."""
+        settings = self._complete(settings)
         generator = torch.Generator("cpu").manual_seed(settings.seed)
         conditions = self.encode(picture, settings, generator)
         return self.sample(conditions, settings, generator, noise)
@@ -178,6 +183,7 @@ class Pipeline:
 
     def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
+        settings = self._complete(settings)
         image = images.read_image(image)
         if self.checkpoint.variant.orbit:
             image = images.centre_object(image)
@@ -188,7 +194,8 @@ class Pipeline:
 
     @in_own_modes
     def encode(self, picture: Tensor, settings: Settings, generator: torch.Generator) -> Conditions:
-        """The conditions of the UNet: a picture that `prepare` gave, with complete settings."""
+        """The conditions of the UNet: a picture that `prepare` gave."""
+        settings = self._complete(settings)
         size = self._vision.params.image_size
         pixels = preprocess(picture, size).to(self.device, self.dtype)
         context = self._vision(pixels).float()[:, None]
@@ -196,6 +203,10 @@ class Pipeline:
         concat = self._encode(noisy)
         vector = _vector(self.checkpoint.variant, settings).to(self.device)
         return Conditions(context, concat, vector)
+
+    def _complete(self, settings: Settings | Mapping | None) -> Settings:
+        """The settings with the checkpoint's defaults for what is left to them; complete ones stay."""
+        return Settings.of(settings).complete(self.checkpoint.variant)
 
     def _encode(self, pictures: Tensor) -> Tensor:
         """The latents of pictures, float32 on the device."""
@@ -211,6 +222,7 @@ class Pipeline:
         noise: Tensor | np.ndarray | None = None,
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
+        settings = self._complete(settings)
         shape = (settings.num_frames, *conditions.concat.shape[1:])
         noise = noises.draw(shape, generator) if noise is None else noises.checked(noise, shape)
         check = FiniteCheck(self._refuse_not_finite)
@@ -235,7 +247,8 @@ class Pipeline:
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """D(x, σ) for complete settings: what `sample` gives to the solver."""
+        """D(x, σ): what `sample` gives to the solver."""
+        settings = self._complete(settings)
         shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
         unet = self._unet  # loaded before the rest of the memory is counted
         free = memory.available(self.device)

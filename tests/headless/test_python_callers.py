@@ -173,3 +173,26 @@ def test_a_rate_may_be_of_any_kind(tmp_path, fps):
 def test_other_rates_are_refused(tmp_path, fps):
     with pytest.raises(ValueError, match=r"fps: got .*, accepted are frames per second from"):
         write_video(tmp_path / "out.png", FRAMES, fps)
+
+
+def test_every_step_of_the_way_completes_settings_for_itself(pipeline, file):
+    expected = pipeline.animate(file, SHORT)
+    settings = Settings(**SHORT)
+    picture = pipeline.prepare(file, settings)
+    latents = pipeline.animate_latents(picture, settings)
+    assert torch.equal(latents, expected.latents)
+    generator = torch.Generator().manual_seed(0)
+    conditions = pipeline.encode(picture, settings, generator)
+    assert torch.equal(pipeline.sample(conditions, settings, generator), expected.latents)
+    assert pipeline.decode_clip(latents, settings, picture).tobytes() == expected.frames.tobytes()
+
+
+def test_a_pipeline_of_a_path_is_told_how_to_open_it():
+    with pytest.raises(
+        ValueError, match=r"checkpoint is 'svd\.safetensors'; give a Checkpoint, or the path to"
+    ):
+        Pipeline("svd.safetensors")
+
+
+def test_progress_may_be_none(file):
+    assert Pipeline(checkpoint(), "cpu", progress=None).animate(file, SHORT).frames.shape == (2, 64, 64, 3)

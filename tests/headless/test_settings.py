@@ -58,8 +58,10 @@ def test_what_is_given_stays():
 
 
 def test_completing_twice_changes_nothing():
-    once = Settings(sampler="heun", guidance=(1.0, 2.0), num_frames=2).complete(variants.SVD_XT)
-    assert once.complete(variants.SVD_XT) == once
+    for variant in (variants.SVD_XT, variants.SV3D_U, variants.SV3D_P):
+        for chosen in ({}, {"sampler": "lcm"}, {"sampler": "heun", "guidance": (1.0, 2.0), "num_frames": 2}):
+            once = Settings(**chosen).complete(variant)
+            assert once.complete(variant) == once
 
 
 @pytest.mark.parametrize(
