@@ -119,10 +119,9 @@ def _loaded(name: str, image: Image.Image) -> Image.Image:
 
 
 def _decode(image: Image.Image) -> None:
-    """Have Pillow decode the pixels; a TIFF's not by its name, since Pillow 13 maps one that lies on its side
-    with width and height exchanged."""
+    """Have Pillow decode the pixels."""
     path = getattr(image, "filename", "") if image.format == "TIFF" else ""
-    if path:
+    if path:  # by which Pillow 13 maps a file that lies on its side with width and height exchanged
         image.filename = ""
     try:
         image.load()

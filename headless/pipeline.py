@@ -176,7 +176,7 @@ class Pipeline:
     ) -> Iterator[np.ndarray]:
         """The same, frame by frame as they are made: uint8 (H, W, 3)."""
         last = len(latents) - 1
-        for index, frame in enumerate(self.stream(latents, settings.frame_wise_decode)):
+        for index, frame in enumerate(self.stream(latents, Settings.of(settings).frame_wise_decode)):
             if index == last and self.checkpoint.variant.orbit and picture is not None:
                 frame = picture[0]  # the reference ends the orbit on the input itself
             yield images.to_uint8(frame[None])[0]

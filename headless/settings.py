@@ -45,7 +45,7 @@ class Settings:
     sigma_min: float | None = None
     sigma_max: float | None = None
     rho: float | None = None
-    guidance: str | tuple[float, ...] | None = None  # a shape, one scale, or a scale for each frame
+    guidance: str | float | tuple[float, ...] | None = None  # a shape, one scale, or a scale for each frame
     min_guidance: float | None = None
     max_guidance: float | None = None
     guidance_interval: tuple[float, float] | None = None  # the lowest and highest sigma with guidance
