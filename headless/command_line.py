@@ -21,7 +21,7 @@ OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status; mistakes are said on standard error, all at once."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # as it is where the caller closed it
+        if hasattr(stream, "reconfigure"):  # not so where the caller closed it, or catches what is written
             stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
     mistakes = Mistakes()
     try:

@@ -1,5 +1,6 @@
 """How much memory a clip will need, roughly, and how much there is."""
 
+import math
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint
+from .values import plain
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -33,7 +35,7 @@ def to_decode(
 ) -> int:
     """Bytes that decoding latents of that height and width can't do without; more only makes it faster."""
     tensors = tensors_to_decode(checkpoint, frames, height, width, frame_wise, dtype, device)
-    return checkpoint.decoder.size + overhead(device) + tensors
+    return checkpoint.decoder_for(frame_wise).size + overhead(device) + tensors
 
 
 def tensors_to_decode(
@@ -45,9 +47,9 @@ def tensors_to_decode(
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
-    """Of that, the bytes of tensors besides the weights."""
+    """Bytes of the activations alone, without the weights."""
     options = {"temporal": checkpoint.variant.temporal_decoder and not frame_wise, "dtype": dtype}
-    size = (checkpoint.decoder.params, frames, height, width)
+    size = (checkpoint.decoder_for(frame_wise).params, frames, height, width)
     return layerwise.smallest_budget(layerwise.plan_decode, *size, **options, device=device)
 
 
@@ -66,6 +68,16 @@ def parse_size(text: str) -> int:
     if size < 1:
         raise ValueError(f"{text!r} is no memory at all; give a size such as 6GB.")
     return size
+
+
+def find_size(size: int | float | str) -> int:
+    """Bytes as a whole number, given as a number or as text; raises ValueError for anything else."""
+    given, size = size, plain(size)
+    if isinstance(size, str):
+        return parse_size(size)
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 1 <= size < math.inf:
+        raise ValueError(f"the memory budget is {given!r}; give bytes, or text such as '6GB'.")
+    return int(size)
 
 
 def available(device: torch.device) -> int | None:

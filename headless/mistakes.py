@@ -2,7 +2,16 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+
+class MistakesError(ValueError):
+    """One mistake, or several with a line each."""
+
+    def __init__(self, found: Sequence[str]):
+        listed = "\n".join(f"  - {text}" for text in found)
+        super().__init__(found[0] if len(found) == 1 else f"{len(found)} mistakes:\n{listed}")
+        self.found = found
 
 
 class Mistakes:
@@ -11,10 +20,11 @@ class Mistakes:
     def __init__(self):
         self._found: list[str] = []
 
-    def add(self, text: object) -> None:
-        """One more, unless it has been said."""
-        if str(text) not in self._found:
-            self._found.append(str(text))
+    def add(self, mistake: str | Exception) -> None:
+        """One more, or several, unless they have been said."""
+        for text in mistake.found if isinstance(mistake, MistakesError) else (str(mistake),):
+            if text not in self._found:
+                self._found.append(text)
 
     @property
     def any(self) -> bool:
@@ -30,15 +40,12 @@ class Mistakes:
             self.add(error)
 
     def raise_any(self) -> None:
-        """Raises ValueError with all of them, a line each where there are several."""
-        if len(self._found) == 1:
-            raise ValueError(self._found[0])
+        """Raises MistakesError where there are some."""
         if self._found:
-            listed = "\n".join(f"  - {text}" for text in self._found)
-            raise ValueError(f"{len(self._found)} mistakes:\n{listed}")
+            raise MistakesError(self._found)
 
 
-def did_you_mean(word: str, accepted: Iterable[str]) -> str:
-    """ "; did you mean …?" where something accepted is much like the word, else nothing."""
-    close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.6)
+def did_you_mean(word: object, accepted: Iterable[str]) -> str:
+    """The question whether something accepted was meant, after a semicolon, where it is much like the word."""
+    close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.6) if isinstance(word, str) else ()
     return f"; did you mean {close[0]}?" if close else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..samplers.guidance import SHAPES
 from ..samplers.solvers import CHURNING, SOLVERS
-from .devices import DTYPES
+from .devices import DEVICES, DTYPES
 from .images import FITS
 from .jobs import NAME
 from .memory import parse_size
@@ -27,9 +27,9 @@ def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> 
     Raises ValueError where not even the command is known, SystemExit after --help and --version.
     """
     words = [os.fspath(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    parsers = _parsers(version)
-    _check_command(words, parsers)
-    command, parser = words[0], parsers[words.pop(0)]
+    known = parsers(version)
+    _check_command(words, known)
+    command, parser = words[0], known[words.pop(0)]
     values = _values_of_options(parser)
     words = _without_unknown(words, values, mistakes)
     while True:
@@ -123,7 +123,7 @@ class _Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(None, message)
 
 
-def _parsers(version: str) -> dict[str, argparse.ArgumentParser]:
+def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
     """A parser for each command, and under "" the one of all of them, for --help and --version."""
     program = "stillmotion" if Path(sys.argv[0]).stem == "stillmotion" else "python -m stillmotion"
     parser = _Parser(prog=program, description="Animate a still image with Stable Video Diffusion.")
@@ -239,7 +239,7 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
         "--feature-cache",
         type=_whole,
         metavar="N",
-        help="compute the deep layers only every N steps: faster, another clip (default 1: always)",
+        help="compute the deep layers only every N evaluations: faster, another clip (default 1: always)",
     )
 
 
@@ -262,7 +262,7 @@ def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    add("--device", default=None, help=f"{', '.join(DEVICES)} (default: cuda, then mps, then cpu)")
     add(
         "--dtype",
         type=_one_of(DTYPES),

@@ -1,14 +1,13 @@
 """From a picture to the frames of a clip: load a checkpoint once, animate many pictures."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from ..samplers import preconditioning
@@ -18,9 +17,18 @@ from ..svd_model.checkpoint import Checkpoint, NetworkReport
 from ..svd_model.tensor_file import CheckpointError
 from ..svd_model.vae import LATENT_SCALE
 from ..svd_model.vision import preprocess
-from . import images, memory
+from . import images, memory, noises
 from .denoiser import Conditions, Denoiser, Guidance
-from .devices import DTYPES, FiniteCheck, find_device, find_dtype, to_device
+from .devices import (
+    DTYPES,
+    FiniteCheck,
+    find_device,
+    find_dtype,
+    in_own_modes,
+    loaded_once,
+    named_dtype,
+    to_device,
+)
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,11 +62,13 @@ class Pipeline:
     """A checkpoint's networks on a device; they are loaded when first needed, and stay.
 
     The UNet and the image tower compute in `dtype`, the encoder in float32, the decoder in `decode_dtype`:
-    float32 as in the reference, or bfloat16. `memory_budget`: bytes that encoding and decoding may take on
-    the device, weights included (what is free, less a margin, if not given); what does not fit goes to host
-    memory, then into files in `scratch_folder` (the system's temporary one). The clip is the same whatever
-    the budget. `compiled`: the UNet by torch.compile, at the first step. `linear_dtype`: "float8" has its
-    linear layers multiply in float8, on hardware that can; the clip is then another one, a little.
+    float32 as in the reference, or bfloat16. `memory_budget`: bytes, or text such as "6GB", that encoding and
+    decoding may take on the device, weights included (what is free, less a margin, if not given); what does
+    not fit goes to host memory, then into files in `scratch_folder` (the system's temporary one). The clip is
+    the same whatever the budget, and whatever modes, default dtype, default device and seed of torch's the
+    caller has set, which stay as they are. Several threads may use one pipeline. `compiled`: the UNet by
+    torch.compile, at the first step. `linear_dtype`: "float8" has its linear layers multiply in float8, on
+    hardware that can; the clip is then another one, a little.
     """
 
     def __init__(
@@ -66,20 +76,22 @@ class Pipeline:
         checkpoint: Checkpoint,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        progress: Progress = _silent,
+        progress: Progress | None = None,
         *,
         decode_dtype: str | torch.dtype = torch.float32,
-        memory_budget: int | None = None,
+        memory_budget: int | str | None = None,
         scratch_folder: str | Path | None = None,
         compiled: bool = False,
         linear_dtype: str | None = None,
     ):
+        if not isinstance(checkpoint, Checkpoint):
+            raise ValueError(
+                f"checkpoint is {checkpoint!r}; give a Checkpoint, or the path to Pipeline.open."
+            )
         self.checkpoint = checkpoint
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
-        if decode_dtype not in (*DECODE_DTYPES, *DECODE_DTYPES.values()):
-            raise ValueError(f"decode_dtype is {decode_dtype}; accepted are {', '.join(DECODE_DTYPES)}.")
-        self.decode_dtype = find_dtype(decode_dtype, self.device)
+        self.decode_dtype = named_dtype("decode_dtype", decode_dtype, DECODE_DTYPES)
         if linear_dtype not in (None, *LINEAR_DTYPES):
             raise ValueError(f"linear_dtype is {linear_dtype}; accepted is {', '.join(LINEAR_DTYPES)}.")
         if linear_dtype is not None and not float8.supported(self.device):
@@ -88,9 +100,13 @@ class Pipeline:
                 f"later), and {self.device} is none; leave it out."
             )
         self._compiled, self._linear_dtype = compiled, linear_dtype
-        self._memory_budget = memory_budget
+        self._memory_budget = None if memory_budget is None else memory.find_size(memory_budget)
+        if scratch_folder is not None and not Path(scratch_folder).is_dir():
+            raise ValueError(f"scratch_folder is {str(scratch_folder)!r}, which is no folder; make it first.")
         self._scratch_folder = scratch_folder
-        self._progress = progress
+        self._networks: dict[str, nn.Module] = {}
+        self._loading = RLock()
+        self._progress = progress or _silent
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
@@ -98,10 +114,16 @@ class Pipeline:
         return cls(Checkpoint.open(path), **options)
 
     def animate(
-        self, image: str | Path | Image.Image, settings: Settings | None = None, noise: Tensor | None = None
+        self,
+        image: images.Picture,
+        settings: Settings | Mapping | None = None,
+        noise: Tensor | np.ndarray | None = None,
     ) -> Clip:
-        """The clip of a picture. `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise."""
-        settings = (settings or Settings()).complete(self.checkpoint.variant)
+        """The clip of a picture, of any kind that `images.read_image` takes; settings may be a dict of them.
+
+        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise.
+        """
+        settings = self._complete(settings)
         self.check_whole(settings)
         scale = self.checkpoint.decoder.params.downscale
         size = (settings.num_frames, settings.height // scale, settings.width // scale)
@@ -115,7 +137,7 @@ class Pipeline:
         checkpoint = self.checkpoint
         networks = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
         if decode:
-            networks.append(self._decoder_report(settings.frame_wise_decode))
+            networks.append(self.checkpoint.decoder_for(settings.frame_wise_decode))
         for network in networks:
             if not network.whole:
                 raise CheckpointError(self.checkpoint.describe_incomplete(network))
@@ -136,8 +158,11 @@ class Pipeline:
             scale = self.checkpoint.encoder.params.downscale
             self._encode_budget(scale * height, scale * width)
 
-    def animate_latents(self, picture: Tensor, settings: Settings, noise: Tensor | None = None) -> Tensor:
-        """The latents of the clip of a picture that `prepare` gave, for complete settings."""
+    def animate_latents(
+        self, picture: Tensor, settings: Settings, noise: Tensor | np.ndarray | None = None
+    ) -> Tensor:
+        """The latents of the clip of a picture that `prepare` gave."""
+        settings = self._complete(settings)
         generator = torch.Generator("cpu").manual_seed(settings.seed)
         conditions = self.encode(picture, settings, generator)
         return self.sample(conditions, settings, generator, noise)
@@ -151,15 +176,15 @@ class Pipeline:
     ) -> Iterator[np.ndarray]:
         """The same, frame by frame as they are made: uint8 (H, W, 3)."""
         last = len(latents) - 1
-        for index, frame in enumerate(self.stream(latents, settings.frame_wise_decode)):
+        for index, frame in enumerate(self.stream(latents, Settings.of(settings).frame_wise_decode)):
             if index == last and self.checkpoint.variant.orbit and picture is not None:
                 frame = picture[0]  # the reference ends the orbit on the input itself
             yield images.to_uint8(frame[None])[0]
 
-    def prepare(self, image: str | Path | Image.Image, settings: Settings) -> Tensor:
+    def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
-        if not isinstance(image, Image.Image):
-            image = images.read_image(image)
+        settings = self._complete(settings)
+        image = images.read_image(image)
         if self.checkpoint.variant.orbit:
             image = images.centre_object(image)
         image = images.over_background(image, WHITE)
@@ -167,41 +192,43 @@ class Pipeline:
         image = images.fit_image(image, settings.width, settings.height, settings.fit, background)
         return images.to_tensor(image)
 
-    @torch.no_grad()
+    @in_own_modes
     def encode(self, picture: Tensor, settings: Settings, generator: torch.Generator) -> Conditions:
-        """The conditions of the UNet: a picture that `prepare` gave, with complete settings."""
+        """The conditions of the UNet: a picture that `prepare` gave."""
+        settings = self._complete(settings)
         size = self._vision.params.image_size
         pixels = preprocess(picture, size).to(self.device, self.dtype)
         context = self._vision(pixels).float()[:, None]
-        noisy = picture + settings.noise_aug * torch.randn(picture.shape, generator=generator)
+        noisy = picture + settings.noise_aug * noises.draw(picture.shape, generator)
         concat = self._encode(noisy)
         vector = _vector(self.checkpoint.variant, settings).to(self.device)
         return Conditions(context, concat, vector)
+
+    def _complete(self, settings: Settings | Mapping | None) -> Settings:
+        """The settings with the checkpoint's defaults for what is left to them; complete ones stay."""
+        return Settings.of(settings).complete(self.checkpoint.variant)
 
     def _encode(self, pictures: Tensor) -> Tensor:
         """The latents of pictures, float32 on the device."""
         encoder, budget = self._encoder, self._encode_budget(*pictures.shape[2:])
         return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
 
-    @torch.no_grad()
+    @in_own_modes
     def sample(
         self,
         conditions: Conditions,
         settings: Settings,
         generator: torch.Generator,
-        noise: Tensor | None = None,
+        noise: Tensor | np.ndarray | None = None,
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
+        settings = self._complete(settings)
         shape = (settings.num_frames, *conditions.concat.shape[1:])
-        if noise is None:
-            noise = torch.randn(shape, generator=generator)
-        elif tuple(noise.shape) != shape:
-            raise ValueError(f"noise has shape {tuple(noise.shape)}; these settings need {shape}.")
-
+        noise = noises.draw(shape, generator) if noise is None else noises.checked(noise, shape)
         check = FiniteCheck(self._refuse_not_finite)
 
         def fresh_noise(x: Tensor) -> Tensor:
-            return to_device(torch.randn(x.shape, generator=generator), x.device)
+            return to_device(noises.draw(x.shape, generator), x.device)
 
         def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
             check.look_at(denoised, f"at step {step + 1} of {settings.steps}")
@@ -218,9 +245,10 @@ class Pipeline:
         check.finish()
         return x.cpu()
 
-    @torch.no_grad()
+    @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """D(x, σ) for complete settings: what `sample` gives to the solver."""
+        """D(x, σ): what `sample` gives to the solver."""
+        settings = self._complete(settings)
         shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
         unet = self._unet  # loaded before the rest of the memory is counted
         free = memory.available(self.device)
@@ -239,6 +267,8 @@ class Pipeline:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
         return torch.stack(list(self.stream(latents, frame_wise)))
 
+    @torch.inference_mode(False)  # in which gradients are on, so the order counts
+    @torch.no_grad()
     def stream(self, latents: Tensor, frame_wise: bool = False) -> Iterator[Tensor]:
         """The same, frame by frame as they are made: (3, 8h, 8w), on the CPU."""
         if not torch.isfinite(latents).all():
@@ -261,7 +291,7 @@ class Pipeline:
 
     def _decode_budget(self, num_frames: int, height: int, width: int, frame_wise: bool) -> int | None:
         """Bytes for the tensors of decoding latents of that height and width."""
-        network = self._decoder_report(frame_wise)
+        network = self.checkpoint.decoder_for(frame_wise)
         least = memory.tensors_to_decode(
             self.checkpoint, num_frames, height, width, frame_wise, self.decode_dtype, self.device
         )
@@ -292,9 +322,6 @@ class Pipeline:
         """Bytes of host memory for what a device has no room for."""
         return int(layerwise.SHARE_OF_FREE * memory.available(torch.device("cpu")))
 
-    def _decoder_report(self, frame_wise: bool) -> NetworkReport:
-        return self._find_frame_wise_decoder() if frame_wise else self.checkpoint.decoder
-
     def _refuse_not_finite(self, where: str) -> None:
         narrower = self.dtype == torch.float16
         advice = (
@@ -304,7 +331,7 @@ class Pipeline:
         )
         raise NotFiniteError(f"NaN or infinity {where}. {advice}")
 
-    @cached_property
+    @loaded_once
     def _unet(self) -> nn.Module:
         if self._linear_dtype is None:
             unet = self._load(self.checkpoint.unet, self.dtype)
@@ -315,31 +342,22 @@ class Pipeline:
             unet.compile_parts()
         return unet
 
-    @cached_property
+    @loaded_once
     def _vision(self) -> nn.Module:
         return self._load(self.checkpoint.vision, self.dtype)
 
-    @cached_property
+    @loaded_once
     def _encoder(self) -> nn.Module:
         return self._load(self.checkpoint.encoder, torch.float32)
 
-    @cached_property
+    @loaded_once
     def _decoder(self) -> nn.Module:
         return self._load(self.checkpoint.decoder, torch.float32)
 
-    @cached_property
+    @loaded_once
     def _frame_wise_decoder(self) -> nn.Module:
-        network = self._find_frame_wise_decoder()
+        network = self.checkpoint.decoder_for(frame_wise=True)
         return self._decoder if network is self.checkpoint.decoder else self._load(network, torch.float32)
-
-    def _find_frame_wise_decoder(self) -> NetworkReport:
-        network = self.checkpoint.frame_wise_decoder
-        if network is None:
-            raise CheckpointError(
-                f"{self.checkpoint.file.path} has no frame-wise decoder, only a temporal one; leave "
-                "frame-wise decoding out."
-            )
-        return network
 
     def _load(self, network: NetworkReport, dtype: torch.dtype, **build) -> nn.Module:
         self._progress(f"loading the {network.name}", 0, 1)

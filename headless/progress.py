@@ -13,7 +13,7 @@ class ProgressBars:
         self._bar = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        if sys.stderr is None or not sys.stderr.isatty():
+        if not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty():
             return
         if stage != self._stage:
             self.close()

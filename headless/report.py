@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from ..svd_model.checkpoint import Checkpoint, NetworkReport
+from ..svd_model.variants import SVD, SVD_XT
+from .settings import Settings
 
 _MOST_KEYS = 10
 
@@ -10,14 +12,15 @@ _MOST_KEYS = 10
 def describe(checkpoint: Checkpoint) -> str:
     """The variant, its sizes, each network, and what is missing or unexpected, as lines of text."""
     variant = checkpoint.variant
-    frames = f"{variant.num_frames} frames"
-    if variant.name.startswith("svd_xt"):
-        frames += " (14 for the svd without xt, which has the same keys)"
+    defaults = Settings().complete(variant)
+    frames = f"{defaults.num_frames} frames"
+    if variant.name.startswith(SVD_XT.name) and defaults.num_frames == SVD_XT.num_frames:
+        frames += f" ({SVD.num_frames} for the svd without xt, which has the same keys)"
     total = sum(network.parameters for network in checkpoint.networks)
     lines = [
         str(checkpoint.file.path),
-        f"variant      {variant.name}: {frames}, {variant.width}×{variant.height}, {variant.steps} steps, "
-        f"{variant.guidance} guidance {variant.min_guidance:g} to {variant.max_guidance:g}",
+        f"variant      {variant.name}: {frames}, {defaults.width}×{defaults.height}, {defaults.steps} steps, "
+        f"{defaults.guidance} guidance {defaults.min_guidance:g} to {defaults.max_guidance:g}",
         f"file         {_bytes(checkpoint.file.size)}, {len(checkpoint.file.shapes)} tensors",
         f"parameters   {_millions(total)} used",
     ]

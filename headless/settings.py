@@ -1,7 +1,7 @@
 """What a clip is made with: the user's choices, checked, and the checkpoint's defaults for the rest."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from torch import Tensor
@@ -11,6 +11,8 @@ from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.conditioning import orbit_azimuths
 from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP, Variant, nearest_side
 from .images import FITS
+from .mistakes import Mistakes, did_you_mean
+from .values import plain
 
 SCHEDULES = ("karras", "exponential", "align_your_steps", "animate_lcm")
 
@@ -26,7 +28,8 @@ ALIGN_YOUR_STEPS_STEPS = 10
 class Settings:
     """The user's choices; None is left to the checkpoint (`complete` fills it in).
 
-    Angles are in degrees, fps in frames a second, noise_aug in the picture's range of [−1, 1].
+    Angles are in degrees, fps in frames a second, noise_aug in the picture's range of [−1, 1]. Numbers and
+    lists may be of any kind, such as NumPy's; what is kept are plain ones, as JSON has them.
     """
 
     num_frames: int | None = None
@@ -43,7 +46,7 @@ class Settings:
     sigma_min: float | None = None
     sigma_max: float | None = None
     rho: float | None = None
-    guidance: str | tuple[float, ...] | None = None  # a shape, or a scale for each frame
+    guidance: str | float | tuple[float, ...] | None = None  # a shape, one scale, or a scale for each frame
     min_guidance: float | None = None
     max_guidance: float | None = None
     guidance_interval: tuple[float, float] | None = None  # the lowest and highest sigma with guidance
@@ -55,15 +58,32 @@ class Settings:
 
     def __post_init__(self):
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        if _is_number(self.guidance):
+            object.__setattr__(self, "guidance", (self.guidance,))
+
+    @classmethod
+    def of(cls, chosen: "Settings | Mapping | None") -> "Settings":
+        """Settings, those in a dict, or the defaults; raises ValueError for anything else."""
+        if isinstance(chosen, cls):
+            return chosen
+        chosen = {} if chosen is None else chosen
+        if not isinstance(chosen, Mapping):
+            raise ValueError(f"settings is {chosen!r}; give Settings(…), or a dict of its fields.")
+        unknown = [name for name in chosen if name not in FIELD_NAMES]
+        if unknown:
+            names = ", ".join(map(repr, unknown))
+            raise ValueError(f"{names} is no setting; there are {', '.join(FIELD_NAMES)}.")
+        return cls(**chosen)
 
     def complete(self, variant: Variant) -> "Settings":
         """The same with the variant's defaults for every None; raises ValueError for what can't be done."""
-        self._check_numbers()
-        self._check_names()
-        _check_fits_variant(self, variant)
+        mistakes = Mistakes()
+        self._check_lists(mistakes)
+        self._check_numbers(mistakes)
+        self._check_names(mistakes)
+        _check_fits_variant(self, variant, mistakes)
+        mistakes.raise_any()
         num_frames = self.num_frames or variant.num_frames
         variant = variant.for_frames(num_frames)
         lcm = self.sampler == "lcm"
@@ -81,7 +101,7 @@ class Settings:
             guidance=self.guidance or variant.guidance,
             min_guidance=_default(self.min_guidance, min_guidance),
             max_guidance=_default(self.max_guidance, max_guidance),
-            guidance_interval=self.guidance_interval or (0.0, math.inf),
+            guidance_interval=_default(self.guidance_interval, (0.0, math.inf)),
         )
         if variant.camera:
             settings = _with_camera(settings)
@@ -122,40 +142,49 @@ class Settings:
         """The settings as JSON can hold them, for a file's metadata."""
         return {name: value for name, value in asdict(self).items() if value is not None and _is_json(value)}
 
-    def _check_numbers(self) -> None:
+    def _check_lists(self, mistakes: Mistakes) -> None:
+        for name in (*_ANGLES, *_NAMES_OR_NUMBERS, "guidance_interval"):
+            value = getattr(self, name)
+            if value == ():
+                mistakes.add(f"{name} is an empty list; leave it out, or give numbers.")
+            for number in value if isinstance(value, tuple) else ():
+                if not _is_number(number):
+                    mistakes.add(f"{name} holds {number!r}; give numbers.")
+        mistakes.raise_any()  # what follows compares them
+
+    def _check_numbers(self, mistakes: Mistakes) -> None:
         for name, lowest, highest, whole in _BOUNDS:
             value = getattr(self, name)
-            for number in value if isinstance(value, tuple) and name in _ANGLES else (value,):
-                if number is not None:
+            many = isinstance(value, tuple) and name in (*_ANGLES, *_NAMES_OR_NUMBERS)
+            if (value is None and _DEFAULTS[name] is None) or (name in _NAMES_OR_NUMBERS and not many):
+                continue
+            for number in value if many else (value,):
+                with mistakes.collected():
                     _check_number(name, number, lowest, highest, whole)
-        for name in _NAMES_OR_NUMBERS:
-            value = getattr(self, name)
-            for number in value if isinstance(value, tuple) else ():
-                _check_is_number(name, number)
-        for name in ("width", "height"):
-            side = getattr(self, name)
-            if side is not None and side % SIZE_STEP:
-                step = f"a multiple of {SIZE_STEP}"
-                raise ValueError(f"{name} is {side}; it must be {step}. The nearest is {nearest_side(side)}.")
-        interval = self.guidance_interval or (0, 0)
-        if len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
-            shown = " to ".join(f"{sigma:g}" for sigma in interval)
-            raise ValueError(f"guidance_interval is {shown}; it must be two sigmas, the lower one first.")
+        interval = _default(self.guidance_interval, (0, 0))
+        if not isinstance(interval, tuple) or len(interval) != 2 or not 0 <= interval[0] <= interval[1]:
+            many = isinstance(interval, tuple)
+            shown = " to ".join(f"{sigma:g}" for sigma in interval) if many else repr(interval)
+            mistakes.add(f"guidance_interval is {shown}; it must be two sigmas, the lower one first.")
+        if not isinstance(self.frame_wise_decode, bool):
+            mistakes.add(f"frame_wise_decode is {self.frame_wise_decode!r}; it must be True or False.")
 
-    def _check_names(self) -> None:
+    def _check_names(self, mistakes: Mistakes) -> None:
         for name, accepted in (
             ("fit", FITS),
             ("sampler", tuple(SOLVERS)),
             ("schedule", SCHEDULES),
             ("guidance", tuple(guidance.SHAPES)),
         ):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, tuple) and value not in accepted:
-                raise ValueError(f"{name} is {value!r}; accepted are {', '.join(accepted)}.")
-        if self.churn and self.sampler not in CHURNING:
-            raise ValueError(
-                f"churn goes with {' and '.join(CHURNING)}; the sampler {self.sampler} has none."
-            )
+            value, listed = getattr(self, name), name in _NAMES_OR_NUMBERS
+            if value in accepted or (value is None and _DEFAULTS[name] is None):
+                continue
+            if not (listed and isinstance(value, tuple)):
+                numbers = ", or a list of numbers" if listed else ""
+                meant = did_you_mean(value, accepted) or "."
+                mistakes.add(f"{name} is {value!r}; accepted are {', '.join(accepted)}{numbers}{meant}")
+        if self.churn and self.sampler in SOLVERS and self.sampler not in CHURNING:
+            mistakes.add(f"churn goes with {' and '.join(CHURNING)}; the sampler {self.sampler} has none.")
 
 
 _BOUNDS = (
@@ -173,6 +202,7 @@ _BOUNDS = (
     ("rho", *schedules.RHO_RANGE, False),
     ("min_guidance", -100, 100, False),
     ("max_guidance", -100, 100, False),
+    ("guidance", -100, 100, False),  # where it is scales
     ("feature_cache", 1, 10, True),
     ("elevation", -90, 90, False),
     ("azimuths", -360, 360, False),
@@ -181,35 +211,40 @@ _BOUNDS = (
 
 
 _ANGLES = ("elevation", "azimuths")  # which may be one for each frame
-_NAMES_OR_NUMBERS = ("schedule", "guidance", "guidance_interval")
+_NAMES_OR_NUMBERS = ("schedule", "guidance")
+_SIDES = ("width", "height")
 
 
-def _check_is_number(name: str, number: float) -> None:
-    if not isinstance(number, (int, float)) or isinstance(number, bool):
-        raise ValueError(f"{name} holds {number!r}; give numbers.")
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_number(name: str, number: float, lowest: float, highest: float, whole: bool) -> None:
     kind = "a whole number" if whole else "a number"
-    right_type = isinstance(number, int if whole else (int, float)) and not isinstance(number, bool)
-    if not right_type or not math.isfinite(number) or not lowest <= number <= highest:
-        raise ValueError(f"{name} is {number!r}; it must be {kind} from {lowest:g} to {highest:g}.")
+    right_type = _is_number(number) and not (whole and isinstance(number, float))
+    if not right_type or not lowest <= number <= highest:  # no NaN is in any range
+        ends = f"{lowest} to {highest}" if whole else f"{lowest:g} to {highest:g}"
+        raise ValueError(f"{name} is {number!r}; it must be {kind} from {ends}.")
+    if name in _SIDES and number % SIZE_STEP:
+        nearest = f"The nearest is {nearest_side(number)}."
+        raise ValueError(f"{name} is {number}; it must be a multiple of {SIZE_STEP}. {nearest}")
 
 
-def _check_fits_variant(settings: Settings, variant: Variant) -> None:
+def _check_fits_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> None:
     """Refuses choices that this checkpoint has no use for, rather than ignoring them."""
     if variant.orbit and settings.motion_bucket_id is not None:
-        raise ValueError(f"motion_bucket_id goes with SVD; {variant.name} circles the object and takes none.")
+        mistakes.add(f"motion_bucket_id goes with SVD; {variant.name} circles the object and takes none.")
     for name in ("elevation", "azimuths"):
         if getattr(settings, name) is not None and not variant.camera:
-            raise ValueError(f"{name} goes with sv3d_p; this checkpoint ({variant.name}) takes none.")
+            mistakes.add(f"{name} goes with sv3d_p; this checkpoint ({variant.name}) takes none.")
 
 
 def _with_camera(settings: Settings) -> Settings:
     """An elevation and an azimuth for each frame."""
     elevation = _default(settings.elevation, 10.0)
     elevations = elevation if isinstance(elevation, tuple) else (elevation,) * settings.num_frames
-    azimuths = settings.azimuths or tuple(orbit_azimuths(settings.num_frames))
+    azimuths = _default(settings.azimuths, tuple(orbit_azimuths(settings.num_frames)))
+    azimuths = azimuths if isinstance(azimuths, tuple) else (azimuths,)
     for name, angles in (("elevation", elevations), ("azimuths", azimuths)):
         if len(angles) != settings.num_frames:
             raise ValueError(
@@ -243,3 +278,4 @@ def _is_json(value) -> bool:
 
 
 FIELD_NAMES = tuple(field.name for field in fields(Settings))
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}

@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from . import destinations
 from .destinations import OutputError
+from .values import plain
 
 FIRST_FRAME_NAME = "frame_0000.png"
 FRAME_NAME = re.compile(r"frame_\d{4,}\.png")
@@ -165,7 +166,8 @@ def _is_ours(frame: Path) -> bool:
 def _frame_rate(fps: float | Fraction) -> Fraction:
     """Return the rate as a fraction that video containers hold exactly (29.97 is 2997/100)."""
     try:
-        rate = Fraction(fps).limit_denominator(1001)
+        number = plain(fps)
+        rate = 0 if isinstance(number, bool) else Fraction(number).limit_denominator(1001)
     except (TypeError, ValueError, OverflowError):  # not a number, NaN, infinity
         rate = 0
     if not SLOWEST <= rate <= FASTEST:

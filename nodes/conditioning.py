@@ -36,7 +36,8 @@ def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
 def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
     """Pictures in [0, 1] with seeded noise of strength noise_aug, which counts in the range of [−1, 1]."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    return images + noise_aug / 2 * torch.randn(images.shape, generator=generator).to(images)
+    noise = torch.randn(images.shape, generator=generator, dtype=torch.float32, device="cpu")
+    return images + noise_aug / 2 * noise.to(images)
 
 
 def check_size(**sides: int) -> bool | str:
@@ -160,7 +161,8 @@ class ImageToVideo(io.ComfyNode):
         without = {**options, "concat_latent_image": torch.zeros_like(latent_image)}
         negative = [[torch.zeros_like(embedding), without]]
         size = (videos * frames, latent_image.shape[1], *latent_image.shape[2:])
-        return io.NodeOutput(positive, negative, {"samples": torch.zeros(size), host.NUM_FRAMES: frames})
+        samples = torch.zeros(size, dtype=torch.float32, device="cpu")
+        return io.NodeOutput(positive, negative, {"samples": samples, host.NUM_FRAMES: frames})
 
 
 class Orbit(io.ComfyNode):

@@ -56,7 +56,8 @@ def make_sampler(name: str, churn: float = 0.0):
 
 def contact_sheet(latents: Tensor) -> Tensor:
     """Up to nine frames side by side, (1, 4, rows·h, columns·w): a preview shows one picture alone."""
-    shown = latents[torch.linspace(0, len(latents) - 1, min(len(latents), MOST_IN_PREVIEW)).round().long()]
+    count = min(len(latents), MOST_IN_PREVIEW)
+    shown = latents[[round(index * (len(latents) - 1) / max(count - 1, 1)) for index in range(count)]]
     columns = math.ceil(math.sqrt(len(shown)))
     rows = math.ceil(len(shown) / columns)
     empty = shown.new_zeros(rows * columns - len(shown), *shown.shape[1:])

@@ -6,23 +6,25 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+_FACTORY = {"dtype": torch.float32, "device": "cpu"}  # whatever the caller's defaults
+
 TRAPEZOID_EDGE = 0.1
 """The part of the frames over which a trapezoid rises, and over which it falls."""
 
 
 def constant(num_frames: int, scale: float) -> Tensor:
     """The same scale for every frame."""
-    return torch.full((num_frames,), float(scale))
+    return torch.full((num_frames,), float(scale), **_FACTORY)
 
 
 def linear(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
     """From min at the first frame to max at the last; a single frame has min."""
-    return torch.linspace(min_scale, max_scale, num_frames)
+    return torch.linspace(min_scale, max_scale, num_frames, **_FACTORY)
 
 
 def triangle(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
     """From min up to max in the middle of the clip, and back: for orbits, which end where they began."""
-    position = torch.linspace(0, 1, num_frames)
+    position = torch.linspace(0, 1, num_frames, **_FACTORY)
     wave = 2 * (position - (position + 0.5).floor()).abs()
     return min_scale + (max_scale - min_scale) * wave
 
@@ -33,7 +35,7 @@ def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
     The reference's plateau is 1 whatever max_scale says; here it is max_scale.
     """
     edge = int(num_frames * TRAPEZOID_EDGE)
-    rise = torch.linspace(min_scale, max_scale, edge)
+    rise = torch.linspace(min_scale, max_scale, edge, **_FACTORY)
     return torch.cat([rise, constant(num_frames - 2 * edge, max_scale), rise.flip(0)])
 
 
@@ -44,7 +46,7 @@ def given(num_frames: int, scales: Sequence[float]) -> Tensor:
             f"the guidance list is {', '.join(f'{scale:g}' for scale in scales)} ({len(scales)} numbers); "
             f"give one finite number for each of the {num_frames} frames."
         )
-    return torch.tensor([float(scale) for scale in scales])
+    return torch.tensor([float(scale) for scale in scales], **_FACTORY)
 
 
 SHAPES = {
@@ -79,7 +81,7 @@ def matters(scales: Tensor, sigma: Tensor, interval: tuple[float, float]) -> boo
 def _inside(sigma: Tensor, interval: tuple[float, float]) -> bool:
     if tuple(interval) == EVERYWHERE:
         return True  # without a look at σ, for which a GPU would be waited for
-    low, high = torch.tensor(interval, dtype=torch.float32).tolist()  # as the sigmas are, so that ends match
+    low, high = torch.tensor(interval, **_FACTORY).tolist()  # as the sigmas are, so that ends match
     return low <= float(sigma) <= high
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
 """What Stable Video Diffusion is sampled with."""
 
+_FACTORY = {"dtype": torch.float64, "device": "cpu"}  # whatever the caller's defaults
+
 RHO_RANGE = (0.5, 100.0)
 """Outside of it the powers of σ no longer fit into a float64."""
 
@@ -28,7 +30,7 @@ def karras(
     low, high = RHO_RANGE
     if not low <= rho <= high:
         raise ValueError(f"rho is {rho}; it must be from {low:g} to {high:g} (7 is usual).")
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    ramp = torch.linspace(0, 1, steps, **_FACTORY)
     return _distinct(_with_zero(_karras_points(ramp, sigma_min, sigma_max, rho)))
 
 
@@ -36,15 +38,15 @@ def exponential(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIG
     """Equal steps in ln σ."""
     _check_steps(steps)
     _check_range(sigma_min, sigma_max)
-    logs = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, dtype=torch.float64)
+    logs = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, **_FACTORY)
     return _distinct(_with_zero(logs.exp()))
 
 
 def align_your_steps(steps: int) -> Tensor:
     """The levels optimised for SVD (Sabour et al., 2024); else than 10 by log-linear interpolation."""
     _check_steps(steps)
-    known = torch.tensor(ALIGN_YOUR_STEPS_SVD, dtype=torch.float64).log()
-    position = torch.linspace(0, len(known) - 1, steps + 1, dtype=torch.float64)
+    known = torch.tensor(ALIGN_YOUR_STEPS_SVD, **_FACTORY).log()
+    position = torch.linspace(0, len(known) - 1, steps + 1, **_FACTORY)
     left = position.long().clamp(max=len(known) - 2)
     logs = torch.lerp(known[left], known[left + 1], position - left)
     return _with_zero(logs.exp()[:-1])
@@ -58,7 +60,7 @@ def animate_lcm(steps: int) -> Tensor:
             f"steps is {steps}; the AnimateLCM schedule has at most {ANIMATE_LCM_TRAIN_STEPS} "
             "(4 to 8 are usual)."
         )
-    index = torch.arange(steps, dtype=torch.float64) * (ANIMATE_LCM_TRAIN_STEPS // steps)
+    index = torch.arange(steps, **_FACTORY) * (ANIMATE_LCM_TRAIN_STEPS // steps)
     return _with_zero(_karras_points(index / (ANIMATE_LCM_TRAIN_STEPS - 1), SIGMA_MIN, SIGMA_MAX, RHO))
 
 
@@ -66,7 +68,7 @@ def given(sigmas: Sequence[float]) -> Tensor:
     """A list of falling levels; a last 0 is added when it is not there."""
     if len(sigmas) == 0:
         raise ValueError("the list of sigmas is empty; give at least one level above 0.")
-    levels = torch.tensor([float(sigma) for sigma in sigmas], dtype=torch.float64)
+    levels = torch.tensor([float(sigma) for sigma in sigmas], **_FACTORY)
     levels = levels[:-1] if levels[-1] == 0 else levels
     if len(levels) == 0 or not _falls(_with_zero(levels)):
         raise ValueError(

@@ -111,6 +111,17 @@ class Checkpoint:
             return self._decoder_report("frame-wise decoder", self._condition_vae, temporal=False)
         return None
 
+    def decoder_for(self, frame_wise: bool) -> NetworkReport:
+        """The decoder of single frames, or the first stage's; raises CheckpointError where there is none."""
+        if not frame_wise:
+            return self.decoder
+        if self.frame_wise_decoder is None:
+            raise CheckpointError(
+                f"{self.file.path} has no frame-wise decoder, only a temporal one; leave frame-wise decoding "
+                "out."
+            )
+        return self.frame_wise_decoder
+
     @property
     def networks(self) -> tuple[NetworkReport, ...]:
         """The four networks that animating needs."""

@@ -28,7 +28,7 @@ def sv3d_p_vector(noise_aug: float, polar: float, azimuth: float) -> Tensor:
 
 
 def _embed(numbers: Sequence[float], dim: int) -> Tensor:
-    return sinusoidal_embedding(torch.tensor(numbers, dtype=torch.float32), dim).flatten()[None]
+    return sinusoidal_embedding(torch.tensor(numbers, dtype=torch.float32, device="cpu"), dim).flatten()[None]
 
 
 def orbit_azimuths(num_frames: int) -> list[float]:

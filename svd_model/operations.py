@@ -6,7 +6,7 @@ own of both; these are the ones used without it.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,18 @@ def fastest_attention(device: torch.device) -> Iterator[None]:
         return
     with sdpa_kernel(backend_order(torch.cuda.get_device_capability(device)), set_priority=True):
         yield
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Within it, computing on the device is in the dtypes that the tensors have, also in a caller's autocast.
+
+    Inference chooses its dtypes itself. Training, which does use autocast, calls the networks without this.
+    """
+    if torch.compiler.is_compiling() or not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 class _CastsWeights:

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .operations import Attention, CastingOperations, empty_parameter, scaled_dot_product_attention
+from .operations import (
+    Attention,
+    CastingOperations,
+    empty_parameter,
+    scaled_dot_product_attention,
+    without_autocast,
+)
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -134,9 +140,10 @@ def preprocess(images: Tensor, size: int = 224) -> Tensor:
     """
     height, width = images.shape[-2:]
     if max(height, width) > size:
-        images = _blur(_blur(images, height / size, axis=2), width / size, axis=3)
+        with without_autocast(images.device):
+            images = _blur(_blur(images, height / size, axis=2), width / size, axis=3)
     images = functional.interpolate(images, (size, size), mode="bicubic", align_corners=True)
-    mean, std = (torch.tensor(values).to(images).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return ((images + 1) / 2 - mean) / std
 
 

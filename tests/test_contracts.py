@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = (".", "svd_model", "samplers", "headless", "nodes", "nodes/host")
-CODE = sorted(
-    path
-    for folder in (*PACKAGE, "benchmarks", "benchmarks/peers", "training")
-    for path in (ROOT / folder).glob("*.py")
-)
+PACKAGE = ("builtin_model", "headless", "nodes", "samplers", "svd_model")
+APART = ("tests", "stillmotion.egg-info")  # and what is hidden, such as .venv
+FOLDERS = [
+    path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in APART
+]
+CODE = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in folder.rglob("*.py"))])
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
 
 
@@ -58,6 +58,26 @@ def test_importing_the_pack_needs_neither_comfyui_nor_torch():
 
 def test_the_entry_point_is_short():
     assert len((ROOT / "__init__.py").read_text(encoding="utf-8").splitlines()) < 30
+
+
+FACTORIES = {"as_tensor", "empty", "eye", "full", "linspace", "logspace", "ones", "rand", "randn", "tensor"}
+FACTORIES |= {"zeros", "arange"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CODE if path.relative_to(ROOT).parts[0] in PACKAGE],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_new_tensors_do_not_depend_on_the_callers_defaults(path):
+    """Each says its dtype and its device, which torch.set_default_dtype and set_default_device change."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if ast.unparse(node.func.value) == "torch" and node.func.attr in FACTORIES:
+            options = {keyword.arg for keyword in node.keywords}
+            needed = {"device"} if node.func.attr == "arange" else {"dtype", "device"}  # of whole numbers
+            assert None in options or needed <= options, ast.unparse(node)
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -66,7 +66,7 @@ def make_sampler(solver: Callable, **options):
             return model(x, sigma * ones, **extra_args)
 
         def noise(x: Tensor) -> Tensor:
-            return torch.randn(x.shape, generator=generator).to(x)
+            return torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu").to(x)
 
         def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
             if callback is not None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...svd_model.feature_cache import DeepFeatures
+from ...svd_model.operations import without_autocast
 from ...svd_model.unet import Constants, VideoUNet
 from .operations import with_forms
 from .patches import Patches, patches_of
@@ -98,7 +99,12 @@ class HostUNet(VideoUNet):
             raise ValueError(
                 "a ControlNet is connected; there is none for Stable Video Diffusion: take it out."
             )
-        options = transformer_options or {}
+        with without_autocast(x.device):
+            return self._evaluate(x, timesteps, context, y, num_video_frames, transformer_options or {})
+
+    def _evaluate(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_video_frames: int, options: dict
+    ) -> Tensor:
         patches = patches_of(options)
         context, y = (comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype) for t in (context, y))
         self._check_inputs(x, timesteps, context, y, num_video_frames)

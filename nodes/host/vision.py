@@ -5,6 +5,7 @@ import comfy.model_management
 from torch import Tensor
 
 from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.operations import without_autocast
 from ...svd_model.vision import MEAN, STD
 from .shared import network_weights
 
@@ -54,5 +55,7 @@ def check_image_tower(clip_vision) -> None:
 def embed_image(clip_vision, pixels: Tensor) -> Tensor:
     """The CLIP embedding, (N, 1, output_dim), of pictures that are preprocessed already."""
     comfy.model_management.load_models_gpu([clip_vision.patcher])
-    output = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)
+    pixels = pixels.to(clip_vision.load_device)
+    with without_autocast(pixels.device):
+        output = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
     return output[2].to(comfy.model_management.intermediate_device()).float()[:, None]

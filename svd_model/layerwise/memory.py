@@ -8,6 +8,8 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
+from ..operations import without_autocast
+
 logger = logging.getLogger(__name__)
 
 SHARE_OF_FREE = 0.9
@@ -66,7 +68,8 @@ class Bounded(Generic[AnyPlan]):
         """What work(plan) returns; on an out-of-memory it is called again with a smaller plan."""
         while True:
             try:
-                return work(self.plan)
+                with without_autocast(self._device):
+                    return work(self.plan)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

@@ -203,6 +203,7 @@ def smallest_budget(plan: Callable[..., LayerwisePlan], *arguments, **options) -
 
 
 def step_of(device: torch.device | str) -> int:
+    """Bytes worth computing at once on that kind of device."""
     return STEP_ON_CPU if torch.device(device).type == "cpu" else STEP_ELSEWHERE
 
 

@@ -63,7 +63,8 @@ class Scratch:
         size = torch.Size(shape).numel() * dtype.itemsize
         in_memory = min(count, self._host_memory // size)
         self._host_memory -= in_memory * size
-        slots = [Slot(torch.empty(shape, dtype=dtype, pin_memory=self._pinned)) for _ in range(in_memory)]
+        factory = {"dtype": dtype, "device": "cpu", "pin_memory": self._pinned}
+        slots = [Slot(torch.empty(shape, **factory)) for _ in range(in_memory)]
         if count > in_memory:
             slots += _mapped(count - in_memory, shape, dtype, size, self._folder)
         if self._layout == torch.channels_last:

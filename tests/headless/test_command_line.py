@@ -342,7 +342,7 @@ class TestOptions:
             ("--max-guidance inf", "max_guidance is inf"),
             ("--sigma-max nan", "sigma_max is nan"),
             ("--sigma-max 0.001", "0 < sigma_min < sigma_max"),
-            ("--guidance 1,nan", "guidance list"),
+            ("--guidance 1,nan", "guidance is nan"),
             ("--guidance 1,2,3", "give one finite number for each of the 2 frames"),
             ("--guidance wavy", "guidance is 'wavy'; accepted are constant, linear, triangle, trapezoid"),
             ("--schedule 1,5", "they must fall from each to the next"),

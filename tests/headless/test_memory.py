@@ -3,8 +3,10 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +18,8 @@ from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.tensor_file import TensorFile
 from support import checkpoints, tiny
 from support.live_memory import LiveMemory
+
+FIRST = "first_stage_model.decoder."
 
 
 def of_sizes(sizes):
@@ -49,7 +53,8 @@ def test_decoding_keeps_to_the_budget_weights_included(pipeline, frame_wise, tim
     with LiveMemory() as live:
         for _ in bounded.stream(latents, frame_wise):
             pass
-    assert live.peak + checkpoint.decoder.size <= 1.05 * (budget - memory.overhead(bounded.device))
+    weights = checkpoint.decoder_for(frame_wise).size
+    assert live.peak + weights <= 1.05 * (budget - memory.overhead(bounded.device))
 
 
 def test_a_budget_that_is_too_small_is_refused_before_any_work(pipeline):
@@ -146,3 +151,32 @@ def test_a_shortage_is_told_in_words():
 def test_available_memory_is_known_on_the_cpu_only_here():
     assert 0 < memory.available(torch.device("cpu")) < 2**50
     assert memory.available(torch.device("meta")) is None
+
+
+def test_a_frame_wise_decode_is_weighed_by_the_decoder_that_does_it():
+    """Which need not have the temporal one's width."""
+    narrow, wide = tiny.SMALL, replace(tiny.SMALL, vae=replace(tiny.SMALL.vae, channels=64))
+    tensors = checkpoints.tensors("svd", sizes=narrow)
+    first_stage = {
+        key: t for key, t in checkpoints.tensors("svd", sizes=wide).items() if key.startswith(FIRST)
+    }
+    mixed = Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), tensors | first_stage))
+    both = Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), tensors))
+    cpu = torch.device("cpu")
+    needed = [memory.to_decode(file, 4, 16, 16, True, torch.float32, cpu) for file in (mixed, both)]
+    assert needed[0] == needed[1]
+    assert needed[0] < memory.to_decode(mixed, 4, 16, 16, False, torch.float32, cpu)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(10**9, 10**9), ("1GB", 10**9), (1e9, 10**9), (np.int64(10**9), 10**9), (np.float64(1e9), 10**9)],
+)
+def test_a_budget_may_be_a_number_of_any_kind_or_text(size, expected):
+    assert memory.find_size(size) == expected
+
+
+@pytest.mark.parametrize("size", [0, -1, True, math.nan, math.inf, [10**9], (1, 2), b"6GB", 0.5])
+def test_other_budgets_are_refused(pipeline, size):
+    with pytest.raises(ValueError, match=r"the memory budget is .*; give bytes, or text such as '6GB'"):
+        Pipeline(pipeline.checkpoint, device="cpu", memory_budget=size)

@@ -191,7 +191,7 @@ def test_a_clip_decoded_in_bfloat16_is_near():
     narrow = Pipeline(plain.checkpoint, device="cpu", decode_dtype="bfloat16").decode(latents)
     expected = plain.decode(latents)
     assert 0 < (narrow - expected).abs().max() < 3e-2 * expected.abs().max()
-    with pytest.raises(ValueError, match="decode_dtype is float16; accepted are float32, bfloat16"):
+    with pytest.raises(ValueError, match="decode_dtype is 'float16'; accepted are float32, bfloat16"):
         Pipeline(plain.checkpoint, device="cpu", decode_dtype="float16")
 
 

@@ -34,6 +34,11 @@ def test_nothing_where_there_is_no_terminal(monkeypatch):
     assert run(monkeypatch, io.StringIO()) == ""
 
 
+def test_a_stream_that_can_not_say_what_it_is_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", object())
+    ProgressBars()("loading", 1, 2)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_closing_is_always_allowed(times):
     bars = ProgressBars()

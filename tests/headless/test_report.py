@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from stillmotion import builtin_model
 from stillmotion.headless.report import describe
+from stillmotion.headless.settings import Settings
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.tensor_file import TensorFile
 
@@ -90,6 +92,29 @@ def test_files_whose_decoder_is_frame_wise_have_one_line_for_it(name, variant):
     assert "49.49 M" in line(text, "frame-wise decoder")
     assert "temporal decoder" not in text
     assert line(text, "verdict") == "verdict whole"
+
+
+def test_the_built_in_file_is_said_to_take_what_animate_takes():
+    text = describe(builtin_model.load())
+    assert line(text, "variant") == (
+        "variant svd_xt: 14 frames, 128×128, 25 steps, linear guidance 1 to 2.5"  # as the model card says
+    )
+
+
+@pytest.mark.parametrize("name", ["svd_xt", "svd_xt_image_decoder", "sv3d_u", "sv3d_p"])
+@pytest.mark.parametrize("num_frames", ["", "14", "21"])
+def test_what_is_said_is_what_animate_takes(name, num_frames):
+    """Also of files that name their own number of frames."""
+    shapes = released(name)
+    metadata = {"stillmotion": f'{{"num_frames": {num_frames}}}'} if num_frames else {}
+    file = TensorFile(Path("a"), 1, shapes, dict.fromkeys(shapes, torch.float16), metadata, refuse)
+    checkpoint = Checkpoint(file)
+    taken = Settings().complete(checkpoint.variant)
+    said = line(describe(checkpoint), "variant")
+    assert (
+        f"{taken.num_frames} frames" in said and f"{taken.width}×{taken.height}, {taken.steps} steps" in said
+    )
+    assert said.endswith(f"{taken.guidance} guidance {taken.min_guidance:g} to {taken.max_guidance:g}")
 
 
 def test_says_when_there_is_no_frame_wise_decoder():

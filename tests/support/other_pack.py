@@ -208,7 +208,24 @@ class WatchWork:
         return (value,)
 
 
-KINDS = (WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
+class SetModes:
+    """Gives what it takes; from now on the thread that runs nodes is in a mode as careless packs leave it."""
+
+    RETURN_TYPES = ("*",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*",), "mode": (["plain", "float64", "device", "autocast"],)}}
+
+    def tests(self, value, mode):
+        torch.set_default_dtype(torch.float64 if mode == "float64" else torch.float32)
+        torch.set_default_device("meta" if mode == "device" else None)
+        torch.set_autocast_enabled("cpu", mode == "autocast")
+        return (value,)
+
+
+KINDS = (SetModes, WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
 KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
 NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 

@@ -1,0 +1,24 @@
+"""Noise of a clip: drawn from a seed, or the caller's own."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """N(0, 1) in float32 on the CPU, whatever the caller's defaults."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def checked(noise: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    """Noise of the caller's in float32 on the CPU; raises ValueError for another shape, NaN and infinity."""
+    try:
+        tensor = torch.as_tensor(noise, dtype=torch.float32, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        found = type(noise).__name__
+        raise ValueError(f"noise is a {found}; give a tensor or an array of numbers.") from error
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"noise has shape {tuple(tensor.shape)}; these settings need {shape}.")
+    if not tensor.isfinite().all():
+        raise ValueError("noise holds NaN or infinity; give N(0, 1).")
+    return tensor

@@ -1,0 +1,26 @@
+"""Numbers and lists of whatever kind a Python caller has, as plain ones."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Integral, Real
+
+
+def plain(value):
+    """An int, float or tuple for NumPy's and torch's numbers and lists, fractions, decimals and ranges.
+
+    What is neither a number nor a list is returned as it is, so that whoever checks it can show it; so are
+    bools, which are no numbers here, and numbers that no float can hold.
+    """
+    if isinstance(value, bool | str | bytes | bytearray):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real | Decimal):
+        try:
+            return float(value)
+        except OverflowError:
+            return value
+    if hasattr(value, "tolist"):  # an array or a tensor; without dimensions it gives its number
+        content = value.tolist()
+        return tuple(map(plain, content)) if isinstance(content, list) else content
+    return tuple(map(plain, value)) if isinstance(value, Sequence) else value

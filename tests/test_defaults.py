@@ -1,0 +1,454 @@
+"""Every default, range, list and number that pages, tooltips, help and the README name is the code's."""
+
+import argparse
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from stillmotion import builtin_model
+from stillmotion.headless import Settings
+from stillmotion.headless.images import FITS
+from stillmotion.headless.mistakes import Mistakes
+from stillmotion.headless.options import parse, parsers
+from stillmotion.headless.settings import FIELD_NAMES, LCM_GUIDANCE, SCHEDULES
+from stillmotion.headless.video_files import EXTENSIONS
+from stillmotion.samplers import guidance, schedules
+from stillmotion.samplers.solvers import CHURNING, SOLVERS
+from stillmotion.svd_model import layerwise, variants
+from stillmotion.svd_model.layerwise import in_units, plan_decode, smallest_budget
+from stillmotion.svd_model.vae import VAEParams, VideoDecoder
+from support.pages import PAGES, ROOT, SCHEMAS, calls, page, schemas, shown, table
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOOLTIPS = [
+    keyword.value.value
+    for schema in SCHEMAS
+    for key in ("inputs", "outputs")
+    for call in calls(schema[key], "Input" if key == "inputs" else "Output")
+    for keyword in call.keywords
+    if keyword.arg == "tooltip" and isinstance(keyword.value, ast.Constant)
+]
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in [*PAGES.glob("*.md"), ROOT / "README.md"]}
+TEXTS["tooltips"] = "\n".join(TOOLTIPS)
+
+# What the nodes' sources call by a name, see `value`.
+NAMES = {
+    "SIZE_STEP": variants.SIZE_STEP,
+    "LARGEST_SIDE": variants.LARGEST_SIDE,
+    "2 ** 64 - 1": 2**64 - 1,
+    "DECODERS": ["as in the file", "frame-wise"],
+    "DECODERS[0]": "as in the file",
+    "FITS": list(FITS),
+    "SHAPES": [*guidance.SHAPES, "list"],
+    "SCHEDULES": list(SCHEDULES),
+    "list(solvers.SOLVERS)": list(SOLVERS),
+    "list(PRECISIONS)": ["float32", "bfloat16"],
+}
+OWN_WORDS = {"seed", "video", "memory_budget"}  # whose range the pages describe
+
+
+def value(node: ast.AST):
+    source = ast.unparse(node)
+    return NAMES[source] if source in NAMES else ast.literal_eval(node)
+
+
+def inputs_of(schema: dict) -> dict[str, dict]:
+    """Of each input of a node the options that are written in its source."""
+    found = {}
+    for call in calls(schema["inputs"], "Input"):
+        written = {keyword.arg: keyword.value for keyword in call.keywords}
+        found[call.args[0].value] = {"kind": call.func.value.attr, **written}
+    return found
+
+
+@schemas
+def test_pages_name_every_default(schema):
+    rows = table(page(schema), "Inputs")
+    for name, options in inputs_of(schema).items():
+        if "default" in options:
+            assert rows[name][3] == shown(value(options["default"])), name
+        else:
+            assert rows[name][3] in ("", "the first"), name
+
+
+@schemas
+def test_pages_name_every_range(schema):
+    rows = table(page(schema), "Inputs")
+    for name, options in inputs_of(schema).items():
+        if "min" not in options or name in OWN_WORDS:
+            continue
+        low, high = value(options["min"]), value(options["max"])
+        numbers = [
+            float(number.replace("−", "-")) for number in re.findall(r"−?\d+(?:\.\d+)?", rows[name][2])
+        ]
+        assert numbers, name
+        assert (min(numbers), max(numbers)) == (low, high), name
+
+
+@schemas
+def test_pages_name_every_option(schema):
+    rows = table(page(schema), "Inputs")
+    for name, options in inputs_of(schema).items():
+        source = ast.unparse(options.get("options", ast.Constant(None)))
+        if options["kind"] == "Combo" and "*" not in source:
+            assert re.findall("`([^`]+)`", rows[name][2]) == value(options["options"]), name
+
+
+def test_nodes_and_settings_have_the_same_lists():
+    source = (ROOT / "nodes" / "sampling.py").read_text(encoding="utf-8")
+    assert ast.literal_eval(re.search(r"^SCHEDULES = (.*)$", source, re.M)[1]) == list(SCHEDULES)
+    source = (ROOT / "nodes" / "conditioning.py").read_text(encoding="utf-8")
+    assert ast.literal_eval(re.search(r"^FITS = (.*)$", source, re.M)[1]) == list(FITS)
+
+
+# What each checkpoint is sampled with
+
+SVD, SVD_XT, SV3D = variants.SVD, variants.SVD_XT, variants.SV3D_U
+TINY = builtin_model.load().variant.for_frames(14)
+
+
+def scale(low: float, high: float) -> str:
+    return f"{low:g} → {high:g}"
+
+
+def guided(variant) -> str:
+    return f"{variant.guidance} {scale(variant.min_guidance, variant.max_guidance)}"
+
+
+def size(variant) -> str:
+    return f"{variant.width}×{variant.height}"
+
+
+def cells(text: str, start: str) -> list[str]:
+    """The cells of the only table row that begins so."""
+    rows = [line for line in text.splitlines() if line.startswith(f"| {start}")]
+    assert len(rows) == 1, (start, rows)
+    return [cell.strip() for cell in rows[0].strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("start", "variant"),
+    [("svd,", SVD), ("svd_xt,", SVD_XT), ("sv3d_u,", SV3D), ("stillmotion-tiny", TINY)],
+)
+def test_load_checkpoint_says_what_to_set_later(start, variant):
+    expected = [str(variant.num_frames), size(variant), guided(variant), str(variant.steps)]
+    assert cells(TEXTS["StillmotionLoadCheckpoint.md"], start)[1:] == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "variant"), [("svd, svd_xt and", SVD_XT), ("sv3d_u,", SV3D), ("stillmotion-tiny", TINY)]
+)
+def test_animate_says_what_it_does(start, variant):
+    noise = f"{variant.noise_aug:f}".rstrip("0")
+    sampling = f"euler, karras, {variant.steps} steps, guidance {guided(variant)}, noise {noise}"
+    expected = [f"{variant.num_frames} of {size(variant)}", sampling]
+    assert cells(TEXTS["StillmotionAnimate.md"], start)[1:] == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "variant", "chosen"),
+    [
+        ("svd |", SVD, {}),
+        ("svd_xt |", SVD_XT, {}),
+        ("SV3D |", SV3D, {}),
+        ("AnimateLCM-SVD |", SVD_XT, {"sampler": "lcm"}),
+        ("svd or svd_xt, fast |", SVD_XT, {"schedule": "align_your_steps"}),
+    ],
+)
+def test_ksampler_says_what_suits_each_checkpoint(start, variant, chosen):
+    """In its tips: what the command line takes by default."""
+    s = Settings(num_frames=variant.num_frames, **chosen).complete(variant)
+    scales = "the same" if "fast" in start else f"{s.guidance} {scale(s.min_guidance, s.max_guidance)}"
+    expected = [scales, f"{s.schedule} {s.steps}", s.sampler]
+    assert cells(TEXTS["StillmotionKSampler.md"], start)[1:] == expected
+
+
+def test_ksampler_says_whose_defaults_it_has():
+    (schema,) = [schema for schema in SCHEMAS if schema["node_id"].value == "StillmotionKSampler"]
+    inputs = inputs_of(schema)
+    defaults = [value(inputs[name]["default"]) for name in ("min_guidance", "max_guidance", "steps")]
+    assert defaults == [SVD_XT.min_guidance, SVD_XT.max_guidance, SVD_XT.steps]
+    assert "defaults of guidance and steps are svd_xt's" in TEXTS["StillmotionKSampler.md"]
+
+
+def test_guidance_says_what_suits_each_checkpoint():
+    tip = f"- svd: {guided(SVD)}. svd_xt: {guided(SVD_XT)}. SV3D: {guided(SV3D)}.\n"
+    assert tip in TEXTS["StillmotionGuidance.md"]
+
+
+COUNTS = r"svd (\d+), svd_xt (\d+)(?:[^.;\n]*?SV3D (\d+))?"
+
+
+def everything_said() -> dict[str, str]:
+    return TEXTS | {"help": "\n".join(action.help or "" for action in options().values())}
+
+
+def options() -> dict[str, argparse.Action]:
+    """The options of `animate` by their names."""
+    actions = parsers("")["animate"]._actions
+    return {name: action for action in actions for name in action.option_strings}
+
+
+def understood(command: list[str]) -> dict[str, object]:
+    """What a command line asks for, without mistakes."""
+    mistakes = Mistakes()
+    found = parse(command, "", mistakes)
+    mistakes.raise_any()
+    return vars(found)
+
+
+def test_frames_and_steps_are_those_of_the_checkpoints():
+    """Wherever "svd 25, svd_xt 30" and the like are said."""
+    known = [(str(SVD.steps), str(SVD_XT.steps), str(SV3D.steps))]
+    known += [(str(SVD.num_frames), str(SVD_XT.num_frames), str(SV3D.num_frames))]
+    found = {name: re.findall(COUNTS, text) for name, text in everything_said().items()}
+    assert len(found["help"]) == 2 and len(found["tooltips"]) >= 2
+    for name, triples in found.items():
+        for triple in triples:
+            assert any(triple in (one, (*one[:2], "")) for one in known), (name, triple)
+
+
+def test_every_pair_of_scales_is_some_checkpoints():
+    known = {scale(v.min_guidance, v.max_guidance) for v in (SVD, SVD_XT, SV3D)} | {scale(*LCM_GUIDANCE)}
+    for name, text in everything_said().items():
+        said = set(re.findall(r"(?:linear|triangle) (\d[\d.]* → \d[\d.]*\d|\d → \d)", text))
+        assert said <= known, name
+
+
+def test_the_built_in_model_is_said_to_be_what_it_is():
+    size_of = f"{TINY.num_frames} frames of {size(TINY)}"
+    (tooltip,) = re.findall(
+        r"a first try, (\d+ frames of [\d×]+)", (ROOT / "nodes/loaders.py").read_text("utf-8")
+    )
+    assert tooltip == size_of and size_of in README and size_of in builtin_model.NOTICE
+    millions = sum(torch.Size(shape).numel() for shape in builtin_model.load().file.shapes.values()) / 1e6
+    assert f"{millions:.0f} million parameters" in TEXTS["StillmotionLoadCheckpoint.md"]
+
+
+# The command line
+
+OTHERS = {  # what a default is where the settings leave it to someone else
+    "sigma_min": schedules.SIGMA_MIN,
+    "sigma_max": schedules.SIGMA_MAX,
+    "rho": schedules.RHO,
+    "decode_dtype": "float32",
+}
+
+
+def test_help_says_what_the_defaults_are():
+    """Where it says a plain one."""
+    defaults = vars(Settings().complete(SVD_XT)) | OTHERS
+    seen = set()
+    for name, action in options().items():
+        said = re.search(r"\(default ([\w.]+\w|\d)", action.help or "")
+        if said and action.dest in defaults:
+            assert said[1] in (
+                str(defaults[action.dest]),
+                f"{defaults[action.dest]:g}" if said[1][0].isdigit() else "",
+            ), name
+            seen.add(action.dest)
+    assert {
+        "fps",
+        "seed",
+        "sampler",
+        "schedule",
+        "motion_bucket_id",
+        "noise_aug",
+        "rho",
+        "feature_cache",
+    } <= seen
+
+
+def test_every_setting_has_an_option():
+    assert set(FIELD_NAMES) <= {action.dest for action in options().values()}
+
+
+def test_help_lists_what_is_accepted():
+    listed = {"--sampler": SOLVERS, "--schedule": SCHEDULES, "--fit": FITS, "--output": EXTENSIONS}
+    listed |= {"--guidance": guidance.SHAPES, "--churn": CHURNING}
+    for name, accepted in listed.items():
+        for choice in accepted:
+            assert choice in options()[name].help, (name, choice)
+
+
+def commands() -> list[list[str]]:
+    found = re.findall(r"^python -m stillmotion (.*)$", README, re.M)
+    return [shlex.split(command) for command in found]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_commands_of_the_readme_are_understood(command):
+    understood(command)
+
+
+def option_rows() -> list[list[str]]:
+    """The rows of the README's table of options, whose first cell shows an option with a value."""
+    return [
+        [part.strip("`") for part in re.findall("`[^`]+`", line.split("|")[1])] + [line.split("|")[2]]
+        for line in README.splitlines()
+        if line.startswith("| `--")
+    ]
+
+
+@pytest.mark.parametrize("row", option_rows(), ids=lambda row: row[0])
+def test_options_of_the_readme_are_understood_and_taken(row):
+    *shown_options, _ = row
+    values = {"--output": " a.mp4", "--elevation": " 5", "--azimuths": " 1,2,3"}
+    for option in shown_options:
+        name, _, given = option.partition(" ")
+        if not given or given == "OUT":
+            option = name + values.get(name, " a.safetensors" if "latents" in name else "")
+        parsed = understood(["animate", "p.png", *option.split()])
+        chosen = {key: item for key, item in parsed.items() if key in FIELD_NAMES}
+        camera = {"elevation", "azimuths"} & chosen.keys()
+        Settings(**chosen, num_frames=3 if camera else None).complete(variants.SV3D_P if camera else SVD_XT)
+
+
+def test_options_of_the_readme_show_their_defaults():
+    defaults = vars(Settings().complete(SVD_XT))
+    parsed = {}
+    for *shown_options, words in option_rows():
+        if re.match(r" (or `|more for|frames a second)", words):
+            parsed |= understood(["animate", "p.png", *shown_options[0].split()])
+    chosen = {key: item for key, item in parsed.items() if key in FIELD_NAMES}
+    assert len(chosen) == 7
+    assert chosen == {key: defaults[key] for key in chosen}
+
+
+@pytest.mark.parametrize(
+    ("option", "accepted"),
+    [("--sampler", SOLVERS), ("--schedule", SCHEDULES), ("--fit", FITS), ("--guidance", guidance.SHAPES)],
+)
+def test_the_readme_lists_what_is_accepted(option, accepted):
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| `{option} ")]
+    for choice in accepted:
+        assert re.search(rf"[` ]{choice}`", line), choice
+
+
+# The README's scripts
+
+
+def script(number: int) -> ast.AST:
+    return ast.parse(re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)[number])
+
+
+def node_calls() -> list[tuple[str, dict]]:
+    """The nodes of the script for ComfyUI, with the inputs whose values are numbers."""
+    found = [call for call in ast.walk(script(0)) if isinstance(call, ast.Call)]
+    found = [call for call in found if ast.unparse(call.func) == "node"]
+    return [(call.args[0].value, {keyword.arg: keyword.value for keyword in call.keywords}) for call in found]
+
+
+def test_the_script_for_comfyui_names_inputs_that_are_there_and_values_they_take():
+    for schema in SCHEMAS:
+        for kind, chosen in node_calls():
+            if kind != schema["node_id"].value:
+                continue
+            inputs = inputs_of(schema)
+            assert chosen.keys() <= inputs.keys()
+            for name, node in chosen.items():
+                if "min" in inputs[name]:
+                    assert value(inputs[name]["min"]) <= value(node) <= value(inputs[name]["max"])
+
+
+def test_the_script_for_comfyui_takes_what_suits_svd_xt():
+    given = {name: ast.unparse(node) for _, chosen in node_calls() for name, node in chosen.items()}
+    names = ("width", "height", "steps", "min_guidance", "max_guidance")
+    assert [float(given[name]) for name in names] == [getattr(SVD_XT, name) for name in names]
+    assert int(given["frames"]) == SVD_XT.num_frames
+    assert float(given["fps"]) == Settings().fps
+
+
+def test_the_script_in_python_names_settings_that_are_there():
+    (call,) = [
+        call
+        for call in ast.walk(script(1))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Settings"
+    ]
+    Settings(**{keyword.arg: value(keyword.value) for keyword in call.keywords}).complete(SVD_XT)
+
+
+# Time and memory
+
+
+def test_pages_say_where_guidance_takes_one_pass():
+    ones, some = torch.ones(3), torch.tensor([1.0, 1.0, 1.5])
+    sigma = torch.tensor(5.0)
+    assert guidance.matters(some, sigma, guidance.EVERYWHERE)
+    assert not guidance.matters(ones, sigma, guidance.EVERYWHERE)
+    assert not guidance.matters(some, sigma, (6.0, 7.0))
+    assert "only once where all scales are 1" in TEXTS["StillmotionKSampler.md"]
+    assert "Outside of the interval, and where all scales are 1, it is one" in TEXTS["StillmotionGuidance.md"]
+
+
+def work(temporal: bool) -> int:
+    """Floating-point operations of decoding 14 frames."""
+    decoder = VideoDecoder(VAEParams(), temporal=temporal, post_quant_conv=False, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        decoder(torch.empty(14, 4, 72, 128, device="meta"), 14 if temporal else 1)
+    return counter.get_total_flops()
+
+
+def test_frame_wise_decoding_saves_the_work_that_is_said():
+    assert work(temporal=False) / work(temporal=True) == pytest.approx(1 - 1 / 5, abs=0.02)
+    assert "a fifth less work" in README and "a fifth less work" in TEXTS["StillmotionLoadVAE.md"]
+
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+RELEASED = {"temporal": True, "dtype": torch.float32, "device": CUDA}
+GB = 10**9
+
+
+def planned(frames=25, height=72, width=128, budget=None) -> layerwise.LayerwisePlan:
+    return plan_decode(VAEParams(), frames, height, width, **RELEASED, budget=budget)
+
+
+def smallest(**changes) -> int:
+    return smallest_budget(plan_decode, VAEParams(), 25, 72, 128, **(RELEASED | changes))
+
+
+def test_decodes_page_says_what_is_planned():
+    rows = re.findall(
+        r"^\| (none|[\d.]+ GB)[^|]*\| ([\d.]+) GB \| (nothing|[\d.]+ GB) \|$",
+        TEXTS["StillmotionDecode.md"],
+        re.M,
+    )
+    assert len(rows) == 8
+    for budget, peak, elsewhere in rows:
+        plan = planned(budget=None if budget == "none" else round(float(budget.split()[0]) * GB))
+        assert f"{plan.peak / GB:.1f}" == peak, budget
+        assert elsewhere == (f"{plan.spilled / GB:.1f} GB" if plan.spilled else "nothing"), budget
+
+
+def test_the_smallest_budgets_are_enough():
+    """What the pages call enough is, and a tenth of a GB less is not."""
+    temporal, frame_wise = in_units(smallest()), in_units(smallest(temporal=False))
+    assert f"{temporal}, about the smallest" in TEXTS["StillmotionDecode.md"]
+    assert f"{temporal} is enough for 1024×576" in TEXTS["StillmotionDecode.md"]
+    assert f"down to {temporal} for that size" in TEXTS["StillmotionAnimate.md"]
+    assert cells(TEXTS["StillmotionLoadVAE.md"], "temporal")[1] == temporal
+    assert cells(TEXTS["StillmotionLoadVAE.md"], "`frame-wise` | 1")[1].startswith(frame_wise)
+    assert f"A frame-wise decoder takes {frame_wise.split()[0]} to" in TEXTS["StillmotionDecode.md"]
+    weights = 4 * 63_579_183  # the temporal decoder's parameters in float32
+    overhead = 96 * 2**20  # a process' own, see headless/memory.py
+    assert f"from {in_units(smallest(device=CPU) + weights + overhead)}, weights included" in README
+    assert f"besides the weights ({weights / GB:.2f} GB)" in TEXTS["StillmotionDecode.md"]
+
+
+def test_other_sizes_take_about_the_share_that_is_said():
+    whole = planned().peak
+    assert planned(frames=14).peak / whole == pytest.approx(14 / 25, rel=0.03)
+    assert 1 / 4 < planned(height=36, width=64).peak / whole < 0.28
+    assert smallest(dtype=torch.bfloat16) / smallest() == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_files_sizes_are_those_of_its_tensors():
+    keys = Path(ROOT / "tests" / "golden" / "keys_svd_xt.json").read_text()
+    numbers = sum(torch.Size(shape).numel() for shape in ast.literal_eval(keys).values())
+    text = f"svd_xt has {4 * numbers / GB:.1f} GB in float32 and {2 * numbers / GB:.1f} GB in float16"
+    assert text in TEXTS["StillmotionLoadCheckpoint.md"]
