@@ -6,9 +6,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..svd_model.conditioning import orbit_azimuths
-from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP, nearest_side
+from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
 from ..svd_model.vision import preprocess
 from . import host
+from .checks import checked, verdict
 
 CATEGORY = "stillmotion/conditioning"
 FITS = ["crop", "pad", "stretch"]
@@ -39,15 +40,6 @@ def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
     return images + noise_aug / 2 * torch.randn(images.shape, generator=generator).to(images)
 
 
-def check_size(**sides: int) -> bool | str:
-    """True where each side is one that SVD takes, else what is wrong; sides that are linked come as None."""
-    for name, side in sides.items():
-        if isinstance(side, int) and (side < SIZE_STEP or side > LARGEST_SIDE or side % SIZE_STEP):
-            step = f"a multiple of {SIZE_STEP} up to {LARGEST_SIDE}"
-            return f"{name} is {side}; it must be {step}. The nearest is {nearest_side(side)}."
-    return True
-
-
 class ImageToVideo(io.ComfyNode):
     """A picture, or several, as conditioning and as empty latents of its video."""
 
@@ -67,8 +59,22 @@ class ImageToVideo(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                io.Int.Input("width", default=1024, min=64, max=4096, step=SIZE_STEP, tooltip="In pixels."),
-                io.Int.Input("height", default=576, min=64, max=4096, step=SIZE_STEP, tooltip="In pixels."),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=SIZE_STEP,
+                    max=LARGEST_SIDE,
+                    step=SIZE_STEP,
+                    tooltip="In pixels.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=576,
+                    min=SIZE_STEP,
+                    max=LARGEST_SIDE,
+                    step=SIZE_STEP,
+                    tooltip="In pixels.",
+                ),
                 io.Combo.Input(
                     "fit", options=FITS, default="crop", tooltip="How the picture gets that size."
                 ),
@@ -111,10 +117,11 @@ class ImageToVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int, height: int, **_) -> bool | str:
-        return check_size(width=width, height=height)
+    def validate_inputs(cls, width: int) -> bool | str:
+        return verdict(cls, "width", width)
 
     @classmethod
+    @checked
     def execute(
         cls,
         clip_vision,
@@ -199,6 +206,7 @@ class Orbit(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, positive, negative, elevation, azimuths) -> io.NodeOutput:
         return io.NodeOutput(*(_with_camera(given, elevation, azimuths) for given in (positive, negative)))
 

@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import io
 from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
 from . import host
+from .checks import checked
 
 CATEGORY = "stillmotion/loaders"
 FRAME_WISE = "frame-wise"
@@ -49,6 +50,7 @@ class LoadCheckpoint(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, checkpoint: str) -> io.NodeOutput:
         opened = open_checkpoint(checkpoint)
         return io.NodeOutput(host.load_model(opened), host.load_image_tower(opened), host.load_vae(opened))
@@ -78,5 +80,6 @@ class LoadVAE(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, checkpoint: str, decoder: str) -> io.NodeOutput:
         return io.NodeOutput(host.load_vae(open_checkpoint(checkpoint), frame_wise=decoder == FRAME_WISE))

@@ -7,7 +7,8 @@ from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
 from . import host
-from .conditioning import ImageToVideo, check_size
+from .checks import checked, verdict
+from .conditioning import ImageToVideo
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
 from .sampling import KSampler, seed_input
 
@@ -88,6 +89,7 @@ class Decode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32) -> io.NodeOutput:
         return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision))
 
@@ -172,10 +174,11 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int = 0, height: int = 0, **_) -> bool | str:
-        return check_size(width=width or SIZE_STEP, height=height or SIZE_STEP)
+    def validate_inputs(cls, width: int = 0) -> bool | str:
+        return verdict(cls, "width", width)
 
     @classmethod
+    @checked
     def execute(
         cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
     ) -> io.NodeOutput:

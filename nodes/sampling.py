@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..samplers import guidance, schedules, solvers
 from . import host
+from .checks import checked
 from .conditioning import numbers
 
 CATEGORY = "stillmotion/sampling"
@@ -182,6 +183,7 @@ class Guidance(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model, shape, min_guidance, max_guidance, scales, interval_low, interval_high
     ) -> io.NodeOutput:
@@ -209,6 +211,7 @@ class Schedule(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, schedule, steps, sigma_max, sigma_min, rho) -> io.NodeOutput:
         return io.NodeOutput(make_sigmas(schedule, steps, sigma_max, sigma_min, rho))
 
@@ -242,6 +245,7 @@ class Sampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, sampler, churn) -> io.NodeOutput:
         return io.NodeOutput(make_sampler(sampler, churn))
 
@@ -285,6 +289,7 @@ class KSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,

@@ -1,23 +1,10 @@
 """What the picture becomes before the model sees it: the nodes' functions, run by the host's interpreter."""
 
-import json
-import subprocess
-
 import pytest
 
-from support import host
+from support import in_host
 
 SCRIPT = """
-import importlib.util, json, sys
-sys.path.insert(0, sys.argv[1])
-import comfy.cli_args
-comfy.cli_args.args.cpu = True
-import torch
-root = sys.argv[2]
-file = root + "/__init__.py"
-spec = importlib.util.spec_from_file_location("pack", file, submodule_search_locations=[root])
-sys.modules["pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["pack"])
 from pack.nodes.conditioning import fit_images, noisy
 from pack.nodes.sampling import contact_sheet
 
@@ -40,11 +27,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def measured():
-    found = host.require()
-    command = [found.python, "-c", SCRIPT, found.path, host.ROOT]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=found.path)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return in_host.result_of(SCRIPT)
 
 
 def test_noise_has_the_stated_strength_and_is_seeded(measured):
