@@ -1,11 +1,14 @@
 """Nodes that tell the model of the picture and of the camera."""
 
+import math
+
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 from torch.nn import functional
 
 from ..svd_model.conditioning import orbit_azimuths
+from ..svd_model.finite import check_finite
 from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
 from ..svd_model.vision import preprocess
 from . import host
@@ -17,6 +20,7 @@ FITS = ["crop", "pad", "stretch"]
 
 def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
     """IMAGE (B, H, W, 3 or 4) in [0, 1] -> (B, 3, height, width) in [0, 1]; transparency becomes white."""
+    check_finite(images, "in the image; look at the node that made it")
     images = images.movedim(-1, 1).float()
     if images.shape[1] == 4:
         alpha = images[:, 3:]
@@ -148,6 +152,7 @@ class ImageToVideo(io.ComfyNode):
             embedding = host.embed_image(clip_vision, pixels)
         else:
             embedding = clip_vision_output.image_embeds[:, None].float()
+            check_finite(embedding, "in clip_vision_output; look at the node that made it")
         latent_image = vae.encode(noisy(pictures, noise_aug, seed).movedim(1, -1))
         videos = pictures.shape[0]
         if embedding.shape[0] not in (1, videos):
@@ -226,8 +231,9 @@ def _with_camera(given: list, elevation: float, azimuths: str) -> list:
 def numbers(text: str, name: str) -> list[float]:
     """The numbers of a list such as "1, 2.5, 3"; raises ValueError naming the input."""
     try:
-        return [float(part) for part in text.replace("\n", ",").split(",") if part.strip()]
+        found = [float(part) for part in text.replace("\n", ",").split(",") if part.strip()]
     except ValueError:
-        raise ValueError(
-            f"{name} is {text!r}; it must be numbers with commas between, as in 1, 2.5, 3."
-        ) from None
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{name} is {text!r}; it must be numbers with commas between, as in 1, 2.5, 3.")
+    return found

@@ -11,10 +11,11 @@ from PIL import Image
 
 from stillmotion.headless import memory
 from stillmotion.headless.devices import find_device, find_dtype
-from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline
+from stillmotion.headless.pipeline import Conditions, Pipeline
 from stillmotion.headless.settings import Settings
 from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.finite import NotFiniteError
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from support import checkpoints, diffusers_models, tiny
 
