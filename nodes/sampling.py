@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..samplers import guidance, schedules, solvers
-from . import host
+from . import host, latents
 from .checks import checked
 from .conditioning import numbers
 
@@ -67,17 +67,15 @@ def contact_sheet(latents: Tensor) -> Tensor:
 
 def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel."""
-    samples = latent["samples"]
-    frames = latent.get(host.NUM_FRAMES, samples.shape[0])
-    if samples.shape[0] % frames:
+    told = latents.frames_told(positive, latent)
+    if told and latent["samples"].shape[0] % told == 0:  # else the model says what does not fit
+        latent = {**latent, host.NUM_FRAMES: told}
+    frames = latents.frames_of_video(latent, "connect the latent of SVD Image to Video unchanged.")
+    videos = latent["samples"].shape[0] // frames
+    if videos > 1 and not host.keeps_videos_apart(model):
         raise ValueError(
-            f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
-            "latent of SVD Image to Video unchanged."
-        )
-    if samples.shape[0] != frames and not host.keeps_videos_apart(model):
-        raise ValueError(
-            f"the latent holds {samples.shape[0] // frames} videos, which core's model would mix; take "
-            "the model of SVD Load Checkpoint, or one picture at a time."
+            f"the latent holds {videos} videos, which core's model would mix; take the model of SVD Load "
+            "Checkpoint, or one picture at a time."
         )
     return host.sample_latent(model, positive, negative, latent, sampler, sigmas, seed, contact_sheet)
 

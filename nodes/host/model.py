@@ -124,6 +124,11 @@ def _check_sizes(latent: Tensor, noise: Tensor, num_frames: int) -> None:
             f"the conditioning is for videos of {num_frames} frames, the latents are {noise.shape[0]}, no "
             "whole number of such videos: connect the latent of SVD Image to Video unchanged."
         )
+    if noise.shape[0] % latent.shape[0]:
+        raise ValueError(
+            f"the conditioning holds pictures for {latent.shape[0]} frames, the latents are "
+            f"{noise.shape[0]}: connect both from the same SVD Image to Video."
+        )
 
 
 def frames_of_video(conditions: list) -> int:

@@ -113,6 +113,20 @@ class NotFinite:
         return (patched,)
 
 
+class VideoLatent:
+    """A LATENT of one video in the shape of core's video models: (1, channels, frames, height, width)."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"latent": ("LATENT",)}}
+
+    def tests(self, latent):
+        return ({"samples": latent["samples"].movedim(0, 1)[None]},)
+
+
 BLOCKS = [("input", number) for number in (1, 2, 4, 5, 7, 8)] + [("middle", 0)]
 BLOCKS += [("output", number) for number in range(3, 12)]
 CALLS = {"prepared": 0, "deep": 0, "tokens": [], "blocks": []}
@@ -242,7 +256,16 @@ class WatchWork:
         return (value,)
 
 
-KINDS = (WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens, NotFinite)
+KINDS = (
+    WatchWork,
+    NoImages,
+    NoClipVision,
+    TextConditioning,
+    ShowEmbedding,
+    RepeatTokens,
+    NotFinite,
+    VideoLatent,
+)
 KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
 NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 
