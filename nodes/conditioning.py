@@ -32,7 +32,7 @@ def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
     if fit == "stretch":
         return host.resize(images, width, height)
     scale = min(width / images.shape[3], height / images.shape[2])
-    inner = round(images.shape[3] * scale), round(images.shape[2] * scale)
+    inner = max(1, round(images.shape[3] * scale)), max(1, round(images.shape[2] * scale))
     images = host.resize(images, *inner)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     return functional.pad(images, (left, width - inner[0] - left, top, height - inner[1] - top))
@@ -40,7 +40,7 @@ def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
 
 def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
     """Pictures in [0, 1] with seeded noise of strength noise_aug, which counts in the range of [−1, 1]."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed ^ host.PICTURE_NOISE)
     return images + noise_aug / 2 * torch.randn(images.shape, generator=generator).to(images)
 
 
@@ -223,7 +223,7 @@ def _with_camera(given: list, elevation: float, azimuths: str) -> list:
         angles = numbers(azimuths, "azimuths") or orbit_azimuths(frames)
         if len(angles) != frames:
             raise ValueError(f"azimuths has {len(angles)} angles; give one for each of the {frames} frames.")
-        camera = {"elevation": [elevation] * frames, "azimuth": angles}
+        camera = {"elevation": [elevation] * frames, "azimuth": angles, host.CAMERA: True}
         result.append([embedding, {**options, **camera}])
     return result
 

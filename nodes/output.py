@@ -206,6 +206,8 @@ class Animate(io.ComfyNode):
         cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
     ) -> io.NodeOutput:
         opened = open_checkpoint(checkpoint)
+        if opened.variant.orbit and motion != host.USUAL_MOTION:
+            raise ValueError(host.motion_without_use("motion", motion, opened.variant))
         fps = 6.0
         frames = frames or opened.variant.num_frames
         variant = opened.variant.for_frames(frames)

@@ -312,8 +312,8 @@ class KSampler(io.ComfyNode):
                 "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
                 "or sample with core's KSampler."
             )
-        host.check_conditioning("positive", positive)
-        host.check_conditioning("negative", negative)
+        host.check_conditioning(model, "positive", positive)
+        host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
         solver = make_sampler(OURS[sampler]) if sampler in OURS else host.named_sampler(sampler)
         # As core does it: more steps, of which only the last are taken.

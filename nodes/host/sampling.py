@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...svd_model.finite import FiniteCheck, check_finite, complaint_of_sampling
 from .model import check_video_model, frames_of_video
+from .shared import SOLVER_NOISE
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
 """The names of the host's own samplers."""
@@ -61,7 +62,7 @@ def make_sampler(solver: Callable, **options):
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
         sigmas = sigmas.cpu()  # solvers look at them, for which a GPU would be waited for at every step
-        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ 0x5EED)
+        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ SOLVER_NOISE)
         ones = x.new_ones([x.shape[0]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
