@@ -44,16 +44,16 @@ def frames_of_video(latent: dict, remedy: str) -> int:
 
 
 def check_joined(latent: dict, frames: int, remedy: str) -> None:
-    """Raises ValueError for a LATENT of several where only the first one says how long its videos are.
+    """Raises ValueError for a LATENT joined of several, of which only the first may say how long videos are.
 
-    Such are those of core's node for two latents, where the second is not just one video of that length.
+    What core's node for two latents appends passes where it is as long as one video.
     """
-    _, *appended = _runs(latent.get("batch_index", [0]))
-    if len(set(latent.get("batch_index", []))) > 1 and any(run != frames for run in appended):
-        lengths = " and ".join(map(str, [frames, *(run for run in appended if run != frames)]))
+    origins = latent.get("batch_index", [])
+    lengths = _runs(origins)
+    if len(set(origins)) > 1 and any(length != frames for length in lengths[1:]):
         raise ValueError(
-            f"the latent is joined of {lengths} frames, and only its first part says that a video has "
-            f"{frames}; {remedy}"
+            f"the latent is joined of {' and '.join(map(str, lengths))} frames, and does not say how many a "
+            f"video has in each part; {remedy}"
         )
 
 

@@ -41,10 +41,11 @@ def _can_be_opened(name: str) -> bool:
 def checkpoint_input() -> io.Combo.Input:
     """SVD files, then the built-in model, then all other files, whose names saved workflows may hold."""
     names = folder_paths.get_filename_list("checkpoints")
-    first = [name for name in names if _can_be_opened(name)]
+    svd = {name for name in names if _can_be_opened(name)}
+    first, rest = ([name for name in names if (name in svd) == known] for known in (True, False))
     return io.Combo.Input(
         "checkpoint",
-        options=[*first, builtin_model.NAME, *(name for name in names if name not in first)],
+        options=[*first, builtin_model.NAME, *rest],
         tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p. "
         f"Without any, {builtin_model.NAME}: a small one for a first try, 14 frames of 128×128.",
     )
