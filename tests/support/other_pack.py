@@ -88,7 +88,7 @@ class NotFinite:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("*",), "number": ("FLOAT", {"default": float("nan")})}}
+        return {"required": {"value": ("*",), "number": ("FLOAT", {"default": 0.0})}}
 
     def tests(self, value, number):
         if isinstance(value, torch.Tensor):
