@@ -1,6 +1,6 @@
-"""Devices to compute on, in modes of their own, and what a program must not wait for while one computes."""
+"""Devices to compute on, in modes of their own, and copies that a program does not wait for."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 
@@ -83,37 +83,3 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)  # a copy of pageable memory would wait
-
-
-class FiniteCheck:
-    """Calls `complain(where)` for a tensor with NaN or infinity in it, on a GPU one tensor late.
-
-    To ask at once would leave the GPU idle until the answer is there and the next step is queued.
-    """
-
-    def __init__(self, complain: Callable[[str], None]):
-        self._complain = complain
-        self._asked: tuple[str, Tensor, torch.cuda.Event] | None = None
-
-    def look_at(self, x: Tensor, where: str) -> None:
-        """Asks for x, which `where` describes, and complains of it or of the tensor before."""
-        finite = torch.isfinite(x).all()
-        if x.device.type != "cuda":
-            self._answer(finite, where)
-            return
-        answer, arrived = finite.to("cpu", non_blocking=True), torch.cuda.Event()
-        arrived.record()
-        self.finish()
-        self._asked = where, answer, arrived
-
-    def finish(self) -> None:
-        """Complains of the last tensor, if it has to."""
-        if self._asked is None:
-            return
-        (where, answer, arrived), self._asked = self._asked, None
-        arrived.synchronize()
-        self._answer(answer, where)
-
-    def _answer(self, finite: Tensor, where: str) -> None:
-        if not finite:
-            self._complain(where)

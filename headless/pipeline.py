@@ -14,6 +14,7 @@ from ..samplers import preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model import conditioning, float8, layerwise
 from ..svd_model.checkpoint import Checkpoint, NetworkReport
+from ..svd_model.finite import FiniteCheck, check_latents_to_decode, complaint_of_sampling
 from ..svd_model.tensor_file import CheckpointError
 from ..svd_model.vae import LATENT_SCALE
 from ..svd_model.vision import preprocess
@@ -21,7 +22,6 @@ from . import images, memory, noises
 from .denoiser import Conditions, Denoiser, Guidance
 from .devices import (
     DTYPES,
-    FiniteCheck,
     find_device,
     find_dtype,
     in_own_modes,
@@ -43,10 +43,6 @@ Progress = Callable[[str, int, int], None]
 
 def _silent(stage: str, done: int, total: int) -> None:
     """The progress of who needs none."""
-
-
-class NotFiniteError(ValueError):
-    """NaN or infinity where numbers were due."""
 
 
 @dataclass(frozen=True)
@@ -271,10 +267,7 @@ class Pipeline:
     @torch.no_grad()
     def stream(self, latents: Tensor, frame_wise: bool = False) -> Iterator[Tensor]:
         """The same, frame by frame as they are made: (3, 8h, 8w), on the CPU."""
-        if not torch.isfinite(latents).all():
-            raise NotFiniteError(
-                "NaN or infinity in the latents to decode: sampling went wrong, or the file."
-            )
+        check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
         decoder = self._frame_wise_decoder if frame_wise else self._decoder
         budget = self._decode_budget(frames, height, width, frame_wise)
@@ -323,13 +316,7 @@ class Pipeline:
         return int(layerwise.SHARE_OF_FREE * memory.available(torch.device("cpu")))
 
     def _refuse_not_finite(self, where: str) -> None:
-        narrower = self.dtype == torch.float16
-        advice = (
-            "float16 overflowed: use the dtype bfloat16 or float32."
-            if narrower
-            else "The checkpoint is damaged or the settings are far outside of what it was trained for."
-        )
-        raise NotFiniteError(f"NaN or infinity {where}. {advice}")
+        raise complaint_of_sampling(where, self.dtype, "use the dtype bfloat16 or float32")
 
     @loaded_once
     def _unet(self) -> nn.Module:

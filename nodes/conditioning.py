@@ -1,14 +1,18 @@
 """Nodes that tell the model of the picture and of the camera."""
 
+import math
+
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 from torch.nn import functional
 
 from ..svd_model.conditioning import orbit_azimuths
-from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP, nearest_side
+from ..svd_model.finite import check_finite
+from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
 from ..svd_model.vision import preprocess
 from . import host
+from .checks import checked, verdict
 
 CATEGORY = "stillmotion/conditioning"
 FITS = ["crop", "pad", "stretch"]
@@ -16,6 +20,7 @@ FITS = ["crop", "pad", "stretch"]
 
 def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
     """IMAGE (B, H, W, 3 or 4) in [0, 1] -> (B, 3, height, width) in [0, 1]; transparency becomes white."""
+    check_finite(images, "in the image; look at the node that made it")
     images = images.movedim(-1, 1).float()
     if images.shape[1] == 4:
         alpha = images[:, 3:]
@@ -27,7 +32,7 @@ def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
     if fit == "stretch":
         return host.resize(images, width, height)
     scale = min(width / images.shape[3], height / images.shape[2])
-    inner = round(images.shape[3] * scale), round(images.shape[2] * scale)
+    inner = max(1, round(images.shape[3] * scale)), max(1, round(images.shape[2] * scale))
     images = host.resize(images, *inner)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     return functional.pad(images, (left, width - inner[0] - left, top, height - inner[1] - top))
@@ -35,18 +40,9 @@ def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
 
 def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
     """Pictures in [0, 1] with seeded noise of strength noise_aug, which counts in the range of [−1, 1]."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed ^ host.PICTURE_NOISE)
     noise = torch.randn(images.shape, generator=generator, dtype=torch.float32, device="cpu")
     return images + noise_aug / 2 * noise.to(images)
-
-
-def check_size(**sides: int) -> bool | str:
-    """True where each side is one that SVD takes, else what is wrong; sides that are linked come as None."""
-    for name, side in sides.items():
-        if isinstance(side, int) and (side < SIZE_STEP or side > LARGEST_SIDE or side % SIZE_STEP):
-            step = f"a multiple of {SIZE_STEP} up to {LARGEST_SIDE}"
-            return f"{name} is {side}; it must be {step}. The nearest is {nearest_side(side)}."
-    return True
 
 
 class ImageToVideo(io.ComfyNode):
@@ -68,8 +64,22 @@ class ImageToVideo(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                io.Int.Input("width", default=1024, min=64, max=4096, step=SIZE_STEP, tooltip="In pixels."),
-                io.Int.Input("height", default=576, min=64, max=4096, step=SIZE_STEP, tooltip="In pixels."),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=SIZE_STEP,
+                    max=LARGEST_SIDE,
+                    step=SIZE_STEP,
+                    tooltip="In pixels.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=576,
+                    min=SIZE_STEP,
+                    max=LARGEST_SIDE,
+                    step=SIZE_STEP,
+                    tooltip="In pixels.",
+                ),
                 io.Combo.Input(
                     "fit", options=FITS, default="crop", tooltip="How the picture gets that size."
                 ),
@@ -112,10 +122,11 @@ class ImageToVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int, height: int, **_) -> bool | str:
-        return check_size(width=width, height=height)
+    def validate_inputs(cls, width: int) -> bool | str:
+        return verdict(cls, "width", width)
 
     @classmethod
+    @checked
     def execute(
         cls,
         clip_vision,
@@ -142,6 +153,7 @@ class ImageToVideo(io.ComfyNode):
             embedding = host.embed_image(clip_vision, pixels)
         else:
             embedding = clip_vision_output.image_embeds[:, None].float()
+            check_finite(embedding, "in clip_vision_output; look at the node that made it")
         latent_image = vae.encode(noisy(pictures, noise_aug, seed).movedim(1, -1))
         videos = pictures.shape[0]
         if embedding.shape[0] not in (1, videos):
@@ -201,6 +213,7 @@ class Orbit(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, positive, negative, elevation, azimuths) -> io.NodeOutput:
         return io.NodeOutput(*(_with_camera(given, elevation, azimuths) for given in (positive, negative)))
 
@@ -212,7 +225,7 @@ def _with_camera(given: list, elevation: float, azimuths: str) -> list:
         angles = numbers(azimuths, "azimuths") or orbit_azimuths(frames)
         if len(angles) != frames:
             raise ValueError(f"azimuths has {len(angles)} angles; give one for each of the {frames} frames.")
-        camera = {"elevation": [elevation] * frames, "azimuth": angles}
+        camera = {"elevation": [elevation] * frames, "azimuth": angles, host.CAMERA: True}
         result.append([embedding, {**options, **camera}])
     return result
 
@@ -220,8 +233,9 @@ def _with_camera(given: list, elevation: float, azimuths: str) -> list:
 def numbers(text: str, name: str) -> list[float]:
     """The numbers of a list such as "1, 2.5, 3"; raises ValueError naming the input."""
     try:
-        return [float(part) for part in text.replace("\n", ",").split(",") if part.strip()]
+        found = [float(part) for part in text.replace("\n", ",").split(",") if part.strip()]
     except ValueError:
-        raise ValueError(
-            f"{name} is {text!r}; it must be numbers with commas between, as in 1, 2.5, 3."
-        ) from None
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{name} is {text!r}; it must be numbers with commas between, as in 1, 2.5, 3.")
+    return found

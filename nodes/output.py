@@ -6,8 +6,9 @@ import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
 from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
-from . import host
-from .conditioning import ImageToVideo, check_size
+from . import host, latents
+from .checks import checked, verdict
+from .conditioning import ImageToVideo
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
 from .sampling import KSampler, seed_input
 
@@ -17,18 +18,15 @@ FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
 
 
-def decode_latent(vae, latent: dict, video: int = 0, memory_budget: float = 0.0, precision: str = FLOAT32):
+def decode_latent(
+    vae, latent: dict, video: int = 0, memory_budget: float = 0.0, precision: str = FLOAT32, frames: int = 0
+):
     """IMAGE of a LATENT: each of its videos decoded whole; video is the one wanted, from 1, or 0 for all.
 
-    memory_budget is in GB, 0 for what the host says is free.
+    memory_budget is in GB, 0 for what the host says is free; frames are of each video, 0 for what the latent
+    says.
     """
-    samples = latent["samples"]
-    frames = latent.get(host.NUM_FRAMES, samples.shape[0])
-    if samples.shape[0] % frames:
-        raise ValueError(
-            f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
-            "latent as it came from the sampler."
-        )
+    samples, frames = _videos(latent, frames)
     host.check_decoder(vae)
     videos = samples.shape[0] // frames
     if video > videos:
@@ -40,6 +38,23 @@ def decode_latent(vae, latent: dict, video: int = 0, memory_budget: float = 0.0,
     return vae.decode(
         samples, num_frames=frames, budget=round(memory_budget * GB), dtype=PRECISIONS[precision]
     )
+
+
+def _videos(latent: dict, frames: int):
+    """The frames of all videos, and how many one video has: as told, else as the latent says."""
+    samples, own = latents.frames_as_batch(latent["samples"])
+    if frames:
+        if samples.shape[0] % frames:
+            raise ValueError(
+                f"frames is {frames}; the latent holds {samples.shape[0]} frames, no whole number of videos "
+                f"of {frames}: give what SVD Image to Video had, or 0 for what the latent says."
+            )
+        return samples, frames
+    if own is None:
+        remedy = "connect the latent as it came from the sampler, or give as frames how many a video has."
+        own = latents.frames_of_video(latent, remedy)
+        latents.check_joined(latent, own, remedy)
+    return samples, own
 
 
 class Decode(io.ComfyNode):
@@ -83,13 +98,23 @@ class Decode(io.ComfyNode):
                     advanced=True,
                     tooltip="float32 as in the reference; bfloat16 halves the memory and differs slightly.",
                 ),
+                io.Int.Input(
+                    "frames",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of each video; 0 is what the latent says. One from core's Load Latent does not.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
 
     @classmethod
-    def execute(cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32) -> io.NodeOutput:
-        return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision))
+    @checked
+    def execute(cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32, frames=0) -> io.NodeOutput:
+        return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames))
 
 
 def _own_or_given() -> list:
@@ -172,14 +197,17 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int = 0, height: int = 0, **_) -> bool | str:
-        return check_size(width=width or SIZE_STEP, height=height or SIZE_STEP)
+    def validate_inputs(cls, width: int = 0) -> bool | str:
+        return verdict(cls, "width", width)
 
     @classmethod
+    @checked
     def execute(
         cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
     ) -> io.NodeOutput:
         opened = open_checkpoint(checkpoint)
+        if opened.variant.orbit and motion != host.USUAL_MOTION:
+            raise ValueError(host.motion_without_use("motion", motion, opened.variant))
         fps = 6.0
         frames = frames or opened.variant.num_frames
         variant = opened.variant.for_frames(frames)

@@ -7,7 +7,8 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..samplers import guidance, schedules, solvers
-from . import host
+from . import host, latents
+from .checks import checked
 from .conditioning import numbers
 
 CATEGORY = "stillmotion/sampling"
@@ -67,17 +68,15 @@ def contact_sheet(latents: Tensor) -> Tensor:
 
 def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel."""
-    samples = latent["samples"]
-    frames = latent.get(host.NUM_FRAMES, samples.shape[0])
-    if samples.shape[0] % frames:
+    told = latents.frames_told(positive, latent)
+    if told and latent["samples"].shape[0] % told == 0:  # else the model says what does not fit
+        latent = {**latent, host.NUM_FRAMES: told}
+    frames = latents.frames_of_video(latent, "connect the latent of SVD Image to Video unchanged.")
+    videos = latent["samples"].shape[0] // frames
+    if videos > 1 and not host.keeps_videos_apart(model):
         raise ValueError(
-            f"the latent holds {samples.shape[0]} frames, no whole number of videos of {frames}; connect the "
-            "latent of SVD Image to Video unchanged."
-        )
-    if samples.shape[0] != frames and not host.keeps_videos_apart(model):
-        raise ValueError(
-            f"the latent holds {samples.shape[0] // frames} videos, which core's model would mix; take "
-            "the model of SVD Load Checkpoint, or one picture at a time."
+            f"the latent holds {videos} videos, which core's model would mix; take the model of SVD Load "
+            "Checkpoint, or one picture at a time."
         )
     return host.sample_latent(model, positive, negative, latent, sampler, sigmas, seed, contact_sheet)
 
@@ -183,6 +182,7 @@ class Guidance(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model, shape, min_guidance, max_guidance, scales, interval_low, interval_high
     ) -> io.NodeOutput:
@@ -210,6 +210,7 @@ class Schedule(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, schedule, steps, sigma_max, sigma_min, rho) -> io.NodeOutput:
         return io.NodeOutput(make_sigmas(schedule, steps, sigma_max, sigma_min, rho))
 
@@ -243,6 +244,7 @@ class Sampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, sampler, churn) -> io.NodeOutput:
         return io.NodeOutput(make_sampler(sampler, churn))
 
@@ -286,6 +288,7 @@ class KSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,
@@ -310,8 +313,8 @@ class KSampler(io.ComfyNode):
                 "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
                 "or sample with core's KSampler."
             )
-        host.check_conditioning("positive", positive)
-        host.check_conditioning("negative", negative)
+        host.check_conditioning(model, "positive", positive)
+        host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
         solver = make_sampler(OURS[sampler]) if sampler in OURS else host.named_sampler(sampler)
         # As core does it: more steps, of which only the last are taken.

@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io
 
 from . import host
+from .checks import checked
 
 
 class FeatureCache(io.ComfyNode):
@@ -30,5 +31,6 @@ class FeatureCache(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model, interval) -> io.NodeOutput:
         return io.NodeOutput(host.with_feature_cache(model, interval))

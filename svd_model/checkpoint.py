@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from . import layout
-from .tensor_file import CheckpointError, TensorFile
+from .tensor_file import PICKLE_SUFFIXES, CheckpointError, TensorFile
 from .transformers_layout import under_released_names
 from .unet import UNetParams, VideoUNet
 from .vae import ImageEncoder, VAEParams, VideoDecoder
@@ -24,6 +24,9 @@ vision_head_width."""
 
 _LARGEST_NUMBER = 8192
 """Bounds what metadata may ask for."""
+
+_LONGEST_HEADER = 2**23
+"""Of a file that is only looked at, in bytes; released files have about a twentieth of it."""
 
 _SCALE_KEYS = (".scale_weight", ".weight_scale", ".comfy_quant")
 
@@ -279,3 +282,21 @@ class Checkpoint:
             missing=tuple(missing),
             mismatched=tuple(mismatched),
         )
+
+
+def is_svd(path: str | Path) -> bool:
+    """Whether a safetensors file is a checkpoint of the SVD family, by its header alone.
+
+    False for whatever can't be read, and for old .ckpt files, which would have to be read whole. Whether all
+    tensors are there is not asked.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if path.suffix.lower() in PICKLE_SUFFIXES or length > _LONGEST_HEADER:
+            return False
+        Checkpoint.open(path)
+    except Exception:  # of many types: files in a user's folder may hold anything
+        return False
+    return True

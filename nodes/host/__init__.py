@@ -4,15 +4,25 @@ Checked against ComfyUI 0.33. The nodes use what is named here and, of the host,
 """
 
 from .images import resize
-from .model import check_conditioning, keeps_videos_apart, load_model, with_feature_cache
+from .model import (
+    USUAL_MOTION,
+    check_conditioning,
+    keeps_videos_apart,
+    load_model,
+    motion_without_use,
+    with_feature_cache,
+)
 from .sampling import SAMPLERS, has_guidance, make_sampler, named_sampler, sample_latent, with_guidance
-from .shared import NUM_FRAMES
+from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
 from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
+    "CAMERA",
     "NUM_FRAMES",
+    "PICTURE_NOISE",
     "SAMPLERS",
+    "USUAL_MOTION",
     "VideoVAE",
     "check_conditioning",
     "check_decoder",
@@ -25,6 +35,7 @@ __all__ = [
     "load_model",
     "load_vae",
     "make_sampler",
+    "motion_without_use",
     "named_sampler",
     "resize",
     "sample_latent",

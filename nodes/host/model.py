@@ -14,8 +14,11 @@ from ...svd_model import conditioning
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.unet import UNetParams
 from ...svd_model.variants import Variant
-from .shared import NUM_FRAMES, network_weights
+from .shared import CAMERA, NUM_FRAMES, network_weights
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
+
+USUAL_MOTION = 127
+"""The motion bucket that the nodes start with; of another one the user expects something."""
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -34,6 +37,9 @@ class VideoModel(comfy.model_base.BaseModel):
         if latent is None or context is None:
             raise ValueError(without_picture(kwargs.get("prompt_type", "the conditioning")))
         _check_sizes(latent, noise, num_frames)
+        _check_camera(self, kwargs)
+        if self.variant.orbit and kwargs.get("motion_bucket_id", USUAL_MOTION) != USUAL_MOTION:
+            raise ValueError(motion_without_use("motion_bucket_id", kwargs["motion_bucket_id"], self.variant))
         width = self.diffusion_model.params.context_dim
         if context.shape[-1] != width:
             raise ValueError(
@@ -51,7 +57,7 @@ class VideoModel(comfy.model_base.BaseModel):
     def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
         noise_aug = options.get("augmentation_level", 0.0)
         if not self.variant.orbit:
-            motion_bucket_id = options.get("motion_bucket_id", 127)
+            motion_bucket_id = options.get("motion_bucket_id", USUAL_MOTION)
             return conditioning.svd_vector(options.get("fps", 6) - 1, motion_bucket_id, noise_aug)
         if not self.variant.camera:
             return conditioning.sv3d_u_vector(noise_aug)
@@ -93,10 +99,12 @@ def with_feature_cache(model, interval: int):
     return patched
 
 
-def check_conditioning(name: str, given: list) -> None:
-    """Raises ValueError where a CONDITIONING, an input of that name, holds no picture to animate."""
+def check_conditioning(model, name: str, given: list) -> None:
+    """Raises ValueError where a CONDITIONING, an input of that name, is none to animate that MODEL with."""
     if not given or any(options.get("concat_latent_image") is None for _, options in given):
         raise ValueError(without_picture(name))
+    for _, options in given:
+        _check_camera(model.model, options)
 
 
 def without_picture(name: str) -> str:
@@ -105,6 +113,30 @@ def without_picture(name: str) -> str:
         f"{name} holds no picture to animate, as if it came from a text encoder; connect {name} of SVD Image "
         "to Video, or of core's SVD_img2vid_Conditioning."
     )
+
+
+def motion_without_use(name: str, motion: int, variant: Variant) -> str:
+    """What to say of a motion bucket, an input of that name, for a model that takes none."""
+    return (
+        f"{name} is {motion}; {variant.name} circles the object and takes none: leave it at {USUAL_MOTION}."
+    )
+
+
+def _check_camera(model: comfy.model_base.BaseModel, options: dict) -> None:
+    """Raises ValueError for conditioning with a camera where the model, ours or core's, takes none.
+
+    Core's node for SV3D sets one for sv3d_u too, which has no use for it: that passes.
+    """
+    if isinstance(model, VideoModel):
+        name, camera, orbit = model.variant.name, model.variant.camera, model.variant.orbit
+    else:
+        name, camera = type(model).__name__, isinstance(model, comfy.model_base.SV3D_p)
+        orbit = isinstance(model, comfy.model_base.SV3D_p | comfy.model_base.SV3D_u)
+    if not camera and (CAMERA in options or ("elevation" in options and not orbit)):
+        raise ValueError(
+            f"the conditioning has a camera, which goes with sv3d_p; this model ({name}) takes none: take "
+            "SVD Orbit out, or load sv3d_p."
+        )
 
 
 def _check_sizes(latent: Tensor, noise: Tensor, num_frames: int) -> None:
@@ -123,6 +155,11 @@ def _check_sizes(latent: Tensor, noise: Tensor, num_frames: int) -> None:
         raise ValueError(
             f"the conditioning is for videos of {num_frames} frames, the latents are {noise.shape[0]}, no "
             "whole number of such videos: connect the latent of SVD Image to Video unchanged."
+        )
+    if noise.shape[0] % latent.shape[0]:
+        raise ValueError(
+            f"the conditioning holds pictures for {latent.shape[0]} frames, the latents are "
+            f"{noise.shape[0]}: connect both from the same SVD Image to Video."
         )
 
 

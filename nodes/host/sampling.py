@@ -1,6 +1,7 @@
 """Guidance, SAMPLER and sampling: the shapes in which the host calls them, and in which it is called."""
 
 from collections.abc import Callable
+from functools import partial
 
 import comfy.sample
 import comfy.samplers
@@ -9,7 +10,9 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ...svd_model.finite import FiniteCheck, check_finite, complaint_of_sampling
 from .model import check_video_model, frames_of_video
+from .shared import SOLVER_NOISE
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
 """The names of the host's own samplers."""
@@ -59,7 +62,7 @@ def make_sampler(solver: Callable, **options):
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
         sigmas = sigmas.cpu()  # solvers look at them, for which a GPU would be waited for at every step
-        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ 0x5EED)
+        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ SOLVER_NOISE)
         ones = x.new_ones([x.shape[0]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -83,10 +86,13 @@ def sample_latent(
 ) -> dict:
     """The host's sampling of a LATENT, with progress and cancel; picture(x0) is what its previews show."""
     samples = latent["samples"]
+    check_finite(samples, "in the latent to sample; look at the node that made it")
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     preview = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    check = FiniteCheck(partial(_refuse_not_finite, model.model.get_dtype_inference()))
 
     def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
+        check.look_at(x0, f"at step {step + 1} of {len(sigmas) - 1}")
         preview(step, picture(x0), x, total)
 
     result = comfy.sample.sample_custom(
@@ -103,4 +109,10 @@ def sample_latent(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    check.look_at(result, "after the last step")
+    check.finish()
     return {**latent, "samples": result}
+
+
+def _refuse_not_finite(dtype: torch.dtype, where: str) -> None:
+    raise complaint_of_sampling(where, dtype, "start ComfyUI with --bf16-unet or --fp32-unet")

@@ -9,6 +9,12 @@ from ...svd_model.checkpoint import Checkpoint, NetworkReport
 NUM_FRAMES = "stillmotion_num_frames"
 """The key for the frames of one video, in LATENT and CONDITIONING, where the batch holds several."""
 
+CAMERA = "stillmotion_camera"
+"""The key in CONDITIONING that says that a user set the camera; core's node always sets one."""
+
+PICTURE_NOISE, SOLVER_NOISE = 0x91C7, 0x5EED
+"""What a seed is combined with for noise other than the first latents', or both would be the same numbers."""
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """The user's backend, accumulating in float32, since SVD's keys and values overflow float16."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.finite import FiniteCheck, NotFiniteError, check_finite, check_latents_to_decode
 from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from .operations import with_forms
 from .shared import attention, network_weights
@@ -86,6 +87,7 @@ class VideoVAE(comfy.sd.VAE):
         if samples_in.ndim == 5:  # core's video nodes: (B, 4, T, h, w)
             num_frames = num_frames or samples_in.shape[2]
             samples_in = samples_in.movedim(2, 1).flatten(0, 1)
+        check_latents_to_decode(samples_in)
         total, _, height, width = samples_in.shape
         at_once = num_frames or total
         dtype = dtype or self.vae_dtype
@@ -93,6 +95,7 @@ class VideoVAE(comfy.sd.VAE):
         plan = self._plan(shape, dtype, budget or None)
         size = (total, height * self.upscale_ratio, width * self.upscale_ratio, self.output_channels)
         images = torch.empty(size, dtype=self.vae_output_dtype(), device=self.output_device)
+        check = FiniteCheck(_refuse_frame)
         with comfy.model_management.cuda_device_context(self.device):
             free = self._load(plan.peak, self._smallest(shape, dtype))
             for start in range(0, total, at_once):
@@ -106,6 +109,8 @@ class VideoVAE(comfy.sd.VAE):
                 )
                 for index, frame in enumerate(frames, start):
                     images[index] = self.process_output(frame.float()).movedim(0, -1)
+                    check.look_at(images[index], f"in frame {index + 1} of {total}")
+        check.finish()
         return images
 
     def decode_tiled(self, samples: Tensor, **tiles) -> Tensor:
@@ -114,6 +119,7 @@ class VideoVAE(comfy.sd.VAE):
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """(N, H, W, 3 or more) in [0, 1] -> (N, 4, H/8, W/8)."""
+        check_finite(pixel_samples, "in the pictures to encode; look at the node that made them")
         pixels = self.process_input(self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1))
         least = layerwise.smallest_budget(
             layerwise.plan_encode, self._encoder.params, *pixels.shape[2:], device=self.device
@@ -155,6 +161,11 @@ class VideoVAE(comfy.sd.VAE):
         folder = folder_paths.get_temp_directory()
         os.makedirs(folder, exist_ok=True)
         return layerwise.Scratch(self.device, int(layerwise.SHARE_OF_FREE * free), folder)
+
+
+def _refuse_frame(where: str) -> None:
+    # Infinity is a colour out of range, which is clamped.
+    raise NotFiniteError(f"NaN {where}: the decoder's weights are damaged; download the file again.")
 
 
 def _progress(video: int, videos: int) -> Callable[[float], None]:

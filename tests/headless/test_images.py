@@ -598,9 +598,21 @@ def test_stretch_keeps_all_of_the_picture():
     assert (fitted.getpixel((28, 32)), fitted.getpixel((35, 32))) == (RED, BLUE)
 
 
-def test_very_long_pictures_are_fitted_by_every_way():
-    for fit in FITS:
-        assert fit_image(Image.new("RGB", (8, 4000)), 64, 64, fit).size == (64, 64)
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([(1, 300), (1, 4000), (2, 2), (8, 4000), (1, 1), (63, 64)]),
+    st.sampled_from([(64, 64), (64, 512), (64, 4096)]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(FITS),
+)
+def test_very_long_pictures_are_fitted_by_every_way(size, target, lying, wide, fit):
+    """Down to a line of pixels, into sizes as long, along and across."""
+    size, target = size[:: -1 if lying else 1], target[:: -1 if wide else 1]
+    fitted = fit_image(Image.new("RGB", size, RED), *target, fit, BLUE)
+    assert fitted.size == target
+    colours = {colour for _, colour in fitted.getcolors()}
+    assert RED in colours and colours <= ({RED, BLUE} if fit == "pad" else {RED})
 
 
 @pytest.mark.parametrize("fit", FITS)

@@ -11,10 +11,11 @@ from PIL import Image
 
 from stillmotion.headless import memory
 from stillmotion.headless.devices import find_device, find_dtype
-from stillmotion.headless.pipeline import Conditions, NotFiniteError, Pipeline
+from stillmotion.headless.pipeline import Conditions, Pipeline
 from stillmotion.headless.settings import Settings
 from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.finite import NotFiniteError
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from support import checkpoints, diffusers_models, tiny
 
@@ -357,11 +358,11 @@ def test_device_and_dtype_by_default():
         assert find_device(None) == torch.device("cpu")
 
 
-def test_float8_is_refused_where_the_hardware_has_none():
+def test_float8_is_refused_where_the_hardware_has_none(plain):
     with pytest.raises(ValueError, match="float8 needs an NVIDIA GPU"):
-        Pipeline(None, device="cpu", linear_dtype="float8")
+        Pipeline(plain.checkpoint, device="cpu", linear_dtype="float8")
 
 
-def test_other_dtypes_of_linear_layers_are_refused():
+def test_other_dtypes_of_linear_layers_are_refused(plain):
     with pytest.raises(ValueError, match="linear_dtype is int4; accepted is float8"):
-        Pipeline(None, device="cpu", linear_dtype="int4")
+        Pipeline(plain.checkpoint, device="cpu", linear_dtype="int4")

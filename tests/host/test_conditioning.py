@@ -1,32 +1,54 @@
 """What the picture becomes before the model sees it: the nodes' functions, run by the host's interpreter."""
 
-import json
-import subprocess
-
 import pytest
 
-from support import host
+from support import in_host
 
 SCRIPT = """
-import importlib.util, json, sys
-sys.path.insert(0, sys.argv[1])
-import comfy.cli_args
-comfy.cli_args.args.cpu = True
-import torch
-root = sys.argv[2]
-file = root + "/__init__.py"
-spec = importlib.util.spec_from_file_location("pack", file, submodule_search_locations=[root])
-sys.modules["pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["pack"])
-from pack.nodes.conditioning import fit_images, noisy
+from pack.nodes.conditioning import FITS, fit_images, noisy
 from pack.nodes.sampling import contact_sheet
+import comfy.sample
+from pack.nodes.host import make_sampler
 
 grey = torch.full((2, 3, 64, 64), 0.5)
 added = (noisy(grey, 0.3, 1) - grey) * 2  # in the range of [-1, 1]
 glass = torch.tensor([1.0, 0.0, 0.0, 0.25]).expand(1, 32, 48, 4)
 padded = fit_images(torch.ones(1, 32, 64, 3), 64, 64, "pad")
 frames = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 3)
+
+def likeness(one, other):
+    return torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1].abs().item()
+
+def streams(seed):
+    # The picture's noise, the first latents' and a solver's, as many numbers of each.
+    picture = noisy(torch.zeros(1, 3, 64, 64), 2.0, seed)
+    start = comfy.sample.prepare_noise(torch.zeros(3, 4, 32, 32), seed)
+    solver = []
+    sampler = make_sampler(lambda denoise, x, sigmas, *, noise, callback: solver.append(noise(x)))
+    sampler.sampler_function(None, torch.zeros(3, 4, 32, 32), torch.zeros(1), extra_args={"seed": seed})
+    return picture, start, solver[0]
+
+def shapes():
+    # Pictures of one colour, from a line to a square, that do not come out in that colour and size.
+    sides = (1, 2, 3, 300, 4097)
+    for width, height in ((w, h) for w in sides for h in sides if min(w, h) <= 3):
+        for size in ((64, 64), (512, 64), (64, 512)):
+            for fit in FITS:
+                try:
+                    fitted = fit_images(torch.full((1, height, width, 3), 0.6), *size, fit)
+                except Exception as error:
+                    yield [width, height, *size, fit, str(error)]
+                    continue
+                seen = fitted[fitted > 0]
+                right = tuple(fitted.shape) == (1, 3, size[1], size[0]) and len(seen) > 0
+                right = right and bool(((seen - 0.6).abs() < 0.01).all())
+                if not right or fit != "pad" and len(seen) < fitted.numel():
+                    yield [width, height, *size, fit, list(fitted.shape), seen.numel()]
+
+picture, start, solver = streams(7)
 print(json.dumps({
+    "likeness": [likeness(picture, start), likeness(picture, solver), likeness(start, solver)],
+    "shapes": list(shapes()),
     "strength": added.std().item(),
     "same seed": torch.equal(noisy(grey, 0.3, 1), noisy(grey, 0.3, 1)),
     "other seed": torch.equal(noisy(grey, 0.3, 1), noisy(grey, 0.3, 2)),
@@ -40,11 +62,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def measured():
-    found = host.require()
-    command = [found.python, "-c", SCRIPT, found.path, host.ROOT]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=found.path)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return in_host.result_of(SCRIPT)
 
 
 def test_noise_has_the_stated_strength_and_is_seeded(measured):
@@ -62,3 +80,12 @@ def test_padding_keeps_the_whole_picture_in_the_middle(measured):
 
 def test_previews_show_frames_side_by_side(measured):
     assert measured["sheet"] == [[0, 1, 2], [3, 4, 0]]
+
+
+def test_the_noises_of_one_seed_are_unlike(measured):
+    """A correlation of 12288 numbers drawn apart is about 1/√12288."""
+    assert max(measured["likeness"]) < 6 / 12288**0.5
+
+
+def test_pictures_of_all_shapes_fit(measured):
+    assert measured["shapes"] == []

@@ -4,6 +4,7 @@ Its nodes and routes run in the host's process and use the host's own means only
 replaced.
 """
 
+import copy
 import gc
 import json
 import os
@@ -77,6 +78,53 @@ class RepeatTokens:
 
     def tests(self, conditioning):
         return ([[tokens.repeat(1, 3, 1), options] for tokens, options in conditioning],)
+
+
+class NotFinite:
+    """What it is given with NaN, or infinity, in one number; a MODEL gives NaN from its second step on."""
+
+    RETURN_TYPES = ("*",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*",), "number": ("FLOAT", {"default": 0.0})}}
+
+    def tests(self, value, number):
+        if isinstance(value, torch.Tensor):
+            spoilt = value.clone()
+            spoilt.view(-1)[0] = number
+            return (spoilt,)
+        if isinstance(value, dict):
+            return (value | {"samples": self.tests(value["samples"], number)[0]},)
+        if not hasattr(value, "set_model_unet_function_wrapper"):  # a CLIP_VISION_OUTPUT
+            spoilt = copy.copy(value)
+            spoilt["image_embeds"] = self.tests(value["image_embeds"], number)[0]
+            return (spoilt,)
+        levels = []
+
+        def spoil(apply, args):
+            levels.append(float(args["timestep"][0]))
+            spoilt = apply(args["input"], args["timestep"], **args["c"])
+            return spoilt * number if levels[-1] < levels[0] else spoilt
+
+        patched = value.clone()
+        patched.set_model_unet_function_wrapper(spoil)
+        return (patched,)
+
+
+class VideoLatent:
+    """A LATENT of one video in the shape of core's video models: (1, channels, frames, height, width)."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"latent": ("LATENT",)}}
+
+    def tests(self, latent):
+        return ({"samples": latent["samples"].movedim(0, 1)[None]},)
 
 
 BLOCKS = [("input", number) for number in (1, 2, 4, 5, 7, 8)] + [("middle", 0)]
@@ -226,6 +274,7 @@ class SetModes:
 
 
 KINDS = (SetModes, WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
+KINDS += (NotFinite, VideoLatent)
 KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
 NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 

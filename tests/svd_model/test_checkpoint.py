@@ -11,14 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stillmotion.svd_model import layout
-from stillmotion.svd_model.checkpoint import METADATA_KEY, Checkpoint
+from stillmotion.svd_model.checkpoint import METADATA_KEY, Checkpoint, is_svd
 from stillmotion.svd_model.operations import CastingOperations
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from stillmotion.svd_model.variants import SV3D_U, SVD, SVD_XT, SVD_XT_IMAGE_DECODER, find_variant
-from support import checkpoints
+from support import checkpoints, tiny
 
 UNET = "model.diffusion_model."
 VISION = "conditioner.embedders.0.open_clip.model.visual."
@@ -530,3 +531,35 @@ def test_networks_that_do_not_fit_together_are_named():
     checkpoint = Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), tensors))
     assert checkpoint.misfits() == ["48 numbers in the CLIP embedding, but 64 in the context of the UNet"]
     assert not checkpoint.complete
+
+
+json_headers = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+).map(lambda value: json.dumps(value).encode())
+
+
+class TestALookAtAFile:
+    @pytest.mark.parametrize("kind", checkpoints.VECTOR_DIMS)
+    def test_every_variant_is_known_by_its_header(self, tmp_path, kind):
+        assert is_svd(checkpoints.write(tmp_path / "any name.safetensors", kind, sizes=tiny.SMALL))
+
+    def test_another_model_is_none(self, tmp_path):
+        save_file({"lora_unet.lora_down.weight": torch.zeros(4, 4)}, tmp_path / "lora.safetensors")
+        assert not is_svd(tmp_path / "lora.safetensors")
+
+    def test_an_old_file_is_not_read_for_it(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch, "load", lambda *_, **__: refuse("of a pickle"))
+        (tmp_path / "old.ckpt").write_bytes(b"PK\x03\x04")
+        assert not is_svd(tmp_path / "old.ckpt")
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.integers(0, 2**64 - 1) | st.integers(0, 200), st.binary(max_size=200) | json_headers)
+    def test_no_file_raises(self, tmp_path_factory, length, content):
+        file = tmp_path_factory.getbasetemp() / "anything.safetensors"
+        file.write_bytes(length.to_bytes(8, "little") + content)
+        assert not is_svd(file)
+
+    def test_nor_a_folder_nor_one_that_is_not_there(self, tmp_path):
+        assert not is_svd(tmp_path)
+        assert not is_svd(tmp_path / "gone.safetensors")

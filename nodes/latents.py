@@ -1,0 +1,80 @@
+"""LATENT: how many frames each of its videos has, also behind core's nodes, which keep or lose what it says.
+
+Core's nodes for latents copy the first one's dictionary, so that NUM_FRAMES stays while frames are cut out or
+others are appended. Some of them note in "batch_index" where in its own batch each frame comes from.
+"""
+
+from itertools import pairwise
+
+from torch import Tensor
+
+from . import host
+
+
+def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
+    """Latents with their frames as the batch, and the frames of a video where the shape says it.
+
+    (B·T, C, h, w) stays as it is; core's video models have (B, C, T, h, w), which becomes that.
+    """
+    if samples.ndim != 5:
+        return samples, None
+    return samples.movedim(2, 1).flatten(0, 1), samples.shape[2]
+
+
+def frames_of_video(latent: dict, remedy: str) -> int:
+    """The frames of each video of a LATENT; one that says nothing of it is one video.
+
+    Raises ValueError, which ends in the remedy, where it holds something else than whole videos.
+    """
+    total = latent["samples"].shape[0]
+    frames = latent.get(host.NUM_FRAMES, total)
+    if total % frames:
+        raise ValueError(f"the latent holds {total} frames, no whole number of videos of {frames}; {remedy}")
+    origins = latent.get("batch_index", [])
+    if host.NUM_FRAMES in latent and len(origins) == total and len(set(origins)) > 1:
+        for start in range(0, total, frames):
+            video = origins[start : start + frames]
+            if video[0] % frames or _runs(video) != [frames]:
+                shown = ", ".join(map(str, video))
+                raise ValueError(
+                    f"the latent was cut or put together within a video: its frames are {shown} of videos of "
+                    f"{frames}; {remedy}"
+                )
+    return frames
+
+
+def check_joined(latent: dict, frames: int, remedy: str) -> None:
+    """Raises ValueError for a LATENT joined of several, of which only the first may say how long videos are.
+
+    What core's node for two latents appends passes where it is as long as one video.
+    """
+    origins = latent.get("batch_index", [])
+    lengths = _runs(origins)
+    if len(set(origins)) > 1 and any(length != frames for length in lengths[1:]):
+        raise ValueError(
+            f"the latent is joined of {' and '.join(map(str, lengths))} frames, and does not say how many a "
+            f"video has in each part; {remedy}"
+        )
+
+
+def frames_told(positive: list, latent: dict) -> int | None:
+    """The frames of a video by the conditioning; raises ValueError where the latent says otherwise."""
+    told = next((options[host.NUM_FRAMES] for _, options in positive if host.NUM_FRAMES in options), None)
+    own = latent.get(host.NUM_FRAMES, told)
+    if told is not None and own != told:
+        raise ValueError(
+            f"the latent is of videos of {own} frames, the conditioning for videos of {told}; connect both "
+            "from the same SVD Image to Video."
+        )
+    return told
+
+
+def _runs(origins: list[int]) -> list[int]:
+    """The lengths of the stretches in which each number is one more than the number before."""
+    lengths = [1]
+    for before, here in pairwise(origins):
+        if here == before + 1:
+            lengths[-1] += 1
+        else:
+            lengths.append(1)
+    return lengths

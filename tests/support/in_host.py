@@ -1,0 +1,28 @@
+"""The pack's own functions, run by the host's interpreter without a server."""
+
+import json
+import subprocess
+
+from support import host
+
+_BEGIN = """
+import importlib.util, json, sys
+sys.path.insert(0, sys.argv[1])
+import comfy.cli_args
+comfy.cli_args.args.cpu = True
+import torch
+root = sys.argv[2]
+file = root + "/__init__.py"
+spec = importlib.util.spec_from_file_location("pack", file, submodule_search_locations=[root])
+sys.modules["pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["pack"])
+"""
+
+
+def result_of(script: str):
+    """What a script prints last, as JSON; the script has torch, json, sys and `pack`."""
+    found = host.require()
+    command = [found.python, "-c", _BEGIN + script, found.path, host.ROOT]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=found.path)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
