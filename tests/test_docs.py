@@ -17,6 +17,7 @@ SCHEMAS = [
     if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
 ]
 OTHERS = ("README.md", "CHANGELOG.md", "assets/README.md", "builtin_model/MODEL_CARD.md")
+OTHERS += ("docs/COMFYUI_CONTRACT.md",)
 DOCUMENTS = [*(ROOT / name for name in OTHERS), *PAGES.rglob("*.md")]
 
 schemas = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema["node_id"].value)
