@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stillmotion import builtin_model
 from support import graphs, host
 from support.graphs import node
+from support.host_pictures import frames_of
 
 WATCH = Path(host.__file__).parent / "watch.py"
 STEPS = 3
+RED, GREEN, BLUE = range(3)
 
 
 def watch(server, graph: dict) -> list[dict]:
@@ -62,6 +65,42 @@ def test_cores_ksampler_shows_frame_0_of_our_model(switched_server):
     graph = graphs.first_video(seed=82, prepare={"frames": 5}) | {"sample": sample}
     shown = pictures(watch(switched_server, graph))
     assert [picture.shape for picture in shown] == [(256, 512, 3)] * STEPS
+
+
+def landscape() -> np.ndarray:
+    """A blue sky over green grass, with a red house and a white cloud."""
+    picture = np.zeros((128, 128, 3), np.uint8)
+    picture[:64], picture[64:] = (90, 150, 230), (70, 140, 40)
+    picture[48:96, 16:64] = (200, 40, 30)
+    picture[8:40, 80:120] = (245, 245, 245)
+    return picture
+
+
+def colours(picture: np.ndarray) -> np.ndarray:
+    """The mean colours of 4×4 regions."""
+    height, width = (side // 4 * 4 for side in picture.shape[:2])
+    return picture[:height, :width].reshape(4, height // 4, 4, width // 4, 3).mean(axis=(1, 3))
+
+
+def test_previews_of_the_shipped_model_have_the_colours_of_its_frames(switched_server, base):
+    """Core's preview of frame 0 against what the VAE makes of it: its latents are not Stable Diffusion's."""
+    Image.fromarray(landscape()).save(base / "input" / "landscape.png")
+    inputs = {"model": ["load", 0], "positive": ["prepare", 0], "negative": ["prepare", 1], "seed": 1}
+    inputs |= {"latent_image": ["prepare", 2], "steps": 8, "cfg": 1.0, "sampler_name": "euler"}
+    graph = graphs.first_video(
+        load={"checkpoint": builtin_model.NAME},
+        image={"image": "landscape.png"},
+        prepare={"width": 128, "height": 128},
+    )
+    graph |= {"sample": node("KSampler", **inputs, scheduler="karras", denoise=1.0)}
+    preview = pictures(watch(switched_server, graph))[-1]
+    frame = frames_of(base, switched_server.run(graph))[0]
+    difference = np.abs(colours(preview) - colours(frame.astype(int)))
+    assert difference.mean() < 20  # 98 with the colours of Stable Diffusion's latents
+    assert difference.max() < 60  # 228
+    shown = colours(preview)
+    for region, strongest in (((0, 1), BLUE), ((3, 3), GREEN), ((2, 1), RED)):
+        assert shown[region].argmax() == strongest
 
 
 def test_progress_comes_step_by_step_and_before_its_picture(switched_server):

@@ -45,6 +45,7 @@ load_pack(PACK)
 from stillmotion.nodes import host  # noqa: E402
 from stillmotion.svd_model.checkpoint import Checkpoint  # noqa: E402
 
+SHIPPED = PACK / "builtin_model" / "stillmotion_tiny.safetensors"
 FRAMES, HEIGHT, WIDTH = 4, 8, 16
 STEPS = 2
 LAYER = "diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
@@ -554,6 +555,23 @@ def latent_format():
     assert OURS.model.latent_format.scale_factor == CORE.model.latent_format.scale_factor
 
 
+def previews():
+    """Core's colours for Stable Diffusion's latents; where a file has others its own, by all methods."""
+    import latent_preview
+    from comfy.cli_args import LatentPreviewMethod
+
+    ours, theirs = OURS.model.latent_format, CORE.model.latent_format
+    assert ours.latent_rgb_factors == theirs.latent_rgb_factors
+    assert ours.taesd_decoder_name == theirs.taesd_decoder_name
+    small = host.load_model(Checkpoint.open(SHIPPED))
+    said = small.model.notes["latent_rgb"]
+    for method in (LatentPreviewMethod.Auto, LatentPreviewMethod.TAESD, LatentPreviewMethod.Latent2RGB):
+        comfy.cli_args.args.preview_method = method
+        previewer = latent_preview.get_previewer(torch.device("cpu"), small.model.latent_format)
+        assert torch.equal(previewer.latent_rgb_factors.T, torch.tensor(said[:-1]))
+        assert torch.equal(previewer.latent_rgb_factors_bias, torch.tensor(said[-1]))
+
+
 def network_replaced():
     """The network itself, or its forward, as nodes that compile or wrap it put another in its place."""
 
@@ -633,7 +651,7 @@ def attachments():
 def saved_state():
     ours, theirs = OURS.state_dict_for_saving(), CORE.state_dict_for_saving()
     assert ours.keys() == theirs.keys()  # the tiny checkpoint says nothing of itself
-    small = host.load_model(Checkpoint.open(PACK / "builtin_model" / "stillmotion_tiny.safetensors"))
+    small = host.load_model(Checkpoint.open(SHIPPED))
     more = {
         key: value.tolist() for key, value in small.state_dict_for_saving().items() if "stillmotion." in key
     }
@@ -763,6 +781,7 @@ PROBES = {
     ),
     "diffusion_model.dtype": lambda: attributes("dtype"),
     "model_config.unet_config": unet_config,
+    "latent_format.latent_rgb_factors": previews,
     "process_latent_in": base_model,
 }
 
