@@ -16,10 +16,10 @@ from stillmotion import builtin_model
 from support import graphs, host
 from support.graphs import node
 from support.host_pictures import frames_of
+from support.landscape import STRONGEST, colours, landscape
 
 WATCH = Path(host.__file__).parent / "watch.py"
 STEPS = 3
-RED, GREEN, BLUE = range(3)
 
 
 def watch(server, graph: dict) -> list[dict]:
@@ -67,21 +67,6 @@ def test_cores_ksampler_shows_frame_0_of_our_model(switched_server):
     assert [picture.shape for picture in shown] == [(256, 512, 3)] * STEPS
 
 
-def landscape() -> np.ndarray:
-    """A blue sky over green grass, with a red house and a white cloud."""
-    picture = np.zeros((128, 128, 3), np.uint8)
-    picture[:64], picture[64:] = (90, 150, 230), (70, 140, 40)
-    picture[48:96, 16:64] = (200, 40, 30)
-    picture[8:40, 80:120] = (245, 245, 245)
-    return picture
-
-
-def colours(picture: np.ndarray) -> np.ndarray:
-    """The mean colours of 4×4 regions."""
-    height, width = (side // 4 * 4 for side in picture.shape[:2])
-    return picture[:height, :width].reshape(4, height // 4, 4, width // 4, 3).mean(axis=(1, 3))
-
-
 def test_previews_of_the_shipped_model_have_the_colours_of_its_frames(switched_server, base):
     """Core's preview of frame 0 against what the VAE makes of it: its latents are not Stable Diffusion's."""
     Image.fromarray(landscape()).save(base / "input" / "landscape.png")
@@ -99,8 +84,7 @@ def test_previews_of_the_shipped_model_have_the_colours_of_its_frames(switched_s
     assert difference.mean() < 20  # 98 with the colours of Stable Diffusion's latents
     assert difference.max() < 60  # 228
     shown = colours(preview)
-    for region, strongest in (((0, 1), BLUE), ((3, 3), GREEN), ((2, 1), RED)):
-        assert shown[region].argmax() == strongest
+    assert [shown[region].argmax() for region, _ in STRONGEST] == [strongest for _, strongest in STRONGEST]
 
 
 def test_progress_comes_step_by_step_and_before_its_picture(switched_server):
