@@ -114,7 +114,7 @@ def _stages(params: UNetParams) -> list[tuple[tuple[str, int], int]]:
 
 @torch.compiler.disable  # core's TorchCompileModel doesn't look whether transformer_options have changed
 def patches_of(options: dict) -> Patches:
-    """The graph's patches; those that the UNet has no place for are refused rather than ignored."""
+    """The graph's patches; what the UNet has no place for is refused rather than ignored."""
     lists = {name: found for name, found in options.get("patches", {}).items() if found}
     replacements = {name: found for name, found in options.get("patches_replace", {}).items() if found}
     others = sorted(lists.keys() - {_FEATURES, *_ATTENTION}) + sorted(replacements.keys() - {*_REPLACED})
