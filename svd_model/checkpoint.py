@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import layout
+from . import layout, notes
+from .notes import LATENT_RGB, VISION_HEAD_WIDTH, LatentColours
 from .tensor_file import PICKLE_SUFFIXES, CheckpointError, TensorFile
 from .transformers_layout import under_released_names
 from .unet import UNetParams, VideoUNet
@@ -18,12 +19,8 @@ from .vae import ImageEncoder, VAEParams, VideoDecoder
 from .variants import Variant, find_variant
 from .vision import VisionParams, VisionTransformer
 
-METADATA_KEY = "stillmotion"
-"""A JSON object in a small checkpoint's metadata: num_frames, width, height, head_channels,
-vision_head_width."""
-
 _LARGEST_NUMBER = 8192
-"""Bounds what metadata may ask for."""
+"""Bounds what notes may ask for."""
 
 _LONGEST_HEADER = 2**23
 """Of a file that is only looked at, in bytes; released files have about a twentieth of it."""
@@ -75,13 +72,32 @@ class Checkpoint:
         return cls(TensorFile.open(path))
 
     @cached_property
+    def notes(self) -> dict:
+        """What the file says of itself, see notes.py; {} for the released ones."""
+        return notes.read(self.file)
+
+    @property
+    def latent_colours(self) -> LatentColours | None:
+        """The colours of its latents where they are its own; None where they are Stable Diffusion's."""
+        if LATENT_RGB not in self.notes:
+            return None
+        channels = self._unet_params.out_channels
+        colours = LatentColours.of_rows(self.notes[LATENT_RGB], channels)
+        if colours is None:
+            raise CheckpointError(
+                f"{self.file.path}: its metadata gives {LATENT_RGB} as {self.notes[LATENT_RGB]!r}; "
+                f"{channels} rows of three numbers and one of the bias are expected."
+            )
+        return colours
+
+    @cached_property
     def unet(self) -> NetworkReport:
         return self._report("UNet", layout.UNET, VideoUNet, self._unet_params)
 
     @cached_property
     def vision(self) -> NetworkReport:
         shapes = layout.below(self.file.shapes, layout.VISION)
-        params = layout.vision_params(shapes, self._number("vision_head_width"))
+        params = layout.vision_params(shapes, self._number(VISION_HEAD_WIDTH))
         if params.width % params.head_width:
             raise CheckpointError(
                 f"{self.file.path}: its image tower is {params.width} wide, which heads of "
@@ -220,7 +236,7 @@ class Checkpoint:
 
     def _number(self, key: str) -> int | None:
         """A size from the file's own metadata, None when it has none."""
-        number = self.file.json_metadata(METADATA_KEY).get(key)
+        number = self.notes.get(key)
         if number is None or (type(number) is int and 1 <= number <= _LARGEST_NUMBER):
             return number
         raise CheckpointError(

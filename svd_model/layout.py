@@ -17,6 +17,9 @@ FIRST_STAGE = "first_stage_model."
 CONDITION_VAES = ("conditioner.embedders.3.encoder.", "conditioner.embedders.1.encoder.")
 """Where the VAE of the conditioning latent is: in SVD, and in SV3D."""
 
+NOTES = "stillmotion."
+"""Where a saved copy of a small checkpoint has its notes, at the top level and in the image tower."""
+
 NOT_NEEDED = (
     # Found in released files and their descendants; inference does without.
     "conditioner.embedders.0.open_clip.",  # the text side
@@ -24,12 +27,15 @@ NOT_NEEDED = (
     FIRST_STAGE,  # the encoder
     "model_ema.",
     "denoiser.",
+    "edm_vpred.",  # the range of noise levels, as ComfyUI saves it
+    NOTES,
 )
 
 
 def is_known(key: str) -> bool:
     """Whether a key that no network needs is one that released files are known to have."""
-    return key.startswith(NOT_NEEDED) and not key.startswith((UNET, VISION))
+    needed = key.startswith((UNET, VISION)) and not key.startswith(VISION + NOTES)
+    return key.startswith(NOT_NEEDED) and not needed
 
 
 def below(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:

@@ -146,7 +146,7 @@ class TransformerContext(NamedTuple):
     """What the layers of one SpatialVideoTransformer are given besides its input, at every step of a run."""
 
     spatial: Context | Callable[["TransformerBlock", Tensor], Tensor]  # or what takes the block's place
-    temporal: Context
+    temporal: Context | Callable[["TemporalBlock", Tensor], Tensor]
     frames: Tensor  # the embedding of the frames' numbers, (T, 1, C)
 
 
@@ -188,6 +188,8 @@ class SpatialVideoTransformer(nn.Module):
         block, spatial = self.transformer_blocks[0], context.spatial
         hidden = spatial(block, hidden) if callable(spatial) else block(hidden, spatial)
         video = hidden.unflatten(0, (-1, num_frames))  # -> (B, T, S, C)
-        temporal = self.time_stack[0](video + context.frames, context.temporal)
+        block, temporal = self.time_stack[0], context.temporal
+        moving = video + context.frames
+        temporal = temporal(block, moving) if callable(temporal) else block(moving, temporal)
         hidden = self.proj_out(self.time_mixer(video, temporal))
         return x + hidden.flatten(0, 1).transpose(1, 2).unflatten(2, x.shape[2:])

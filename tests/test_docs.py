@@ -8,6 +8,7 @@ import pytest
 from support.pages import PAGES, ROOT, SCHEMAS, calls, output_name, page, schemas, shown, table
 
 OTHERS = ("README.md", "CHANGELOG.md", "assets/README.md", "builtin_model/MODEL_CARD.md")
+OTHERS += ("docs/COMFYUI_CONTRACT.md",)
 DOCUMENTS = [*(ROOT / name for name in OTHERS), *PAGES.rglob("*.md")]
 
 

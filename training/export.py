@@ -8,15 +8,15 @@ from safetensors.torch import save
 from torch import nn
 
 from stillmotion.svd_model import layout
-from stillmotion.svd_model.checkpoint import METADATA_KEY
+from stillmotion.svd_model.notes import LATENT_RGB, METADATA_KEY
 
 from . import clips, sizes
 
 MOST_BYTES = 14_000_000
 
 
-def export(path: Path, networks: dict[str, nn.Module], how: str) -> None:
-    """Writes the networks of a layout.
+def export(path: Path, networks: dict[str, nn.Module], how: str, latent_rgb: list[list[float]]) -> None:
+    """Writes the networks of a layout; latent_rgb is what latent_colours.fit gives of its encoder.
 
     Raises ValueError for weights that float16 can't hold, and for more than MOST_BYTES.
     """
@@ -31,6 +31,7 @@ def export(path: Path, networks: dict[str, nn.Module], how: str) -> None:
         "height": clips.SIZE,
         "head_channels": sizes.HEAD_CHANNELS,
         "vision_head_width": sizes.VISION_HEAD_WIDTH,
+        LATENT_RGB: latent_rgb,
         "trained": how,
         "licence": "Apache-2.0",
     }
@@ -39,10 +40,15 @@ def export(path: Path, networks: dict[str, nn.Module], how: str) -> None:
     content = save(tensors, {METADATA_KEY: json.dumps(notes), "format": "pt"})
     if len(content) > MOST_BYTES:
         raise ValueError(f"the model has {len(content)} bytes; at most {MOST_BYTES} are to be shipped.")
+    write(path, content)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file at once. What was there is not written over: who has it mapped goes on reading it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
-    partial.replace(path)  # never written over: who has the file mapped goes on reading the old one
+    partial.replace(path)
 
 
 def layout_of(autoencoder: nn.Module, temporal: nn.Module, unet: nn.Module, tower: nn.Module) -> dict:

@@ -13,7 +13,7 @@ import torch
 
 from stillmotion import builtin_model
 
-from . import autoencoder, denoiser, latents, sizes
+from . import autoencoder, denoiser, latent_colours, latents, sizes
 from .export import export, layout_of
 from .loop import RANK, WORLD_SIZE
 
@@ -38,13 +38,15 @@ def main() -> None:
 def train(folder: Path, weights: Path) -> None:
     """All stages, each from its last checkpoint in the folder; then the file of weights."""
     trained = autoencoder.train_pictures(folder)
-    autoencoder.standardise(trained, autoencoder.pictures(256))
+    sample = autoencoder.pictures(latent_colours.PICTURES)
+    autoencoder.standardise(trained, sample)
     encoder, tower = deepcopy(trained.encoder), sizes.image_tower()
     pool = latents.pool(folder, encoder, tower)
     unet = denoiser.train_unet(folder, pool)
     temporal = autoencoder.train_clips(folder, trained)
     if RANK == 0:
-        export(weights, layout_of(trained, temporal, unet, tower), HOW)
+        colours = latent_colours.fit(encoder, sample)
+        export(weights, layout_of(trained, temporal, unet, tower), HOW, colours)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """MODEL: the host's ModelPatcher over a BaseModel with our UNet in it."""
 
 from functools import partial
+from pathlib import Path
 
 import comfy.conds
+import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -10,8 +12,9 @@ import comfy.supported_models
 import comfy.utils
 from torch import Tensor
 
-from ...svd_model import conditioning
+from ...svd_model import conditioning, notes
 from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.notes import LatentColours
 from ...svd_model.unet import UNetParams
 from ...svd_model.variants import Variant
 from .shared import CAMERA, NUM_FRAMES, network_weights
@@ -24,14 +27,23 @@ USUAL_MOTION = 127
 class VideoModel(comfy.model_base.BaseModel):
     """The diffusion model of one of our variants, with the conditioning of core's SVD nodes and of ours."""
 
-    def __init__(self, config, variant: Variant, params: UNetParams, device=None):
+    def __init__(self, config, checkpoint: Checkpoint, device=None):
         kind = comfy.model_base.ModelType.V_PREDICTION_EDM
-        super().__init__(config, kind, device=device, unet_model=partial(HostUNet, params))
-        self.variant = variant
-        self.run = self.diffusion_model.run  # also where a node puts something else in the network's place
+        network = partial(HostUNet, checkpoint.unet.params)
+        super().__init__(config, kind, device=device, unet_model=network)
+        self.variant, self.params = checkpoint.variant, checkpoint.unet.params
+        self.notes = {
+            name: value for name, value in checkpoint.notes.items() if name != notes.VISION_HEAD_WIDTH
+        }
+        self.run = self.diffusion_model.run  # as the params, also where a node replaces the network
 
     def extra_conds(self, **kwargs) -> dict:
         """The conditions of a batch: of one video, or of several of num_video_frames each."""
+        if "time_conditioning" in kwargs:
+            raise ValueError(
+                f"{kwargs.get('prompt_type', 'the conditioning')} has time_conditioning, a context for "
+                "attention over time, which Stillmotion's UNet does not take; take the node out that sets it."
+            )
         noise, latent, context = kwargs["noise"], kwargs.get("concat_latent_image"), kwargs.get("cross_attn")
         num_frames = kwargs.get(NUM_FRAMES, noise.shape[0])
         if latent is None or context is None:
@@ -40,7 +52,7 @@ class VideoModel(comfy.model_base.BaseModel):
         _check_camera(self, kwargs)
         if self.variant.orbit and kwargs.get("motion_bucket_id", USUAL_MOTION) != USUAL_MOTION:
             raise ValueError(motion_without_use("motion_bucket_id", kwargs["motion_bucket_id"], self.variant))
-        width = self.diffusion_model.params.context_dim
+        width = self.params.context_dim
         if context.shape[-1] != width:
             raise ValueError(
                 f"the picture's CLIP embedding has {context.shape[-1]} numbers, this model takes {width}: "
@@ -66,11 +78,16 @@ class VideoModel(comfy.model_base.BaseModel):
         vectors = conditioning.orbit_vectors(noise_aug, elevations, azimuths)
         return vectors.repeat(rows // num_frames, 1)
 
+    def state_dict_for_saving(self, unet_state_dict, **others) -> dict:
+        """The tensors of a checkpoint; what the file said of itself goes with them, as tensors."""
+        saved = super().state_dict_for_saving(unet_state_dict, **others)
+        return saved | notes.as_tensors(self.notes)
+
     def memory_required(self, input_shape, cond_shapes=None) -> int:
         """Bytes that a pass over a batch of that shape takes besides the weights."""
         frames, _, height, width = input_shape
         dtype = self.get_dtype_inference()
-        return self.diffusion_model.params.memory(frames, height, width, dtype)
+        return self.params.memory(frames, height, width, dtype)
 
 
 def check_video_model(model) -> None:
@@ -192,11 +209,24 @@ def _unet_config(params: UNetParams) -> dict:
     }
 
 
-def load_model(checkpoint: Checkpoint):
-    """The MODEL of a checkpoint."""
+class OwnLatents(comfy.latent_formats.SD15):
+    """Latents of another encoder than SVD's: their previews have colours of their own, and no TAESD."""
+
+    def __init__(self, colours: LatentColours):
+        super().__init__()
+        self.latent_rgb_factors = [list(row) for row in colours.factors]
+        self.latent_rgb_factors_bias = list(colours.bias)
+        self.taesd_decoder_name = None
+
+
+def load_model(checkpoint: Checkpoint, disable_dynamic: bool = False):
+    """The MODEL of a checkpoint; disable_dynamic: without the host's dynamic memory where that is on."""
     management = comfy.model_management
     network, params = checkpoint.unet, checkpoint.unet.params
     config = comfy.supported_models.SVD_img2vid(_unet_config(params))
+    config.unet_config["num_head_channels"] = params.head_channels  # the class has SVD's
+    if checkpoint.latent_colours is not None:
+        config.latent_format = OwnLatents(checkpoint.latent_colours)
     load_device = management.get_torch_device()
     supported = list(config.supported_inference_dtypes)
     dtype = management.unet_dtype(
@@ -205,10 +235,17 @@ def load_model(checkpoint: Checkpoint):
     cast_dtype = management.unet_manual_cast(dtype, load_device, supported)
     config.set_inference_dtype(dtype, cast_dtype)
     first_device = management.unet_inital_load_device(network.parameters, dtype)
-    model = VideoModel(config, checkpoint.variant, params, device=first_device)
-    patcher = comfy.model_patcher.CoreModelPatcher(
+    model = VideoModel(config, checkpoint, device=first_device)
+    plain, usual = comfy.model_patcher.ModelPatcher, comfy.model_patcher.CoreModelPatcher
+    patcher = (plain if disable_dynamic else usual)(
         model, load_device=load_device, offload_device=management.unet_offload_device()
     )
     model.load_model_weights(network_weights(checkpoint, network), "", assign=patcher.is_dynamic())
     add_run_callbacks(patcher)
+    patcher.cached_patcher_init = (_load_again, (checkpoint.file.path,))
     return patcher
+
+
+def _load_again(path: Path, disable_dynamic: bool = False):
+    """The MODEL anew: what the host asks for to compile it, to hook its weights, or for another GPU."""
+    return load_model(Checkpoint.open(path), disable_dynamic)

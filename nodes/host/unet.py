@@ -9,12 +9,13 @@ from ...svd_model.feature_cache import DeepFeatures
 from ...svd_model.operations import without_autocast
 from ...svd_model.unet import Constants, VideoUNet
 from .operations import with_forms
-from .patches import Patches, patches_of
+from .patches import Patches, patches_of, wrappers_of
 from .shared import attention
 
 FEATURE_CACHE = "stillmotion_feature_cache"
 """The key in transformer_options for the number of evaluations from one of the whole UNet to the next."""
 
+_REPLACEABLE = ("diffusion_model.forward", "diffusion_model._forward")
 _REMEMBERED = 4  # conditionings, and deep features
 _MOST_TOKENS = 16  # of a conditioning that is remembered: each takes 2.5 MB a clip of 25 frames in float16
 
@@ -83,6 +84,11 @@ class HostUNet(VideoUNet):
         )
         self.dtype = dtype
         self.run = Run()
+        # As core's UNet says them, for nodes that look them up.
+        self.in_channels, self.out_channels = params.in_channels, params.out_channels
+        self.model_channels, self.channel_mult = params.model_channels, params.channel_mult
+        self.num_res_blocks = [params.num_res_blocks] * len(params.channel_mult)
+        self.num_head_channels = params.head_channels
 
     def forward(
         self,
@@ -90,17 +96,34 @@ class HostUNet(VideoUNet):
         timesteps: Tensor,
         context: Tensor,
         y: Tensor,
-        num_video_frames: int,
         control=None,
         transformer_options: dict | None = None,
-        **unused,
+        **conditions,
     ) -> Tensor:
-        if control is not None:
-            raise ValueError(
-                "a ControlNet is connected; there is none for Stable Video Diffusion: take it out."
-            )
+        """_forward, or what other nodes have put around it. The order of the inputs is core's."""
+        options = {} if transformer_options is None else transformer_options
+        inputs = (x, timesteps, context, y, control, options)
+        wrappers = wrappers_of(options)
+        if not wrappers:
+            return self._forward(*inputs, **conditions)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        return executor.execute(*inputs, **conditions)
+
+    def _forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        control,
+        transformer_options: dict,
+        num_video_frames: int,
+        **conditions,
+    ) -> Tensor:
+        """One evaluation; the name is core's, too."""
+        _refuse(control, conditions)
         with without_autocast(x.device):
-            return self._evaluate(x, timesteps, context, y, num_video_frames, transformer_options or {})
+            return self._evaluate(x, timesteps, context, y, num_video_frames, transformer_options)
 
     def _evaluate(
         self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_video_frames: int, options: dict
@@ -115,12 +138,31 @@ class HostUNet(VideoUNet):
             constants = self.run.constants(self, context, y, num_video_frames)
         shifts = self.shifts(timesteps, constants)
         constants = patches.attended(constants, context, x, self.params)
+        features = patches.features(x)
         interval = options.get(FEATURE_CACHE, 1)
         if compiling or interval == 1:
-            return self.predict(x, shifts, constants, patches.features())
-        key = (options.get("cond_or_uncond"), options.get("uuids"), x.shape, x.dtype, x.device)
-        deep = self.run.deep(key, patches)
-        return deep.predict(self, interval, x, shifts, constants, patches.features())
+            return self.predict(x, shifts, constants, features)
+        deep = self.run.deep(_kind_of_call(x, options), patches)
+        return deep.predict(self, interval, x, shifts, constants, features)
+
+
+def _refuse(control, conditions: dict) -> None:
+    """Raises ValueError for inputs of core's UNet that ours does not have."""
+    if control is not None:
+        raise ValueError("a ControlNet is connected; there is none for Stable Video Diffusion: take it out.")
+    for name in ("time_context", "image_only_indicator"):
+        if conditions.get(name) is not None:
+            raise ValueError(
+                f"a node gives this model {name}, which Stillmotion's UNet does not take; take that node "
+                "out, or load the model with core's ImageOnlyCheckpointLoader."
+            )
+
+
+def _kind_of_call(x: Tensor, options: dict) -> tuple:
+    """What tells calls of one step apart: of their deep features each has its own."""
+    window = options.get("context_window")  # of frames, where the host samples a long video in pieces
+    frames = None if window is None else tuple(window.index_list)
+    return options.get("cond_or_uncond"), options.get("uuids"), frames, x.shape, x.dtype, x.device
 
 
 def add_run_callbacks(patcher) -> None:
@@ -135,7 +177,22 @@ def add_run_callbacks(patcher) -> None:
 
 
 def _begin(patcher) -> None:
+    _refuse_replaced_parts(patcher.object_patches)
     patcher.model.run.begin()
+
+
+def _refuse_replaced_parts(replaced: dict) -> None:
+    """Raises ValueError where a node replaces a part of the UNet, which might not be called.
+
+    The whole and its forward may be replaced, weights too, and what has been compiled is still the part.
+    """
+    for path, new in replaced.items():
+        inside = path.startswith("diffusion_model.") and path not in _REPLACEABLE
+        if inside and not isinstance(new, Tensor | torch._dynamo.OptimizedModule):
+            raise ValueError(
+                f"a node replaces {path}, a part of the UNet that Stillmotion computes in its own way; take "
+                "that node out, or load the model with core's ImageOnlyCheckpointLoader."
+            )
 
 
 def _end(patcher) -> None:

@@ -1,13 +1,44 @@
 """CLIP_VISION: the host's own, with the weights of the checkpoint."""
 
+import comfy.clip_model
 import comfy.clip_vision
 import comfy.model_management
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...svd_model import notes
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.operations import without_autocast
 from ...svd_model.vision import MEAN, STD
 from .shared import network_weights
+
+
+class ShallowEncoder(comfy.clip_model.CLIPEncoder):
+    """The host's layers of a tower that has one alone: the last but one state is what the layer takes."""
+
+    def __init__(self, encoder: comfy.clip_model.CLIPEncoder):
+        nn.Module.__init__(self)  # not the parent's: the layer is there
+        self.layers = encoder.layers
+
+    def forward(self, x: Tensor, mask=None, intermediate_output=None) -> tuple[Tensor, Tensor | None]:
+        """The last state and the one asked for."""
+        given = x.clone() if intermediate_output == -2 else None  # the layer writes into x
+        x, intermediate = super().forward(x, mask, intermediate_output)
+        return x, intermediate if given is None else given
+
+
+class ImageTower(comfy.clip_vision.ClipVisionModel):
+    """The host's CLIP_VISION, of any depth; what its file said of it is saved with it."""
+
+    def __init__(self, config: dict, said: dict):
+        super().__init__(config)
+        self._said = said
+        vision = self.model.vision_model
+        if len(vision.encoder.layers) == 1:
+            vision.encoder = ShallowEncoder(vision.encoder)
+
+    def get_sd(self) -> dict:
+        """The tensors to save."""
+        return super().get_sd() | notes.as_tensors(self._said)
 
 
 def load_image_tower(checkpoint: Checkpoint):
@@ -30,7 +61,8 @@ def load_image_tower(checkpoint: Checkpoint):
         "projection_dim": params.output_dim,
     }
     weights = network_weights(checkpoint, checkpoint.vision)
-    tower = comfy.clip_vision.ClipVisionModel(config)
+    said = {name: value for name, value in checkpoint.notes.items() if name == notes.VISION_HEAD_WIDTH}
+    tower = ImageTower(config, said)
     weights = comfy.clip_vision.convert_to_transformers(weights, "")
     missing, _ = tower.load_sd(weights)
     if missing:

@@ -3,8 +3,12 @@
 import json
 
 import torch
+from PIL import Image
 
 from stillmotion import builtin_model
+from stillmotion.headless.images import to_tensor
+from stillmotion.svd_model.vae import LATENT_SCALE
+from support.landscape import STRONGEST, colours, landscape
 
 
 def test_it_is_whole_and_small():
@@ -43,3 +47,14 @@ def test_it_holds_a_frame_wise_decoder_too():
 def test_it_brings_its_own_sizes():
     variant = builtin_model.load().variant
     assert (variant.num_frames, variant.width, variant.height) == (14, 128, 128)
+
+
+def test_the_colours_of_its_latents_are_said():
+    """Sky, grass and a house are blue, green and red."""
+    checkpoint = builtin_model.load()
+    encoder = checkpoint.load(checkpoint.encoder, dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        latent = LATENT_SCALE * encoder(to_tensor(Image.fromarray(landscape())))[0]
+    rgb = checkpoint.latent_colours
+    shown = colours((latent.movedim(0, -1) @ torch.tensor(rgb.factors) + torch.tensor(rgb.bias)).numpy())
+    assert [shown[region].argmax() for region, _ in STRONGEST] == [strongest for _, strongest in STRONGEST]

@@ -358,11 +358,11 @@ def test_device_and_dtype_by_default():
         assert find_device(None) == torch.device("cpu")
 
 
-def test_float8_is_refused_where_the_hardware_has_none(plain):
+def test_float8_is_refused_where_the_hardware_has_none():
     with pytest.raises(ValueError, match="float8 needs an NVIDIA GPU"):
-        Pipeline(plain.checkpoint, device="cpu", linear_dtype="float8")
+        Pipeline(shared_pipeline().checkpoint, device="cpu", linear_dtype="float8")
 
 
-def test_other_dtypes_of_linear_layers_are_refused(plain):
+def test_other_dtypes_of_linear_layers_are_refused():
     with pytest.raises(ValueError, match="linear_dtype is int4; accepted is float8"):
-        Pipeline(plain.checkpoint, device="cpu", linear_dtype="int4")
+        Pipeline(shared_pipeline().checkpoint, device="cpu", linear_dtype="int4")

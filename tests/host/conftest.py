@@ -1,12 +1,15 @@
-"""What several files of host tests share: a LoRA, and a ComfyUI with switches that change no video."""
+"""What several files of host tests share: files to load, LoRAs, a ComfyUI with harmless switches."""
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from stillmotion import builtin_model
 from support import host, tiny
 
 LORA_KEY = "middle_block.1.transformer_blocks.0.ff.net.2"
+SHIPPED_LAST = 7  # the number of the shipped model's last output block
+FILES = {"random": "tiny_svd.safetensors", "shipped": builtin_model.NAME}
 SAME_VIDEO = ("--cache-none", "--disable-metadata", "--preview-method", "latent2rgb")
 
 
@@ -30,12 +33,28 @@ def write_lora(base, file: str, key: str, rows: int, columns: int) -> str:
     return file
 
 
+@pytest.fixture(scope="session", params=FILES.values(), ids=FILES)
+def file(request):
+    """What a loader is to load: a tiny checkpoint of random weights, then the model that is shipped."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def lora(base):
     """A LoRA for a layer of the middle block that every pass goes through."""
     unet = tiny.SMALL.unet
     channels = unet.model_channels * unet.channel_mult[-1]
     return write_lora(base, "tiny_lora.safetensors", LORA_KEY, channels, 4 * channels)
+
+
+@pytest.fixture(scope="session")
+def lora_of_file(base, file, lora):
+    """A LoRA for the file; in the shipped model for its last block, since its middle counts for little."""
+    if file != builtin_model.NAME:
+        return lora
+    unet = builtin_model.load().unet.params
+    key = f"output_blocks.{SHIPPED_LAST}.1.transformer_blocks.0.ff.net.2"
+    return write_lora(base, "shipped_lora.safetensors", key, unet.model_channels, 4 * unet.model_channels)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from stillmotion import builtin_model
 from support import graphs, host
 from support.graphs import node
+from support.host_pictures import frames_of
+from support.landscape import STRONGEST, colours, landscape
 
 WATCH = Path(host.__file__).parent / "watch.py"
 STEPS = 3
@@ -62,6 +65,26 @@ def test_cores_ksampler_shows_frame_0_of_our_model(switched_server):
     graph = graphs.first_video(seed=82, prepare={"frames": 5}) | {"sample": sample}
     shown = pictures(watch(switched_server, graph))
     assert [picture.shape for picture in shown] == [(256, 512, 3)] * STEPS
+
+
+def test_previews_of_the_shipped_model_have_the_colours_of_its_frames(switched_server, base):
+    """Core's preview of frame 0 against what the VAE makes of it: its latents are not Stable Diffusion's."""
+    Image.fromarray(landscape()).save(base / "input" / "landscape.png")
+    inputs = {"model": ["load", 0], "positive": ["prepare", 0], "negative": ["prepare", 1], "seed": 1}
+    inputs |= {"latent_image": ["prepare", 2], "steps": 8, "cfg": 1.0, "sampler_name": "euler"}
+    graph = graphs.first_video(
+        load={"checkpoint": builtin_model.NAME},
+        image={"image": "landscape.png"},
+        prepare={"width": 128, "height": 128},
+    )
+    graph |= {"sample": node("KSampler", **inputs, scheduler="karras", denoise=1.0)}
+    preview = pictures(watch(switched_server, graph))[-1]
+    frame = frames_of(base, switched_server.run(graph))[0]
+    difference = np.abs(colours(preview) - colours(frame.astype(int)))
+    assert difference.mean() < 20  # 98 with the colours of Stable Diffusion's latents
+    assert difference.max() < 60  # 228
+    shown = colours(preview)
+    assert [shown[region].argmax() for region, _ in STRONGEST] == [strongest for _, strongest in STRONGEST]
 
 
 def test_progress_comes_step_by_step_and_before_its_picture(switched_server):

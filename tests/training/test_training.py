@@ -11,11 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from torch import nn
 
 from stillmotion.svd_model.checkpoint import Checkpoint
-from training import autoencoder, clips, denoiser, latents, loop, measures, photographs, run, scenes, sizes
+from stillmotion.svd_model.notes import METADATA_KEY
+from training import (
+    autoencoder,
+    clips,
+    denoiser,
+    latent_colours,
+    latents,
+    loop,
+    measures,
+    photographs,
+    run,
+    scenes,
+    sizes,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -307,3 +320,36 @@ def one_step(stage: loop.Stage) -> loop.Stage:
 def one_clip(batch: denoiser.Batch) -> denoiser.Batch:
     """At most three frames of it."""
     return replace(batch, clips=1, frames=min(batch.frames, 3))
+
+
+def test_the_colours_of_latents_are_those_of_a_linear_code():
+    """Latents that are a linear function of the colours give that function's inverse."""
+    mix = torch.tensor([[1.0, 0.2, -0.3], [0.0, 1.0, 0.5], [0.4, 0.0, 1.0], [0.3, -0.6, 0.2]])
+    offset = torch.tensor([0.1, -0.2, 0.3, 0.4])
+
+    class Encoder(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            means = nn.functional.avg_pool2d(images, 8)
+            return (
+                torch.einsum("zc,nchw->nzhw", mix, means) + offset[:, None, None]
+            ) / latent_colours.LATENT_SCALE
+
+    generator = torch.Generator().manual_seed(0)
+    pool = torch.randint(0, 256, (20, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    *factors, bias = torch.tensor(latent_colours.fit(Encoder(), pool), dtype=torch.float32)
+    colours = torch.rand(50, 3, generator=generator)
+    again = (colours @ mix.T + offset) @ torch.stack(factors) + bias
+    torch.testing.assert_close(again, colours, atol=1e-3, rtol=0)
+
+
+def test_notes_are_added_without_touching_the_tensors():
+    tensors = {"a": torch.arange(5.0), "b": torch.ones(3, dtype=torch.float16)}
+    before = save(tensors, {METADATA_KEY: json.dumps({"num_frames": 14}), "format": "pt"})
+    after = latent_colours.with_notes(before, {"latent_rgb": [[1.0]]})
+    data = sum(tensor.nbytes for tensor in tensors.values())
+    assert after[-data:] == before[-data:]
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in load(after).items())
+    length = int.from_bytes(after[:8], "little")
+    metadata = json.loads(after[8 : 8 + length])["__metadata__"]
+    assert json.loads(metadata[METADATA_KEY]) == {"num_frames": 14, "latent_rgb": [[1.0]]}
+    assert metadata["format"] == "pt"

@@ -236,10 +236,11 @@ def unet(checkpoint, random, with_lora: bool) -> list[float]:
         lora_of(patcher, [f"diffusion_model.{name}" for name in layers], {"diffusion_model": truth})
     comfy.model_management.load_models_gpu([patcher])
     x = random(6, params.in_channels, 8, 16)
-    given = (random(6), random(6, 1, params.context_dim), random(6, params.vector_dim), 3)
-    expected = truth(x, *given)
+    given = (random(6), random(6, 1, params.context_dim), random(6, params.vector_dim))
+    frames = {"num_video_frames": 3}
+    expected = truth(x, *given, **frames)
     # Twice: the second call finds resident weights, or what is left of them.
-    return [error(patcher.model.diffusion_model(x, *given), expected) for _ in range(2)]
+    return [error(patcher.model.diffusion_model(x, *given, **frames), expected) for _ in range(2)]
 
 
 def vae(checkpoint, random, with_lora: bool) -> list[float]:

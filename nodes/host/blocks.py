@@ -1,0 +1,100 @@
+"""Transformer blocks in the order of the host's own, with what other nodes change in them.
+
+The semantics are those of core's BasicTransformerBlock: comfy/ldm/modules/attention.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from ...svd_model.transformer import Context, MultiHeadAttention, TemporalBlock, TransformerBlock
+
+OVERRIDE = "optimized_attention_override"
+"""The key in transformer_options for a function that is called in the place of the host's attention."""
+
+_PRECISION = torch.float32
+
+
+@dataclass(frozen=True)
+class SpatialBlock:
+    """Takes the place of a spatial TransformerBlock's forward, with the patches where core has them."""
+
+    options: dict  # transformer_options with the place: block, transformer_index, shapes
+    tokens: Tensor  # (N, M, context_dim)
+    prepared: Context
+    lists: dict[str, list[Callable]] = field(default_factory=dict)  # of patches, by the names of core
+    replacements: dict[str, dict[tuple, Callable]] = field(default_factory=dict)  # for attn1, attn2, by block
+
+    @torch.compiler.disable  # a patch may do anything
+    def __call__(self, block: TransformerBlock, x: Tensor) -> Tensor:
+        """(N, L, C) -> (N, L, C)."""
+        return self._rows(block, x)
+
+    def _rows(self, block: TransformerBlock, x: Tensor) -> Tensor:
+        n = block.norm1(x)
+        x = self._attend("attn1", block.attn1, n, n) + x
+        for patch in self.lists.get("middle_patch", ()):
+            x = patch(x, self._extra(block.attn1))
+        x = self._cross(block, x) + x
+        return block.ff(block.norm3(x)) + x
+
+    def _cross(self, block: TransformerBlock, x: Tensor) -> Tensor:
+        """What attention to the tokens adds; where no node looks at it what has been prepared."""
+        if OVERRIDE in self.options or self.lists.get("attn2_patch") or self._replacement("attn2"):
+            return self._attend("attn2", block.attn2, block.norm2(x), self.tokens)
+        if isinstance(self.prepared, Tensor):
+            n = self.prepared.repeat(1, x.shape[1], 1)
+        else:
+            n = block.attn2.to_context(block.norm2(x), self.prepared)
+        return self._output("attn2", block.attn2, n)
+
+    def _attend(self, name: str, attention: MultiHeadAttention, n: Tensor, context: Tensor) -> Tensor:
+        """Of n, (N, L, dim), to a context, (N, M, context_dim)."""
+        value = context
+        for patch in self.lists.get(f"{name}_patch", ()):
+            n, context, value = patch(n, context, value, self._extra(attention))
+        q, k = attention.to_q(n), attention.to_k(context)
+        v = attention.to_v(context if value is None else value)
+        replacement = self._replacement(name)
+        if replacement is None:
+            n = optimized_attention(
+                q, k, v, attention.heads, attn_precision=_PRECISION, transformer_options=self.options
+            )
+        else:
+            n = replacement(q, k, v, self._extra(attention))
+        return self._output(name, attention, attention.to_out(n))
+
+    def _output(self, name: str, attention: MultiHeadAttention, n: Tensor) -> Tensor:
+        for patch in self.lists.get(f"{name}_output_patch", ()):
+            n = patch(n, self._extra(attention))
+        return n
+
+    def _replacement(self, name: str) -> Callable | None:
+        """The function for this block, named with the number of its transformer or without."""
+        found, block = self.replacements.get(name, {}), self.options["block"]
+        return found.get((*block, self.options["block_index"]), found.get(block))
+
+    def _extra(self, attention: MultiHeadAttention) -> dict:
+        """The options as a patch gets them: without the patches, with the sizes of attention."""
+        rest = {
+            key: value for key, value in self.options.items() if key not in ("patches", "patches_replace")
+        }
+        width = self.options["activations_shape"][1] // attention.heads
+        return {**rest, "n_heads": attention.heads, "dim_head": width, "attn_precision": _PRECISION}
+
+
+@dataclass(frozen=True)
+class OverriddenTemporalBlock(SpatialBlock):
+    """Takes the place of a TemporalBlock's forward where attention is overridden; patches don't reach it."""
+
+    @torch.compiler.disable  # an override may do anything
+    def __call__(self, block: TemporalBlock, x: Tensor) -> Tensor:
+        """(B, T, S, C) -> (B, T, S, C)."""
+        videos, _, positions, _ = x.shape
+        rows = x.transpose(1, 2).flatten(0, 1)  # -> (B·S, T, C), the layout of core
+        rows = block.ff_in(block.norm_in(rows)) + rows
+        rows = self._rows(block, rows)
+        return rows.unflatten(0, (videos, positions)).transpose(1, 2)
