@@ -1,12 +1,20 @@
-"""`python -m stillmotion`."""
+"""`python -m stillmotion`, and the command `stillmotion` after an installation."""
 
 import sys
 
-try:
-    from .headless.command_line import main
-except ModuleNotFoundError as error:
-    sys.exit(f"error: the package {error.name} is missing. Install what Stillmotion needs: see the README.")
-except KeyboardInterrupt:
-    sys.exit(130)
 
-sys.exit(main())
+def run() -> int:
+    """Runs the command line; its exit status."""
+    try:
+        from .headless.command_line import main
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"error: the package {error.name} is missing. Install what Stillmotion needs: see the README."
+        )
+    except KeyboardInterrupt:
+        return 130
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

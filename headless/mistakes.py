@@ -47,5 +47,5 @@ class Mistakes:
 
 def did_you_mean(word: object, accepted: Iterable[str]) -> str:
     """Asks, after a semicolon, whether something accepted was meant, where it is much like the word."""
-    close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.6) if isinstance(word, str) else ()
+    close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.7) if isinstance(word, str) else ()
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,6 +1,7 @@
 """The command line's words: what each option is called, takes and means."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -62,9 +63,14 @@ def _check_command(words: Sequence[str], parsers: dict[str, argparse.ArgumentPar
         return
     accepted = [name for name in parsers if name]
     if words and words[0].startswith("-"):
-        parsers[""].parse_args(words[:1])  # ends the program after --help and --version
+        with contextlib.suppress(argparse.ArgumentError):
+            parsers[""].parse_args(words[:1])  # ends the program after --help and --version
     if not words:
         raise ValueError(f"no command is given; accepted are {', '.join(accepted)}, and --help.")
+    if words[0].startswith("-"):
+        raise ValueError(
+            f"{words[0]} stands before a command; accepted are {', '.join(accepted)}, and --help."
+        )
     if os.path.exists(words[0]):
         raise ValueError(f"{words[0]} is no command; to animate it: animate {words[0]}")
     meant = did_you_mean(words[0], accepted)
