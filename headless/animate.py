@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
+from ..svd_model.sources import OFFICIAL_FILES
 from . import latents, memory
 from .images import read_image
 from .pipeline import Pipeline
@@ -86,7 +87,8 @@ def _open_checkpoint(
         checkpoint = Checkpoint.open(options.checkpoint)
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
-            f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}."
+            f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
+            + OFFICIAL_FILES
         )
     return checkpoint
 
