@@ -57,9 +57,12 @@ class Rectangle(NamedTuple):
 
 def open_page(browser, server, renderer: str = CANVAS, new_user: bool = False):
     """A browser of its own on the server's page, without the network; errors holds what the page logs."""
-    # A renderer other than the page's own choice is a setting of the user's, as in its settings dialog.
-    server.send("/settings", {"Comfy.TutorialCompleted": not new_user})
-    server.send("/settings", {"Comfy.VueNodes.Enabled": renderer == VUE})
+    settings = {
+        "Comfy.TutorialCompleted": not new_user,
+        "Comfy.VueNodes.Enabled": renderer == VUE,
+        "Comfy.RightSidePanel.IsOpen": False,  # the host remembers that the last page had it open
+    }
+    server.send("/settings", settings)
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     context.set_default_timeout(30 * SECONDS)
     context.route(
