@@ -46,16 +46,21 @@ bench: .venv/dev
 clean:
 	rm -rf .venv outputs *.egg-info
 
-# What running needs, then what testing needs on top of it.
+# What running needs, then what testing needs on top of it. pip says what it fetches and how far it is.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
 .venv/headless: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[headless]' torch==2.13.0
+	@echo "Installing what running needs into .venv, once: about two minutes, most of them for PyTorch"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --editable '.[headless]' torch==2.13.0
 	@touch $@
 
 .venv/dev: .venv/headless
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "Installing what testing needs into .venv, once: about a minute"
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 .venv/training: .venv/headless
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[training]'
+	@echo "Installing what training needs into .venv, once: about a minute"
+	@$(PIP) --editable '.[training]'
 	@touch $@

@@ -6,6 +6,8 @@ training/ made it; builtin_model/MODEL_CARD.md says from what, what it is for an
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..svd_model.sources import OFFICIAL_FILES
+
 if TYPE_CHECKING:
     from ..svd_model.checkpoint import Checkpoint
 
@@ -13,7 +15,7 @@ NAME = "stillmotion-tiny (built in)"
 PATH = Path(__file__).parent / "stillmotion_tiny.safetensors"
 NOTICE = (
     "The built-in model is a small one for a first try: a camera that pans over a soft version of the "
-    "picture, 14 frames of 128×128. For real clips give an SVD file with --checkpoint."
+    "picture, 14 frames of 128×128. For real clips give an SVD file with --checkpoint. " + OFFICIAL_FILES
 )
 
 

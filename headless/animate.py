@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
+from ..svd_model.sources import OFFICIAL_FILES
 from . import latents, memory
 from .devices import find_device
 from .jobs import Job, Output, plan
@@ -87,7 +88,8 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
         checkpoint = Checkpoint.open(Path(options.checkpoint))
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
-            f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}."
+            f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
+            + OFFICIAL_FILES
         )
     return checkpoint
 

@@ -169,7 +169,7 @@ class Animate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillmotionAnimate",
-            display_name="SVD Animate",
+            display_name="Image to Video (SVD Animate)",  # the page ranks by the name alone, its start first
             category=CATEGORY,
             description="The whole way in one node, for a first try; everything else follows the checkpoint.",
             search_aliases=["svd", "stable video diffusion", "img2vid", "image to video", "animate"],

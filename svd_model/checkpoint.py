@@ -12,7 +12,8 @@ from torch import nn
 
 from . import layout, notes
 from .notes import LATENT_RGB, VISION_HEAD_WIDTH, LatentColours
-from .tensor_file import PICKLE_SUFFIXES, CheckpointError, TensorFile
+from .sources import OFFICIAL_FILES
+from .tensor_file import PICKLE_SUFFIXES, AnotherFileWanted, CheckpointError, TensorFile
 from .transformers_layout import under_released_names
 from .unet import UNetParams, VideoUNet
 from .vae import ImageEncoder, VAEParams, VideoDecoder
@@ -62,14 +63,18 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.file.path} looks like {layout.looks_like(self.file.shapes)}, not an SVD checkpoint. "
                 "Stillmotion animates with svd, svd_xt, svd_xt_1_1, svd_image_decoder, svd_xt_image_decoder, "
-                "sv3d_u and sv3d_p."
+                f"sv3d_u and sv3d_p. {OFFICIAL_FILES}"
             )
         self.variant = self._find_variant()
 
     @classmethod
     def open(cls, path: str | Path) -> "Checkpoint":
         """The checkpoint in that file; its header is read, its tensors are not."""
-        return cls(TensorFile.open(path))
+        try:
+            file = TensorFile.open(path)
+        except AnotherFileWanted as error:
+            raise CheckpointError(f"{error} {OFFICIAL_FILES}") from error
+        return cls(file)
 
     @cached_property
     def notes(self) -> dict:
@@ -205,7 +210,7 @@ class Checkpoint:
         examples = "; ".join((*network.missing, *network.mismatched)[:3])
         return (
             f"{self.file.path}: the {network.name} is not whole: {' and '.join(parts)} ({examples}). "
-            "Download the file again, or choose another."
+            f"Download the file again, or choose another. {OFFICIAL_FILES}"
         )
 
     @property
@@ -229,7 +234,7 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.file.path} is a video model, but no known one: its UNet takes {params.in_channels} "
                 f"channels and a vector of {params.vector_dim}; SVD takes 8 channels and a vector of 768, "
-                "SV3D 8 and 256 or 1280 (with a frame-wise decoder)."
+                f"SV3D 8 and 256 or 1280 (with a frame-wise decoder). {OFFICIAL_FILES}"
             )
         given = {key: self._number(key) for key in ("num_frames", "width", "height")}
         return replace(variant, **{key: number for key, number in given.items() if number})

@@ -39,6 +39,10 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint we can use; the message says what it is and what to do."""
 
 
+class AnotherFileWanted(CheckpointError):
+    """A file that nothing but another one can replace."""
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """The names, shapes and dtypes of a file's tensors, and each of them on demand.
@@ -63,7 +67,7 @@ class TensorFile:
         else:
             file = _open_safetensors(path, size)
         if not file.shapes:
-            raise CheckpointError(f"{path} holds no tensors; choose an SVD checkpoint (.safetensors).")
+            raise AnotherFileWanted(f"{path} holds no tensors; choose an SVD checkpoint (.safetensors).")
         return file
 
     @classmethod
@@ -98,7 +102,7 @@ def _open_safetensors(path: Path, size: int) -> TensorFile:
     try:
         file = safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:
-        raise CheckpointError(_not_safetensors(path, error)) from error
+        raise AnotherFileWanted(_not_safetensors(path, error)) from error
     header, begin = _header(path)
     entries = {key: header[key] for key in file.keys()}  # noqa: SIM118 (not a dict)
     dtypes = {key: _SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for key, entry in entries.items()}
@@ -129,11 +133,15 @@ def _size(path: Path) -> int:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
     if not exists:
-        raise CheckpointError(f"there is no file {path}; give the path of an SVD checkpoint (.safetensors).")
+        raise AnotherFileWanted(
+            f"there is no file {path}; give the path of an SVD checkpoint (.safetensors)."
+        )
     if not path.is_file() and not path.is_dir():
-        raise CheckpointError(f"{path} is a device or pipe, not a file; give the path of an SVD checkpoint.")
+        raise AnotherFileWanted(
+            f"{path} is a device or pipe, not a file; give the path of an SVD checkpoint."
+        )
     if not path.is_file():
-        raise CheckpointError(
+        raise AnotherFileWanted(
             f"{path} is a folder; give the single-file checkpoint in it, for example svd_xt.safetensors."
         )
     try:
@@ -142,7 +150,7 @@ def _size(path: Path) -> int:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
     if size == 0:
-        raise CheckpointError(f"{path} is empty (0 bytes); download it again.")
+        raise AnotherFileWanted(f"{path} is empty (0 bytes); download it again.")
     return size
 
 
@@ -191,7 +199,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a safetensors file: rename it to .safetensors.")
     other = _other_content(path)
     if other and not start.startswith((b"PK", b"\x80")):
-        raise CheckpointError(f"{path} is {other}.")
+        raise AnotherFileWanted(f"{path} is {other}.")
     try:
         content = _torch_load(path)
     except pickle.UnpicklingError as error:
@@ -201,7 +209,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:
         # Not torch's own words, which advise to switch the safe reading off.
-        raise CheckpointError(f"{path} is no torch checkpoint, or is damaged; download it again.") from error
+        raise AnotherFileWanted(
+            f"{path} is no torch checkpoint, or is damaged; download it again."
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

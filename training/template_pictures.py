@@ -1,7 +1,7 @@
 """The pictures of the example workflows, from real runs in ComfyUI: python -m training.template_pictures
 
-Needs a ComfyUI, as the tests in tests/host do. Each template runs with its own values; SV3D orbit is left
-out, since the built-in model is none of that kind.
+Needs a ComfyUI, as the tests in tests/host do. Each template runs with its own values; those that need a file
+are drawn by template_diagrams.
 """
 
 import sys
@@ -30,17 +30,16 @@ def main() -> None:
         second = next(p for p in photographs.PHOTOGRAPHS if p.file == SECOND_PICTURE)
         Image.open(second.path).convert("RGB").save(base / "input" / SECOND_PICTURE)
         with host.Server(base) as server:
-            for template in sorted(graphs.TEMPLATES.glob("*.json")):
-                if template.stem == "SV3D orbit":
-                    continue
-                graph = graphs.of_template(template.stem)
+            for template in graphs.AT_ONCE:
+                graph = graphs.of_template(template)
                 loading = [node for node in graph.values() if node["class_type"] == "LoadImage"]
                 for node in loading[1:]:
                     node["inputs"]["image"] = SECOND_PICTURE
                 entry = server.run(graph)
                 if not host.succeeded(entry):
-                    raise RuntimeError(f"{template.name}: {host.error_of(entry)}")
-                sheet(host_pictures.videos_of(base, entry)).save(template.with_suffix(".jpg"), quality=88)
+                    raise RuntimeError(f"{template}: {host.error_of(entry)}")
+                picture = sheet(host_pictures.videos_of(base, entry))
+                picture.save(graphs.TEMPLATES / f"{template}.jpg", quality=88)
 
 
 def sheet(clips: list[np.ndarray]) -> Image.Image:

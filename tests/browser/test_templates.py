@@ -1,194 +1,127 @@
-"""The example workflows in the real page: opened from its template browser, run with its Run button."""
+"""The example workflows in the real page, in both of its renderers: opened as a user does, looked at, run."""
 
-import json
+import itertools
 import os
+import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from support import host
+from support import graphs, host, page
+from support.graphs import NAMES
+from support.page import CANVAS, VUE
 
-ROOT = Path(__file__).parent.parent.parent
-TEMPLATES = sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-# Without these Chromium looks for its maker's servers, which a closed network answers with many errors.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SECONDS = 1000  # Playwright counts in milliseconds
-
-WIDTH, HEIGHT, SQUARE, FRAMES, STEPS = 128, 64, 64, 4, 2
-
-EXPECTED_ERRORS = {
-    # The page asks for files of the user's that a new user doesn't have.
-    "user.css": "status of 404",
-    "/api/userdata": "status of 404",
-    # The page's own settings store reads the graph a moment too early, in an empty ComfyUI too.
-    "/assets/settingStore-": "ComfyApp graph accessed before initialization",
-}
+GAP = 10  # pixels that a user sees between two nodes
+SIZE, FRAMES, STEPS = 64, 4, 2
 
 
-def missing(what: str) -> None:
-    """Skips the test, or fails it where STILLMOTION_REQUIRE_HOST is 1."""
-    (pytest.fail if os.environ.get("STILLMOTION_REQUIRE_HOST") == "1" else pytest.skip)(what)
+@pytest.fixture(
+    scope="module",
+    params=list(itertools.product((CANVAS, VUE), NAMES)),
+    ids=lambda param: f"{param[1]}, {param[0]}",
+)
+def opened(request, browser, stocked_server):
+    """A template in the page, as the user who opened it sees it: (page, renderer, template)."""
+    renderer, template = request.param
+    shown = page.open_page(browser, stocked_server, renderer)
+    page.open_template(shown, template)
+    yield shown, renderer, template
+    shown.context.close()
 
 
-@pytest.fixture(scope="session")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("no Playwright found: pip install playwright")
-    chromium = os.environ.get("CHROMIUM") or next((path for path in CHROMIUM if Path(path).exists()), None)
-    if chromium is None:
-        missing("no Chromium found: apt-get install chromium, or set CHROMIUM")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def stocked_server(browser, server, base):
-    """The ComfyUI with every file that a template names, the checkpoints being tiny ones."""
-    (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
-    folder = base / "models" / "checkpoints"
-    for name in {model["name"] for template in TEMPLATES for model in models_of(read(template))}:
-        kind = "sv3d_p" if name.startswith("sv3d") else "svd"
-        (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
-    server.send("/settings", {"Comfy.TutorialCompleted": True})
-    return server
-
-
-@pytest.fixture
-def page(browser, stocked_server):
-    """The page, without the network, and the errors that it logs."""
-    context = browser.new_context(viewport={"width": 1600, "height": 900})
-    context.set_default_timeout(30 * SECONDS)
-    page = context.new_page()
-    page.route(
-        lambda url: not url.startswith(stocked_server.url),
-        lambda route: route.fulfill(status=200, content_type="application/json", body="[]"),
-    )
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and note_error(page.errors, message))
-    page.pending = set()
-    page.on("request", lambda request: page.pending.add(request))
-    for over in ("requestfinished", "requestfailed"):
-        page.on(over, lambda request: page.pending.discard(request))
-    page.goto(stocked_server.url)
-    page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=60 * SECONDS)
-    yield page
-    context.close()
-
-
-def note_error(errors: list[str], message) -> None:
-    url = message.location.get("url", "")
-    if not any(part in url and text in message.text for part, text in EXPECTED_ERRORS.items()):
-        errors.append(f"{message.text} ({url})")
-
-
-def wait_until_at_rest(page) -> None:
-    """Until the page has all answers that it asked for, has worked on them and has drawn the outcome."""
-    idle = "new Promise(done => requestIdleCallback(done))"
-    drawn = "new Promise(done => requestAnimationFrame(done))"
-    quiet = 0
-    while quiet < 3:  # what it does then may make it ask again
-        for event in (idle, drawn, idle):
-            page.evaluate(event)
-        quiet = 0 if page.pending else quiet + 1
-
-
-def read(template: str) -> dict:
-    return json.loads((ROOT / "example_workflows" / f"{template}.json").read_text(encoding="utf-8"))
-
-
-def models_of(workflow: dict) -> list[dict]:
-    return [model for node in workflow["nodes"] for model in node["properties"].get("models", ())]
-
-
-def open_template(page, template: str) -> None:
-    """The way of a user: Templates, the pack's name, the card."""
-    page.get_by_role("button", name="Templates").first.click()
-    page.get_by_text(host.PACK_NAME, exact=True).click()
-    page.get_by_text(template, exact=True).click()
-    count = len(read(template)["nodes"])
-    page.wait_for_function(f"window.app.graph.nodes.length === {count}")
-    page.get_by_role("dialog").wait_for(state="hidden")
-    wait_until_at_rest(page)
-
-
-def shrink(page, template: str) -> None:
-    """Sets the widgets to values for tiny networks."""
-    width, height = (SQUARE, SQUARE) if template.startswith("SV3D") else (WIDTH, HEIGHT)
-    values = {"width": width, "height": height, "frames": FRAMES, "length": FRAMES, "steps": STEPS}
-    page.evaluate(
-        """([values, frames]) => {
-            for (const node of window.app.graph.nodes) for (const widget of node.widgets ?? []) {
-                let value = values[widget.name]
-                if (widget.name === "batch_index" && widget.value > 0) value = frames
-                if (value === undefined) continue
-                widget.value = value
-                widget.callback?.(value)
-            }
-        }""",
-        [values, FRAMES],
-    )
-
-
-def screenshot(page, template: str, tmp_path: Path) -> None:
+def screenshot(shown, name: str, tmp_path: Path) -> None:
     folder = Path(os.environ.get("STILLMOTION_ARTEFACTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{template}.png")
+    shown.screenshot(path=folder / f"{name}.png")
 
 
-def test_the_host_offers_every_template_with_its_picture(page, stocked_server):
-    assert sorted(stocked_server.get("/api/workflow_templates")[host.PACK_NAME]) == TEMPLATES
-    for template in TEMPLATES:
+def meeting(places: dict) -> list[str]:
+    """The pairs of nodes with less than the gap between them, in words."""
+    pairs = itertools.combinations(places.items(), 2)
+    return [f"{one} and {two}" for (one, a), (two, b) in pairs if a.meets(b, GAP)]
+
+
+def out_of_groups(places: dict, groups: dict) -> list[str]:
+    """The nodes that stand on the edge of a group, in words."""
+    pairs = itertools.product(places.items(), groups.items())
+    return [f"{node} and {group}" for (node, a), (group, b) in pairs if a.meets(b) and not b.holds(a)]
+
+
+def test_the_host_offers_every_template_with_its_picture(stocked_server):
+    assert sorted(stocked_server.get("/api/workflow_templates")[host.PACK_NAME]) == NAMES
+    for template in NAMES:
         for ending, kind in (("json", "application/json"), ("jpg", "image/jpeg")):
             path = f"/api/workflow_templates/{quote(host.PACK_NAME)}/{quote(template)}.{ending}"
-            answer = page.request.get(stocked_server.url + path)
-            assert (answer.status, answer.headers["content-type"]) == (200, kind), path
+            with urllib.request.urlopen(stocked_server.url + path, timeout=30) as answer:
+                assert (answer.status, answer.headers["content-type"]) == (200, kind), path
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_a_template_runs_from_the_page(template, page, stocked_server, tmp_path):
-    workflow = read(template)
-    open_template(page, template)
+def test_nothing_is_missing_where_the_files_are_there(opened):
+    shown, _, _ = opened
     # The page shows this message where a node, a model or a picture is missing.
-    assert page.get_by_test_id("error-overlay").all_inner_texts() == []
+    assert shown.get_by_test_id("error-overlay").all_inner_texts() == []
     unknown = "app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
-    assert page.evaluate(unknown) == []
-    assert page.get_by_role("dialog").count() == 0
+    assert shown.evaluate(unknown) == []
+    assert shown.evaluate("app.graph.nodes.filter(n => n.has_errors).map(n => n.type)") == []
+    assert shown.get_by_role("dialog").count() == 0
+    assert shown.errors == []
 
-    shrink(page, template)
-    with page.expect_response(lambda r: r.url.endswith("/prompt") and r.request.method == "POST") as queued:
-        page.get_by_test_id("queue-button").click()
-    answer = queued.value.json()
-    assert answer.get("prompt_id") and not answer["node_errors"], answer
-    entry = stocked_server.wait(answer["prompt_id"])
-    assert host.succeeded(entry), host.error_of(entry)
 
-    saving = [node for node in workflow["nodes"] if node["type"] == "SaveVideo"]
+def test_no_two_nodes_meet_and_groups_hold_theirs(opened):
+    shown, renderer, _ = opened
+    places, groups = page.places(shown, renderer), page.groups(shown)
+    assert meeting(places) == []
+    assert out_of_groups(places, groups) == []
+    assert meeting(groups) == []
+
+
+def test_the_sizes_are_those_that_the_host_gives(opened):
+    """What the page has to enlarge it pushes over the neighbour."""
+    shown, renderer, template = opened
+    if renderer == VUE:
+        pytest.skip("its sizes depend on the fonts of the system")
+    given = dict(shown.evaluate("app.graph.nodes.map(n => [n.id, [...n.size].map(Math.round)])"))
+    assert {str(node["id"]): node["size"] for node in graphs.read(template)["nodes"]} == given
+
+
+def test_all_of_it_can_be_read_at_first_sight(opened):
+    """All in view, large enough for the page to write the words, and nothing below the page's own panels."""
+    shown, renderer, _ = opened
+    assert not shown.evaluate("app.canvas.low_quality")
+    window = page.Rectangle(0, 0, *shown.viewport_size.values())
+    scale, (left, top) = shown.evaluate("[app.canvas.ds.scale, [...app.canvas.ds.offset]]")
+    panels = [
+        page.Rectangle(*shown.get_by_test_id(name).bounding_box().values())
+        for name in ("minimap-container", "queue-button")
+    ]
+    for name, place in page.places(shown, renderer).items():
+        x, y = (place.x + left) * scale, (place.y + top) * scale
+        seen = page.Rectangle(x, y, place.width * scale, place.height * scale)
+        assert window.holds(seen) and not any(seen.meets(panel) for panel in panels), name
+    cut = """[...document.querySelectorAll('.comfy-markdown .tiptap, .comfy-markdown-content')]
+        .filter(text => text.offsetParent && text.scrollHeight > text.clientHeight + 1).length"""
+    assert shown.evaluate(cut) == 0
+
+
+def test_it_runs_and_its_videos_have_room(opened, stocked_server, tmp_path):
+    shown, renderer, template = opened
+    sizes = {"width": SIZE, "height": SIZE, "frames": FRAMES, "length": FRAMES, "steps": STEPS}
+    page.set_widgets(shown, sizes)
+    entry = page.run(shown, stocked_server)
+    saving = [node for node in graphs.read(template)["nodes"] if node["type"] == "SaveVideo"]
     assert len(entry["outputs"]) == len(saving)
-    playable = "[...document.querySelectorAll('video')].filter(video => video.readyState >= 2).length"
-    page.wait_for_function(f"{playable} >= {len(saving)}")
-    wait_until_at_rest(page)
-    screenshot(page, template, tmp_path)
-    assert page.errors == []
+    page.wait_for_videos(shown, len(saving))
+    screenshot(shown, f"{template}, {renderer}", tmp_path)
+    places = page.places(shown, renderer)
+    assert meeting(places) == []
+    assert out_of_groups(places, page.groups(shown)) == []
+    assert shown.errors == []
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", NAMES)
 def test_a_template_says_what_it_needs(template):
-    workflow = read(template)
+    workflow = graphs.read(template)
     for node in workflow["nodes"]:
         if node["type"] == "MarkdownNote":
             continue
@@ -196,9 +129,11 @@ def test_a_template_says_what_it_needs(template):
         properties = node["properties"]
         assert properties["cnr_id"] == ("stillmotion" if ours else "comfy-core")
         assert properties["ver"] and properties["Node name for S&R"] == node["type"]
-        named = [value for value in node.get("widgets_values", ()) if str(value).endswith(".safetensors")]
-        assert [model["name"] for model in properties.get("models", ())] == named
-    for model in models_of(workflow):
+        offered = [model["name"] for model in properties.get("models", ())]
+        assert set(graphs.files_named(node)) <= set(offered)
+        takes_a_file = "checkpoint" in (node.get("widgets_values_named") or {})
+        assert bool(offered) == takes_a_file
+    for model in (model for node in workflow["nodes"] for model in node["properties"].get("models", ())):
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])
-        assert model["directory"] == "checkpoints"
-    assert (ROOT / "example_workflows" / f"{template}.jpg").stat().st_size < 60_000
+        assert "/resolve/main/" in model["url"] and model["directory"] == "checkpoints"
+    assert (graphs.TEMPLATES / f"{template}.jpg").stat().st_size < 60_000

@@ -22,6 +22,13 @@ def test_every_template_has_its_graph_and_its_picture():
     assert {path.stem for path in TEMPLATES.glob("*.jpg")} == {path.stem for path in TEMPLATES.glob("*.json")}
 
 
+def test_most_templates_run_at_once_and_the_simplest_comes_first():
+    names = sorted(path.stem for path in TEMPLATES.glob("*.json"))
+    assert [name.split()[0] for name in names] == [str(number) for number in range(1, len(names) + 1)]
+    assert names[0] == "1 First video" and names[0] in graphs.AT_ONCE
+    assert set(names) - set(graphs.AT_ONCE) == {"2 First video with SVD-XT", "8 SV3D orbit"}
+
+
 def test_every_template_is_offered_by_the_host(server):
     (offered,) = (names for names in server.get("/api/workflow_templates").values() if names)
     assert set(offered) == {path.stem for path in TEMPLATES.glob("*.json")}
@@ -45,11 +52,9 @@ def test_it_runs_to_a_finished_video(server, base, path):
             assert len(frames) > 1
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.stem for path in TEMPLATES.glob("*.json") if path.stem != "SV3D orbit")
-)
+@pytest.mark.parametrize("name", graphs.AT_ONCE)
 def test_it_runs_as_it_is_shipped_without_any_checkpoint(server, base, name):
-    """With the values in the template, the steps aside; SV3D is another model than the built-in one."""
+    """With the values in the template, the steps aside."""
     graph = graphs.of_template(name)
     for node in graph.values():
         if "steps" in node["inputs"]:

@@ -19,7 +19,7 @@ class TestServer:
     @pytest.mark.parametrize("name", IDS)
     def test_every_node_is_offered_with_a_tooltip_on_every_input(self, server, name):
         info = server.get(f"/object_info/Stillmotion{name}")[f"Stillmotion{name}"]
-        assert info["display_name"].startswith("SVD ")
+        assert "SVD " in info["display_name"]
         assert info["category"].startswith("stillmotion")
         assert info["description"]
         assert info["search_aliases"]

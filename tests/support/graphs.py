@@ -8,6 +8,21 @@ from support.host import ROOT
 TEMPLATES = ROOT / "example_workflows"
 
 
+def files_named(node: dict) -> list[str]:
+    """The model files that the widgets of a template's node are set to."""
+    return [value for value in node.get("widgets_values", ()) if str(value).endswith(".safetensors")]
+
+
+def read(template: str) -> dict:
+    """An example workflow."""
+    return json.loads((TEMPLATES / f"{template}.json").read_text(encoding="utf-8"))
+
+
+NAMES = sorted(path.stem for path in TEMPLATES.glob("*.json"))
+AT_ONCE = [name for name in NAMES if not any(map(files_named, read(name)["nodes"]))]
+"""The templates that need no file."""
+
+
 def node(kind: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs}
 
@@ -75,8 +90,7 @@ def path_of(template: str) -> Path:
 def of_template(name: str) -> dict:
     """An example workflow with its own values, but for the picture, which is the one that the tests have."""
     graph = json.loads(path_of(name).read_text(encoding="utf-8"))
-    workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
-    shipped = {str(entry["id"]): entry for entry in workflow["nodes"]}
+    shipped = {str(entry["id"]): entry for entry in read(name)["nodes"]}
     for number, content in graph.items():
         assert shipped[number]["type"] == content["class_type"]
         values = shipped[number].get("widgets_values_named") or {}

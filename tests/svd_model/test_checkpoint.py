@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tracemalloc
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +19,7 @@ from stillmotion.svd_model import layout
 from stillmotion.svd_model.checkpoint import Checkpoint, is_svd
 from stillmotion.svd_model.notes import METADATA_KEY
 from stillmotion.svd_model.operations import CastingOperations
+from stillmotion.svd_model.sources import OFFICIAL_FILES
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from stillmotion.svd_model.variants import SV3D_U, SVD, SVD_XT, SVD_XT_IMAGE_DECODER, find_variant
 from support import checkpoints, tiny
@@ -245,7 +247,7 @@ class TestLoading:
         assert f"model.safetensors: the {report.name} is not whole: 5 of {len(report.expected)}" in message
         assert all(key in message for key in lost[:3])
         assert not any(f"{key};" in message or f"{key})" in message for key in lost[3:])
-        assert "Download the file again" in message
+        assert "Download the file again" in message and OFFICIAL_FILES in message
 
     def test_building_takes_no_memory_and_no_reading(self):
         golden = Path(__file__).parents[1] / "golden" / "keys_svd_xt.json"
@@ -564,3 +566,25 @@ class TestALookAtAFile:
     def test_nor_a_folder_nor_one_that_is_not_there(self, tmp_path):
         assert not is_svd(tmp_path)
         assert not is_svd(tmp_path / "gone.safetensors")
+
+
+class TestWhereToGetAnother:
+    """Where another file is the remedy, the message says where the released ones are."""
+
+    @pytest.mark.parametrize("name", ["missing", "folder", "empty", "page", "cut", "hollow"])
+    def test_of_what_is_no_checkpoint(self, tmp_path, name):
+        path = tmp_path / f"{name}.safetensors"
+        if name == "folder":
+            path.mkdir()
+        elif name in ("cut", "hollow"):
+            save_file({} if name == "hollow" else {"x": torch.zeros(9)}, path)
+            path.write_bytes(path.read_bytes()[: -10 if name == "cut" else None])
+        elif name != "missing":
+            path.write_bytes(b"<!DOCTYPE html><title>Access denied</title>" if name == "page" else b"")
+        with pytest.raises(CheckpointError) as refusal:
+            Checkpoint.open(path)
+        assert OFFICIAL_FILES in str(refusal.value)
+
+    def test_they_are_the_pages_of_their_makers(self):
+        pages = re.findall(r"https://huggingface\.co/stabilityai/([\w-]+)", OFFICIAL_FILES)
+        assert pages == ["stable-video-diffusion-img2vid", "stable-video-diffusion-img2vid-xt", "sv3d"]

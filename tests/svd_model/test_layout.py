@@ -11,6 +11,7 @@ import torch
 
 from stillmotion.svd_model import layout
 from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.sources import OFFICIAL_FILES
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from stillmotion.svd_model.unet import UNetParams, VideoUNet
 from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
@@ -457,6 +458,7 @@ class TestOtherModels:
         with pytest.raises(CheckpointError, match="not an SVD checkpoint") as refusal:
             Checkpoint(of_header(dict.fromkeys(keys, (8,)), "other.safetensors"))
         assert f"other.safetensors looks like {what}" in str(refusal.value)
+        assert OFFICIAL_FILES in str(refusal.value)
 
     @pytest.mark.parametrize(
         ("keys", "never"),

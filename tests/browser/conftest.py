@@ -1,0 +1,42 @@
+"""What the tests in a browser share: Chromium, a ComfyUI with every file that the templates name, pages."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support import graphs, page
+
+CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+
+
+def missing(what: str) -> None:
+    """Skips the test, or fails it where STILLMOTION_REQUIRE_HOST is 1."""
+    (pytest.fail if os.environ.get("STILLMOTION_REQUIRE_HOST") == "1" else pytest.skip)(what)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("no Playwright found: pip install playwright")
+    chromium = os.environ.get("CHROMIUM") or next((path for path in CHROMIUM if Path(path).exists()), None)
+    if chromium is None:
+        missing("no Chromium found: apt-get install chromium, or set CHROMIUM")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=page.FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def stocked_server(browser, server, base):
+    """The ComfyUI with every file that a template is set to, the checkpoints being tiny ones."""
+    (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
+    folder = base / "models" / "checkpoints"
+    nodes = [node for template in graphs.NAMES for node in graphs.read(template)["nodes"]]
+    for name in {name for node in nodes for name in graphs.files_named(node)}:
+        kind = "sv3d_p" if name.startswith("sv3d") else "svd"
+        (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
+    return server
