@@ -111,7 +111,9 @@ def _picture(scale: Scale, plain: bool) -> Image.Image:
     size = (scale.width, scale.height)
     if plain:
         return Image.new("RGB", size, (180, 120, 60))
-    return Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    picture = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    picture.info = {}  # its colour profile, which not every peer applies
+    return picture
 
 
 def find_modules() -> None:
