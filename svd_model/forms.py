@@ -44,6 +44,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return functional.linear(x, weight, bias)
 
 
+def linear_halves(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """x·weightᵀ + bias by a product for each half of the weight's rows, so that each half is dense."""
+    return tuple(linear(x, *half) for half in zip(weight.chunk(2), bias.chunk(2), strict=True))
+
+
+def gated(value: Tensor, gate: Tensor) -> Tensor:
+    """value·gelu(gate); both are written over but where a gradient needs them."""
+    if torch.is_grad_enabled():
+        return value * functional.gelu(gate)
+    return value.mul_(torch.ops.aten.gelu_(gate))
+
+
 def _by_onednn(x: Tensor) -> bool:
     """Whether x may go to oneDNN directly: through functions that a compiler and autograd don't know."""
     if _ONEDNN is None or torch.compiler.is_compiling() or torch.is_grad_enabled():
