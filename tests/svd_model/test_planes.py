@@ -146,7 +146,7 @@ def in_planes(monkeypatch):
     """Has everything in these forms from when it is called."""
 
     def begin():
-        monkeypatch.setattr(planes, "used", lambda x: True)
+        monkeypatch.setattr(planes, "fits", lambda device: True)
         monkeypatch.setattr(forms, "memory_format", lambda device: torch.contiguous_format)
 
     return begin
