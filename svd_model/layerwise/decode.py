@@ -177,8 +177,9 @@ class _Walk:
             self._taken.close()
         self._taken = self._made
         self._trim()
-        whole = Moments.of_rows(found).over_rows()
-        over_time = self._attempt(lambda _: OverTime.of(block, whole, self._made.like))
+        over_time = self._attempt(
+            lambda _: OverTime.of(block, Moments.of_rows(found).over_rows(), self._made.like)
+        )
         self._steps(shape.height, partial(self._first_over_time, over_time), 0.6, 0.8)
         self._made.moments = None
         self._steps(shape.height, partial(self._second_over_time, over_time), 0.8, 1.0)

@@ -41,7 +41,8 @@ class Normaliser:
         """
         found = moments(x, norm.num_groups, offset) if known is None else known
         rstd = (found.variance() + norm.eps).rsqrt()
-        rstd, mean = (v.repeat_interleave(x.shape[1] // norm.num_groups, dim=1) for v in (rstd, found.mean))
+        each = norm.num_channels // norm.num_groups
+        rstd, mean = (v.repeat_interleave(each, dim=1) for v in (rstd, found.mean))
         with norm.weights_for(x) as weights:
             weight, bias = (value.to(rstd.dtype) for value in weights)
             scale = weight * rstd  # (N, C)

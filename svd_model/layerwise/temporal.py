@@ -1,6 +1,7 @@
 """The part of the temporal decoder that works over time: 3×1×1 convolutions, without neighbours in space."""
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +35,13 @@ class OverTime:
 
     @staticmethod
     def of(block: VideoResnetBlock, whole: Moments, x: Tensor) -> "OverTime":
-        """For bands like x; `whole` are the moments of the whole clip, (1, groups)."""
+        """For bands of the device and dtype of x; `whole` are the moments of the whole clip, (1, groups)."""
         return (InPlanes if planes.used(x) else OverTime)(block, whole, x)
 
     def __init__(self, block: VideoResnetBlock, whole: Moments, x: Tensor):
         self._norm1, _, self._conv1 = block.time_stack.in_layers
         self._norm2, _, _, self._conv2 = block.time_stack.out_layers
+        self._like = x
         self._alpha = torch.sigmoid(block.mix_factor.float()).item()
         self._whole = whole
         self.moments: Moments | None = None  # those after the first convolution, as far as it has come
@@ -48,7 +50,16 @@ class OverTime:
 
     def first(self, band: Tensor) -> Tensor:
         """After the first normalisation and convolution."""
-        return self._convolve(self._conv1, Normaliser.of(self._norm1, band, self._whole)(band))
+        return self._convolve(self._conv1, self._normalise1(band))
+
+    @cached_property
+    def _normalise1(self) -> Normaliser:
+        return Normaliser.of(self._norm1, self._like, self._whole)
+
+    @cached_property
+    def _normalise2(self) -> Normaliser:
+        """Asked for in the second pass, when the moments are those of the whole clip."""
+        return Normaliser.of(self._norm2, self._like, self.moments)
 
     def merged(self, hidden: Tensor) -> Moments:
         """The moments so far together with those of one more band."""
@@ -65,7 +76,7 @@ class OverTime:
         the whole clip must be known.
         """
         hidden = self.first(band) if hidden is None else hidden
-        change = self._convolve(self._conv2, Normaliser.of(self._norm2, hidden, self.moments)(hidden))
+        change = self._convolve(self._conv2, self._normalise2(hidden))
         return [lambda: band.add_(change, alpha=self._alpha)]
 
     def _convolve(self, conv: nn.Module, band: Tensor) -> Tensor:
@@ -83,8 +94,16 @@ class InPlanes(OverTime):
                 self._taps.append(planes.taps(weight))
                 self._biases.append(bias.clone())
 
+    @cached_property
+    def _normalise1(self) -> Normaliser:
+        return Normaliser.of(self._norm1, self._like, self._whole, silu=False)
+
+    @cached_property
+    def _normalise2(self) -> Normaliser:
+        return Normaliser.of(self._norm2, self._like, self.moments, silu=False, offset=self._biases[0])
+
     def first(self, band: Tensor) -> Tensor:
-        windows = self._windows(Normaliser.of(self._norm1, band, self._whole, silu=False)(band))
+        windows = self._windows(self._normalise1(band))
         return torch.bmm(self._taps[0].expand(len(band), -1, -1), windows).unflatten(2, band.shape[2:])
 
     def _found(self, hidden: Tensor) -> Moments:
@@ -92,8 +111,7 @@ class InPlanes(OverTime):
 
     def second(self, hidden: Tensor | None, band: Tensor) -> list[Callable[[], object]]:
         hidden = self.first(band) if hidden is None else hidden
-        normalise = Normaliser.of(self._norm2, hidden, self.moments, silu=False, offset=self._biases[0])
-        normal = normalise(hidden)
+        normal = self._normalise2(hidden)
         del hidden  # before there is one more of its size
         windows = self._windows(normal)
         taps, onto = self._taps[1].expand(len(band), -1, -1), band.flatten(2)  # a view
