@@ -14,7 +14,6 @@ from . import forms
 _TINY = 1e-12
 """Added to a variance whose inverse root is asked for: far below any eps of a normalisation."""
 
-
 _SHORT = 2**12
 """Numbers that a row is not divided below: a kernel reads each row by one block of threads."""
 
@@ -72,7 +71,7 @@ def scaled(x: Tensor, centre: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """
     planes = [value.reshape(-1) for value in (scale, bias, centre)]
     given = (x.reshape(1, -1, x.shape[2]), *planes, torch.ones_like(planes[0]), False, 0.0, 0.0)
-    return torch.native_batch_norm(*given)[0].view(x.shape)
+    return torch.native_batch_norm(*given)[0].reshape(x.shape)
 
 
 def group_norm(

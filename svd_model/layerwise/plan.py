@@ -15,7 +15,7 @@ from .memory import NotEnoughMemoryError, in_units
 from .moments import piece_size
 
 STEP_ON_CPU, STEP_ELSEWHERE, STEP_IN_PLANES = 2**24, 2**28, 2**31
-"""Bytes worth computing at once: below 32 MiB glibc reuses freed blocks; a GPU wants large launches."""
+"""Bytes worth computing at once: below 32 MiB glibc reuses freed blocks; a GPU wants few launches."""
 
 FEWEST_ROWS = 8
 """Of a band of a 3×3 convolution, which computes one more row above and below."""
@@ -232,11 +232,8 @@ class _Planner:
 
     def _layers(self, budget: int | None) -> Iterator[LayerPlan]:
         """Each layer with the largest steps that are worth it, then as much on the device as still fits."""
-        size, resident, whole = (
-            0,
-            0,
-            self.in_planes,
-        )  # of what the layer takes: bytes of a frame, and where it is
+        # Of what a layer takes: bytes of a frame, how many are on the device, and whether in one tensor.
+        size, resident, whole = 0, 0, self.in_planes
         for shape in self.shapes:
             layer = self._steps(shape, budget)
             if not self.temporal:
@@ -247,8 +244,8 @@ class _Planner:
                 layer = replace(layer, held=held, whole_in=whole and held == self.num_frames, peak=peak)
             else:
                 size_in = size if shape.changes_shape else 0  # else the result takes its place
-                given = self._in_one(layer, size_in, budget) if whole else None
-                layer = given or self._placed(layer, size_in, resident, budget)
+                in_one = self._in_one(layer, size_in, budget) if whole else None
+                layer = in_one or self._placed(layer, size_in, resident, budget)
                 size, resident, whole = shape.stored * self.itemsize, layer.resident, layer.whole
             yield layer
 
