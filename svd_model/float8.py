@@ -21,6 +21,11 @@ class Float8Operations(CastingOperations):
     class Linear(CastingOperations.Linear):
         scale: Tensor | None = None
 
+        @property
+        def takes_forms(self) -> bool:
+            """Whether the weight is an ordinary one."""
+            return self.scale is None
+
         def quantise(self) -> None:
             """Rounds the weight to float8; one whose sides don't fit stays as it is."""
             if self.weight.shape[0] % _MULTIPLE or self.weight.shape[1] % _MULTIPLE:
@@ -31,12 +36,24 @@ class Float8Operations(CastingOperations):
         def forward(self, x: Tensor) -> Tensor:
             if self.scale is None:
                 return super().forward(x)
+            return self._product(*_rounded(x.flatten(0, -2)), slice(None), x)
+
+        def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            if self.scale is None or self.weight.shape[0] % (2 * _MULTIPLE):
+                return super().halves(x) if self.scale is None else self(x).chunk(2, dim=-1)
             rows, scale = _rounded(x.flatten(0, -2))
+            half = self.weight.shape[0] // 2
+            return tuple(self._product(rows, scale, part, x) for part in (slice(half), slice(half, None)))
+
+        def _product(self, rows: Tensor, scale: Tensor, part: slice, x: Tensor) -> Tensor:
+            """Rounded rows of x times a part of the weight."""
             out_dtype = torch.bfloat16 if x.dtype == torch.float32 and x.device.type != "cpu" else x.dtype
-            result = torch._scaled_mm(rows, self.weight.t(), scale, self.scale, out_dtype=out_dtype)
-            result = result.to(x.dtype)
-            if self.bias is not None:
-                result = result.add_(self.bias.to(x.dtype))
+            bias = None if self.bias is None else self.bias[part].to(x.dtype)
+            fused = bias if x.dtype.itemsize == 2 else None
+            given = (rows, self.weight[part].t(), scale, self.scale)
+            result = torch._scaled_mm(*given, bias=fused, out_dtype=out_dtype).to(x.dtype)
+            if bias is not None and fused is None:
+                result = result.add_(bias)
             return result.unflatten(0, x.shape[:-1])
 
 
@@ -55,5 +72,6 @@ def quantise(network: nn.Module) -> nn.Module:
 
 def _rounded(x: Tensor) -> tuple[Tensor, Tensor]:
     """The tensor in float8 and the scale, float32, that it must be multiplied with."""
-    scale = (x.abs().amax().float() / _LARGEST).clamp_(min=1e-12)
+    least, most = x.aminmax()
+    scale = (torch.maximum(-least, most).float() / _LARGEST).clamp_(min=1e-12)
     return (x / scale.to(x.dtype)).clamp_(-_LARGEST, _LARGEST).to(FORMAT), scale

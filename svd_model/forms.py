@@ -44,6 +44,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return functional.linear(x, weight, bias)
 
 
+def linear_halves(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """x·weightᵀ + bias by a product for each half of the weight's rows, so that each half is dense."""
+    return tuple(linear(x, *half) for half in zip(weight.chunk(2), bias.chunk(2), strict=True))
+
+
+def gated(value: Tensor, gate: Tensor) -> Tensor:
+    """value·gelu(gate); both are written over but where a gradient needs them."""
+    if torch.is_grad_enabled():
+        return value * functional.gelu(gate)
+    return value.mul_(torch.ops.aten.gelu_(gate))
+
+
 def _by_onednn(x: Tensor) -> bool:
     """Whether x may go to oneDNN directly: through functions that a compiler and autograd don't know."""
     if _ONEDNN is None or torch.compiler.is_compiling() or torch.is_grad_enabled():
@@ -73,7 +85,7 @@ class Convolution:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, x: Tensor):
         weight = weight.flatten(3)  # a 3×1×1 one works as 3×1 on (B, C, T, S)
-        self._bias = None if bias is None else bias.clone()
+        self.bias = None if bias is None else bias.clone()
         self._packed = _by_onednn(x)
         if self._packed:
             size = (1, weight.shape[1], 64, 64)  # a hint; any other is computed too
@@ -83,12 +95,17 @@ class Convolution:
             self._weight = weight.clone()
 
     def __call__(
-        self, x: Tensor, stride: tuple[int, int] = (1, 1), padding: tuple[int, int] = (0, 0)
+        self,
+        x: Tensor,
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        biased: bool = True,
     ) -> Tensor:
-        """(N, C, H, W) -> (N, C', H', W')."""
+        """(N, C, H, W) -> (N, C', H', W'), without the bias if it is not to be `biased`."""
+        bias = self.bias if biased else None
         if not self._packed:
-            return functional.conv2d(x, self._weight, self._bias, stride, padding)
-        given = (x, self._weight, self._bias, padding, stride, (1, 1), 1)
+            return functional.conv2d(x, self._weight, bias, stride, padding)
+        given = (x, self._weight, bias, padding, stride, (1, 1), 1)
         return _ONEDNN._convolution_pointwise(*given, "none", [], "")
 
 

@@ -1,8 +1,8 @@
 """The layers that the networks are built from, and the attention function: both can be replaced.
 
 Every network takes `operations`, a namespace with Linear, Conv2d, Conv3d, GroupNorm and LayerNorm whose
-layers can also be computed in another form, and `attention`, a function (q, k, v, heads). ComfyUI passes its
-own of both; these are the ones used without it.
+layers can also be computed in another form, a Linear by halves, and `attention`, a function (q, k, v, heads).
+ComfyUI passes its own of both; these are the ones used without it.
 """
 
 from collections.abc import Callable, Iterator
@@ -66,6 +66,8 @@ class _CastsWeights:
     A float16 or float8 file can so be computed in float32 without a float32 copy of the whole network.
     """
 
+    takes_forms = True  # False in a layer that multiplies in a way of its own, which only its call does
+
     def reset_parameters(self) -> None:
         """Nothing: the values come from a checkpoint."""
 
@@ -95,6 +97,10 @@ class CastingOperations:
     class Linear(_CastsWeights, nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return self.compute(x, forms.linear)
+
+        def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            """The output in two, (…, C'/2) each: dense where the layer allows."""
+            return self.compute(x, forms.linear_halves)
 
     class Conv2d(_CastsWeights, nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from . import forms, planes
 from .embedding import mix_weight, sinusoidal_embedding
 from .operations import Attention, empty_parameter
 
@@ -26,8 +26,7 @@ class GEGLU(nn.Module):
         self.proj = operations.Linear(dim, 2 * inner_dim, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, gate = self.proj(x).chunk(2, dim=-1)
-        return x * functional.gelu(gate)
+        return forms.gated(*self.proj.halves(x))
 
 
 class FeedForward(nn.Module):
@@ -63,15 +62,17 @@ class MultiHeadAttention(nn.Module):
         """Of each row to itself: (N, L, dim) -> (N, L, dim)."""
         return self.to_out(self.attention(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
 
-    def over_time(self, x: Tensor) -> Tensor:
-        """Of each position to itself in the other frames: (B, T, S, dim) -> (B, T, S, dim).
+    def add_over_time(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """x + attention of each position of hidden to itself in the other frames: (B, T, S, dim) all.
 
-        The tokens stay in their places: attention reads them with the strides of (S, T, dim).
+        The tokens stay in their places: attention reads them with the strides of (S, T, dim). x is written
+        over but where a gradient needs it.
         """
-        videos = zip(*(to(x).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v)), strict=True)
-        hidden = [self.attention(q, k, v, self.heads) for q, k, v in videos]  # (S, T, dim) each
-        hidden = hidden[0][None] if len(hidden) == 1 else torch.stack(hidden)
-        return self.to_out(hidden).transpose(1, 2)
+        x = x.clone() if torch.is_grad_enabled() else x
+        projections = (to(hidden).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
+        for index, video in enumerate(zip(*projections, strict=True)):  # (S, T, dim) each
+            x[index].add_(self.to_out(self.attention(*video, self.heads)).transpose(0, 1))
+        return x
 
     def prepare(self, context: Tensor) -> Context:
         """What (N, M, context_dim) comes to; with one token the result, (N, 1, dim), whatever the query.
@@ -102,7 +103,7 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.attn1(self.norm1(x)).add_(x)
         if isinstance(context, Tensor):
-            x = x + context
+            x = x.add_(context)
         else:
             x = self.attn2.to_context(self.norm2(x), context).add_(x)
         return self.ff(self.norm3(x)).add_(x)
@@ -118,9 +119,9 @@ class TemporalBlock(TransformerBlock):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.ff_in(self.norm_in(x)).add_(x)
-        x = x + self.attn1.over_time(self.norm1(x))
+        x = self.attn1.add_over_time(x, self.norm1(x))
         if isinstance(context, Tensor):
-            x = x + context[:, None]
+            x = x.add_(context[:, None])
         else:  # all positions of all frames of a video look at the same keys
             hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context)
             x = hidden.view_as(x).add_(x)
@@ -183,13 +184,23 @@ class SpatialVideoTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: TransformerContext) -> Tensor:
         num_frames = context.frames.shape[0]
-        hidden = self.norm(x).permute(0, 2, 3, 1)  # (B·T, C, H, W) -> (B·T, H, W, C)
-        hidden = self.proj_in(hidden.flatten(1, 2))  # -> (B·T, S, C) with S = H·W
+        hidden = self._tokens(self.norm(x))
         block, spatial = self.transformer_blocks[0], context.spatial
         hidden = spatial(block, hidden) if callable(spatial) else block(hidden, spatial)
-        video = hidden.unflatten(0, (-1, num_frames))  # -> (B, T, S, C)
+        video = hidden.unflatten(0, (-1, num_frames))  # (B·T, S, C) -> (B, T, S, C)
         block, temporal = self.time_stack[0], context.temporal
         moving = video + context.frames
         temporal = temporal(block, moving) if callable(temporal) else block(moving, temporal)
-        hidden = self.proj_out(self.time_mixer(video, temporal))
-        return x + hidden.flatten(0, 1).transpose(1, 2).unflatten(2, x.shape[2:])
+        return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Through proj_in: (B·T, C, H, W) -> (B·T, S, C) with S = H·W."""
+        if planes.used(x) and self.proj_in.takes_forms:
+            return self.proj_in.compute(x.flatten(2), planes.to_tokens)
+        return self.proj_in(x.permute(0, 2, 3, 1).flatten(1, 2))
+
+    def _add_tokens(self, hidden: Tensor, x: Tensor) -> Tensor:
+        """x, (B·T, C, H, W), and what proj_out makes of hidden, (B·T, S, C)."""
+        if planes.used(x) and self.proj_out.takes_forms:
+            return self.proj_out.compute(hidden, planes.add_tokens, x.flatten(2)).view(x.shape)
+        return x + self.proj_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:])

@@ -1,6 +1,6 @@
 """The spatio-temporal UNet of Stable Video Diffusion. Attribute names are the checkpoint's keys."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from . import forms
 from .embedding import sinusoidal_embedding
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
-from .transformer import Mixer, SpatialVideoTransformer, TransformerContext
+from .residual import Shifts, VideoResBlock
+from .transformer import SpatialVideoTransformer, TransformerContext
 
 FeaturePatch = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(number of the output block, its input, its skip) -> the two as they are to be used."""
@@ -33,7 +34,7 @@ class UNetParams:
 
     def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
         """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width)."""
-        return 28 * self.model_channels * num_frames * height * width * dtype.itemsize
+        return 21 * self.model_channels * num_frames * height * width * dtype.itemsize
 
 
 class Constants(NamedTuple):
@@ -44,86 +45,8 @@ class Constants(NamedTuple):
     num_frames: int
 
 
-class Shifts(NamedTuple):
-    """The projected embedding of a step that a VideoResBlock adds, or of a row of steps."""
-
-    spatial: Tensor  # (B·T, C)
-    temporal: Tensor
-
-
 StepShifts = tuple[tuple[Shifts, ...], ...]
 """Those of a step for all of a UNet: for each stage, for each of its residual blocks."""
-
-
-class ResBlock(nn.Module):
-    """Two convolutions with the projected embedding added in between."""
-
-    def __init__(
-        self,
-        conv: Callable[..., nn.Module],
-        channels: int,
-        out_channels: int,
-        emb_channels: int,
-        operations,
-        **factory,
-    ):
-        super().__init__()
-        self.in_layers = nn.Sequential(
-            operations.GroupNorm(32, channels, **factory), nn.SiLU(inplace=True), conv(channels, out_channels)
-        )
-        self.emb_layers = nn.Sequential(nn.SiLU(), operations.Linear(emb_channels, out_channels, **factory))
-        # The reference has a dropout at index 2: the checkpoint's keys are out_layers.0 and out_layers.3.
-        self.out_layers = nn.Sequential(
-            operations.GroupNorm(32, out_channels, **factory),
-            nn.SiLU(inplace=True),
-            nn.Identity(),
-            conv(out_channels, out_channels),
-        )
-
-    def residual(self, x: Tensor, shift: Tensor) -> Tensor:
-        """What is added to x, in the shape of x but for the channels; shift has a shape that fits."""
-        return self._convolve(self.out_layers, self._convolve(self.in_layers, x).add_(shift))
-
-    @staticmethod
-    def _convolve(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-        """x through layers of which the last is the convolution, 3×1×1 ones taking (B, C, T, S)."""
-        *first, conv = layers
-        for layer in first:
-            x = layer(x)
-        return conv.compute(x, forms.over_time) if isinstance(conv, nn.Conv3d) else conv(x)
-
-
-class VideoResBlock(ResBlock):
-    """A residual block on each frame, then one over time (3×1×1), mixed: α·spatial + (1−α)·temporal."""
-
-    def __init__(self, channels: int, out_channels: int, emb_channels: int, operations, **factory):
-        def spatial(c_in: int, c_out: int) -> nn.Module:
-            return operations.Conv2d(c_in, c_out, 3, padding=1, **factory)
-
-        def temporal(c_in: int, c_out: int) -> nn.Module:
-            return operations.Conv3d(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), **factory)
-
-        super().__init__(spatial, channels, out_channels, emb_channels, operations, **factory)
-        if channels == out_channels:
-            self.skip_connection = nn.Identity()
-        else:
-            self.skip_connection = operations.Conv2d(channels, out_channels, 1, **factory)
-        self.time_stack = ResBlock(temporal, out_channels, out_channels, emb_channels, operations, **factory)
-        self.time_mixer = Mixer(**factory)
-
-    def shifts(self, emb: Tensor) -> Shifts:
-        """The embedding, (N, E), as this block adds it."""
-        return Shifts(self.emb_layers(emb), self.time_stack.emb_layers(emb))
-
-    def forward(self, x: Tensor, shifts: Shifts, num_frames: int) -> Tensor:
-        """(B·T, C, H, W) -> (B·T, C', H, W)."""
-        size = x.shape[2:]
-        spatial = shifts.spatial[..., None, None]
-        x = self.residual(x, spatial).add_(self.skip_connection(x))
-        video = x.unflatten(0, (-1, num_frames)).transpose(1, 2).flatten(3)  # -> (B, C, T, H·W)
-        temporal = shifts.temporal.unflatten(0, (-1, num_frames)).transpose(1, 2)[..., None]
-        mixed = self.time_mixer.add(video, self.time_stack.residual(video, temporal))
-        return mixed.transpose(1, 2).flatten(0, 1).unflatten(2, size)  # -> (B·T, C, H, W)
 
 
 class Downsample(nn.Module):

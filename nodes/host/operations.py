@@ -17,6 +17,8 @@ class _Computes:
     their page is pinned until the block that took them ends.
     """
 
+    takes_forms = True
+
     def weights_for(self, x: Tensor) -> AbstractContextManager[tuple[Tensor | None, Tensor | None]]:
         """Weight and bias for x, valid within the block only."""
         return comfy.ops.CastBiasWeightContext(self, x, offloadable=True)
@@ -32,6 +34,18 @@ class _Linear(_Computes):
     def forward(self, x: Tensor) -> Tensor:
         return self.compute(x, forms.linear)
 
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output in two, each dense."""
+        return self.compute(x, forms.linear_halves)
+
+
+class _OwnLinear(_Computes):
+    takes_forms = False
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output in two, views of the whole."""
+        return self(x).chunk(2, dim=-1)
+
 
 class _Conv2d(_Computes):
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +57,7 @@ def with_forms(operations) -> SimpleNamespace:
     plain = comfy.ops.disable_weight_init.Linear.forward_comfy_cast_weights
     own = getattr(operations.Linear, "forward_comfy_cast_weights", None) is not plain
     bases = {
-        "Linear": _Computes if own else _Linear,
+        "Linear": _OwnLinear if own else _Linear,
         "Conv2d": _Conv2d,
         "Conv3d": _Computes,
         "GroupNorm": _Computes,

@@ -10,12 +10,13 @@ from .. import forms
 from ..vae import VideoDecoder, VideoResnetBlock
 from . import spatial
 from .frames import Frames
+from .kept import KeptRows
 from .memory import Bounded, Progress, release_unused, silent
 from .moments import Moments, moments
 from .plan import LayerPlan, LayerwisePlan, plan_decode
 from .spatial import Normaliser
 from .spill import Scratch
-from .temporal import convolve_over_time
+from .temporal import OverTime, convolve_over_time
 
 Step = tuple[int, list[Callable[[], object]]]
 """How many frames or rows a step has done, and its writes, which are still to be made."""
@@ -112,8 +113,7 @@ class _Walk:
         self._at = 0  # the layer under way
         self._taken: Frames | None = None  # what it takes
         self._made: Frames | None = None  # what it makes; the same, where the shape is the same
-        self._kept: Tensor | None = None  # rows after their first convolution over time, (T, C, kept, W)
-        self._kept_to = 0  # how many of them are there
+        self._kept = KeptRows(device)  # after their first convolution over time
 
     def frames(self) -> Iterator[Tensor]:
         """All layers, then the frames as the last one makes them."""
@@ -126,20 +126,23 @@ class _Walk:
             for frames in (self._taken, self._made):
                 if frames is not None:
                     frames.close()
-            self._keep_nothing()
+            self._kept.clear()
             self._trim(always=True)
 
-    def _attempt(self, work: Callable[[LayerPlan], object]):
-        """Calls work with the plan of this layer, as often as it takes, all frames being where it says."""
+    def _attempt(self, work: Callable[[LayerPlan], object], writes: bool = False):
+        """Calls work with the plan of this layer, as often as it takes, all frames being where it says.
+
+        But frames in one tensor stay there while work `writes` to views of it.
+        """
 
         def settled(plan: LayerwisePlan):
             layer = plan.layers[self._at]
             if self._taken is not None and self._taken is not self._made:
-                self._taken.reside(layer.held)
+                self._taken.reside(layer.held, layer.whole_in or writes)
             if self._made is not None:
-                self._made.reside(layer.resident)
-            if self._kept is not None and self._kept.shape[2] > layer.kept:
-                self._keep_nothing()
+                self._made.reside(layer.resident, layer.whole or writes)
+            if self._kept.room > layer.kept:
+                self._kept.clear()
             return work(layer)
 
         return self._bounded.attempt(settled)
@@ -150,7 +153,7 @@ class _Walk:
         while done < total:
             advance, writes = self._attempt(partial(step, done))
             while writes:  # each lets go of what it wrote
-                self._attempt(lambda _, write=writes[0]: write())
+                self._attempt(lambda _, write=writes[0]: write(), writes=True)
                 del writes[0]
             done += advance
             self._tell(begin + (end - begin) * done / total)
@@ -161,14 +164,11 @@ class _Walk:
         self._progress((sum(work[: self._at]) + part * work[self._at]) / sum(work))
 
     def _layer(self, before: nn.Module | None, block: VideoResnetBlock) -> None:
-        layer = self._bounded.plan.layers[self._at]
-        shape = layer.shape
+        shape = self._bounded.plan.layers[self._at].shape
         self._taken = self._made
         if self._taken is None or shape.changes_shape:
-            size = (shape.out_channels, shape.height, shape.width)
-            self._made = Frames(
-                len(self._z), size, self._z.dtype, self._device, layer.resident, self._scratch
-            )
+            self._made = None
+            self._made = self._attempt(self._room)
         found: list[Moments] = []
         self._steps(
             len(self._z), partial(self._spatial, before, block, found, spatial.Convolutions()), 0.0, 0.6
@@ -177,12 +177,22 @@ class _Walk:
             self._taken.close()
         self._taken = self._made
         self._trim()
-        over_time = self._attempt(lambda _: _OverTime(block, Moments.of_rows(found).over_rows()))
+        over_time = self._attempt(
+            lambda _: OverTime.of(block, Moments.of_rows(found).over_rows(), self._made.like)
+        )
         self._steps(shape.height, partial(self._first_over_time, over_time), 0.6, 0.8)
         self._made.moments = None
         self._steps(shape.height, partial(self._second_over_time, over_time), 0.8, 1.0)
-        self._keep_nothing()
+        if self._made.moments is None:  # of frames in one tensor, at the end at once
+            self._steps(shape.height, partial(self._count, over_time.groups), 1.0, 1.0)
+        self._kept.clear()
         self._trim()
+
+    def _room(self, layer: LayerPlan) -> Frames:
+        """That for what a layer makes."""
+        size = (layer.shape.out_channels, layer.shape.height, layer.shape.width)
+        given = (len(self._z), size, self._z.dtype, self._device, layer.resident, self._scratch, layer.whole)
+        return Frames(*given)
 
     def _trim(self, always: bool = False) -> None:
         """Where memory is short, has the heap give back the holes that freed frames leave in it."""
@@ -203,11 +213,14 @@ class _Walk:
         if self._taken is None:
             x, known = _first(self._decoder, self._z[done : group.stop].to(self._device)), None
         else:
-            x = self._taken.take(group)
+            x = self._taken.take(group, to_write=layer.rows < layer.shape.height)
             known = self._taken.moments.rows(slice(done, group.stop))
         x = spatial.through(before, block, x, layer.rows, layer.scores, known, ready)
         found_here = moments(x, block.time_stack.in_layers[0].num_groups)
-        writes = [partial(self._put, index, x, index - done) for index in group]
+        if self._made.store is None:
+            writes = [partial(self._put, index, x, index - done) for index in group]
+        else:
+            writes = [partial(self._made.store[done : group.stop].copy_, x)]
         return len(group), [*writes, partial(found.append, found_here)]
 
     def _put(self, index: int, x: Tensor, place: int) -> None:
@@ -217,46 +230,39 @@ class _Walk:
             self._taken.drop(index)
             self._trim()
 
-    def _first_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan) -> Step:
+    def _first_over_time(self, over_time: OverTime, done: int, layer: LayerPlan) -> Step:
         """A band through the first convolution over time, of which the second needs to know the moments."""
         rows = slice(done, min(done + layer.band, layer.shape.height))
         hidden = over_time.first(self._made.take_rows(rows))
         merged = over_time.merged(hidden)
-        writes = [partial(setattr, over_time, "moments", merged), partial(self._keep, rows, hidden)]
-        return rows.stop - rows.start, writes
+        keep = partial(self._kept.put, rows, hidden, layer.kept)
+        return rows.stop - rows.start, [partial(setattr, over_time, "moments", merged), keep]
 
-    def _keep(self, rows: slice, hidden: Tensor) -> None:
-        """Keeps a band for the second convolution, where there is room and none before it is missing."""
-        most = self._bounded.plan.layers[self._at].kept if self._kept is None else self._kept.shape[2]
-        if rows.start != self._kept_to or rows.stop > most:
-            return
-        if self._kept is None:
-            # In one piece, since many small ones would leave holes in the heap.
-            self._kept = forms.empty((*hidden.shape[:2], most, hidden.shape[3]), hidden)
-        self._kept[:, :, rows] = hidden
-        self._kept_to = rows.stop
-
-    def _keep_nothing(self) -> None:
-        self._kept, self._kept_to = None, 0
-
-    def _second_over_time(self, over_time: "_OverTime", done: int, layer: LayerPlan) -> Step:
+    def _second_over_time(self, over_time: OverTime, done: int, layer: LayerPlan) -> Step:
         """A band through both convolutions over time, added to what it was."""
         rows = slice(done, min(done + layer.band, layer.shape.height))
         band = self._made.take_rows(rows)
-        if rows.stop <= self._kept_to:
-            normal = over_time.normalised(self._kept[:, :, rows])
-        else:
-            normal = over_time.normalised(over_time.first(band))
-        over_time.add_second(normal, band)
-        del normal
-        found = moments(band, over_time.groups)
-        known = self._made.moments
-        merged = found if known is None else known.merged(found)
-        writes = [
-            partial(self._made.put_rows, rows, band),
-            partial(setattr, self._made, "moments", merged),
-        ]
+        additions = over_time.second(self._kept.get(rows), band)
+        if self._made.store is not None:  # of which the band is a view
+            return rows.stop - rows.start, additions
+        while additions:  # each lets go of what it adds
+            additions.pop(0)()
+        writes = [partial(self._made.put_rows, rows, band)]
+        if done == 0 or self._made.moments is not None:  # else bands before were not counted either
+            writes.append(self._counted(band, over_time.groups, done))
         return rows.stop - rows.start, writes
+
+    def _count(self, groups: int, done: int, layer: LayerPlan) -> Step:
+        """The moments of a band of what is made, or of all if it is in one tensor."""
+        whole = self._made.store is not None and done == 0
+        rows = slice(done, layer.shape.height if whole else min(done + layer.band, layer.shape.height))
+        return rows.stop - done, [self._counted(self._made.take_rows(rows), groups, done)]
+
+    def _counted(self, band: Tensor, groups: int, done: int) -> Callable[[], object]:
+        """The write of the moments of one more band to the others."""
+        found = moments(band, groups)
+        merged = found if done == 0 else self._made.moments.merged(found)
+        return partial(setattr, self._made, "moments", merged)
 
     def _output(self) -> Iterator[Tensor]:
         """The frames; each waits for the next one, which the last convolution over time takes."""
@@ -284,36 +290,3 @@ class _Walk:
                 del pictures[:-2]
         place = len(pictures) - 1
         yield self._attempt(mix)
-
-
-class _OverTime:
-    """The temporal part of a residual block, on bands of rows of all frames: (T, C, rows, W)."""
-
-    def __init__(self, block: VideoResnetBlock, whole: Moments):
-        self._norm1, _, self._conv1 = block.time_stack.in_layers
-        self._norm2, _, _, self._conv2 = block.time_stack.out_layers
-        self._alpha = torch.sigmoid(block.mix_factor.float()).item()
-        self._whole = whole  # the moments of the whole clip, (1, groups)
-        self.moments: Moments | None = None  # those after the first convolution, as far as it has come
-        self.groups = self._norm1.num_groups
-        self._ready = spatial.Convolutions()
-
-    def first(self, band: Tensor) -> Tensor:
-        """After the first normalisation and convolution."""
-        return self._convolve(self._conv1, Normaliser.of(self._norm1, band, self._whole)(band))
-
-    def merged(self, hidden: Tensor) -> Moments:
-        """The moments so far together with those of one more band."""
-        found = moments(hidden, self.groups).over_rows()
-        return found if self.moments is None else self.moments.merged(found)
-
-    def normalised(self, hidden: Tensor) -> Tensor:
-        """After the second normalisation, once the moments of the whole clip are known."""
-        return Normaliser.of(self._norm2, hidden, self.moments)(hidden)
-
-    def add_second(self, normalised: Tensor, band: Tensor) -> None:
-        """Adds the second convolution to the band, in place: α·(band + v) + (1 − α)·band is band + α·v."""
-        band.add_(self._convolve(self._conv2, normalised), alpha=self._alpha)
-
-    def _convolve(self, conv: nn.Module, band: Tensor) -> Tensor:
-        return convolve_over_time(conv, band.flatten(2), self._ready).unflatten(2, band.shape[2:])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import planes
+
 _PIECE = 2**22
 """Bytes taken at once where a copy is made: freed blocks of this size are reused instead of mapped anew."""
 
@@ -53,8 +55,13 @@ class Moments:
         return Moments(parts[0].count, mean, deviations)
 
 
-def moments(x: Tensor, groups: int) -> Moments:
-    """Of x, (N, C, …): over C / groups channels and all positions, for each row and group."""
+def moments(x: Tensor, groups: int, offset: Tensor | None = None) -> Moments:
+    """Of x, (N, C, …): over C / groups channels and all positions, for each row and group.
+
+    In planes also of x + offset, (C,).
+    """
+    if planes.used(x):
+        return _of_planes(x.flatten(2), groups, offset)
     if x.device.type == "cpu" and x.ndim == 4 and x.stride(1) == 1:
         return Moments.of_rows([_of_channels(row, groups) for row in x.permute(0, 2, 3, 1)])
     rows = x.reshape(x.shape[0] * groups, -1)
@@ -64,6 +71,17 @@ def moments(x: Tensor, groups: int) -> Moments:
     else:
         mean, variance = _in_pieces(rows)
     mean, variance = (value.reshape(x.shape[0], groups) for value in (mean, variance))
+    return Moments(size, mean, variance * size)
+
+
+def _of_planes(x: Tensor, groups: int, offset: Tensor | None) -> Moments:
+    """Of (N, C, L): by whole groups where these lie in a row and nothing is to be added."""
+    if offset is None and x.is_contiguous():
+        found = planes.row_moments(x.view(len(x) * groups, -1))
+        mean, variance = (value.view(len(x), groups) for value in found)
+    else:
+        mean, variance = planes.group_moments(x, groups, None if offset is None else offset[None])
+    size = x[0].numel() // groups
     return Moments(size, mean, variance * size)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from .. import planes
 from ..vae import VAEParams
 from .memory import NotEnoughMemoryError, in_units
 from .moments import piece_size
 
-STEP_ON_CPU, STEP_ELSEWHERE = 2**24, 2**28
-"""Bytes worth computing at once: below 32 MiB glibc reuses freed blocks; a GPU wants large launches."""
+STEP_ON_CPU, STEP_ELSEWHERE, STEP_IN_PLANES = 2**24, 2**28, 2**31
+"""Bytes worth computing at once: below 32 MiB glibc reuses freed blocks; a GPU wants few launches."""
 
 FEWEST_ROWS = 8
 """Of a band of a 3×3 convolution, which computes one more row above and below."""
@@ -95,6 +96,8 @@ class LayerPlan:
     kept: int = 0  # rows whose first temporal convolution is kept instead of computed twice
     held: int = 0  # frames of what it takes that are on the device when it begins
     resident: int = 0  # frames of its result that stay on the device
+    whole_in: bool = False  # what it takes stays in one tensor on the device until it ends
+    whole: bool = False  # its result is in one tensor on the device
     peak: int = 0
 
 
@@ -175,7 +178,8 @@ def plan_decode(
     Raises NotEnoughMemoryError, with the smallest budget that works, for one under it.
     """
     shapes = decoder_shapes(params, height, width)
-    planner = _Planner(shapes, num_frames, dtype.itemsize, step_of(device), temporal)
+    in_planes = planes.fits(torch.device(device))
+    planner = _Planner(shapes, num_frames, dtype.itemsize, step_of(device), temporal, in_planes)
     what = f"{num_frames} frames" if temporal else "a frame"
     return planner.plan(budget, f"decoding {what} of {8 * width}×{8 * height}")
 
@@ -204,6 +208,8 @@ def smallest_budget(plan: Callable[..., LayerwisePlan], *arguments, **options) -
 
 def step_of(device: torch.device | str) -> int:
     """Bytes worth computing at once on that kind of device."""
+    if planes.fits(torch.device(device)):
+        return STEP_IN_PLANES
     return STEP_ON_CPU if torch.device(device).type == "cpu" else STEP_ELSEWHERE
 
 
@@ -214,6 +220,7 @@ class _Planner:
     itemsize: int
     step: int
     temporal: bool
+    in_planes: bool = False  # then frames in one tensor are worth the while
 
     def plan(self, budget: int | None, work: str) -> LayerwisePlan:
         smallest = max(self._smallest(shape) for shape in self.shapes)
@@ -226,18 +233,34 @@ class _Planner:
 
     def _layers(self, budget: int | None) -> Iterator[LayerPlan]:
         """Each layer with the largest steps that are worth it, then as much on the device as still fits."""
-        size, resident = 0, 0  # bytes of a frame of what the layer takes, and how many are on the device
+        # Of what a layer takes: bytes of a frame, how many are on the device, and whether in one tensor.
+        size, resident, whole = 0, 0, self.in_planes
         for shape in self.shapes:
             layer = self._steps(shape, budget)
             if not self.temporal:
                 layer = replace(layer, peak=self._spatial(layer))
             elif shape.name == "output":
                 held = resident if budget is None else min(resident, (budget - self._spatial(layer)) // size)
-                layer = replace(layer, held=held, peak=self._spatial(layer) + held * size)
+                peak = self._spatial(layer) + held * size
+                layer = replace(layer, held=held, whole_in=whole and held == self.num_frames, peak=peak)
             else:
-                layer = self._placed(layer, size, resident, budget)
-                size, resident = shape.stored * self.itemsize, layer.resident
+                size_in = size if shape.changes_shape else 0  # else the result takes its place
+                in_one = self._in_one(layer, size_in, budget) if whole else None
+                layer = in_one or self._placed(layer, size_in, resident, budget)
+                size, resident, whole = shape.stored * self.itemsize, layer.resident, layer.whole
             yield layer
+
+    def _in_one(self, layer: LayerPlan, size_in: int, budget: int | None) -> LayerPlan | None:
+        """All that the layer takes and makes on the device, each in one tensor; None where that won't fit."""
+        made = self.num_frames * layer.shape.stored * self.itemsize
+        spatial = self._spatial(layer) + self.num_frames * size_in + made
+        temporal = self._temporal(layer) + made
+        if budget is not None and max(spatial, temporal) > budget:
+            return None
+        row = made // layer.shape.height
+        kept = layer.shape.height if budget is None else min(layer.shape.height, (budget - temporal) // row)
+        everything = {"held": self.num_frames, "resident": self.num_frames, "whole_in": True, "whole": True}
+        return replace(layer, kept=kept, peak=max(spatial, temporal + kept * row), **everything)
 
     def _placed(self, layer: LayerPlan, size_in: int, held: int, budget: int | None) -> LayerPlan:
         """What the layer takes and makes divided between the device and elsewhere, and then what it keeps."""
@@ -245,8 +268,6 @@ class _Planner:
         spatial, temporal = self._spatial(layer), self._temporal(layer)
         row = self.num_frames * shape.out_channels * shape.width * self.itemsize
         resident, kept = self.num_frames, shape.height
-        if not shape.changes_shape:
-            size_in = 0  # the result takes the place of what was there
         if budget is not None:
             held = min(held, (budget - spatial) // size_in) if size_in else held
             resident = min(resident, (budget - max(temporal, spatial)) // size)
@@ -265,7 +286,7 @@ class _Planner:
         whole = (shape.height + 2) * shape.row_size(self.itemsize)
         rows = min(shape.height, max(FEWEST_ROWS, shape.height * self.step // whole))
         frames = min(self.num_frames, max(1, self.step // whole)) if self.temporal else 1
-        band_row = shape.temporal_workspace(self.num_frames, 1, self.itemsize)
+        band_row = self._band_size(shape, 1)
         band = min(shape.height, max(1, 2 * self.step // band_row))
         if budget is not None:
             budget -= shape.weights * self.itemsize
@@ -298,7 +319,11 @@ class _Planner:
         if not self.temporal or layer.shape.name == "output":
             return 0
         weights = 2 * 3 * layer.shape.out_channels**2 * self.itemsize  # of both convolutions, rearranged
-        return layer.shape.temporal_workspace(self.num_frames, layer.band, self.itemsize) + weights
+        return self._band_size(layer.shape, layer.band) + weights
+
+    def _band_size(self, shape: LayerShape, rows: int) -> int:
+        """Bytes of the temporal workspace; in planes there are two frames of zeros in it."""
+        return shape.temporal_workspace(self.num_frames + 2 * self.in_planes, rows, self.itemsize)
 
     def _smallest(self, shape: LayerShape) -> int:
         least = LayerPlan(shape, frames=1, rows=min(FEWEST_ROWS, shape.height), band=1, scores=0)

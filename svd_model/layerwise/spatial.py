@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import forms
+from .. import forms, planes
 from ..forms import Convolution, FoldedUpsampling
 from ..unet import Upsample
 from ..vae import AttentionBlock, Downsample, ResnetBlock
@@ -28,19 +28,33 @@ class Normaliser:
 
     @classmethod
     def of(
-        cls, norm: nn.GroupNorm, x: Tensor, known: Moments | None = None, silu: bool = True
+        cls,
+        norm: nn.GroupNorm,
+        x: Tensor,
+        known: Moments | None = None,
+        silu: bool = True,
+        offset: Tensor | None = None,
     ) -> "Normaliser":
-        """For x, (N, C, …), with the moments that are known or those of each row of x."""
-        found = moments(x, norm.num_groups) if known is None else known
+        """For x, (N, C, …), with the moments that are known or those of each row of x.
+
+        With an offset, (C,), for x + offset, of which the known moments are.
+        """
+        found = moments(x, norm.num_groups, offset) if known is None else known
         rstd = (found.variance() + norm.eps).rsqrt()
-        rstd, mean = (v.repeat_interleave(x.shape[1] // norm.num_groups, dim=1) for v in (rstd, found.mean))
+        each = norm.num_channels // norm.num_groups
+        rstd, mean = (v.repeat_interleave(each, dim=1) for v in (rstd, found.mean))
         with norm.weights_for(x) as weights:
             weight, bias = (value.to(rstd.dtype) for value in weights)
             scale = weight * rstd  # (N, C)
+            mean = mean if offset is None else mean - offset
             return cls(scale[..., None], (bias - mean * scale)[..., None], silu)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x, (N, C, H, W) or (N, C, L), normalised: a new tensor of the same dtype."""
+        if planes.used(x):
+            scale, shift = (v.expand(len(x), -1, 1) for v in (self.scale, self.shift))
+            result = planes.scaled(x.flatten(2), torch.zeros_like(scale), scale, shift).view(x.shape)
+            return functional.silu(result, inplace=True) if self.silu else result
         scale, shift = (v.reshape(*v.shape[:2], *[1] * (x.ndim - 2)) for v in (self.scale, self.shift))
         result = torch.addcmul(shift, x, scale) if x.dtype == scale.dtype else (x * scale).add_(shift)
         return (functional.silu(result, inplace=True) if self.silu else result).to(x.dtype)
@@ -83,8 +97,12 @@ def bands(
     before: Normaliser | None = None,
     geometry: Geometry | None = None,
     ready: Convolutions | None = None,
+    biased: bool = True,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """The convolution's output in bands of `rows` rows: where each lies, and the band, (N, C', rows, W')."""
+    """The convolution's output in bands of `rows` rows: where each lies, and the band, (N, C', rows, W').
+
+    Without its bias if that is to be left apart.
+    """
     g = geometry or Geometry.of(conv)
     convolution = (ready or Convolutions()).of(conv, x)
     kernel, height = conv.kernel_size[0], x.shape[2]
@@ -101,7 +119,7 @@ def bands(
             padding = (above, g.left)  # the convolution's own, which needs no copy
         else:
             band, padding = functional.pad(band, (g.left, g.right, above, below)), (0, 0)
-        yield slice(start, end), convolution(band, (g.stride, g.stride), padding)
+        yield slice(start, end), convolution(band, (g.stride, g.stride), padding, biased)
 
 
 def convolve(
@@ -111,12 +129,13 @@ def convolve(
     before: Normaliser | None = None,
     geometry: Geometry | None = None,
     ready: Convolutions | None = None,
+    biased: bool = True,
 ) -> Tensor:
     """The convolution's whole output, computed in bands."""
     g = geometry or Geometry.of(conv)
     total = (x.shape[2] + g.top + g.bottom - conv.kernel_size[0]) // g.stride + 1
     result = None
-    for where, band in bands(conv, x, rows, before, g, ready):
+    for where, band in bands(conv, x, rows, before, g, ready, biased):
         if band.shape[2] == total:
             return band
         if result is None:
@@ -132,16 +151,22 @@ def residual(
     known: Moments | None = None,
     ready: Convolutions | None = None,
 ) -> Tensor:
-    """The block's spatial part: (N, C, H, W) -> (N, C', H, W). Where C' is C, the result is written into x.
+    """The block's spatial part: (N, C, H, W) -> (N, C', H, W).
 
-    `known`, if given, are the moments of x, which are else computed.
+    Where C' is C and a band is less than the whole, the result is written into x. `known`, if given, are the
+    moments of x, which are else computed. In planes the first bias is added to the numbers of the planes.
     """
-    hidden = convolve(block.conv1, x, rows, Normaliser.of(block.norm1, x, known), ready=ready)
+    ready, apart = ready or Convolutions(), planes.used(x)
+    normalise = Normaliser.of(block.norm1, x, known)
+    hidden = convolve(block.conv1, x, rows, normalise, ready=ready, biased=not apart)
+    offset = ready.of(block.conv1, x).bias if apart else None
     if hasattr(block, "nin_shortcut"):
         x = convolve(block.nin_shortcut, x, rows, ready=ready)
-    normalise = Normaliser.of(block.norm2, hidden)
+    normalise = Normaliser.of(block.norm2, hidden, offset=offset)
     for where, band in bands(block.conv2, hidden, rows, normalise, ready=ready):
-        x[:, :, where] += band
+        if band.shape == x.shape:
+            return band.add_(x)
+        x[:, :, where].add_(band)
     return x
 
 
@@ -179,7 +204,7 @@ def through(
     known: Moments | None = None,
     ready: Convolutions | None = None,
 ) -> Tensor:
-    """x through a layer, a residual block and what comes before it; x may be written over.
+    """x through a layer, a residual block and what comes before it; in bands x may be written over.
 
     `known`, if given, are the moments of x; `ready` keeps the convolutions for the next frames.
     """
@@ -194,10 +219,12 @@ def through(
 def enlarge(upsample: Upsample, x: Tensor, rows: int, ready: Convolutions | None = None) -> Tensor:
     """Twice the height and width: (N, C, H, W) -> (N, C, 2H, 2W)."""
     conv, height = upsample.conv, x.shape[2]
-    result = forms.empty((x.shape[0], conv.out_channels, 2 * height, 2 * x.shape[3]), x)
     folds = forms.folds(x)
     convolution = (ready or Convolutions()).of(conv, x, FoldedUpsampling if folds else Convolution)
     rows = rows if folds else max(1, rows // 2)  # of x; folded they take half as much
+    if rows >= height and not folds:
+        return convolution(functional.interpolate(x, scale_factor=2, mode="nearest"), padding=(1, 1))
+    result = forms.empty((x.shape[0], conv.out_channels, 2 * height, 2 * x.shape[3]), x)
     for start in range(0, height, rows):
         end = min(start + rows, height)
         low, high = max(start - 1, 0), min(end + 1, height)

@@ -52,7 +52,10 @@ def test_every_solver_never_waits():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_decoding_keeps_to_its_budget(dtype):
-    tight, ample, _ = rehearse("decode", dtype)
+def test_decoding_keeps_to_its_budget_and_to_large_pieces_where_there_is_room(dtype):
+    tight, ample, _, room = rehearse("decode", dtype)
     assert tight["peak"] < ample["peak"]
     assert tight["kernels"] > ample["kernels"]
+    # Some 35 for a residual block of two normalisations and convolutions, and the statistics: once a frame
+    # at most, with a few more a layer for its part over time.
+    assert room["kernels"] < 40 * room["pieces"]

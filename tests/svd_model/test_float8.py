@@ -38,6 +38,15 @@ def test_the_scale_follows_the_input():
     assert torch.equal(linear(torch.zeros(3, 64)), torch.zeros(3, 96))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [96, 80, 20])
+def test_the_halves_are_those_of_the_output(rows):
+    """Also where half of the weight's rows don't fit, and where all don't."""
+    x = torch.randn(2, 7, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
+    linear = float8.quantise(layer(rows, 64).bfloat16())
+    assert torch.equal(torch.cat(linear.halves(x), dim=-1), linear(x))
+
+
 def test_a_layer_whose_sides_dont_fit_stays_as_it_is():
     linear = layer(20, 64)
     assert float8.quantise(linear).weight.dtype == torch.float32

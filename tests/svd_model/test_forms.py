@@ -141,11 +141,26 @@ def attention_over_time() -> Case:
         tokens = x.transpose(1, 2).flatten(0, 1).contiguous()  # (B, T, S, C) -> (B·S, T, C)
         return _attention(x.dtype)(tokens).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
 
-    return lambda x: _attention(x.dtype).over_time(x), plain, (random(2, FRAMES, TOKENS, CHANNELS),)
+    def form(x):
+        return _attention(x.dtype).add_over_time(torch.zeros_like(x), x)
+
+    return form, plain, (random(2, FRAMES, TOKENS, CHANNELS),)
+
+
+def geglu() -> Case:
+    def plain(x, w, b):
+        value, gate = functional.linear(x, w, b).chunk(2, dim=-1)
+        return value * functional.gelu(gate)
+
+    def form(x, w, b):
+        return forms.gated(*forms.linear_halves(x, w, b))
+
+    return form, plain, (random(2, 9, CHANNELS), weight(96, CHANNELS), random(96))
 
 
 CASES = {
     "linear": linear,
+    "gated linear units": geglu,
     "convolution of few positions": convolution(4, 6),
     "convolution with channels last": convolution(16, 20),
     "convolution with weights rearranged": rearranged_convolution,
