@@ -8,7 +8,8 @@ PARALLEL := --numprocesses auto --dist loadgroup
 demo: .venv/headless
 	@mkdir -p outputs
 	@echo "Animating assets/rocket.jpg; the clip is written to"
-	@$(BIN)/python -m stillmotion animate assets/rocket.jpg --output outputs/rocket.mp4 --output outputs/rocket.webp
+	@$(BIN)/python -m stillmotion animate assets/rocket.jpg --overwrite \
+		--output outputs/rocket.mp4 --output outputs/rocket.webp
 
 # A process a core with one thread each: twice as fast as one process with all of them, most tensors being
 # small. Tests that share a server or a model stay in one process (tests/conftest.py).

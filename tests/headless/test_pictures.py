@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -85,6 +85,15 @@ def saved(path: Path, mode: str, orientation: int, profile: str, key: bool) -> P
     return path
 
 
+def readable(path: Path) -> bool:
+    """Whether this Pillow reads its own file: some before 13 don't, where it is a TIFF of YCbCr."""
+    try:
+        Image.open(path).load()
+    except OSError:
+        return False
+    return True
+
+
 def ways_in(path: Path) -> dict[str, object]:
     """Everything that a caller may have of a picture file."""
     opened, copied = Image.open(path), Image.open(path)
@@ -102,6 +111,7 @@ def ways_in(path: Path) -> dict[str, object]:
 @given(st.sampled_from(sorted(STORED)), st.integers(1, 8), st.sampled_from(sorted(PROFILES)), st.booleans())
 def test_a_file_and_what_the_caller_has_of_it_give_equal_pixels(tmp_path, mode, orientation, profile, key):
     path = saved(tmp_path / "p", mode, orientation, profile, key)
+    assume(readable(path))
     expected = read_image(path)
     assert expected.size == ((24, 16) if orientation < 5 else (16, 24))
     for name, picture in ways_in(path).items():
