@@ -104,7 +104,9 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
             )
     with mistakes.collected():
-        return Settings(**given)
+        settings = Settings(**given)
+        settings.check()
+        return settings
     return None
 
 

@@ -79,9 +79,8 @@ class Settings:
     def complete(self, variant: Variant) -> "Settings":
         """The same with the variant's defaults for every None; raises ValueError for what can't be done."""
         mistakes = Mistakes()
-        self._check_lists(mistakes)
-        self._check_numbers(mistakes)
-        self._check_names(mistakes)
+        with mistakes.collected():
+            self.check()
         _check_fits_variant(self, variant, mistakes)
         mistakes.raise_any()
         num_frames = self.num_frames or variant.num_frames
@@ -108,6 +107,14 @@ class Settings:
         settings.sigmas()
         settings.guidance_scales()
         return settings
+
+    def check(self) -> None:
+        """Raises ValueError, with all mistakes, for what no checkpoint could do."""
+        mistakes = Mistakes()
+        self._check_lists(mistakes)
+        self._check_numbers(mistakes)
+        self._check_names(mistakes)
+        mistakes.raise_any()
 
     def sigmas(self) -> Tensor:
         """The schedule of complete settings; raises ValueError where its numbers don't fit together."""
