@@ -159,15 +159,16 @@ class TestMistakes:
             "the folder",
             "device tpu can't be used here",
             "there is no file",
+            "steps is 0;",
+            "did you mean crop?",
+            "did you mean heun?",
         ):
             assert mistake in said, mistake
         assert names(place) == []
 
     def test_those_of_the_settings_too(self, capsys, place):
-        assert (
-            main(["animate", "photo.jpg", *"--steps 0 --fit corp --sampler heum --width 100".split()])
-            == REFUSED
-        )
+        words = ("--steps", "0", "--fit", "corp", "--sampler", "heum", "--width", "100")
+        assert main(["animate", "photo.jpg", *words]) == REFUSED
         said = capsys.readouterr().err
         assert "4 mistakes:" in said
         for mistake in ("steps is 0;", "did you mean crop?", "did you mean heun?", "The nearest is 128."):
