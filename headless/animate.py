@@ -13,7 +13,7 @@ from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.sources import OFFICIAL_FILES
 from . import latents, memory
 from .devices import find_device
-from .jobs import Job, Output, plan
+from .jobs import Job, Output, plan, settle
 from .mistakes import Mistakes
 from .pipeline import Pipeline
 from .progress import ProgressBars
@@ -36,7 +36,7 @@ def animate(
     ValueError with all mistakes before any work; of several pictures, those that can't be animated don't
     keep the others from it.
     """
-    jobs = plan(options, mistakes, ask)
+    jobs, there = plan(options, mistakes)
     settings = _settings(options, mistakes)
     saved = checkpoint = None
     with mistakes.collected():
@@ -47,6 +47,7 @@ def animate(
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
         settings = checkpoint and settings and settings.complete(checkpoint.variant)
+    jobs = settle(jobs, there, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
         say(builtin_model.NOTICE)

@@ -41,10 +41,10 @@ class Job:
 _UNKNOWN = Picture(Path("picture"))
 
 
-def plan(options: Namespace, mistakes: Mistakes, ask: Callable[[str], bool] | None) -> list[Job]:
-    """The jobs of a command line. What is wrong is added to the mistakes.
+def plan(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
+    """The jobs of a command line, and those of their outputs that are there already and stay as it is.
 
-    `ask` puts a question of yes or no to the user: whether a file that is there is to be replaced.
+    What is wrong is added to the mistakes.
     """
     _check_purpose(options, mistakes)
     pictures = find_pictures(options.images, mistakes)
@@ -64,7 +64,21 @@ def plan(options: Namespace, mistakes: Mistakes, ask: Callable[[str], bool] | No
         save = options.save_latents and planned.latents(_fill(options.save_latents, source))
         outputs = tuple(output for name in names if (output := planned.clip(name)))
         jobs.append(Job(source if pictures else None, outputs, save))
-    allowed = planned.allowed_to_replace(ask)
+    return jobs, planned.there
+
+
+def settle(
+    jobs: Sequence[Job], there: Sequence[str], mistakes: Mistakes, ask: Callable[[str], bool] | None
+) -> list[Job]:
+    """The jobs with leave to replace the outputs that are there, where the user says so; else mistakes.
+
+    `ask` puts a question of yes or no, and only where nothing else is wrong.
+    """
+    can_ask = ask is not None and not mistakes.any
+    allowed = {name for name in there if can_ask and ask(f"{name} is there already. Replace it?")}
+    for name in there:
+        if name not in allowed:
+            mistakes.add(f"{name} is there already and stays; name another, or add --overwrite.")
     return [_allow(job, allowed) for job in jobs]
 
 
@@ -74,7 +88,7 @@ class _Destinations:
     def __init__(self, read: Sequence[Path], overwrite: bool, mistakes: Mistakes):
         self._read, self._overwrite, self._mistakes = read, overwrite, mistakes
         self._written: list[Path] = []
-        self._there: dict[str, ExistsError] = {}  # outputs that are there already
+        self.there: list[str] = []  # outputs that could be, but for what is there
 
     def clip(self, name: str) -> Output | None:
         """A clip of that name; None where it can't be."""
@@ -92,14 +106,6 @@ class _Destinations:
         taken = {destinations.real(path) for path in self._written}
         return [str(destinations.free_name(source.path.with_suffix(DEFAULT_EXTENSION), taken))]
 
-    def allowed_to_replace(self, ask: Callable[[str], bool] | None) -> set[str]:
-        """The outputs that are there and which the user, asked now, lets go; a mistake for each other one."""
-        can_ask = ask is not None and not self._mistakes.any
-        allowed = {name for name in self._there if can_ask and ask(f"{name} is there already. Replace it?")}
-        for name in self._there.keys() - allowed:
-            self._mistakes.add(f"{name} is there already and stays; name another, or add --overwrite.")
-        return allowed
-
     def _add(self, name: str, check: Callable[[], Path]) -> Output | None:
         with self._mistakes.collected():
             refuse_url(name)
@@ -109,8 +115,8 @@ class _Destinations:
             self._written.append(Path(name))
             try:
                 check()
-            except ExistsError as error:
-                self._there[name] = error
+            except ExistsError:
+                self.there.append(name)
             return Output(name, self._overwrite)
         return None
 

@@ -6,7 +6,6 @@ import io
 import pytest
 from PIL import Image
 
-from stillmotion.headless import command_line
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.video_files import read_metadata
@@ -113,6 +112,22 @@ class TestReplacing:
         (place / "old.mp4").write_text("precious")
         return place / "old.mp4"
 
+    @pytest.fixture
+    def terminal(self, monkeypatch):
+        """Has the command run at a terminal, where the user answers; what it shows there."""
+
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        def start(answer: str) -> Terminal:
+            shown = Terminal()
+            monkeypatch.setattr("sys.stdin", Terminal(answer))
+            monkeypatch.setattr("sys.stderr", shown)
+            return shown
+
+        return start
+
     def test_what_is_there_stays_and_how_to_replace_it_is_said(self, capsys, place, old):
         assert run("photo.jpg", "--output", "old.mp4") == REFUSED
         assert (
@@ -128,21 +143,18 @@ class TestReplacing:
     @pytest.mark.parametrize(
         ("answer", "status"), [("y\n", OK), ("Yes\n", OK), ("\n", REFUSED), ("", REFUSED)]
     )
-    def test_at_a_terminal_the_user_is_asked(self, capsys, monkeypatch, place, old, answer, status):
-        class Terminal(io.StringIO):
-            def isatty(self) -> bool:
-                return True
-
-        shown = Terminal()
-        monkeypatch.setattr("sys.stdin", Terminal(answer))
-        monkeypatch.setattr("sys.stderr", shown)
+    def test_at_a_terminal_the_user_is_asked(self, terminal, place, old, answer, status):
+        shown = terminal(answer)
         assert run("photo.jpg", "--output", "old.mp4") == status
         assert "old.mp4 is there already. Replace it? [y/N]" in shown.getvalue()
         assert (old.read_bytes() == b"precious") == (status == REFUSED)
 
-    def test_nobody_is_asked_where_something_else_is_wrong(self, monkeypatch, place, old):
-        monkeypatch.setattr(command_line, "_ask", None)
+    def test_nobody_is_asked_where_something_else_is_wrong(self, terminal, place, old):
+        shown = terminal("y\n")
         assert run("photo.jpg", "--output", "old.mp4", "--fit", "banana") == REFUSED
+        assert "[y/N]" not in shown.getvalue()
+        assert "2 mistakes:" in shown.getvalue()
+        assert old.read_bytes() == b"precious"
 
 
 class TestMistakes:
