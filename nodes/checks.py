@@ -27,16 +27,19 @@ def checked(execute: Callable) -> Callable:
     return run
 
 
-def verdict(node, name: str, value) -> bool | str:
-    """What validate_inputs returns of one input: True or a sentence; None, a linked value, passes.
+def verdict(node, **values) -> bool | str:
+    """What validate_inputs says of the values that it names: True or a sentence; None, a link, passes.
 
-    A node names one input there and no more: the host takes over what is said for every input that is
-    named, whichever it is about, and leaves all of them to the node.
+    A node names few inputs there: the host repeats what is said for every input that is named, whichever it
+    is about, and leaves all of them to the node.
     """
-    if not isinstance(value, Integral):  # the host has refused it already, or will know it later
-        return True
-    option = next(option for option in node.define_schema().inputs if option.id == name)
-    return complaint(option, value) or True
+    options = {option.id: option for option in node.define_schema().inputs}
+    for name, value in values.items():
+        # The host has refused what is no whole number already, or will know it later.
+        said = complaint(options[name], value) if isinstance(value, Integral) else None
+        if said:
+            return said
+    return True
 
 
 def complaint(option, value) -> str | None:

@@ -122,8 +122,8 @@ class ImageToVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int) -> bool | str:
-        return verdict(cls, "width", width)
+    def validate_inputs(cls, width: int, height: int) -> bool | str:
+        return verdict(cls, width=width, height=height)
 
     @classmethod
     @checked

@@ -197,8 +197,8 @@ class Animate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int = 0) -> bool | str:
-        return verdict(cls, "width", width)
+    def validate_inputs(cls, width: int = 0, height: int = 0) -> bool | str:
+        return verdict(cls, width=width, height=height)
 
     @classmethod
     @checked
