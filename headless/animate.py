@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import builtin_model
 from ..svd_model.checkpoint import Checkpoint
-from ..svd_model.sources import OFFICIAL_FILES
+from ..svd_model.official_files import OFFICIAL_FILES
 from . import latents, memory
 from .devices import find_device
 from .jobs import Job, Output, plan, settle

@@ -12,7 +12,7 @@ from torch import nn
 
 from . import layout, notes
 from .notes import LATENT_RGB, VISION_HEAD_WIDTH, LatentColours
-from .sources import OFFICIAL_FILES
+from .official_files import OFFICIAL_FILES
 from .tensor_file import PICKLE_SUFFIXES, AnotherFileWanted, CheckpointError, TensorFile
 from .transformers_layout import under_released_names
 from .unet import UNetParams, VideoUNet

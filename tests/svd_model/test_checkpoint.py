@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from stillmotion.svd_model import layout
 from stillmotion.svd_model.checkpoint import Checkpoint, is_svd
 from stillmotion.svd_model.notes import METADATA_KEY
+from stillmotion.svd_model.official_files import OFFICIAL_FILES
 from stillmotion.svd_model.operations import CastingOperations
-from stillmotion.svd_model.sources import OFFICIAL_FILES
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from stillmotion.svd_model.variants import SV3D_U, SVD, SVD_XT, SVD_XT_IMAGE_DECODER, find_variant
 from support import checkpoints, tiny

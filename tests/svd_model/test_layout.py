@@ -11,7 +11,7 @@ import torch
 
 from stillmotion.svd_model import layout
 from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.sources import OFFICIAL_FILES
+from stillmotion.svd_model.official_files import OFFICIAL_FILES
 from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
 from stillmotion.svd_model.unet import UNetParams, VideoUNet
 from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
