@@ -44,8 +44,9 @@ train: .venv/training
 bench: .venv/dev
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
+# What was made, in outputs, stays.
 clean:
-	rm -rf .venv outputs *.egg-info
+	rm -rf .venv *.egg-info
 
 # What running needs, then what testing needs on top of it. pip says what it fetches and how far it is.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check

@@ -18,7 +18,7 @@ from .mistakes import Mistakes
 from .pipeline import Pipeline
 from .progress import ProgressBars
 from .settings import FIELD_NAMES, Settings
-from .sources import refuse_url
+from .sources import refuse_missing, refuse_url
 from .video_files import write_checked
 
 _HASH_BLOCK = 2**24
@@ -42,7 +42,7 @@ def animate(
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
-        saved = latents.read(Path(options.decode_latents)) if options.decode_latents else None
+        saved = _read_latents(options)
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
@@ -74,6 +74,14 @@ def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) ->
         compiled=options.compile,
         linear_dtype=options.linear_dtype,
     )
+
+
+def _read_latents(options: Namespace) -> latents.SavedLatents | None:
+    if options.decode_latents is None:
+        return None
+    refuse_url(options.decode_latents)
+    refuse_missing(Path(options.decode_latents))
+    return latents.read(Path(options.decode_latents))
 
 
 def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import destinations, latents
 from .destinations import ExistsError, OutputError
 from .mistakes import Mistakes
-from .sources import STANDARD_INPUT, Picture, find_pictures, refuse_missing, refuse_url
+from .sources import STANDARD_INPUT, Picture, find_pictures, refuse_url
 from .video_files import check_output
 
 NAME = "{name}"
@@ -49,7 +49,7 @@ def plan(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
     _check_purpose(options, mistakes)
     pictures = find_pictures(options.images, mistakes)
     saved = [options.decode_latents] if options.decode_latents else []
-    _check_read(options, saved, mistakes)
+    _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
     read += [Path(name) for name in (options.checkpoint, options.scratch, *saved) if name]
     planned = _Destinations(read, options.overwrite, mistakes)
@@ -128,11 +128,7 @@ def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
         mistakes.add("--save-latents goes with an IMAGE, not with --decode-latents.")
 
 
-def _check_read(options: Namespace, saved: Sequence[str], mistakes: Mistakes) -> None:
-    for name in saved:
-        with mistakes.collected():
-            refuse_url(name)
-            refuse_missing(Path(name))
+def _check_read(options: Namespace, mistakes: Mistakes) -> None:
     if options.scratch is not None and not os.path.isdir(options.scratch):
         mistakes.add(f"--scratch {options.scratch} is no folder; name one that is there.")
 

@@ -63,7 +63,11 @@ def save(
 
 def read(path: Path) -> SavedLatents:
     """What `save` wrote; raises CheckpointError for another file."""
-    file = TensorFile.open(path)
+    try:
+        file = TensorFile.open(path)
+    except CheckpointError as error:
+        found, _, _ = str(error).partition(";")  # what follows is to be done about a checkpoint
+        raise CheckpointError(f"{found.rstrip('.')}; give a file that --save-latents wrote.") from error
     shape = file.shapes.get(KEY)
     if shape is None or len(shape) != 4 or file.dtypes[KEY] != torch.float32:
         raise CheckpointError(

@@ -187,7 +187,7 @@ def _checked(
 ) -> Iterator[np.ndarray]:
     """Yield `frames` one by one after checking each; report each once the writer asks for the next."""
     done, first = 0, None
-    for frame in map(np.asarray, frames):
+    for frame in map(_as_array, frames):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
             found = f"{frame.dtype} of shape {frame.shape}"
             raise OutputError(f"frame {done}: is {found}; convert it to uint8 of shape (height, width, 3)")
@@ -205,6 +205,11 @@ def _checked(
             progress(done)
     if done == 0:
         raise OutputError("there are no frames to write; a clip needs at least one")
+
+
+def _as_array(frame) -> np.ndarray:
+    """A frame of whatever kind; a tensor may lie on a device."""
+    return np.asarray(frame.detach().cpu() if hasattr(frame, "detach") else frame)
 
 
 def _durations(count: int, rate: Fraction, tick: int, fewest_ticks: int = 1) -> list[int]:

@@ -194,12 +194,17 @@ class TestOtherFiles:
             latents.read(path)
         assert str(shape) in str(refusal.value)
 
-    @pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n", b"no tensors at all"])
-    def test_of_other_kinds_are_refused(self, path, content):
-        if content is not None:
+    @pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n", b"no tensors at all", "folder"])
+    def test_of_other_kinds_are_refused_without_a_word_of_checkpoints(self, path, content):
+        if content == "folder":
+            path.mkdir()
+        elif content is not None:
             path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"clip\.safetensors"):
+        with pytest.raises(
+            CheckpointError, match=r"clip\.safetensors.*; give a file that --save-latents wrote"
+        ) as error:
             latents.read(path)
+        assert "checkpoint" not in str(error.value)
 
     @pytest.mark.parametrize("notes", [{}, {"stillmotion": "[1]"}, {"stillmotion": "{half"}, {"other": "{}"}])
     def test_notes_of_others_are_left_aside(self, path, clip, notes):

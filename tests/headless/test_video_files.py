@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageSequence
 
 from stillmotion.headless.destinations import ExistsError, OutputError
@@ -118,6 +119,12 @@ class TestFrames:
         write_video(place / f"streamed{extension}", stream(), 8)
         write_video(place / f"whole{extension}", moving_gradient(), 8)
         assert all_bytes(place / f"streamed{extension}") == all_bytes(place / f"whole{extension}")
+
+    @every_format
+    def test_frames_may_be_a_tensor(self, place, extension):
+        write_video(place / f"tensor{extension}", torch.from_numpy(moving_gradient()), 8)
+        write_video(place / f"array{extension}", moving_gradient(), 8)
+        assert all_bytes(place / f"tensor{extension}") == all_bytes(place / f"array{extension}")
 
     @every_format
     def test_frames_may_be_views_that_are_not_contiguous(self, place, extension):
