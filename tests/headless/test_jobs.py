@@ -186,6 +186,40 @@ class TestMistakes:
         for mistake in ("steps is 0;", "did you mean crop?", "did you mean heun?", "The nearest is 128."):
             assert mistake in said, mistake
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            [""],
+            ["photo.jpg", "--output", ""],
+            ["photo.jpg", "--save-latents="],
+            ["--decode-latents", ""],
+            ["photo.jpg", "--checkpoint", ""],
+            ["photo.jpg", "--scratch", ""],
+            ["photo.jpg", "--device", ""],
+        ],
+    )
+    def test_an_empty_name_is_refused_and_not_taken_for_the_current_folder(self, capsys, place, words):
+        """As a variable of a shell gives it that was never set."""
+        assert run(*words) == REFUSED
+        option = next((word.rstrip("=") for word in words if word.startswith("-")), "IMAGE")
+        assert f"{option}: the name is empty" in capsys.readouterr().err
+        assert names(place) == []
+
+    def test_an_output_of_a_picture_that_is_not_there_is_not_looked_for(self, capsys, place):
+        (place / "picture.gif").write_text("precious")
+        (place / "x.gif").write_text("precious")
+        assert run("nowhere.jpg", "--output", "{name}.gif", "--output", "{name}.mov") == REFUSED
+        said = capsys.readouterr().err
+        assert "nowhere.jpg: there is no such file" in said and "unknown extension .mov" in said
+        assert "there already" not in said
+        assert run("nowhere.jpg", "--output", "x.gif") == REFUSED
+        assert "x.gif is there already" in capsys.readouterr().err
+
+    def test_an_option_of_a_letter_takes_its_value_with_it(self, capsys, place):
+        assert run("photo.jpg", "-o", "x.mp4") == REFUSED
+        said = capsys.readouterr().err
+        assert "-o is no option" in said and "x.mp4" not in said
+
     def test_clips_are_not_written_to_standard_output(self, capsys, place):
         assert run("photo.jpg", "--output", "-") == REFUSED
         assert "are not written to standard output" in capsys.readouterr().err
