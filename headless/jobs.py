@@ -119,7 +119,8 @@ class _Destinations:
                 check()
             except ExistsError:
                 self.there.append(name)
-            return Output(name, self._overwrite)
+            # What comes later, or is written by this run under a name that leads to the same file, stays.
+            return Output(name, self._overwrite and os.path.lexists(name))
         return None
 
 
