@@ -128,6 +128,10 @@ def _animate_pictures(
     bars: ProgressBars,
 ) -> Iterator[Path]:
     """One clip after the other; what goes wrong with one of several is said, and the next is begun."""
+    decode = bool(jobs[0].outputs)  # which all jobs have, or none
+    pipeline.check_whole(settings, decode=decode)
+    if decode:
+        pipeline.check_budget(*_latent_size(pipeline, settings), settings.frame_wise_decode)
     failed = 0
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
@@ -152,20 +156,15 @@ def _animate_picture(
     bars: ProgressBars,
 ) -> Iterator[Path]:
     checkpoint = pipeline.checkpoint
-    decode = bool(job.outputs)
-    pipeline.check_whole(settings, decode=decode)
     image = job.picture.read()
     if checkpoint.variant.orbit and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture = pipeline.prepare(image, settings)
-    scale = checkpoint.decoder.params.downscale
-    size = (settings.num_frames, settings.height // scale, settings.width // scale)
+    size = _latent_size(pipeline, settings)
     needed = memory.to_sample(checkpoint, *size, pipeline.dtype)
-    if decode:
-        frame_wise = settings.frame_wise_decode
-        pipeline.check_budget(*size, frame_wise)
-        numbers = (pipeline.decode_dtype, pipeline.device)
-        needed = max(needed, memory.to_decode(checkpoint, *size, frame_wise, *numbers))
+    if job.outputs:
+        numbers = (settings.frame_wise_decode, pipeline.decode_dtype, pipeline.device)
+        needed = max(needed, memory.to_decode(checkpoint, *size, *numbers))
     _warn_of_shortage(needed, pipeline, say)
     sampled = pipeline.animate_latents(picture, settings)
     notes = None
@@ -176,9 +175,15 @@ def _animate_picture(
         last = picture if checkpoint.variant.orbit else None
         latents.save(Path(save.name), sampled, notes, last, overwrite=save.overwrite)
         yield save.path
-    if decode:
+    if job.outputs:
         frames = pipeline.stream_clip(sampled, settings, picture)
         yield from _write(job.outputs, frames, settings.fps, notes, bars)
+
+
+def _latent_size(pipeline: Pipeline, settings: Settings) -> tuple[int, int, int]:
+    """Frames, height and width of the latents of a clip."""
+    scale = pipeline.checkpoint.decoder.params.downscale
+    return settings.num_frames, settings.height // scale, settings.width // scale
 
 
 def _decode_latents(

@@ -1,10 +1,12 @@
 """The command line: `python -m stillmotion animate` and `python -m stillmotion inspect`."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
@@ -21,8 +23,9 @@ OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status; mistakes are said on standard error, all at once."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not so where the caller closed it, or catches what is written
-            stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
+        if hasattr(stream, "reconfigure"):  # a stream of the caller's own may have none
+            with contextlib.suppress(OSError, ValueError):  # which a closed one raises
+                stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
     mistakes = Mistakes()
     try:
         options = parse(arguments, version(), mistakes)
@@ -67,11 +70,27 @@ def _print(text: str) -> None:
     """The command's result, to whoever listens: that nobody does must not stop the work."""
     try:
         print(text, flush=True)  # noqa: T201 (the command line talks to its user)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError) as error:
+        _silence(sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # by which a reader says that it has enough
+            reason = getattr(error, "strerror", None) or error
+            _say(f"warning: standard output can't be written ({reason}).")
 
 
 def _say(text: str) -> None:
     """A notice or an error, on standard error where there is one."""
-    if sys.stderr is not None:
+    if sys.stderr is None:
+        return
+    try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 (the command line talks to its user)
+    except (OSError, ValueError):  # there is nowhere left to say so
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Leads a stream that takes nothing into the void, or Python would fail on it once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # one of the caller's own is left alone
+        number = stream.fileno()
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, number)
+        os.close(void)

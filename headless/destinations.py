@@ -5,6 +5,7 @@ there is replaced only where the caller says so; a finished result that can't be
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 _MOST_NAMES = 10_000
+_LONGEST_NAME = 255  # bytes
 _SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers add unasked
 
 
@@ -69,20 +71,27 @@ def check_parent(final: Path, is_folder: bool = False) -> None:
         if not final.parent.is_dir():
             found = "is a file" if final.parent.exists() else "does not exist"
             raise OutputError(f"{final}: the folder {final.parent} {found}; create it or name another folder")
-        # Really create something: permission bits do not tell of read-only disks and overlong names.
+        with contextlib.suppress(FileNotFoundError):
+            final.lstat()  # raises OSError for an overlong name
+        # Really create something: permission bits do not tell of read-only disks.
         temporary = _neighbour(final)
         try:
             (temporary.mkdir if is_folder else temporary.touch)()
         finally:
             _remove(temporary)
     except OSError as error:
-        raise OutputError(f"{final}: not writable ({error.strerror}); name another folder") from error
+        remedy = "shorten the name" if error.errno == errno.ENAMETOOLONG else "name another folder"
+        raise OutputError(f"{final}: not writable ({error.strerror}); {remedy}") from error
 
 
 def free_name(final: Path, taken: Collection[Path] = ()) -> Path:
-    """`final`, or where that is there or taken already, the first of final-2, final-3, …"""
+    """`final`, or where that is there or taken already, the first of final-2, final-3, …
+
+    A name that differs in case only is taken too: many disks make no difference.
+    """
+    folded = {str(path).casefold() for path in taken}
     for candidate in _names(final):
-        if real(candidate) not in taken and not os.path.lexists(candidate):
+        if str(real(candidate)).casefold() not in folded and not os.path.lexists(candidate):
             return candidate
     raise OutputError(f"{final}: {_MOST_NAMES} of that name are there already; name another")
 
@@ -191,7 +200,10 @@ def _names(final: Path) -> Iterator[Path]:
 
 
 def _neighbour(final: Path) -> Path:
-    return final.with_name(f".{final.name}.{secrets.token_hex(4)}.partial{final.suffix}")
+    """A temporary name, no longer than disks take; of a long name its end is kept, which says the format."""
+    start = f".{secrets.token_hex(4)}.partial."
+    end = os.fsencode(final.name)[len(start) - _LONGEST_NAME :].decode(errors="ignore")
+    return final.parent / (start + end)
 
 
 def _remove(temporary: Path) -> None:

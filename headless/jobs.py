@@ -64,6 +64,8 @@ def plan(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
         save = options.save_latents and planned.latents(_fill(options.save_latents, source))
         outputs = tuple(output for name in names if (output := planned.clip(name)))
         jobs.append(Job(source if pictures else None, outputs, save))
+    if not sources:  # an output filled in with no picture's name is not one of the user's
+        planned.there = [name for name in planned.there if name in (*options.output, options.save_latents)]
     return jobs, planned.there
 
 
@@ -117,7 +119,8 @@ class _Destinations:
                 check()
             except ExistsError:
                 self.there.append(name)
-            return Output(name, self._overwrite)
+            # What comes later, or is written by this run under a name that leads to the same file, stays.
+            return Output(name, self._overwrite and os.path.lexists(name))
         return None
 
 

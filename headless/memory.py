@@ -64,10 +64,10 @@ def parse_size(text: str) -> int:
     if match is None or (match[3] and not match[2]):
         raise ValueError(f"{text!r} is no size; give one such as 6GB, 500MB or 4GiB.")
     base = 1024 if match[3] else 1000
-    size = round(float(match[1]) * base ** "_KMGT".index(match[2] or "_"))
-    if size < 1:
-        raise ValueError(f"{text!r} is no memory at all; give a size such as 6GB.")
-    return size
+    size = float(match[1]) * base ** "_KMGT".index(match[2] or "_")
+    if not 0.5 < size < math.inf:
+        raise ValueError(f"{text!r} is {size:g} bytes, which no machine has; give a size such as 6GB.")
+    return round(size)
 
 
 def find_size(size: int | float | str) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -19,6 +20,8 @@ from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
 from .settings import SCHEDULES
 from .video_files import EXTENSIONS
 
+_OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
+_EMPTY = "the name is empty, as that of a variable of the shell that is not set"
 _NOT_GIVEN = "expected "  # how argparse begins to say that a value is missing
 
 
@@ -46,7 +49,17 @@ def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> 
             for word in unknown:
                 mistakes.add(f"{word} is not understood; {command} --help lists what is.")
             options.command = command
+            _drop_empty_names(options, mistakes)
             return options
+
+
+def _drop_empty_names(options: argparse.Namespace, mistakes: Mistakes) -> None:
+    """Of the names that stand without an option; one that is empty would be the current folder."""
+    if getattr(options, "file", None) == "":
+        mistakes.add(f"FILE: {_EMPTY}")
+    if "" in getattr(options, "images", ()):
+        mistakes.add(f"IMAGE: {_EMPTY}")
+        options.images = [name for name in options.images if name]
 
 
 def _values_of_options(parser: argparse.ArgumentParser) -> dict[str, int]:
@@ -85,7 +98,7 @@ def _without_unknown(words: Sequence[str], known: Iterable[str], mistakes: Mista
         if word == "--":
             return [*kept, word, *rest]
         name, equals, _ = word.partition("=")
-        if not name.startswith("--") or name in known:
+        if not _OPTION.match(name) or name in known:
             kept.append(word)
             continue
         mistakes.add(f"{name} is no option{did_you_mean(name, known) or '; --help lists them.'}")
@@ -164,6 +177,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--output",
+        type=_name,
         action="append",
         default=[],
         metavar="OUT",
@@ -171,11 +185,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "stands for the picture's name (default: an .mp4 of that name beside the picture)",
     )
     add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
-    add("--checkpoint", default=None, metavar="FILE", help="an SVD file; without: a built-in model")
+    add("--checkpoint", type=_name, metavar="FILE", default=None, help="an SVD file; without: a built-in one")
     add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
-    add("--save-latents", default=None, metavar="FILE", help="write the latents (.safetensors)")
+    add("--save-latents", type=_name, default=None, metavar="FILE", help="write the latents (.safetensors)")
     add(
         "--decode-latents",
+        type=_name,
         default=None,
         metavar="FILE",
         help="decode latents from --save-latents instead of animating a picture",
@@ -268,7 +283,8 @@ def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--device", default=None, help=f"{', '.join(DEVICES)} (default: cuda, then mps, then cpu)")
+    devices = ", ".join(DEVICES)
+    add("--device", type=_name, default=None, help=f"{devices} (default: cuda, then mps, then cpu)")
     add(
         "--dtype",
         type=_one_of(DTYPES),
@@ -299,10 +315,17 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--scratch",
+        type=_name,
         default=None,
         metavar="FOLDER",
         help="on a disk, for what decoding has no memory for (default: the system's temporary folder)",
     )
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError(_EMPTY)
+    return text
 
 
 class _Pair(argparse.Action):

@@ -1,6 +1,7 @@
 """From a picture to the frames of a clip: load a checkpoint once, animate many pictures."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Pipeline:
             )
         self._compiled, self._linear_dtype = compiled, linear_dtype
         self._memory_budget = None if memory_budget is None else memory.find_size(memory_budget)
-        if scratch_folder is not None and not Path(scratch_folder).is_dir():
+        if scratch_folder is not None and not os.path.isdir(scratch_folder):
             raise ValueError(f"scratch_folder is {str(scratch_folder)!r}, which is no folder; make it first.")
         self._scratch_folder = scratch_folder
         self._networks: dict[str, nn.Module] = {}

@@ -6,9 +6,11 @@ import io
 import pytest
 from PIL import Image
 
+from stillmotion.headless import animate
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.video_files import read_metadata
+from support import checkpoints
 
 QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")
 
@@ -72,6 +74,22 @@ class TestDefaultOutput:
         assert run("-", "--output", "clip.png") == OK
         assert read_metadata("clip.png")["image"] == "standard input"
 
+    def test_a_name_of_any_length_that_the_disk_takes_will_do(self, capsys, place):
+        longest = "n" * 251
+        (place / "photo.jpg").rename(place / f"{longest}.jpg")
+        assert run(f"{longest}.jpg") == OK
+        assert (
+            run(f"{longest}.jpg", "--output", "é" * 127, "--save-latents", "é" * 121 + ".safetensors") == OK
+        )
+        assert run(f"{longest}.jpg", "--output", "é" * 126 + ".gif") == REFUSED
+        assert "name too long" in capsys.readouterr().err
+
+    def test_names_that_differ_in_case_only_are_one_on_many_disks(self, place):
+        (place / "photo.jpg").rename(place / "a.jpg")
+        Image.new("RGB", (64, 64)).save(place / "A.png")
+        assert run("a.jpg", "A.png") == OK
+        assert {"a.mp4", "A-2.mp4"} < set(names(place))
+
 
 class TestSeveral:
     def test_a_name_in_the_output_stands_for_each_picture(self, place):
@@ -96,6 +114,28 @@ class TestSeveral:
         said = capsys.readouterr().err
         assert "aa.png is no picture" in said
         assert "1 of 3 pictures were not animated; why is said above." in said
+
+    def test_what_this_run_has_written_is_not_replaced_by_it(self, capsys, place, monkeypatch):
+        """Two names may become one file: by a link made meanwhile, or where a disk ignores case."""
+        (place / "y").mkdir()
+        (place / "x").mkdir()
+        written = animate.write_checked
+
+        def write(name, *arguments, **options):
+            written(name, *arguments, **options)
+            if name == "x/clip.gif":
+                (place / "y").rmdir()
+                (place / "y").symlink_to("x")
+
+        monkeypatch.setattr(animate, "write_checked", write)
+        assert run("photo.jpg", "--output", "x/clip.gif", "--output", "y/clip.gif", "--overwrite") == REFUSED
+        assert "kept as" in capsys.readouterr().err
+        assert names(place) == ["x/clip-2.gif", "x/clip.gif"]
+
+    def test_what_is_wrong_with_the_checkpoint_is_said_once(self, capsys, place):
+        path = checkpoints.write(place / "c.safetensors", **{"first_stage_model.decoder.norm_out.bias": None})
+        assert run("many", "photo.jpg", "--checkpoint", str(path), "--output", "{name}.gif") == REFUSED
+        assert capsys.readouterr().err.count("error:") == 1
 
     def test_ctrl_c_stops_them_all(self, place, monkeypatch):
         def interrupt(*_):
@@ -185,6 +225,40 @@ class TestMistakes:
         assert "4 mistakes:" in said
         for mistake in ("steps is 0;", "did you mean crop?", "did you mean heun?", "The nearest is 128."):
             assert mistake in said, mistake
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            [""],
+            ["photo.jpg", "--output", ""],
+            ["photo.jpg", "--save-latents="],
+            ["--decode-latents", ""],
+            ["photo.jpg", "--checkpoint", ""],
+            ["photo.jpg", "--scratch", ""],
+            ["photo.jpg", "--device", ""],
+        ],
+    )
+    def test_an_empty_name_is_refused_and_not_taken_for_the_current_folder(self, capsys, place, words):
+        """As a variable of a shell gives it that was never set."""
+        assert run(*words) == REFUSED
+        option = next((word.rstrip("=") for word in words if word.startswith("-")), "IMAGE")
+        assert f"{option}: the name is empty" in capsys.readouterr().err
+        assert names(place) == []
+
+    def test_an_output_of_a_picture_that_is_not_there_is_not_looked_for(self, capsys, place):
+        (place / "picture.gif").write_text("precious")
+        (place / "x.gif").write_text("precious")
+        assert run("nowhere.jpg", "--output", "{name}.gif", "--output", "{name}.mov") == REFUSED
+        said = capsys.readouterr().err
+        assert "nowhere.jpg: there is no such file" in said and "unknown extension .mov" in said
+        assert "there already" not in said
+        assert run("nowhere.jpg", "--output", "x.gif") == REFUSED
+        assert "x.gif is there already" in capsys.readouterr().err
+
+    def test_an_option_of_a_letter_takes_its_value_with_it(self, capsys, place):
+        assert run("photo.jpg", "-o", "x.mp4") == REFUSED
+        said = capsys.readouterr().err
+        assert "-o is no option" in said and "x.mp4" not in said
 
     def test_clips_are_not_written_to_standard_output(self, capsys, place):
         assert run("photo.jpg", "--output", "-") == REFUSED

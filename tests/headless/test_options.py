@@ -6,14 +6,14 @@ from stillmotion.headless.mistakes import Mistakes, MistakesError
 from stillmotion.headless.options import parse
 
 
-def parsed(line: str):
+def parsed(line: str | list[str]):
     mistakes = Mistakes()
-    options = parse(line.split(), "1.2.3", mistakes)
+    options = parse(line.split() if isinstance(line, str) else line, "1.2.3", mistakes)
     mistakes.raise_any()
     return options
 
 
-def mistakes_of(line: str) -> list[str]:
+def mistakes_of(line: str | list[str]) -> list[str]:
     with pytest.raises(MistakesError) as error:
         parsed(line)
     return list(error.value.found)
@@ -52,6 +52,15 @@ def test_the_value_of_an_option_that_is_none_is_no_picture(tmp_path, monkeypatch
         "--colour is no option; --help lists them.",
         "--smoth is no option; --help lists them.",
     ]
+
+
+def test_an_empty_name_is_said_with_all_else():
+    assert mistakes_of(["animate", "a.png", "--frames", "many", "", "--output", ""]) == [
+        "--frames: 'many' is no whole number",
+        "--output: the name is empty, as that of a variable of the shell that is not set",
+        "IMAGE: the name is empty, as that of a variable of the shell that is not set",
+    ]
+    assert mistakes_of(["inspect", ""])[0].startswith("FILE: the name is empty")
 
 
 def test_options_are_not_shortened():

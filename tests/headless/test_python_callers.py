@@ -103,6 +103,7 @@ def test_other_noise_is_refused(pipeline, file, noise, words):
         ({"memory_budget": "much"}, "'much' is no size; give one such as 6GB"),
         ({"memory_budget": [1]}, r"the memory budget is \[1\]; give bytes, or text such as '6GB'"),
         ({"scratch_folder": "/nowhere/to/be/found"}, "scratch_folder is '/nowhere/to/be/found', which is no"),
+        ({"scratch_folder": ""}, "scratch_folder is '', which is no folder"),
     ],
 )
 def test_other_options_are_refused(options, words):

@@ -524,7 +524,7 @@ REFUSED_PATHS = [
     ("mixed/", r"mixed: holds 'frame_0000\.png'"),
     ("named", r"named: holds 'frame_final\.png'"),
     (".", r"holds 'folder\.mp4', no frame"),
-    ("x" * 250 + ".mp4", r"x\.mp4: not writable \(.*\); name another folder"),
+    ("x" * 252 + ".mp4", r"x\.mp4: not writable \(.*\); shorten the name"),
 ]
 
 
