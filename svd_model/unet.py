@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from . import forms
 from .embedding import sinusoidal_embedding
@@ -68,7 +69,9 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv.compute(x, forms.enlarge)
+        if self.conv.takes_forms:
+            return self.conv.compute(x, forms.enlarge)
+        return self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class Stage(nn.Sequential):
