@@ -7,7 +7,7 @@ Formats for Deep Learning", 2022).
 import torch
 from torch import Tensor, nn
 
-from .operations import CastingOperations
+from .operations import CastingOperations, is_unchanged
 
 FORMAT = torch.float8_e4m3fn
 _LARGEST = torch.finfo(FORMAT).max
@@ -23,8 +23,8 @@ class Float8Operations(CastingOperations):
 
         @property
         def takes_forms(self) -> bool:
-            """Whether the weight is an ordinary one."""
-            return self.scale is None
+            """Whether a form may stand for a call: of an ordinary weight."""
+            return self.scale is None and super().takes_forms
 
         def quantise(self) -> None:
             """Rounds the weight to float8; one whose sides don't fit stays as it is."""
@@ -39,8 +39,8 @@ class Float8Operations(CastingOperations):
             return self._product(*_rounded(x.flatten(0, -2)), slice(None), x)
 
         def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            if self.scale is None or self.weight.shape[0] % (2 * _MULTIPLE):
-                return super().halves(x) if self.scale is None else self(x).chunk(2, dim=-1)
+            if self.scale is None or self.weight.shape[0] % (2 * _MULTIPLE) or not is_unchanged(self):
+                return super().halves(x)
             rows, scale = _rounded(x.flatten(0, -2))
             half = self.weight.shape[0] // 2
             return tuple(self._product(rows, scale, part, x) for part in (slice(half), slice(half, None)))

@@ -56,11 +56,21 @@ def gated(value: Tensor, gate: Tensor) -> Tensor:
     return value.mul_(torch.ops.aten.gelu_(gate))
 
 
-def _by_onednn(x: Tensor) -> bool:
-    """Whether x may go to oneDNN directly: through functions that a compiler and autograd don't know."""
-    if _ONEDNN is None or torch.compiler.is_compiling() or torch.is_grad_enabled():
+def are_as_written(device: torch.device) -> bool:
+    """Whether operations on a device are computed as they are written, so that a form can choose them.
+
+    Not where a gradient is wanted, a compiler fuses them, or an autocast changes the dtypes of some.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
+    return not torch.is_autocast_enabled(device.type)
+
+
+def _by_onednn(x: Tensor) -> bool:
+    """Whether x may go to oneDNN directly: through functions that only torch's plain mode knows."""
+    if _ONEDNN is None or x.device.type != "cpu" or not are_as_written(x.device):
+        return False
+    return x.dtype == torch.float32 and x.numel() > 0
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple = 1, padding=0) -> Tensor:

@@ -60,13 +60,21 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, enabled=False)
 
 
+def is_unchanged(layer: nn.Module) -> bool:
+    """Whether a call of the layer is what its class says: no other forward in its place, and no hooks."""
+    return not ("forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks)
+
+
 class _CastsWeights:
     """A layer whose weights stay as they are stored and follow the input's dtype at each call.
 
     A float16 or float8 file can so be computed in float32 without a float32 copy of the whole network.
     """
 
-    takes_forms = True  # False in a layer that multiplies in a way of its own, which only its call does
+    @property
+    def takes_forms(self) -> bool:
+        """Whether a form may stand for a call; not where something else than its weights counts."""
+        return is_unchanged(self)
 
     def reset_parameters(self) -> None:
         """Nothing: the values come from a checkpoint."""
@@ -99,8 +107,8 @@ class CastingOperations:
             return self.compute(x, forms.linear)
 
         def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            """The output in two, (…, C'/2) each: dense where the layer allows."""
-            return self.compute(x, forms.linear_halves)
+            """The output in two, (…, C'/2) each: dense where the layer takes forms."""
+            return self.compute(x, forms.linear_halves) if self.takes_forms else self(x).chunk(2, dim=-1)
 
     class Conv2d(_CastsWeights, nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:

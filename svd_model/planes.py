@@ -24,8 +24,8 @@ def fits(device: torch.device) -> bool:
 
 
 def used(x: Tensor) -> bool:
-    """Whether x is computed in these forms: not for a gradient, nor by a compiler, which fuses by itself."""
-    return fits(x.device) and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    """Whether x is computed in these forms."""
+    return fits(x.device) and forms.are_as_written(x.device)
 
 
 def row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,13 @@ class ResBlock(nn.Module):
         *first, conv = layers
         for layer in first:
             x = layer(x)
-        return conv.compute(x, forms.over_time) if isinstance(conv, nn.Conv3d) else conv(x)
+        if not isinstance(conv, nn.Conv3d):
+            return conv(x)
+        return conv.compute(x, forms.over_time) if conv.takes_forms else conv(x[..., None])[..., 0]
+
+    def _computed_layers(self) -> list[nn.Module]:
+        """The layers that are computed in planes: its norms and convolutions."""
+        return [layers[index] for layers in (self.in_layers, self.out_layers) for index in (0, -1)]
 
 
 class VideoResBlock(ResBlock):
@@ -83,7 +89,7 @@ class VideoResBlock(ResBlock):
 
     def forward(self, x: Tensor, shifts: Shifts, num_frames: int) -> Tensor:
         """(B·T, C, H, W) -> (B·T, C', H, W)."""
-        if planes.used(x):
+        if planes.used(x) and self._takes_planes():
             return self._in_planes(x, shifts, num_frames)
         size = x.shape[2:]
         spatial = shifts.spatial[..., None, None]
@@ -92,6 +98,12 @@ class VideoResBlock(ResBlock):
         temporal = shifts.temporal.unflatten(0, (-1, num_frames)).transpose(1, 2)[..., None]
         mixed = self.time_mixer.add(video, self.time_stack.residual(video, temporal))
         return mixed.transpose(1, 2).flatten(0, 1).unflatten(2, size)  # -> (B·T, C, H, W)
+
+    def _takes_planes(self) -> bool:
+        layers = [*self._computed_layers(), *self.time_stack._computed_layers()]
+        if isinstance(self.skip_connection, nn.Conv2d):
+            layers.append(self.skip_connection)
+        return all(layer.takes_forms for layer in layers)
 
     def _in_planes(self, x: Tensor, shifts: Shifts, num_frames: int) -> Tensor:
         """The same with biases and shifts left apart, as an offset that is added once, at the end."""

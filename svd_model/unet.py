@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from . import forms
 from .embedding import sinusoidal_embedding
@@ -33,8 +34,15 @@ class UNetParams:
     vector_dim: int = 768
 
     def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-        """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width)."""
-        return 21 * self.model_channels * num_frames * height * width * dtype.itemsize
+        """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width).
+
+        Of features, and of the widest layer's weights in another form, which counts for small videos: taps of
+        a convolution over time, scaled and in a row (2·3), or a folded upsampling's kernels (2·16 + 9).
+        """
+        features = 21 * self.model_channels * num_frames * height * width
+        widest = self.model_channels * max(self.channel_mult)
+        weights = (41 if dtype.itemsize >= 4 else 6) * widest**2
+        return (features + weights) * dtype.itemsize
 
 
 class Constants(NamedTuple):
@@ -68,7 +76,9 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv.compute(x, forms.enlarge)
+        if self.conv.takes_forms:
+            return self.conv.compute(x, forms.enlarge)
+        return self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class Stage(nn.Sequential):

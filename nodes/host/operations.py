@@ -7,7 +7,7 @@ import comfy.ops
 from torch import Tensor
 
 from ...svd_model import forms
-from ...svd_model.operations import Form
+from ...svd_model.operations import Form, is_unchanged
 
 
 class _Computes:
@@ -17,7 +17,10 @@ class _Computes:
     their page is pinned until the block that took them ends.
     """
 
-    takes_forms = True
+    @property
+    def takes_forms(self) -> bool:
+        """Whether a form may stand for a call; not where a bypass LoRA is around it."""
+        return is_unchanged(self)
 
     def weights_for(self, x: Tensor) -> AbstractContextManager[tuple[Tensor | None, Tensor | None]]:
         """Weight and bias for x, valid within the block only."""
@@ -35,8 +38,8 @@ class _Linear(_Computes):
         return self.compute(x, forms.linear)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output in two, each dense."""
-        return self.compute(x, forms.linear_halves)
+        """The output in two, each dense where the layer takes forms."""
+        return self.compute(x, forms.linear_halves) if self.takes_forms else self(x).chunk(2, dim=-1)
 
 
 class _OwnLinear(_Computes):

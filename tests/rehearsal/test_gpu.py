@@ -47,6 +47,12 @@ def test_sampling_takes_what_was_estimated_and_never_waits(dtype):
     assert cached["kernels"] < 1.3 * together["kernels"]  # of three steps, one of which takes the features
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_small_videos_take_what_was_estimated(dtype):
+    """What is made of the weights counts there, not the features."""
+    assert all(report["kernels"] for report in rehearse("small", dtype))
+
+
 def test_every_solver_never_waits():
     assert [report["name"] for report in rehearse("solvers")] == list(SOLVERS)
 

@@ -195,6 +195,38 @@ def test_layers_that_multiply_in_their_own_way_are_only_called(in_planes):
     assert (own - plain).abs().max() < 1e-4 * plain.abs().max()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
+def test_a_layer_with_a_hook_is_called(in_planes, as_on_a_gpu):
+    unet = NAMED.fill(VideoUNet(tiny.UNET, device="meta")).double()
+    expected = evaluated(unet)
+    if as_on_a_gpu:
+        in_planes()
+    # What is not needed where there is one token.
+    left_out = ("attn2.to_q", "attn2.to_k", "norm2")
+    layers = {name for name, layer in unet.named_modules() if hasattr(layer, "takes_forms")}
+    layers = {name for name in layers if not name.endswith(left_out)}
+    called = set()
+    for name in layers:
+        unet.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
+    assert (evaluated(unet) - expected).abs().max() < 1e-9 * expected.abs().max()
+    assert called == layers
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
+def test_a_caller_s_autocast_rounds_as_ever(in_planes, as_on_a_gpu):
+    unet = NAMED.fill(VideoUNet(tiny.UNET, device="meta"))
+    if as_on_a_gpu:
+        in_planes()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = evaluated(unet)
+        with torch.enable_grad():
+            expected = evaluated(unet)
+    assert found.dtype == expected.dtype
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+
+
 def test_a_gated_layer_has_a_gradient():
     layer = GEGLU(8, 16, CastingOperations)
     for parameter in layer.parameters():

@@ -22,6 +22,8 @@ from contract_models import (
 
 # isort: split
 
+from unittest import mock
+
 import comfy.cli_args
 import comfy.controlnet
 import comfy.hooks
@@ -32,7 +34,22 @@ import torch
 from comfy.patcher_extension import PatcherInjection, WrappersMP
 
 from stillmotion.nodes import host
+from stillmotion.svd_model import planes
 from stillmotion.svd_model.checkpoint import Checkpoint
+
+BYPASSED = (
+    "middle_block.1.transformer_blocks.0.ff.net.0.proj",
+    "middle_block.1.transformer_blocks.0.attn1.to_q",
+    "middle_block.1.proj_in",
+    "middle_block.1.proj_out",
+    "middle_block.0.in_layers.2",
+    "middle_block.0.out_layers.3",
+    "middle_block.0.time_stack.in_layers.2",
+    "middle_block.0.time_stack.out_layers.3",
+    "output_blocks.0.0.skip_connection",
+    "output_blocks.1.1.conv",
+)
+"""Layers that a bypass LoRA changes, of each kind that is computed in a form of its own."""
 
 
 def guidance():
@@ -129,6 +146,29 @@ def lora_loader():
     import comfy.sd
 
     as_in_core(lambda model: comfy.sd.load_lora_for_models(model, None, lora(), 1.0, 0.0)[0])
+
+
+def bypass_lora():
+    """A LoRA computed beside each layer's own forward: layers of all kinds, in each of our forms."""
+    import comfy.sd
+
+    def differences() -> dict:
+        found = {}
+        for number, layer in enumerate(BYPASSED):
+            weight = OURS.model.state_dict()[f"diffusion_model.{layer}.weight"]
+            generator = torch.Generator().manual_seed(number)
+            name = f"lora_unet_{layer.replace('.', '_')}"
+            ones, down = [1] * (weight.ndim - 2), (4, *weight.shape[1:])
+            found[f"{name}.lora_up.weight"] = torch.randn(len(weight), 4, *ones, generator=generator)
+            found[f"{name}.lora_down.weight"] = torch.randn(down, generator=generator) / weight[0].numel()
+        return found
+
+    def change(model):
+        return comfy.sd.load_bypass_lora_for_models(model, None, differences(), 1.0, 0.0)[0]
+
+    as_in_core(change)
+    with mock.patch.object(planes, "fits", lambda device: True):  # as on a GPU
+        as_in_core(change)
 
 
 def hooks():

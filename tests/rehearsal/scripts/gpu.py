@@ -1,6 +1,7 @@
 """Animates on a GPU that is not there, at full size, and prints what it would have done as JSON.
 
-python gpu.py PACK sample DTYPE | solvers | decode DTYPE, by an interpreter with a CUDA build of torch.
+python gpu.py PACK sample DTYPE | small DTYPE | solvers | decode DTYPE, by an interpreter with a CUDA
+build of torch.
 
 One line, a list: for each run its name, the kernels, the bytes that they read and write, the most bytes
 alive beside the weights, the bytes that the estimate allowed, and where the host waited between two steps.
@@ -67,6 +68,22 @@ def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: i
     return reports
 
 
+def evaluated(checkpoint: Checkpoint, dtype: torch.dtype, frames: int, height: int, width: int) -> dict:
+    """A pass of the UNet over latents of that size, however small."""
+    with rehearsed(ROOM) as ledger:
+        unet = checkpoint.load(checkpoint.unet, dtype=dtype, device="cuda")
+        x, context, vector, steps = (
+            torch.empty(shape, dtype=dtype, device="cuda")
+            for shape in ((frames, 8, height, width), (frames, 1, 1024), (frames, 768), (frames,))
+        )
+        constants = unet.prepare(context, vector, frames)
+        shifts = unet.shifts(steps, constants)
+        ledger.restart()
+        unet.predict(x, shifts, constants)
+        allowed = unet.params.memory(frames, height, width, dtype)
+        return report(f"{dtype}, {frames}×{height}×{width}", ledger, allowed)
+
+
 def decoded(checkpoint: Checkpoint, dtype: torch.dtype, share: float, frame_wise: bool) -> dict:
     """Frames of full size under a budget between the smallest that works (0) and that of everything (1)."""
     frames, height, width = 2, 72, 128
@@ -116,6 +133,9 @@ def main() -> None:
                 f"{dtype}, features cached": {"steps": 3, "feature_cache": 2},
             }
             runs = sampled(checkpoint, dtype, steps)
+        elif WHAT[0] == "small":
+            sizes = ((1, 8, 8), (1, 72, 128), (25, 16, 16))
+            runs = [evaluated(checkpoint, getattr(torch, WHAT[1]), *size) for size in sizes]
         elif WHAT[0] == "solvers":
             solvers = {name: {"steps": 2, "sampler": name} for name in SOLVERS}
             for name in CHURNING:
