@@ -11,6 +11,13 @@ from torch import Tensor
 from . import host
 
 
+def samples_of(latent) -> Tensor:
+    """The numbers of a LATENT; raises ValueError where they can't be frames."""
+    samples = latent.get("samples") if isinstance(latent, dict) else latent
+    host.check_latents(samples)
+    return samples
+
+
 def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
     """Latents with their frames as the batch, and the frames of a video where the shape says it.
 
@@ -57,9 +64,15 @@ def check_joined(latent: dict, frames: int, remedy: str) -> None:
         )
 
 
-def frames_told(positive: list, latent: dict) -> int | None:
-    """The frames of a video by the conditioning; raises ValueError where the latent says otherwise."""
-    told = next((options[host.NUM_FRAMES] for _, options in positive if host.NUM_FRAMES in options), None)
+def frames_told(positive: list, negative: list, latent: dict) -> int | None:
+    """The frames of a video by the conditioning; raises ValueError where there are several answers."""
+    named = [options[host.NUM_FRAMES] for _, options in [*positive, *negative] if host.NUM_FRAMES in options]
+    if len(set(named)) > 1:
+        raise ValueError(
+            f"the conditioning is for videos of {' and of '.join(map(str, dict.fromkeys(named)))} frames; "
+            "connect positive and negative from the same SVD Image to Video."
+        )
+    told = named[0] if named else None
     own = latent.get(host.NUM_FRAMES, told)
     if told is not None and own != told:
         raise ValueError(

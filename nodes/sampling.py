@@ -68,11 +68,12 @@ def contact_sheet(latents: Tensor) -> Tensor:
 
 def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel."""
-    told = latents.frames_told(positive, latent)
-    if told and latent["samples"].shape[0] % told == 0:  # else the model says what does not fit
+    samples = latents.samples_of(latent)
+    told = latents.frames_told(positive, negative, latent)
+    if told and samples.shape[0] % told == 0:  # else the model says what does not fit
         latent = {**latent, host.NUM_FRAMES: told}
     frames = latents.frames_of_video(latent, "connect the latent of SVD Image to Video unchanged.")
-    videos = latent["samples"].shape[0] // frames
+    videos = samples.shape[0] // frames
     if videos > 1 and not host.keeps_videos_apart(model):
         raise ValueError(
             f"the latent holds {videos} videos, which core's model would mix; take the model of SVD Load "

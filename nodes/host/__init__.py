@@ -15,6 +15,7 @@ from .model import (
 from .sampling import SAMPLERS, has_guidance, make_sampler, named_sampler, sample_latent, with_guidance
 from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
+from .values import check_images, check_latents
 from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "check_decoder",
     "check_encoder",
     "check_image_tower",
+    "check_images",
+    "check_latents",
     "embed_image",
     "has_guidance",
     "keeps_videos_apart",
