@@ -191,6 +191,7 @@ class Guidance(io.ComfyNode):
             raise ValueError(
                 f"the interval is {interval_low:g} to {interval_high:g}; give the lower sigma first."
             )
+        host.check_without_guidance(model, "SVD Guidance")
         interval = (interval_low, interval_high)
         return io.NodeOutput(guided_model(model, shape, min_guidance, max_guidance, scales, interval))
 
@@ -309,11 +310,7 @@ class KSampler(io.ComfyNode):
         rho,
         denoise,
     ) -> io.NodeOutput:
-        if host.has_guidance(model):
-            raise ValueError(
-                "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
-                "or sample with core's KSampler."
-            )
+        host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
