@@ -50,10 +50,11 @@ def frames_of_video(latent: dict, remedy: str) -> int:
     return frames
 
 
-def check_joined(latent: dict, frames: int, remedy: str) -> None:
-    """Raises ValueError for a LATENT joined of several, of which only the first may say how long videos are.
+def check_frames_said(latent: dict, frames: int, remedy: str) -> None:
+    """Raises ValueError for a LATENT joined of others, or a part of one, that lost how long a video is.
 
-    What core's node for two latents appends passes where it is as long as one video.
+    What core's node for two latents appends passes where it is as long as one video. Its Rebatch Latents
+    drops what the latent said.
     """
     origins = latent.get("batch_index", [])
     lengths = _runs(origins)
@@ -61,6 +62,11 @@ def check_joined(latent: dict, frames: int, remedy: str) -> None:
         raise ValueError(
             f"the latent is joined of {' and '.join(map(str, lengths))} frames, and does not say how many a "
             f"video has in each part; {remedy}"
+        )
+    if len(set(origins)) > 1 and host.NUM_FRAMES not in latent:
+        raise ValueError(
+            f"the latent is frames {origins[0]} to {origins[-1]} of a batch, as from Rebatch Latents, and "
+            f"does not say how many a video has; {remedy}"
         )
 
 

@@ -53,7 +53,7 @@ def _videos(latent: dict, frames: int):
     if own is None:
         remedy = "connect the latent as it came from the sampler, or give as frames how many a video has."
         own = latents.frames_of_video(latent, remedy)
-        latents.check_joined(latent, own, remedy)
+        latents.check_frames_said(latent, own, remedy)
     return samples, own
 
 
