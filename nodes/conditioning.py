@@ -20,13 +20,12 @@ FITS = ["crop", "pad", "stretch"]
 
 def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
     """IMAGE (B, H, W, 3 or 4) in [0, 1] -> (B, 3, height, width) in [0, 1]; transparency becomes white."""
+    host.check_images(images)
     check_finite(images, "in the image; look at the node that made it")
     images = images.movedim(-1, 1).float()
     if images.shape[1] == 4:
         alpha = images[:, 3:]
         images = images[:, :3] * alpha + (1 - alpha)
-    if images.shape[1] != 3:
-        raise ValueError(f"the image has {images.shape[1]} channels; SVD takes RGB or RGBA.")
     if fit == "crop":
         return host.resize(images, width, height, crop=True)
     if fit == "stretch":
@@ -142,8 +141,6 @@ class ImageToVideo(io.ComfyNode):
         seed,
         clip_vision_output=None,
     ) -> io.NodeOutput:
-        if image.shape[0] == 0:
-            raise ValueError("the batch of images is empty; connect at least one picture.")
         host.check_encoder(vae)
         if clip_vision_output is None:
             host.check_image_tower(clip_vision)

@@ -11,6 +11,13 @@ from torch import Tensor
 from . import host
 
 
+def samples_of(latent) -> Tensor:
+    """The numbers of a LATENT; raises ValueError where they can't be frames."""
+    samples = latent.get("samples") if isinstance(latent, dict) else latent
+    host.check_latents(samples)
+    return samples
+
+
 def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
     """Latents with their frames as the batch, and the frames of a video where the shape says it.
 
@@ -43,10 +50,11 @@ def frames_of_video(latent: dict, remedy: str) -> int:
     return frames
 
 
-def check_joined(latent: dict, frames: int, remedy: str) -> None:
-    """Raises ValueError for a LATENT joined of several, of which only the first may say how long videos are.
+def check_frames_said(latent: dict, frames: int, remedy: str) -> None:
+    """Raises ValueError for a LATENT joined of others, or a part of one, that lost how long a video is.
 
-    What core's node for two latents appends passes where it is as long as one video.
+    What core's node for two latents appends passes where it is as long as one video. Its Rebatch Latents
+    drops what the latent said.
     """
     origins = latent.get("batch_index", [])
     lengths = _runs(origins)
@@ -55,11 +63,22 @@ def check_joined(latent: dict, frames: int, remedy: str) -> None:
             f"the latent is joined of {' and '.join(map(str, lengths))} frames, and does not say how many a "
             f"video has in each part; {remedy}"
         )
+    if len(set(origins)) > 1 and host.NUM_FRAMES not in latent:
+        raise ValueError(
+            f"the latent is frames {origins[0]} to {origins[-1]} of a batch, as from Rebatch Latents, and "
+            f"does not say how many a video has; {remedy}"
+        )
 
 
-def frames_told(positive: list, latent: dict) -> int | None:
-    """The frames of a video by the conditioning; raises ValueError where the latent says otherwise."""
-    told = next((options[host.NUM_FRAMES] for _, options in positive if host.NUM_FRAMES in options), None)
+def frames_told(positive: list, negative: list, latent: dict) -> int | None:
+    """The frames of a video by the conditioning; raises ValueError where there are several answers."""
+    named = [options[host.NUM_FRAMES] for _, options in [*positive, *negative] if host.NUM_FRAMES in options]
+    if len(set(named)) > 1:
+        raise ValueError(
+            f"the conditioning is for videos of {' and of '.join(map(str, dict.fromkeys(named)))} frames; "
+            "connect positive and negative from the same SVD Image to Video."
+        )
+    told = named[0] if named else None
     own = latent.get(host.NUM_FRAMES, told)
     if told is not None and own != told:
         raise ValueError(

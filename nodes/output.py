@@ -42,7 +42,7 @@ def decode_latent(
 
 def _videos(latent: dict, frames: int):
     """The frames of all videos, and how many one video has: as told, else as the latent says."""
-    samples, own = latents.frames_as_batch(latent["samples"])
+    samples, own = latents.frames_as_batch(latents.samples_of(latent))
     if frames:
         if samples.shape[0] % frames:
             raise ValueError(
@@ -53,7 +53,7 @@ def _videos(latent: dict, frames: int):
     if own is None:
         remedy = "connect the latent as it came from the sampler, or give as frames how many a video has."
         own = latents.frames_of_video(latent, remedy)
-        latents.check_joined(latent, own, remedy)
+        latents.check_frames_said(latent, own, remedy)
     return samples, own
 
 

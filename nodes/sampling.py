@@ -68,11 +68,12 @@ def contact_sheet(latents: Tensor) -> Tensor:
 
 def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel."""
-    told = latents.frames_told(positive, latent)
-    if told and latent["samples"].shape[0] % told == 0:  # else the model says what does not fit
+    samples = latents.samples_of(latent)
+    told = latents.frames_told(positive, negative, latent)
+    if told and samples.shape[0] % told == 0:  # else the model says what does not fit
         latent = {**latent, host.NUM_FRAMES: told}
     frames = latents.frames_of_video(latent, "connect the latent of SVD Image to Video unchanged.")
-    videos = latent["samples"].shape[0] // frames
+    videos = samples.shape[0] // frames
     if videos > 1 and not host.keeps_videos_apart(model):
         raise ValueError(
             f"the latent holds {videos} videos, which core's model would mix; take the model of SVD Load "
@@ -190,6 +191,7 @@ class Guidance(io.ComfyNode):
             raise ValueError(
                 f"the interval is {interval_low:g} to {interval_high:g}; give the lower sigma first."
             )
+        host.check_without_guidance(model, "SVD Guidance")
         interval = (interval_low, interval_high)
         return io.NodeOutput(guided_model(model, shape, min_guidance, max_guidance, scales, interval))
 
@@ -308,11 +310,7 @@ class KSampler(io.ComfyNode):
         rho,
         denoise,
     ) -> io.NodeOutput:
-        if host.has_guidance(model):
-            raise ValueError(
-                "this model has a guidance node before it, which SVD KSampler would replace; take it out, "
-                "or sample with core's KSampler."
-            )
+        host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)

@@ -12,9 +12,17 @@ from .model import (
     motion_without_use,
     with_feature_cache,
 )
-from .sampling import SAMPLERS, has_guidance, make_sampler, named_sampler, sample_latent, with_guidance
+from .sampling import (
+    SAMPLERS,
+    check_without_guidance,
+    make_sampler,
+    named_sampler,
+    sample_latent,
+    with_guidance,
+)
 from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
+from .values import check_images, check_latents
 from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
@@ -28,8 +36,10 @@ __all__ = [
     "check_decoder",
     "check_encoder",
     "check_image_tower",
+    "check_images",
+    "check_latents",
+    "check_without_guidance",
     "embed_image",
-    "has_guidance",
     "keeps_videos_apart",
     "load_image_tower",
     "load_model",

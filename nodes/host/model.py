@@ -85,6 +85,8 @@ class VideoModel(comfy.model_base.BaseModel):
 
     def memory_required(self, input_shape, cond_shapes=None) -> int:
         """Bytes that a pass over a batch of that shape takes besides the weights."""
+        if len(input_shape) != 4:  # asked before extra_conds is, with the rows of all conditions at once
+            raise ValueError(_of_another_kind(input_shape[1:], self.latent_format.latent_channels))
         frames, _, height, width = input_shape
         dtype = self.get_dtype_inference()
         return self.params.memory(frames, height, width, dtype)
@@ -156,13 +158,18 @@ def _check_camera(model: comfy.model_base.BaseModel, options: dict) -> None:
         )
 
 
+def _of_another_kind(shape, channels: int) -> str:
+    """What to say of latents, of that shape without their number, that are no frames of ours."""
+    return (
+        f"the latents are of another kind of model, {'×'.join(map(str, shape))} numbers each; SVD's are "
+        f"frames of {channels} × height/8 × width/8: connect the latent of SVD Image to Video."
+    )
+
+
 def _check_sizes(latent: Tensor, noise: Tensor, num_frames: int) -> None:
     """Raises ValueError where the latents to sample don't fit the picture's latent and its frames."""
     if noise.ndim != 4 or noise.shape[1] != latent.shape[1]:
-        raise ValueError(
-            f"the latents are {'×'.join(map(str, noise.shape))}, of another kind of model; SVD's are frames "
-            f"× {latent.shape[1]} × height/8 × width/8: connect the latent of SVD Image to Video."
-        )
+        raise ValueError(_of_another_kind(noise.shape[1:], latent.shape[1]))
     if latent.shape[2:] != noise.shape[2:]:
         raise ValueError(
             f"the conditioning is for latents of {latent.shape[3]}×{latent.shape[2]}, the latents are "

@@ -27,7 +27,7 @@ def with_guidance(model, matters: Callable[[int, Tensor], bool], guide: Callable
 
     def predict(args: dict) -> list[Tensor]:
         conditional, unconditional = args["conds"]
-        if not matters(frames_of_video(conditional), args["sigma"]):
+        if not _looked_at(args["model_options"]) and not matters(frames_of_video(conditional), args["sigma"]):
             unconditional = None
         return comfy.samplers.calc_cond_batch(
             args["model"], [conditional, unconditional], args["input"], args["sigma"], args["model_options"]
@@ -39,16 +39,26 @@ def with_guidance(model, matters: Callable[[int, Tensor], bool], guide: Callable
             return args["cond"]
         return guide(frames, args["cond"], args["uncond"])
 
-    check_video_model(model)
     patched = model.clone()
     patched.set_model_sampler_cfg_function(combine, disable_cfg1_optimization=True)
     patched.set_model_sampler_calc_cond_batch_function(predict)
     return patched
 
 
-def has_guidance(model) -> bool:
-    """Whether a node before this one has given the MODEL guidance of its own."""
-    return "sampler_cfg_function" in model.model_options
+def _looked_at(options: dict) -> bool:
+    """Whether something besides the guidance takes the unconditional prediction: CFG++, SAG, Mahiro."""
+    return any(options.get(name) for name in ("sampler_pre_cfg_function", "sampler_post_cfg_function"))
+
+
+def check_without_guidance(model, name: str) -> None:
+    """Raises ValueError for a MODEL that the node of that name can't give guidance."""
+    check_video_model(model)
+    replaced = ("sampler_cfg_function", "sampler_calc_cond_batch_function")
+    if any(key in model.model_options for key in replaced):
+        raise ValueError(
+            f"this model has a guidance node before it, which {name} would replace; take it out, or sample "
+            "with core's KSampler and that node alone."
+        )
 
 
 def named_sampler(name: str):

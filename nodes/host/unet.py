@@ -178,6 +178,7 @@ def add_run_callbacks(patcher) -> None:
 
 def _begin(patcher) -> None:
     _refuse_replaced_parts(patcher.object_patches)
+    _refuse_windows(patcher.model_options)
     patcher.model.run.begin()
 
 
@@ -193,6 +194,16 @@ def _refuse_replaced_parts(replaced: dict) -> None:
                 f"a node replaces {path}, a part of the UNet that Stillmotion computes in its own way; take "
                 "that node out, or load the model with core's ImageOnlyCheckpointLoader."
             )
+
+
+def _refuse_windows(options: dict) -> None:
+    """Raises ValueError for core's Context Windows of anything but frames, where core itself breaks."""
+    handler = options.get("context_handler")
+    dim = getattr(handler, "dim", 0)
+    if dim != 0:
+        raise ValueError(
+            f"Context Windows has dim {dim}; the frames of this model are the batch: set dim to 0."
+        )
 
 
 def _end(patcher) -> None:

@@ -18,6 +18,7 @@ from ...svd_model.finite import FiniteCheck, NotFiniteError, check_finite, check
 from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from .operations import with_forms
 from .shared import attention, network_weights
+from .values import check_images, check_latents
 
 PARTS = 100  # that the progress bar of one video has
 
@@ -84,6 +85,7 @@ class VideoVAE(comfy.sd.VAE):
         budget: bytes besides the weights, 0 for what the host says is free. dtype: to compute in, that of the
         VAE if none is given. The picture does not depend on the budget.
         """
+        check_latents(samples_in)
         if samples_in.ndim == 5:  # core's video nodes: (B, 4, T, h, w)
             num_frames = num_frames or samples_in.shape[2]
             samples_in = samples_in.movedim(2, 1).flatten(0, 1)
@@ -118,7 +120,14 @@ class VideoVAE(comfy.sd.VAE):
         return self.decode(samples)
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
-        """(N, H, W, 3 or more) in [0, 1] -> (N, 4, H/8, W/8)."""
+        """(N, H, W, 3 or 4) in [0, 1] -> (N, 4, H/8, W/8), what is over a multiple of 8 cut off."""
+        check_images(pixel_samples)
+        if min(pixel_samples.shape[1:3]) < self.downscale_ratio:
+            height, width = pixel_samples.shape[1:3]
+            raise ValueError(
+                f"the image is {width}×{height} pixels; the encoder takes no side under "
+                f"{self.downscale_ratio}: scale it up before."
+            )
         check_finite(pixel_samples, "in the pictures to encode; look at the node that made them")
         pixels = self.process_input(self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1))
         least = layerwise.smallest_budget(

@@ -110,8 +110,16 @@ def test_repeated_latents(server, base, both):
 
 
 def test_latents_put_in_a_list_of_whole_videos(server, base, both):
-    rebatched = frames_of(base, server.run(through("RebatchLatents", batch_size=FRAMES, latents="sampled")))
-    assert close(rebatched, both)
+    told = {"decode": {"frames": FRAMES}, "batch_size": FRAMES, "latents": "sampled"}
+    assert close(frames_of(base, server.run(through("RebatchLatents", **told))), both)
+
+
+@pytest.mark.parametrize("size", [3, FRAMES])
+def test_latents_put_in_a_list_are_refused_until_told_their_frames(server, size):
+    """The list does not say it any more: 3 frames of a video of 4 would be decoded as one of 3."""
+    graph = through("RebatchLatents", batch_size=size, latents="sampled")
+    expected = f"the latent is frames 0 to {size - 1} of a batch, as from Rebatch Latents, and does not say"
+    assert expected in said(server, graph)
 
 
 @pytest.mark.parametrize("behaviour", ["fixed", "random"])

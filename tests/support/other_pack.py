@@ -33,6 +33,43 @@ class NoImages:
         return (torch.zeros(0, 64, 64, 3),)
 
 
+PICTURES = torch.full((2, 64, 128, 3), 0.5)
+ODD_IMAGES = {"none": None, "list": [PICTURES], "one": PICTURES[0], "bytes": (PICTURES * 255).byte()}
+ODD_IMAGES |= {"five": PICTURES[None], "mask": PICTURES[..., 0], "grey": PICTURES[..., :1]}
+ODD_IMAGES |= {"narrow": PICTURES[:, :, :0], "empty": PICTURES[:0], "small": PICTURES[:, :4]}
+
+
+class OddImage(NoImages):
+    """What a broken node may pass on as an IMAGE."""
+
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"of": (list(ODD_IMAGES),)}}
+
+    def tests(self, of):
+        return (ODD_IMAGES[of],)
+
+
+ODD_LATENTS = {"none": None, "nothing": {}, "sound": {"samples": torch.zeros(1, 64, 32)}}
+ODD_LATENTS |= {"no_frames": {"samples": torch.zeros(0, 4, 8, 16)}}
+ODD_LATENTS |= {"no_width": {"samples": torch.zeros(4, 4, 8, 0)}}
+
+
+class OddLatent(NoImages):
+    """A LATENT of sound, or one that holds nothing."""
+
+    RETURN_TYPES = ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"of": (list(ODD_LATENTS),)}}
+
+    def tests(self, of):
+        return (ODD_LATENTS[of],)
+
+
 class NoClipVision(NoImages):
     """What core's checkpoint loaders give for CLIP_VISION where the file holds none."""
 
@@ -274,7 +311,7 @@ class SetModes:
 
 
 KINDS = (SetModes, WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
-KINDS += (NotFinite, VideoLatent)
+KINDS += (NotFinite, VideoLatent, OddImage, OddLatent)
 KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
 NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 

@@ -1,0 +1,36 @@
+"""IMAGE and LATENT: whether what another node passed on as one can be one at all."""
+
+from torch import Tensor
+
+_PICTURES = "an IMAGE is pictures (N, height, width, 3 or 4), of floating point numbers from 0 to 1"
+_LATENTS = "a LATENT of SVD's is frames × 4 × height/8 × width/8"
+
+
+def check_images(images) -> None:
+    """Raises ValueError for anything but a batch of RGB or RGBA pictures, (N, H, W, 3 or 4)."""
+    if isinstance(images, Tensor) and images.ndim == 4:
+        if images.shape[0] == 0:
+            raise ValueError("the batch of images is empty; connect at least one picture.")
+        if images.shape[3] not in (3, 4):
+            raise ValueError(
+                f"the image has {images.shape[3]} channels; SVD takes RGB or RGBA: for a mask or a grey "
+                "picture put core's Convert Mask to Image between."
+            )
+        if images.is_floating_point() and 0 not in images.shape:
+            return
+    raise ValueError(f"the image is {_described(images)}; {_PICTURES}: look at the node that made it.")
+
+
+def check_latents(samples) -> None:
+    """Raises ValueError for anything but frames, (N, C, h, w), or core's videos, (B, C, T, h, w)."""
+    if not isinstance(samples, Tensor) or samples.ndim not in (4, 5) or 0 in samples.shape:
+        raise ValueError(
+            f"the latent is {_described(samples)}, as of sound or of another kind of model, or empty; "
+            f"{_LATENTS}: connect one of SVD Image to Video or of a sampler."
+        )
+
+
+def _described(value) -> str:
+    if not isinstance(value, Tensor):
+        return "missing" if value is None else f"a {type(value).__name__}"
+    return f"{'×'.join(map(str, value.shape))} of {str(value.dtype).removeprefix('torch.')}"
