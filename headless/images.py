@@ -173,8 +173,11 @@ def _upright(name: str, image: Image.Image) -> Image.Image:
 def _of_pixels(name: str, pixels: Tensor | np.ndarray) -> Image.Image:
     """The picture of an array or a tensor, 8 bits a channel."""
     if isinstance(pixels, Tensor):
-        pixels = pixels.detach().cpu()
-        pixels = pixels.float() if pixels.dtype == torch.bfloat16 else pixels  # which NumPy lacks
+        try:
+            pixels = pixels.detach().cpu()
+            pixels = (pixels.float() if pixels.dtype == torch.bfloat16 else pixels).numpy()  # which it lacks
+        except (TypeError, RuntimeError) as error:  # NotImplementedError too: sparse, quantised, meta
+            raise ImageError(f"{name} can't become an array: {error} Give a plain, dense one.") from error
     values = np.asarray(pixels)
     shape = values.shape
     if values.ndim == 4 and shape[0] == 1:
@@ -190,7 +193,7 @@ def _of_pixels(name: str, pixels: Tensor | np.ndarray) -> Image.Image:
     _check_size(name, values.shape[1], values.shape[0])
     if values.dtype == bool:
         values = values * np.uint8(255)
-    elif values.dtype == np.uint16 or values.dtype.kind == "f":
+    elif values.dtype.str[1:] == "u2" or values.dtype.kind == "f":
         values = _to_eight_bits(name, values, str(values.dtype), 65535 if values.dtype.kind == "u" else 1)
     elif values.dtype != np.uint8:
         accepted = "uint8, uint16, bool, and floats from 0 to 1"

@@ -22,7 +22,7 @@ from .video_files import EXTENSIONS
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
 _EMPTY = "the name is empty, as that of a variable of the shell that is not set"
-_NOT_GIVEN = "expected "  # how argparse begins to say that a value is missing
+_NOT_GIVEN = "expected one"  # how argparse begins to say that a value is missing
 
 
 def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> argparse.Namespace:

@@ -79,8 +79,10 @@ def refuse_url(name: str | os.PathLike[str]) -> None:
 
 def refuse_missing(path: Path) -> None:
     """Raises ValueError where there is nothing of that name, with the name that may have been meant."""
-    if os.path.lexists(path):
+    if os.path.exists(path):
         return
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link to {os.readlink(path)}, which is not there; mend or replace it.")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no such file, nor the folder {path.parent}.")
     meant = did_you_mean(path.name, os.listdir(path.parent))

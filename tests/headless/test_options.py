@@ -63,6 +63,15 @@ def test_an_empty_name_is_said_with_all_else():
     assert mistakes_of(["inspect", ""])[0].startswith("FILE: the name is empty")
 
 
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [("animate a.png --azimuths -1,2", True), ("animate a.png --guidance-interval 3", False)],
+)
+def test_a_value_that_begins_with_a_minus_is_explained_where_that_helps(line, hint):
+    (said,) = mistakes_of(line)
+    assert ("begins with a minus" in said) == hint
+
+
 def test_options_are_not_shortened():
     """What a short form means would change with each new option."""
     assert mistakes_of("animate a.png --ste 3") == ["--ste is no option; did you mean --steps?"]

@@ -177,6 +177,7 @@ ARRAYS = {
     "float32": (FLOATS.astype(np.float32), Image.fromarray(WITH_ALPHA)),
     "float16": (FLOATS.astype(np.float16), Image.fromarray(WITH_ALPHA)),
     "big-endian float32": (FLOATS.astype(">f4"), Image.fromarray(WITH_ALPHA)),
+    "big-endian uint16": (SIXTEEN_BITS.astype(">u2"), Image.fromarray(SIXTEEN_BITS)),
     "mirrored": (COLOURS[:, ::-1], Image.fromarray(np.ascontiguousarray(COLOURS[:, ::-1]))),
 }
 arrays = pytest.mark.parametrize(("array", "picture"), ARRAYS.values(), ids=ARRAYS)
@@ -238,6 +239,9 @@ def test_what_gives_an_array_is_taken():
         (np.zeros((2, 16, 24, 3)), r"the ndarray has the shape \(2, 16, 24, 3\)"),
         (np.zeros(16), r"the ndarray has the shape \(16,\)"),
         (torch.zeros(5, 16, 24), r"the Tensor has the shape \(5, 16, 24\)"),
+        (torch.zeros(16, 24, 3).to_sparse(), "the Tensor can't become an array: .*Give a plain, dense one"),
+        (torch.zeros(16, 24, 3, device="meta"), "the Tensor can't become an array"),
+        (torch.zeros(16, 24, 3).to(torch.float8_e4m3fn), "the Tensor can't become an array"),
         (np.zeros((16, 24), np.int64), "the ndarray holds int64; accepted are uint8, uint16, bool,"),
         (np.zeros((16, 24), complex), "the ndarray holds complex128; accepted are"),
         (np.zeros((16, 24), object), "the ndarray holds object; accepted are"),

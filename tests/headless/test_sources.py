@@ -101,3 +101,11 @@ def test_standard_input_without_a_picture_is_refused(monkeypatch, content):
 def test_standard_input_holds_one_picture(folder):
     with pytest.raises(MistakesError, match="- is given twice"):
         found("-", "in", "-")
+
+
+def test_a_link_that_leads_nowhere_is_said_before_any_work(folder):
+    (folder / "link.png").symlink_to("gone.png")
+    mistakes = Mistakes()
+    assert find_pictures([str(folder / "link.png")], mistakes) == []
+    with pytest.raises(MistakesError, match=r"link\.png is a link to gone\.png, which is not there"):
+        mistakes.raise_any()
