@@ -41,10 +41,13 @@ def test_a_new_user_has_a_video_after_three_clicks(new_page, stocked_server):
 def test_who_searches_for_image_to_video_finds_our_node_among_the_first(new_page):
     shown = new_page()
     shown.evaluate("app.graph.clear()")
+    page.wait_until_at_rest(shown)
     shown.locator("#graph-canvas").dblclick(position={"x": 600, "y": 400})
+    shown.get_by_role("combobox").first.wait_for()
     shown.keyboard.type("image to video")
+    page.wait_until_at_rest(shown)
     found = shown.get_by_test_id("result-item")
-    found.filter(has_text="SVD Animate").first.wait_for()
+    found.filter(has_text="Wan Image to Video").first.wait_for()  # the list of the whole query has it too
     first_three = [text.split("\n")[0] for text in found.all_inner_texts()[:3]]
     assert any("SVD Animate" in name for name in first_three), first_three
 
