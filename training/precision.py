@@ -1,10 +1,11 @@
 """What training rounds to bfloat16: products, where the processor has it, with few exceptions."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
+from stillmotion.svd_model import forms
 from stillmotion.svd_model.operations import CastingOperations
 
 FEWEST_CHANNELS = 16
@@ -30,11 +31,16 @@ def autocast(device: torch.device) -> AbstractContextManager:
 
 
 class TrainedOperations(CastingOperations):
-    """The layers of inference, the narrow convolutions over time always in float32."""
+    """The layers of inference; convolutions over time as 2D ones, the narrow ones always in float32.
+
+    As 3D ones in bfloat16, of two frames, their weights get wrong gradients or NaN, or the process ends:
+    jit_bf16:avx512_core_bf16, backward_weights, mb1_ic64oc64_id2od2kd3 with ih128, in torch 2.13.
+    """
 
     class Conv3d(CastingOperations.Conv3d):
         def forward(self, x: Tensor) -> Tensor:
-            if min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS:
-                return super().forward(x)
-            with torch.autocast(x.device.type, enabled=False):
-                return super().forward(x.float())
+            """3×1×1: (B, C, T, H, W) -> (B, C', T, H, W)."""
+            wide = min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS
+            with nullcontext() if wide else torch.autocast(x.device.type, enabled=False):
+                positions = x.flatten(3) if wide else x.flatten(3).float()
+                return self.compute(positions, forms.over_time).unflatten(3, x.shape[3:])
