@@ -73,7 +73,7 @@ def refuse_url(name: str | os.PathLike[str]) -> None:
     text = os.fspath(name)
     if _URL.match(text) and not os.path.lexists(text):
         raise ValueError(
-            f"{text} is a URL, and Stillmotion does not use the network; download it and name the file."
+            f"{text} is a URL, and Stillmotion does not use the network; name a file on this machine."
         )
 
 

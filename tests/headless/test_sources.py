@@ -48,7 +48,7 @@ def test_a_file_that_is_named_may_be_called_anything(folder):
         ("in/zebra", r"in/zebra: there is no such file; check its name\."),
         ("absent/a.png", r"absent/a\.png: there is no such file, nor the folder absent\."),
         ("empty", r"empty holds no picture \(\.png, .*name another folder"),
-        ("https://example.org/a.png", "is a URL, and Stillmotion does not use the network; download it"),
+        ("https://example.org/a.png", "is a URL, and Stillmotion does not use the network; name a file"),
         ("data:image/png", r"data:image/png: there is no such file, nor the folder data:image"),
     ],
 )
