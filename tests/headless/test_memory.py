@@ -129,7 +129,9 @@ def test_sampling_takes_what_was_estimated(released_levels, monkeypatch, free, b
     checkpoint = pipeline.checkpoint
     weights = sum(network.size for network in (checkpoint.unet, checkpoint.encoder, checkpoint.vision))
     estimate = memory.to_sample(checkpoint, 40, 16, 16, torch.float32) - weights
-    assert live.peak == pytest.approx(branches * estimate, rel=0.1)
+    forms = checkpoint.unet.params.memory(0, 16, 16, torch.float32)  # of weights, where there is little else
+    assert live.peak <= branches * estimate
+    assert live.peak == pytest.approx(branches * (estimate - forms), rel=0.1)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", math.inf)])

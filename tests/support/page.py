@@ -118,6 +118,21 @@ def open_template(page, template: str) -> None:
     choose_template(page, template)
 
 
+def open_search(page) -> None:
+    """The search for a node: a double click on the empty graph, again where a busy page took it for two."""
+    from playwright.sync_api import TimeoutError
+
+    query = page.get_by_role("combobox").first
+    for _ in range(5):
+        page.locator("#graph-canvas").dblclick(position={"x": 600, "y": 400})
+        try:
+            query.wait_for(timeout=6 * SECONDS)
+            return
+        except TimeoutError:
+            continue
+    raise AssertionError("no search opened after five double clicks")
+
+
 def run(page, server) -> dict:
     """Presses Run; the history entry of the job, once it has ended."""
     with page.expect_response(lambda r: r.url.endswith("/prompt") and r.request.method == "POST") as queued:
