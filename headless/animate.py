@@ -19,7 +19,7 @@ from .pipeline import Pipeline
 from .progress import ProgressBars
 from .settings import FIELD_NAMES, Settings
 from .sources import refuse_missing, refuse_url
-from .video_files import write_checked
+from .video_files import write_video
 
 _HASH_BLOCK = 2**24
 
@@ -131,7 +131,7 @@ def _animate_pictures(
     decode = bool(jobs[0].outputs)  # which all jobs have, or none
     pipeline.check_whole(settings, decode=decode)
     if decode:
-        pipeline.check_budget(*_latent_size(pipeline, settings), settings.frame_wise_decode)
+        pipeline.check_budget(*pipeline.latent_size(settings), settings.frame_wise_decode)
     failed = 0
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
@@ -160,7 +160,7 @@ def _animate_picture(
     if checkpoint.variant.orbit and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture = pipeline.prepare(image, settings)
-    size = _latent_size(pipeline, settings)
+    size = pipeline.latent_size(settings)
     needed = memory.to_sample(checkpoint, *size, pipeline.dtype)
     if job.outputs:
         numbers = (settings.frame_wise_decode, pipeline.decode_dtype, pipeline.device)
@@ -178,12 +178,6 @@ def _animate_picture(
     if job.outputs:
         frames = pipeline.stream_clip(sampled, settings, picture)
         yield from _write(job.outputs, frames, settings.fps, notes, bars)
-
-
-def _latent_size(pipeline: Pipeline, settings: Settings) -> tuple[int, int, int]:
-    """Frames, height and width of the latents of a clip."""
-    scale = pipeline.checkpoint.decoder.params.downscale
-    return settings.num_frames, settings.height // scale, settings.width // scale
 
 
 def _decode_latents(
@@ -228,7 +222,7 @@ def _write(
     An output that fails does not keep the others from being written.
     """
     if len(outputs) == 1:
-        write_checked(outputs[0].name, frames, fps, notes, overwrite=outputs[0].overwrite)
+        write_video(outputs[0].name, frames, fps, notes, overwrite=outputs[0].overwrite, checked=True)
         yield outputs[0].path
         return
     frames, failed = list(frames), Mistakes()
@@ -239,7 +233,7 @@ def _write(
             bars(stage, done, len(frames))
 
         with failed.collected():
-            write_checked(output.name, frames, fps, notes, progress, overwrite=output.overwrite)
+            write_video(output.name, frames, fps, notes, progress, overwrite=output.overwrite, checked=True)
             yield output.path
     failed.raise_any()
 

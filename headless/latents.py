@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..svd_model.tensor_file import CheckpointError, TensorFile
+from ..svd_model.tensor_file import AnotherFileWanted, CheckpointError, TensorFile
 from ..svd_model.variants import LARGEST_SIDE
 from . import destinations
 from .destinations import OutputError
@@ -65,9 +65,8 @@ def read(path: Path) -> SavedLatents:
     """What `save` wrote; raises CheckpointError for another file."""
     try:
         file = TensorFile.open(path)
-    except CheckpointError as error:
-        found, _, _ = str(error).partition(";")  # what follows is to be done about a checkpoint
-        raise CheckpointError(f"{found.rstrip('.')}; give a file that --save-latents wrote.") from error
+    except AnotherFileWanted as error:
+        raise CheckpointError(f"{error.found}; give a file that --save-latents wrote.") from error
     shape = file.shapes.get(KEY)
     if shape is None or len(shape) != 4 or file.dtypes[KEY] != torch.float32:
         raise CheckpointError(

@@ -122,12 +122,15 @@ class Pipeline:
         """
         settings = self._complete(settings)
         self.check_whole(settings)
-        scale = self.checkpoint.decoder.params.downscale
-        size = (settings.num_frames, settings.height // scale, settings.width // scale)
-        self.check_budget(*size, settings.frame_wise_decode)
+        self.check_budget(*self.latent_size(settings), settings.frame_wise_decode)
         picture = self.prepare(image, settings)
         latents = self.animate_latents(picture, settings, noise)
         return Clip(self.decode_clip(latents, settings, picture), latents, settings)
+
+    def latent_size(self, settings: Settings) -> tuple[int, int, int]:
+        """Frames, height and width of the latents of a clip of complete settings."""
+        scale = self.checkpoint.decoder.params.downscale
+        return settings.num_frames, settings.height // scale, settings.width // scale
 
     def check_whole(self, settings: Settings, sample: bool = True, decode: bool = True) -> None:
         """Raises CheckpointError, before any work, where a network that it needs is not whole."""

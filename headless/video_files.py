@@ -58,6 +58,7 @@ def write_video(
     progress: Callable[[int], object] | None = None,
     *,
     overwrite: bool = False,
+    checked: bool = False,
 ) -> None:
     """Write `frames`, an iterable of uint8 (H, W, 3) RGB arrays, to `path` at `fps` frames per second.
 
@@ -66,25 +67,11 @@ def write_video(
     say that they were written here; any other folder with something in it is refused. Raises OutputError for
     arguments that cannot be written and errors of the disk, passes on any other exception of `frames` or
     `progress`, and then leaves the folder as it was before; if only the last move fails, the clip is kept
-    under the name that the error gives.
+    under the name that the error gives. `checked`: `check_output` has found the path good, perhaps hours ago;
+    where something has come there since, the clip is written all the same, and kept beside it.
     """
-    check_output(path, overwrite)
-    write_checked(path, frames, fps, metadata, progress, overwrite=overwrite)
-
-
-def write_checked(
-    path: str | os.PathLike,
-    frames: Iterable[np.ndarray],
-    fps: float | Fraction,
-    metadata: Mapping[str, Any] | None = None,
-    progress: Callable[[int], object] | None = None,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """`write_video` for a path that `check_output` has found good, perhaps hours ago.
-
-    Where something has come there since, the clip is written all the same, and kept beside it.
-    """
+    if not checked:
+        check_output(path, overwrite)
     final, extension = _destination(path)
     rate, text = _frame_rate(fps), _metadata_text(metadata)
     write, _ = FORMATS[extension]

@@ -35,12 +35,19 @@ _OTHER_CONTENTS = (
 )
 
 
+_AGAIN = "download it again."
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint we can use; the message says what it is and what to do."""
 
 
 class AnotherFileWanted(CheckpointError):
-    """A file that nothing but another one can replace."""
+    """A file that nothing but another one can replace: `found` says what it is, without what to do."""
+
+    def __init__(self, found: str, remedy: str | None = None):
+        super().__init__(f"{found}; {remedy}" if remedy else f"{found}.")
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class TensorFile:
         else:
             file = _open_safetensors(path, size)
         if not file.shapes:
-            raise AnotherFileWanted(f"{path} holds no tensors; choose an SVD checkpoint (.safetensors).")
+            raise AnotherFileWanted(f"{path} holds no tensors", "choose an SVD checkpoint (.safetensors).")
         return file
 
     @classmethod
@@ -102,7 +109,7 @@ def _open_safetensors(path: Path, size: int) -> TensorFile:
     try:
         file = safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:
-        raise AnotherFileWanted(_not_safetensors(path, error)) from error
+        raise AnotherFileWanted(*_not_safetensors(path, error)) from error
     header, begin = _header(path)
     entries = {key: header[key] for key in file.keys()}  # noqa: SIM118 (not a dict)
     dtypes = {key: _SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]) for key, entry in entries.items()}
@@ -134,15 +141,15 @@ def _size(path: Path) -> int:
         raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
     if not exists:
         raise AnotherFileWanted(
-            f"there is no file {path}; give the path of an SVD checkpoint (.safetensors)."
+            f"there is no file {path}", "give the path of an SVD checkpoint (.safetensors)."
         )
     if not path.is_file() and not path.is_dir():
         raise AnotherFileWanted(
-            f"{path} is a device or pipe, not a file; give the path of an SVD checkpoint."
+            f"{path} is a device or pipe, not a file", "give the path of an SVD checkpoint."
         )
     if not path.is_file():
         raise AnotherFileWanted(
-            f"{path} is a folder; give the single-file checkpoint in it, for example svd_xt.safetensors."
+            f"{path} is a folder", "give the single-file checkpoint in it, for example svd_xt.safetensors."
         )
     try:
         with path.open("rb"):
@@ -150,23 +157,22 @@ def _size(path: Path) -> int:
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
     if size == 0:
-        raise AnotherFileWanted(f"{path} is empty (0 bytes); download it again.")
+        raise AnotherFileWanted(f"{path} is empty (0 bytes)", _AGAIN)
     return size
 
 
-def _not_safetensors(path: Path, error: SafetensorError) -> str:
+def _not_safetensors(path: Path, error: SafetensorError) -> tuple[str, str | None]:
+    """What the file is, and what to do."""
     other = _other_content(path)
     if other:
-        return f"{path} is {other}."
+        return f"{path} is {other}", None
     reason = str(error)
     if "incomplete" in reason.lower():
         if _described_size(path) < path.stat().st_size:
-            return f"{path} holds more data than its header describes: it is damaged; download it again."
-        return (
-            f"{path} is cut short: its header describes more data than its {path.stat().st_size:,} bytes "
-            "hold; download it again."
-        )
-    return f"{path} is no safetensors file, or its header is damaged ({reason}); download it again."
+            return f"{path} holds more data than its header describes: it is damaged", _AGAIN
+        size = path.stat().st_size
+        return f"{path} is cut short: its header describes more data than its {size:,} bytes hold", _AGAIN
+    return f"{path} is no safetensors file, or its header is damaged ({reason})", _AGAIN
 
 
 def _other_content(path: Path) -> str | None:
@@ -199,7 +205,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a safetensors file: rename it to .safetensors.")
     other = _other_content(path)
     if other and not start.startswith((b"PK", b"\x80")):
-        raise AnotherFileWanted(f"{path} is {other}.")
+        raise AnotherFileWanted(f"{path} is {other}")
     try:
         content = _torch_load(path)
     except pickle.UnpicklingError as error:
@@ -209,9 +215,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:
         # Not torch's own words, which advise to switch the safe reading off.
-        raise AnotherFileWanted(
-            f"{path} is no torch checkpoint, or is damaged; download it again."
-        ) from error
+        raise AnotherFileWanted(f"{path} is no torch checkpoint, or is damaged", _AGAIN) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

@@ -66,6 +66,9 @@ class Stub:
 
     check_budget = check_whole
 
+    def latent_size(self, *_):
+        return 2, 8, 8
+
     def prepare(self, *_):
         return torch.zeros(1, 3, 64, 64)
 

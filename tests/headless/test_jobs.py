@@ -119,7 +119,7 @@ class TestSeveral:
         """Two names may become one file: by a link made meanwhile, or where a disk ignores case."""
         (place / "y").mkdir()
         (place / "x").mkdir()
-        written = animate.write_checked
+        written = animate.write_video
 
         def write(name, *arguments, **options):
             written(name, *arguments, **options)
@@ -127,7 +127,7 @@ class TestSeveral:
                 (place / "y").rmdir()
                 (place / "y").symlink_to("x")
 
-        monkeypatch.setattr(animate, "write_checked", write)
+        monkeypatch.setattr(animate, "write_video", write)
         assert run("photo.jpg", "--output", "x/clip.gif", "--output", "y/clip.gif", "--overwrite") == REFUSED
         assert "kept as" in capsys.readouterr().err
         assert names(place) == ["x/clip-2.gif", "x/clip.gif"]
