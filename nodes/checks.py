@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from numbers import Integral, Real
 
+from ..svd_model.variants import nearest_side
+
 MOST_NAMED = 12
 """Of a list of choices, in a sentence."""
 
@@ -67,8 +69,8 @@ def _whole(option, value) -> str | None:
     said = _number(option, value, Integral, name)
     if said is None and value % step:
         said = f"it must be {name} from {option.min} to {option.max}."
-    if said and isinstance(value, Integral):  # halfway between two the larger
-        said += f" The nearest is {min(max((value + step // 2) // step * step, step), option.max)}."
+    if said and isinstance(value, Integral):  # only the sides of a picture have steps
+        said += f" The nearest is {nearest_side(value)}."
     return said
 
 

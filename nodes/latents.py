@@ -18,16 +18,6 @@ def samples_of(latent) -> Tensor:
     return samples
 
 
-def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
-    """Latents with their frames as the batch, and the frames of a video where the shape says it.
-
-    (B·T, C, h, w) stays as it is; core's video models have (B, C, T, h, w), which becomes that.
-    """
-    if samples.ndim != 5:
-        return samples, None
-    return samples.movedim(2, 1).flatten(0, 1), samples.shape[2]
-
-
 def frames_of_video(latent: dict, remedy: str) -> int:
     """The frames of each video of a LATENT; one that says nothing of it is one video.
 

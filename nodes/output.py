@@ -42,7 +42,7 @@ def decode_latent(
 
 def _videos(latent: dict, frames: int):
     """The frames of all videos, and how many one video has: as told, else as the latent says."""
-    samples, own = latents.frames_as_batch(latents.samples_of(latent))
+    samples, own = host.frames_as_batch(latents.samples_of(latent))
     if frames:
         if samples.shape[0] % frames:
             raise ValueError(

@@ -22,7 +22,7 @@ from .sampling import (
 )
 from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
-from .values import check_images, check_latents
+from .values import check_images, check_latents, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "check_latents",
     "check_without_guidance",
     "embed_image",
+    "frames_as_batch",
     "keeps_videos_apart",
     "load_image_tower",
     "load_model",

@@ -11,11 +11,10 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ...svd_model.transformer import Context, MultiHeadAttention, TemporalBlock, TransformerBlock
+from .shared import ATTENTION_PRECISION
 
 OVERRIDE = "optimized_attention_override"
 """The key in transformer_options for a function that is called in the place of the host's attention."""
-
-_PRECISION = torch.float32
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class SpatialBlock:
         replacement = self._replacement(name)
         if replacement is None:
             n = optimized_attention(
-                q, k, v, attention.heads, attn_precision=_PRECISION, transformer_options=self.options
+                q, k, v, attention.heads, attn_precision=ATTENTION_PRECISION, transformer_options=self.options
             )
         else:
             n = replacement(q, k, v, self._extra(attention))
@@ -83,7 +82,7 @@ class SpatialBlock:
             key: value for key, value in self.options.items() if key not in ("patches", "patches_replace")
         }
         width = self.options["activations_shape"][1] // attention.heads
-        return {**rest, "n_heads": attention.heads, "dim_head": width, "attn_precision": _PRECISION}
+        return {**rest, "n_heads": attention.heads, "dim_head": width, "attn_precision": ATTENTION_PRECISION}
 
 
 @dataclass(frozen=True)

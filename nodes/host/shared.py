@@ -16,9 +16,13 @@ PICTURE_NOISE, SOLVER_NOISE = 0x91C7, 0x5EED
 """What a seed is combined with for noise other than the first latents', or both would be the same numbers."""
 
 
+ATTENTION_PRECISION = torch.float32
+"""That the host's attention accumulates in, since SVD's keys and values overflow float16."""
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """The user's backend, accumulating in float32, since SVD's keys and values overflow float16."""
-    return optimized_attention(q, k, v, heads, attn_precision=torch.float32)
+    """The user's backend."""
+    return optimized_attention(q, k, v, heads, attn_precision=ATTENTION_PRECISION)
 
 
 def network_weights(checkpoint: Checkpoint, network: NetworkReport) -> dict[str, Tensor]:

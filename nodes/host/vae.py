@@ -18,7 +18,7 @@ from ...svd_model.finite import FiniteCheck, NotFiniteError, check_finite, check
 from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
 from .operations import with_forms
 from .shared import attention, network_weights
-from .values import check_images, check_latents
+from .values import check_images, check_latents, frames_as_batch
 
 PARTS = 100  # that the progress bar of one video has
 
@@ -86,12 +86,10 @@ class VideoVAE(comfy.sd.VAE):
         VAE if none is given. The picture does not depend on the budget.
         """
         check_latents(samples_in)
-        if samples_in.ndim == 5:  # core's video nodes: (B, 4, T, h, w)
-            num_frames = num_frames or samples_in.shape[2]
-            samples_in = samples_in.movedim(2, 1).flatten(0, 1)
+        samples_in, told = frames_as_batch(samples_in)
         check_latents_to_decode(samples_in)
         total, _, height, width = samples_in.shape
-        at_once = num_frames or total
+        at_once = num_frames or told or total
         dtype = dtype or self.vae_dtype
         shape = (at_once, *samples_in.shape[1:])
         plan = self._plan(shape, dtype, budget or None)

@@ -30,6 +30,16 @@ def check_latents(samples) -> None:
         )
 
 
+def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
+    """Latents with their frames as the batch, and the frames of a video where the shape says it.
+
+    (B·T, C, h, w) stays as it is; core's video models have (B, C, T, h, w), which becomes that.
+    """
+    if samples.ndim != 5:
+        return samples, None
+    return samples.movedim(2, 1).flatten(0, 1), samples.shape[2]
+
+
 def _described(value) -> str:
     if not isinstance(value, Tensor):
         return "missing" if value is None else f"a {type(value).__name__}"

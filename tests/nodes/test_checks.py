@@ -8,7 +8,8 @@ import pytest
 
 from support.host import ROOT
 
-spec = spec_from_file_location("checks", ROOT / "nodes" / "checks.py")
+# By its file, since the package of the nodes needs a ComfyUI; under its own name, for its relative imports.
+spec = spec_from_file_location("stillmotion.nodes.checks", ROOT / "nodes" / "checks.py")
 checks = module_from_spec(spec)
 spec.loader.exec_module(checks)
 
