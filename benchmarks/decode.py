@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.layerwise.memory import release_unused
-from stillmotion.svd_model.vae import VAEParams, VideoDecoder
+from stillmotion.svd_model.networks.vae import VAEParams, VideoDecoder
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support import decoders

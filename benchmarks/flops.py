@@ -75,8 +75,8 @@ def measure(frames: int, width: int, height: int) -> dict:
 
 def full_size_networks() -> SimpleNamespace:
     """Ours, of the full size, on meta."""
-    from stillmotion.svd_model.unet import UNetParams, VideoUNet
-    from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
+    from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
+    from stillmotion.svd_model.networks.vae import ImageEncoder, VAEParams, VideoDecoder
 
     return SimpleNamespace(
         unet=VideoUNet(UNetParams(), device="meta").eval(),

@@ -6,7 +6,7 @@ training/ made it; builtin_model/MODEL_CARD.md says from what, what it is for an
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..svd_model.official_files import OFFICIAL_FILES
+from ..svd_model.checkpoint.official_files import OFFICIAL_FILES
 
 if TYPE_CHECKING:
     from ..svd_model.checkpoint import Checkpoint

@@ -10,12 +10,12 @@ from typing import TextIO
 
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
-from .animate import animate, version
-from .memory import REMEDIES
+from .commands.animate import animate, version
+from .commands.inspect import describe
+from .engine.memory import REMEDIES
+from .files.sources import STANDARD_INPUT, refuse_url
 from .mistakes import Mistakes
 from .options import parse
-from .report import describe
-from .sources import STANDARD_INPUT, refuse_url
 
 OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..samplers.guidance import SHAPES
 from ..samplers.solvers import CHURNING, SOLVERS
-from .devices import DEVICES, DTYPES
-from .images import FITS
+from .engine.devices import DEVICES, DTYPES
+from .engine.memory import parse_size
+from .files.images import FITS
+from .files.videos import EXTENSIONS
 from .jobs import NAME
-from .memory import parse_size
 from .mistakes import Mistakes, did_you_mean
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
 from .settings import SCHEDULES
-from .video_files import EXTENSIONS
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
 _EMPTY = "the name is empty, as that of a variable of the shell that is not set"

@@ -13,23 +13,18 @@ from torch import Tensor, nn
 
 from ..samplers import preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS
-from ..svd_model import conditioning, float8, layerwise
-from ..svd_model.checkpoint import Checkpoint, NetworkReport
-from ..svd_model.finite import FiniteCheck, check_latents_to_decode, complaint_of_sampling
-from ..svd_model.tensor_file import CheckpointError
-from ..svd_model.vae import LATENT_SCALE
-from ..svd_model.vision import preprocess
-from . import images, memory, noises
-from .denoiser import Conditions, Denoiser, Guidance
-from .devices import (
-    DTYPES,
-    find_device,
-    find_dtype,
-    in_own_modes,
-    loaded_once,
-    named_dtype,
-    to_device,
-)
+from ..svd_model import layerwise
+from ..svd_model.checkpoint import Checkpoint, Part
+from ..svd_model.checkpoint.sources import CheckpointError
+from ..svd_model.networks import conditioning, float8
+from ..svd_model.networks.finite import FiniteCheck, check_latents_to_decode, complaint_of_sampling
+from ..svd_model.networks.vae import LATENT_SCALE
+from ..svd_model.networks.vision import preprocess
+from . import noises
+from .engine import memory
+from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
+from .engine.local import Conditions, Denoiser, Guidance
+from .files import images
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -140,7 +135,7 @@ class Pipeline:
             networks.append(self.checkpoint.decoder_for(settings.frame_wise_decode))
         for network in networks:
             if not network.whole:
-                raise CheckpointError(self.checkpoint.describe_incomplete(network))
+                raise CheckpointError(self.checkpoint.why_incomplete(network))
         misfits = self.checkpoint.misfits()
         if misfits:
             path = self.checkpoint.file.path
@@ -258,7 +253,7 @@ class Pipeline:
             conditions,
             Guidance(settings.guidance_scales(), settings.guidance_interval),
             self.dtype,
-            together=free is None or needed < layerwise.SHARE_OF_FREE * free,
+            batch_branches=free is None or needed < layerwise.SHARE_OF_FREE * free,
             sigmas=settings.sigmas(),
             feature_cache=settings.feature_cache,
         )
@@ -303,7 +298,7 @@ class Pipeline:
         least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
         return self._budget(f"encoding a picture of {width}×{height}", network, least)
 
-    def _budget(self, work: str, network: NetworkReport, least: int) -> int | None:
+    def _budget(self, work: str, network: Part, least: int) -> int | None:
         """Bytes for the tensors of a network, which can't do with less than `least`; None for no bound."""
         if self._memory_budget is None:
             free = memory.available(self.device)
@@ -350,7 +345,7 @@ class Pipeline:
         network = self.checkpoint.decoder_for(frame_wise=True)
         return self._decoder if network is self.checkpoint.decoder else self._load(network, torch.float32)
 
-    def _load(self, network: NetworkReport, dtype: torch.dtype, **build) -> nn.Module:
+    def _load(self, network: Part, dtype: torch.dtype, **build) -> nn.Module:
         self._progress(f"loading the {network.name}", 0, 1)
         module = self.checkpoint.load(network, dtype=dtype, device=self.device, **build)
         self._progress(f"loading the {network.name}", 1, 1)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..samplers import guidance, schedules
 from ..samplers.solvers import CHURNING, SOLVERS
-from ..svd_model.conditioning import orbit_azimuths
-from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP, Variant, nearest_side
-from .images import FITS
+from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP, Variant, nearest_side
+from ..svd_model.networks.conditioning import orbit_azimuths
+from .files.images import FITS
 from .mistakes import Mistakes, did_you_mean
 from .values import plain
 

@@ -7,10 +7,10 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 from torch.nn import functional
 
-from ..svd_model.conditioning import orbit_azimuths
-from ..svd_model.finite import check_finite
-from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
-from ..svd_model.vision import preprocess
+from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
+from ..svd_model.networks.conditioning import orbit_azimuths
+from ..svd_model.networks.finite import check_finite
+from ..svd_model.networks.vision import preprocess
 from . import host
 from .checks import checked, verdict
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
-from ..svd_model.variants import LARGEST_SIDE, SIZE_STEP
+from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
 from . import host, latents
 from .checks import checked, verdict
 from .conditioning import ImageToVideo

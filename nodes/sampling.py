@@ -15,7 +15,7 @@ CATEGORY = "stillmotion/sampling"
 SHAPES = [*guidance.SHAPES, "list"]
 MOST_IN_PREVIEW = 9
 SCHEDULES = ["karras", "exponential", "align_your_steps", "animate_lcm"]
-OURS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
+OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 
 
 def guided_model(
@@ -270,7 +270,7 @@ class KSampler(io.ComfyNode):
                 seed_input(),
                 io.Combo.Input(
                     "sampler",
-                    options=[*host.SAMPLERS, *OURS],
+                    options=[*host.SAMPLERS, *OWN_SOLVERS],
                     default="euler",
                     tooltip="The host's samplers, and ours.",
                 ),
@@ -314,7 +314,7 @@ class KSampler(io.ComfyNode):
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
-        solver = make_sampler(OURS[sampler]) if sampler in OURS else host.named_sampler(sampler)
+        solver = make_sampler(OWN_SOLVERS[sampler]) if sampler in OWN_SOLVERS else host.named_sampler(sampler)
         # As core does it: more steps, of which only the last are taken.
         sigmas = make_sigmas(schedule, round(steps / denoise), sigma_max, sigma_min, rho)[-(steps + 1) :]
         return io.NodeOutput(sample_latent(guided, positive, negative, latent, solver, sigmas, seed))

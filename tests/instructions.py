@@ -13,7 +13,13 @@ from pathlib import Path
 import torch
 
 TESTS = Path(__file__).parent
-PARTS = ("test_golden.py", "samplers", "svd_model", "headless/test_denoiser.py", "headless/test_pipeline.py")
+PARTS = (
+    "test_golden.py",
+    "samplers",
+    "svd_model",
+    "headless/engine/test_local.py",
+    "headless/test_pipeline.py",
+)
 THREADS = (1, 2, 4)
 
 INSTRUCTIONS = {

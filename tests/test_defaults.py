@@ -12,16 +12,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stillmotion import builtin_model
 from stillmotion.headless import Settings
-from stillmotion.headless.images import FITS
+from stillmotion.headless.files.images import FITS
+from stillmotion.headless.files.videos import EXTENSIONS
 from stillmotion.headless.mistakes import Mistakes
 from stillmotion.headless.options import parse, parsers
 from stillmotion.headless.settings import FIELD_NAMES, LCM_GUIDANCE, SCHEDULES
-from stillmotion.headless.video_files import EXTENSIONS
 from stillmotion.samplers import guidance, schedules
 from stillmotion.samplers.solvers import CHURNING, SOLVERS
-from stillmotion.svd_model import layerwise, variants
+from stillmotion.svd_model import layerwise
+from stillmotion.svd_model.checkpoint import variants
 from stillmotion.svd_model.layerwise import in_units, plan_decode, smallest_budget
-from stillmotion.svd_model.vae import VAEParams, VideoDecoder
+from stillmotion.svd_model.networks.vae import VAEParams, VideoDecoder
 from support.pages import PAGES, ROOT, SCHEMAS, calls, page, schemas, shown, table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -435,7 +436,7 @@ def test_the_smallest_budgets_are_enough():
     assert cells(TEXTS["StillmotionLoadVAE.md"], "`frame-wise` | 1")[1].startswith(frame_wise)
     assert f"A frame-wise decoder takes {frame_wise.split()[0]} to" in TEXTS["StillmotionDecode.md"]
     weights = 4 * 63_579_183  # the temporal decoder's parameters in float32
-    overhead = 96 * 2**20  # a process' own, see headless/memory.py
+    overhead = 96 * 2**20  # a process' own, see headless/engine/memory.py
     assert f"from {in_units(smallest(device=CPU) + weights + overhead)}, weights included" in README
     assert f"besides the weights ({weights / GB:.2f} GB)" in TEXTS["StillmotionDecode.md"]
 

@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 
 from stillmotion.samplers import guidance, preconditioning, schedules, solvers
-from stillmotion.svd_model import conditioning
-from stillmotion.svd_model.unet import VideoUNet
-from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
-from stillmotion.svd_model.vision import VisionTransformer, preprocess
+from stillmotion.svd_model.networks import conditioning
+from stillmotion.svd_model.networks.unet import VideoUNet
+from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder
+from stillmotion.svd_model.networks.vision import VisionTransformer, preprocess
 from support import tiny
 from support.named_tensors import NamedTensors
 

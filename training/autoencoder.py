@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from stillmotion.svd_model.vae import LATENT_SCALE
+from stillmotion.svd_model.networks.vae import LATENT_SCALE
 
 from . import clips, precision, scenes, sizes
 from .loop import RANK, Stage, share, train

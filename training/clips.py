@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from stillmotion.headless import images
+from stillmotion.headless.files import images
 
 from . import scenes
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from stillmotion.samplers.preconditioning import scalings
-from stillmotion.svd_model.conditioning import FEATURE_DIM
-from stillmotion.svd_model.embedding import sinusoidal_embedding
+from stillmotion.svd_model.networks.conditioning import FEATURE_DIM
+from stillmotion.svd_model.networks.embedding import sinusoidal_embedding
 
 from . import clips, precision, sizes
 from .loop import Stage, share, train

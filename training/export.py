@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from stillmotion.svd_model import layout
-from stillmotion.svd_model.notes import LATENT_RGB, METADATA_KEY
+from stillmotion.svd_model.checkpoint import layout
+from stillmotion.svd_model.checkpoint.notes import LATENT_RGB, METADATA_KEY
 
 from . import clips, sizes
 

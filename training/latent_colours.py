@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from stillmotion import builtin_model
 from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.notes import LATENT_RGB, METADATA_KEY
-from stillmotion.svd_model.vae import LATENT_SCALE
+from stillmotion.svd_model.checkpoint.notes import LATENT_RGB, METADATA_KEY
+from stillmotion.svd_model.networks.vae import LATENT_SCALE
 
 from . import autoencoder
 from .export import write

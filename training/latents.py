@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stillmotion.svd_model.vae import LATENT_SCALE
-from stillmotion.svd_model.vision import preprocess
+from stillmotion.svd_model.networks.vae import LATENT_SCALE
+from stillmotion.svd_model.networks.vision import preprocess
 
 from . import clips, precision, sizes
 from .loop import RANK, WORLD_SIZE, share

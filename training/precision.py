@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from stillmotion.svd_model import forms
-from stillmotion.svd_model.operations import CastingOperations
+from stillmotion.svd_model.networks import kernels
+from stillmotion.svd_model.networks.operations import CastingOperations
 
 FEWEST_CHANNELS = 16
 """Of a 3×1×1 convolution in bfloat16.
@@ -43,4 +43,4 @@ class TrainedOperations(CastingOperations):
             wide = min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS
             with nullcontext() if wide else torch.autocast(x.device.type, enabled=False):
                 positions = x.flatten(3) if wide else x.flatten(3).float()
-                return self.compute(positions, forms.over_time).unflatten(3, x.shape[3:])
+                return self.compute(positions, kernels.over_time).unflatten(3, x.shape[3:])

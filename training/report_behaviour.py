@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import spearmanr
 
-from stillmotion.headless.images import to_uint8
+from stillmotion.headless.files.images import to_uint8
 from stillmotion.headless.pipeline import Pipeline
 
 from . import clips, measures

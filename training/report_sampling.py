@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from stillmotion.headless import images
+from stillmotion.headless.files import images
 from stillmotion.headless.pipeline import Pipeline
 
 from . import measures

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stillmotion.headless.images import to_tensor, to_uint8
+from stillmotion.headless.files.images import to_tensor, to_uint8
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.svd_model.vae import LATENT_SCALE
+from stillmotion.svd_model.networks.vae import LATENT_SCALE
 
 from . import measures
 from .held_out import moving, table

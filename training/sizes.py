@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillmotion.svd_model.unet import UNetParams, VideoUNet
-from stillmotion.svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
-from stillmotion.svd_model.vision import VisionParams, VisionTransformer
+from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
+from stillmotion.svd_model.networks.vae import ImageEncoder, VAEParams, VideoDecoder
+from stillmotion.svd_model.networks.vision import VisionParams, VisionTransformer
 
 from .precision import TrainedOperations
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stillmotion.headless.pipeline import Conditions, Pipeline
 from stillmotion.headless.settings import Settings
-from stillmotion.svd_model import conditioning
+from stillmotion.svd_model.networks import conditioning
 
 
 def make_settings(scale: Scale, **changes) -> Settings:

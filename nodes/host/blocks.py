@@ -10,7 +10,7 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from ...svd_model.transformer import Context, MultiHeadAttention, TemporalBlock, TransformerBlock
+from ...svd_model.networks.transformer import Context, MultiHeadAttention, TemporalBlock, TransformerBlock
 from .shared import ATTENTION_PRECISION
 
 OVERRIDE = "optimized_attention_override"

@@ -12,11 +12,11 @@ import comfy.supported_models
 import comfy.utils
 from torch import Tensor
 
-from ...svd_model import conditioning, notes
-from ...svd_model.checkpoint import Checkpoint
-from ...svd_model.notes import LatentColours
-from ...svd_model.unet import UNetParams
-from ...svd_model.variants import Variant
+from ...svd_model.checkpoint import Checkpoint, notes
+from ...svd_model.checkpoint.notes import LatentColours
+from ...svd_model.checkpoint.variants import Variant
+from ...svd_model.networks import conditioning
+from ...svd_model.networks.unet import UNetParams
 from .shared import CAMERA, NUM_FRAMES, network_weights
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
 

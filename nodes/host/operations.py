@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import comfy.ops
 from torch import Tensor
 
-from ...svd_model import forms
-from ...svd_model.operations import Form, is_unchanged
+from ...svd_model.networks import kernels
+from ...svd_model.networks.operations import Kernel, is_unchanged
 
 
 class _Computes:
@@ -18,7 +18,7 @@ class _Computes:
     """
 
     @property
-    def takes_forms(self) -> bool:
+    def takes_kernels(self) -> bool:
         """Whether a form may stand for a call; not where a bypass LoRA is around it."""
         return is_unchanged(self)
 
@@ -26,7 +26,7 @@ class _Computes:
         """Weight and bias for x, valid within the block only."""
         return comfy.ops.CastBiasWeightContext(self, x, offloadable=True)
 
-    def compute(self, x: Tensor, form: Form, *options) -> Tensor:
+    def compute(self, x: Tensor, form: Kernel, *options) -> Tensor:
         """x in that form of the layer."""
         comfy.ops.run_every_op()  # where the host stops a cancelled prompt
         with self.weights_for(x) as (weight, bias):
@@ -35,15 +35,15 @@ class _Computes:
 
 class _Linear(_Computes):
     def forward(self, x: Tensor) -> Tensor:
-        return self.compute(x, forms.linear)
+        return self.compute(x, kernels.linear)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The output in two, each dense where the layer takes forms."""
-        return self.compute(x, forms.linear_halves) if self.takes_forms else self(x).chunk(2, dim=-1)
+        return self.compute(x, kernels.linear_halves) if self.takes_kernels else self(x).chunk(2, dim=-1)
 
 
 class _OwnLinear(_Computes):
-    takes_forms = False
+    takes_kernels = False
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The output in two, views of the whole."""
@@ -52,10 +52,10 @@ class _OwnLinear(_Computes):
 
 class _Conv2d(_Computes):
     def forward(self, x: Tensor) -> Tensor:
-        return self.compute(x, forms.conv2d, self.stride, self.padding)
+        return self.compute(x, kernels.conv2d, self.stride, self.padding)
 
 
-def with_forms(operations) -> SimpleNamespace:
+def with_kernels(operations) -> SimpleNamespace:
     """The host's operations with our forms; a Linear that multiplies in its own way (float8) keeps it."""
     plain = comfy.ops.disable_weight_init.Linear.forward_comfy_cast_weights
     own = getattr(operations.Linear, "forward_comfy_cast_weights", None) is not plain

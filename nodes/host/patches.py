@@ -11,8 +11,8 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
-from ...svd_model.transformer import TransformerContext
-from ...svd_model.unet import Constants, FeaturePatch, UNetParams
+from ...svd_model.networks.transformer import TransformerContext
+from ...svd_model.networks.unet import FeaturePatch, RunConstants, UNetParams
 from .blocks import OVERRIDE, OverriddenTemporalBlock, SpatialBlock
 
 _FEATURES = "output_block_patch"
@@ -68,7 +68,9 @@ class Patches:
 
         return patch
 
-    def attended(self, constants: Constants, tokens: Tensor, x: Tensor, params: UNetParams) -> Constants:
+    def attended(
+        self, constants: RunConstants, tokens: Tensor, x: Tensor, params: UNetParams
+    ) -> RunConstants:
         """The constants with blocks like core's where attention is patched or overridden.
 
         tokens: (B·T, M, context_dim). x: the input of the UNet.

@@ -10,7 +10,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...svd_model.finite import FiniteCheck, check_finite, complaint_of_sampling
+from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of_sampling
 from .model import check_video_model, frames_of_video
 from .shared import SOLVER_NOISE
 

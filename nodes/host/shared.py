@@ -4,7 +4,7 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from ...svd_model.checkpoint import Checkpoint, NetworkReport
+from ...svd_model.checkpoint import Checkpoint, Part
 
 NUM_FRAMES = "stillmotion_num_frames"
 """The key for the frames of one video, in LATENT and CONDITIONING, where the batch holds several."""
@@ -25,8 +25,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return optimized_attention(q, k, v, heads, attn_precision=ATTENTION_PRECISION)
 
 
-def network_weights(checkpoint: Checkpoint, network: NetworkReport) -> dict[str, Tensor]:
+def network_weights(checkpoint: Checkpoint, network: Part) -> dict[str, Tensor]:
     """The tensors of one network, views of the mapped file."""
     if not network.whole:
-        raise ValueError(checkpoint.describe_incomplete(network))
+        raise ValueError(checkpoint.why_incomplete(network))
     return {key: checkpoint.file.read(network.prefix + key) for key in network.expected}

@@ -5,10 +5,10 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...svd_model.feature_cache import DeepFeatures
-from ...svd_model.operations import without_autocast
-from ...svd_model.unet import Constants, VideoUNet
-from .operations import with_forms
+from ...svd_model.networks.feature_cache import DeepFeatures
+from ...svd_model.networks.operations import without_autocast
+from ...svd_model.networks.unet import RunConstants, VideoUNet
+from .operations import with_kernels
 from .patches import Patches, patches_of, wrappers_of
 from .shared import attention
 
@@ -43,10 +43,10 @@ class Run:
 
     def forget(self) -> None:
         """Drops everything: the weights may be others now."""
-        self._constants: list[tuple[tuple, Constants]] = []
+        self._constants: list[tuple[tuple, RunConstants]] = []
         self._deep: list[tuple[tuple, list, DeepFeatures]] = []
 
-    def constants(self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int) -> Constants:
+    def constants(self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
         """What unet.prepare gives, computed once for equal inputs."""
         if not self._running or context.shape[1] > _MOST_TOKENS:
             return unet.prepare(context, y, num_frames)
@@ -80,7 +80,7 @@ class HostUNet(VideoUNet):
 
     def __init__(self, params, *, dtype: torch.dtype, device, operations, **unused_config):
         super().__init__(
-            params, operations=with_forms(operations), attention=attention, dtype=dtype, device=device
+            params, operations=with_kernels(operations), attention=attention, dtype=dtype, device=device
         )
         self.dtype = dtype
         self.run = Run()

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint
-from ...svd_model.finite import FiniteCheck, NotFiniteError, check_finite, check_latents_to_decode
-from ...svd_model.vae import ImageEncoder, VAEParams, VideoDecoder
-from .operations import with_forms
+from ...svd_model.networks.finite import FiniteCheck, NotFiniteError, check_finite, check_latents_to_decode
+from ...svd_model.networks.vae import ImageEncoder, VAEParams, VideoDecoder
+from .operations import with_kernels
 from .shared import attention, network_weights
 from .values import check_images, check_latents, frames_as_batch
 
@@ -218,6 +218,10 @@ def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:
     decoder = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
     if decoder is None:
         raise ValueError(f"{checkpoint.file.path.name} has no frame-wise decoder; choose 'as in the file'.")
-    build = {"operations": with_forms(comfy.ops.disable_weight_init), "attention": attention, "device": "cpu"}
+    build = {
+        "operations": with_kernels(comfy.ops.disable_weight_init),
+        "attention": attention,
+        "device": "cpu",
+    }
     weights = network_weights(checkpoint, checkpoint.encoder) | network_weights(checkpoint, decoder)
     return VideoVAE(checkpoint.encoder.build(**build), decoder.build(**build), weights)

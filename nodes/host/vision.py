@@ -5,10 +5,9 @@ import comfy.clip_vision
 import comfy.model_management
 from torch import Tensor, nn
 
-from ...svd_model import notes
-from ...svd_model.checkpoint import Checkpoint
-from ...svd_model.operations import without_autocast
-from ...svd_model.vision import MEAN, STD
+from ...svd_model.checkpoint import Checkpoint, notes
+from ...svd_model.networks.operations import without_autocast
+from ...svd_model.networks.vision import MEAN, STD
 from .shared import network_weights
 
 

@@ -6,8 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .. import forms
-from ..vae import VideoDecoder, VideoResnetBlock
+from ..networks import kernels
+from ..networks.vae import VideoDecoder, VideoResnetBlock
 from . import spatial
 from .frames import Frames
 from .kept import KeptRows
@@ -82,7 +82,7 @@ def layers_of(decoder: nn.Module) -> list[tuple[nn.Module | None, nn.Module]]:
 def _first(decoder: VideoDecoder, z: Tensor) -> Tensor:
     """What the decoder proper takes: latents through the 1×1 convolution before it, if there is one."""
     first = decoder.post_quant_conv
-    z = z.contiguous(memory_format=forms.memory_format(z.device))
+    z = z.contiguous(memory_format=kernels.memory_format(z.device))
     return z if isinstance(first, nn.Identity) else spatial.convolve(first, z, z.shape[2])
 
 

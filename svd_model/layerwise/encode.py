@@ -5,8 +5,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .. import forms
-from ..vae import ImageEncoder
+from ..networks import kernels
+from ..networks.vae import ImageEncoder
 from . import spatial
 from .memory import Bounded, Progress, silent
 from .plan import LayerwisePlan, plan_encode
@@ -45,7 +45,7 @@ def _encode_alone(
 ) -> Tensor:
     """One image, (1, z_channels, H/8, W/8)."""
     x = images[index : index + 1].to(device)
-    x = x.contiguous(memory_format=forms.memory_format(x.device))
+    x = x.contiguous(memory_format=kernels.memory_format(x.device))
     for layer, (before, block) in zip(plan.layers, layers_of(encoder.encoder), strict=False):
         x = spatial.through(before, block, x, layer.rows, layer.scores)
     network, rows = encoder.encoder, plan.layers[-1].rows

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .. import forms
+from ..networks import kernels
 from .moments import Moments
 from .spill import Scratch, Slot
 
@@ -33,7 +33,7 @@ class Frames:
         self._slots: list[Slot] = []
         self.store: Tensor | None = None  # all frames, (T, C, H, W), while they are kept whole
         if whole:
-            self.store = forms.empty((num_frames, *shape), self.like)
+            self.store = kernels.empty((num_frames, *shape), self.like)
             self._frames = list(self.store)
 
     @property
@@ -113,7 +113,7 @@ class Frames:
     def _gather(self, frames: list[Tensor | Slot | None], rows: slice) -> Tensor:
         height = len(range(self.shape[1])[rows])
         shape = (len(frames), self.shape[0], height, self.shape[2])
-        layout = forms.memory_format(self.device)
+        layout = kernels.memory_format(self.device)
         result = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=layout)
         for into, frame in zip(result, frames, strict=True):
             if isinstance(frame, Slot):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .. import forms, planes
+from ..networks import kernels, planes
 
 
 class KeptRows:
@@ -29,7 +29,7 @@ class KeptRows:
             self._bands[rows.start, rows.stop] = band
         else:
             if self._one_piece is None:
-                self._one_piece = forms.empty((*band.shape[:2], most, band.shape[3]), band)
+                self._one_piece = kernels.empty((*band.shape[:2], most, band.shape[3]), band)
             self._one_piece[:, :, rows] = band
         self._end = rows.stop
 

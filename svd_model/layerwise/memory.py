@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from ..operations import without_autocast
+from ..networks.operations import without_autocast
 
 logger = logging.getLogger(__name__)
 

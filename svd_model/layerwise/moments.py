@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import planes
+from ..networks import planes
 
 _PIECE = 2**22
 """Bytes taken at once where a copy is made: freed blocks of this size are reused instead of mapped anew."""

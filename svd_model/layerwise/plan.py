@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .. import planes
-from ..vae import VAEParams
+from ..networks import planes
+from ..networks.vae import VAEParams
 from .memory import NotEnoughMemoryError, in_units
 from .moments import piece_size
 

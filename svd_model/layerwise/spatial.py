@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import forms, planes
-from ..forms import Convolution, FoldedUpsampling
-from ..unet import Upsample
-from ..vae import AttentionBlock, Downsample, ResnetBlock
+from ..networks import kernels, planes
+from ..networks.kernels import Convolution, FoldedUpsampling
+from ..networks.unet import Upsample
+from ..networks.vae import AttentionBlock, Downsample, ResnetBlock
 from .moments import Moments, moments
 
 
@@ -139,7 +139,7 @@ def convolve(
         if band.shape[2] == total:
             return band
         if result is None:
-            result = forms.empty((*band.shape[:2], total, band.shape[3]), band)
+            result = kernels.empty((*band.shape[:2], total, band.shape[3]), band)
         result[:, :, where] = band
     return result
 
@@ -186,7 +186,7 @@ def attend(
         for project in (block.q, block.k, block.v)
     )
     queries = max(1, scores // (x.shape[0] * k.shape[1]))
-    hidden = forms.empty(x.shape, x)
+    hidden = kernels.empty(x.shape, x)
     tokens = hidden.flatten(2).transpose(1, 2)  # a view
     for start in range(0, q.shape[1], queries):
         where = slice(start, start + queries)
@@ -219,12 +219,12 @@ def through(
 def enlarge(upsample: Upsample, x: Tensor, rows: int, ready: Convolutions | None = None) -> Tensor:
     """Twice the height and width: (N, C, H, W) -> (N, C, 2H, 2W)."""
     conv, height = upsample.conv, x.shape[2]
-    folds = forms.folds(x)
+    folds = kernels.folds(x)
     convolution = (ready or Convolutions()).of(conv, x, FoldedUpsampling if folds else Convolution)
     rows = rows if folds else max(1, rows // 2)  # of x; folded they take half as much
     if rows >= height and not folds:
         return convolution(functional.interpolate(x, scale_factor=2, mode="nearest"), padding=(1, 1))
-    result = forms.empty((x.shape[0], conv.out_channels, 2 * height, 2 * x.shape[3]), x)
+    result = kernels.empty((x.shape[0], conv.out_channels, 2 * height, 2 * x.shape[3]), x)
     for start in range(0, height, rows):
         end = min(start + rows, height)
         low, high = max(start - 1, 0), min(end + 1, height)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import forms
+from ..networks import kernels
 from .memory import in_units
 
 _BLOCK = 2**24
@@ -51,7 +51,7 @@ class Scratch:
 
     def __init__(self, device: torch.device, host_memory: int = 0, folder: Path | str | None = None):
         self._pinned = device.type == "cuda"
-        self._layout = forms.memory_format(device)
+        self._layout = kernels.memory_format(device)
         if device.type in ("cpu", "mps"):  # whose memory is the host's
             host_memory = 0
         # torch takes pinned memory in powers of two: up to twice as much as is asked for.

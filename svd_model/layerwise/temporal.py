@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from .. import planes
-from ..vae import VideoResnetBlock
+from ..networks import planes
+from ..networks.vae import VideoResnetBlock
 from .moments import Moments, moments
 from .spatial import Convolutions, Normaliser
 

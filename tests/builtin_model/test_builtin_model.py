@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from stillmotion import builtin_model
-from stillmotion.headless.images import to_tensor
-from stillmotion.svd_model.vae import LATENT_SCALE
+from stillmotion.headless.files.images import to_tensor
+from stillmotion.svd_model.networks.vae import LATENT_SCALE
 from support.landscape import STRONGEST, colours, landscape
 
 

@@ -18,9 +18,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from stillmotion import __version__
-from stillmotion.headless import memory, pipeline
+from stillmotion.headless import pipeline
 from stillmotion.headless.command_line import INTERRUPTED, NOT_WHOLE, OK, REFUSED, main
-from stillmotion.headless.video_files import read_metadata
+from stillmotion.headless.engine import memory
+from stillmotion.headless.files.videos import read_metadata
 from stillmotion.svd_model.checkpoint import Checkpoint
 from support import checkpoints, tiny
 

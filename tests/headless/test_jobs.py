@@ -6,10 +6,10 @@ import io
 import pytest
 from PIL import Image
 
-from stillmotion.headless import animate
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
+from stillmotion.headless.commands import animate
+from stillmotion.headless.files.videos import read_metadata
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.video_files import read_metadata
 from support import checkpoints
 
 QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")

@@ -14,7 +14,7 @@ from PIL import Image
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.settings import Settings
 from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.tensor_file import TensorFile
+from stillmotion.svd_model.checkpoint.sources import TensorFile
 from support import checkpoints, tiny
 
 SHORT = {"num_frames": 3, "width": 64, "height": 64, "steps": 2}

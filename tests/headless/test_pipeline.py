@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from stillmotion.headless import memory
-from stillmotion.headless.devices import find_device, find_dtype
+from stillmotion.headless.engine import memory
+from stillmotion.headless.engine.devices import find_device, find_dtype
 from stillmotion.headless.pipeline import Conditions, Pipeline
 from stillmotion.headless.settings import Settings
 from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.finite import NotFiniteError
-from stillmotion.svd_model.tensor_file import CheckpointError, TensorFile
+from stillmotion.svd_model.checkpoint.sources import CheckpointError, TensorFile
+from stillmotion.svd_model.networks.finite import NotFiniteError
 from support import checkpoints, diffusers_models, tiny
 
 QUICK = Settings(num_frames=3, width=64, height=64, steps=2)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stillmotion.headless import Pipeline, Settings, write_video
 from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.tensor_file import TensorFile
+from stillmotion.svd_model.checkpoint.sources import TensorFile
 from support import checkpoints, tiny
 
 SHORT = {"num_frames": 2, "width": 64, "height": 64, "steps": 1}

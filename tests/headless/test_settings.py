@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillmotion.headless.settings import Settings
-from stillmotion.svd_model import variants
-from stillmotion.svd_model.variants import SIZE_STEP
+from stillmotion.svd_model.checkpoint import variants
+from stillmotion.svd_model.checkpoint.variants import SIZE_STEP
 
 
 @pytest.mark.parametrize(

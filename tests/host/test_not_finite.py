@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stillmotion.svd_model import layout
+from stillmotion.svd_model.checkpoint import layout
 from support import checkpoints, graphs, host, tiny
 from support.graphs import node
 

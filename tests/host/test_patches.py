@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stillmotion.svd_model.unet import UNetParams
+from stillmotion.svd_model.networks.unet import UNetParams
 from support import checkpoints, graphs, host, tiny
 from support.graphs import node
 from support.host_pictures import close, frames_of

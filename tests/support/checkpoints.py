@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stillmotion.svd_model import layout
-from stillmotion.svd_model.unet import VideoUNet
-from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
-from stillmotion.svd_model.vision import VisionTransformer
+from stillmotion.svd_model.checkpoint import layout
+from stillmotion.svd_model.networks.unet import VideoUNet
+from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder
+from stillmotion.svd_model.networks.vision import VisionTransformer
 from support import tiny
 from support.named_tensors import NamedTensors
 

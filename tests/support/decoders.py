@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stillmotion.svd_model import layerwise
-from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
+from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder
 from support import tiny
 from support.named_tensors import NamedTensors
 from support.rounding import Reference

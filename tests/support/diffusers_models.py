@@ -10,9 +10,9 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from stillmotion.svd_model.unet import VideoUNet
-from stillmotion.svd_model.vae import ImageEncoder, VideoDecoder
-from stillmotion.svd_model.vision import MEAN, STD, VisionTransformer
+from stillmotion.svd_model.networks.unet import VideoUNet
+from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder
+from stillmotion.svd_model.networks.vision import MEAN, STD, VisionTransformer
 from support import diffusers_keys
 
 

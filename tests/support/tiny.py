@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from stillmotion.svd_model.unet import UNetParams
-from stillmotion.svd_model.vae import VAEParams
-from stillmotion.svd_model.vision import VisionParams
+from stillmotion.svd_model.networks.unet import UNetParams
+from stillmotion.svd_model.networks.vae import VAEParams
+from stillmotion.svd_model.networks.vision import VisionParams
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from safetensors.torch import load, load_file, save
 from torch import nn
 
 from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.notes import METADATA_KEY
+from stillmotion.svd_model.checkpoint.notes import METADATA_KEY
 from training import (
     autoencoder,
     clips,

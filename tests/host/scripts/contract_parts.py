@@ -34,8 +34,8 @@ import torch
 from comfy.patcher_extension import PatcherInjection, WrappersMP
 
 from stillmotion.nodes import host
-from stillmotion.svd_model import planes
 from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.networks import planes
 
 BYPASSED = (
     "middle_block.1.transformer_blocks.0.ff.net.0.proj",

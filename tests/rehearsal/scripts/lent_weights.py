@@ -299,10 +299,10 @@ def main() -> None:
     """One line of JSON: a list with one entry for each network of each checkpoint, and with a LoRA."""
     take_the_place_of_aimdo()
     load_pack(PACK)
-    from stillmotion.svd_model import forms, planes
+    from stillmotion.svd_model.networks import kernels, planes
 
     if FORMS == "gpu":
-        forms._ONEDNN, forms.memory_format = None, lambda device: torch.contiguous_format
+        kernels._ONEDNN, kernels.memory_format = None, lambda device: torch.contiguous_format
         planes.fits = lambda device: True
     cases = ((unet, False), (unet, True), (vae, False), (vae, True), (tower, False))
     results = [run(network, path, lora) for path in CHECKPOINTS for network, lora in cases]

@@ -5,7 +5,8 @@ import functools
 import pytest
 import torch
 
-from stillmotion.svd_model import forms, layerwise, planes
+from stillmotion.svd_model import layerwise
+from stillmotion.svd_model.networks import kernels, planes
 from support import decoders, tiny
 from support.decoders import relative
 from support.failing_allocations import FailingAllocations
@@ -30,7 +31,7 @@ def in_planes(monkeypatch):
     ):  # before, as on a CPU
         decoders.reference(latents(frames, height, width))
     monkeypatch.setattr(planes, "fits", lambda device: True)
-    monkeypatch.setattr(forms, "memory_format", lambda device: torch.contiguous_format)
+    monkeypatch.setattr(kernels, "memory_format", lambda device: torch.contiguous_format)
 
 
 def latents(frames, height, width):

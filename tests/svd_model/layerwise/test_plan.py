@@ -14,7 +14,7 @@ from stillmotion.svd_model.layerwise import (
     smallest_budget,
 )
 from stillmotion.svd_model.layerwise.plan import decoder_shapes, encoder_shapes
-from stillmotion.svd_model.vae import VAEParams
+from stillmotion.svd_model.networks.vae import VAEParams
 from support import decoders, tiny
 
 RELEASED = VAEParams()
@@ -63,7 +63,7 @@ def test_without_a_budget_nothing_is_spilled_or_computed_twice():
 
 
 def test_everything_kept_takes_a_third_of_the_one_piece_decode():
-    """Which keeps 8 activations of the largest layer (tests/headless/test_memory.py measures that)."""
+    """Which keeps 8 activations of the largest layer (tests/headless/engine/test_memory.py measures that)."""
     one_piece = 8 * 128 * 25 * 576 * 1024 * 4
     assert plan().peak < one_piece / 3
 

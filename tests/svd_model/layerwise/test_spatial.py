@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stillmotion.svd_model import forms
 from stillmotion.svd_model.layerwise import spatial
-from stillmotion.svd_model.operations import CastingOperations as operations
-from stillmotion.svd_model.unet import Upsample
-from stillmotion.svd_model.vae import Downsample
+from stillmotion.svd_model.networks import kernels
+from stillmotion.svd_model.networks.operations import CastingOperations as operations
+from stillmotion.svd_model.networks.unet import Upsample
+from stillmotion.svd_model.networks.vae import Downsample
 from support import decoders
 from support.rounding import Reference
 
@@ -86,5 +86,5 @@ def test_an_enlargement_of_many_frames_and_then_of_few():
     ready = spatial.Convolutions()
     for frames in (9, 1):
         x = draw(frames, 32, 9, 12)
-        assert forms.folds(x) == (frames == 9)
+        assert kernels.folds(x) == (frames == 9)
         assert equal(spatial.enlarge(upsample, x, 6, ready), upsample, x)

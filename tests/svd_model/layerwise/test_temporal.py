@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from stillmotion.svd_model.layerwise.temporal import convolve_over_time
-from stillmotion.svd_model.operations import CastingOperations as operations
+from stillmotion.svd_model.networks.operations import CastingOperations as operations
 from support import decoders
 
 

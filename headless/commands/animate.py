@@ -1,0 +1,264 @@
+"""The command `animate`: from the options to the written files."""
+
+import hashlib
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ... import builtin_model
+from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
+from ..engine import memory
+from ..engine.devices import find_device
+from ..files import latents
+from ..files.sources import refuse_missing, refuse_url
+from ..files.videos import write_video
+from ..jobs import Job, Output, plan, settle
+from ..mistakes import Mistakes
+from ..pipeline import Pipeline
+from ..progress import ProgressBars
+from ..settings import FIELD_NAMES, Settings
+
+_HASH_BLOCK = 2**24
+
+
+def animate(
+    options: Namespace,
+    mistakes: Mistakes,
+    say: Callable[[str], None],
+    ask: Callable[[str], bool] | None = None,
+) -> Iterator[Path]:
+    """Does what the options ask, and yields each file as it is written.
+
+    `say` takes notices and warnings, `ask` a question of yes or no, where there is somebody to ask. Raises
+    ValueError with all mistakes before any work; of several pictures, those that can't be animated don't
+    keep the others from it.
+    """
+    jobs, there = plan(options, mistakes)
+    settings = _settings(options, mistakes)
+    saved = checkpoint = None
+    with mistakes.collected():
+        find_device(options.device)
+    with mistakes.collected():
+        saved = _read_latents(options)
+    with mistakes.collected():
+        checkpoint = _open_checkpoint(options, saved)
+    with mistakes.collected():
+        settings = checkpoint and settings and settings.complete(checkpoint.variant)
+    jobs = settle(jobs, there, mistakes, ask)
+    mistakes.raise_any()
+    if options.checkpoint is None:
+        say(builtin_model.NOTICE)
+    bars = ProgressBars()
+    try:
+        pipeline = _pipeline(checkpoint, options, bars)
+        if saved is None:
+            yield from _animate_pictures(pipeline, settings, jobs, options, say, bars)
+        else:
+            yield from _decode_latents(pipeline, settings, saved, jobs[0], options, say, bars)
+    finally:
+        bars.close()
+
+
+def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) -> Pipeline:
+    return Pipeline(
+        checkpoint,
+        options.device,
+        options.dtype,
+        bars,
+        decode_dtype=options.decode_dtype,
+        memory_budget=options.memory_budget,
+        scratch_folder=options.scratch,
+        compiled=options.compile,
+        linear_dtype=options.linear_dtype,
+    )
+
+
+def _read_latents(options: Namespace) -> latents.SavedLatents | None:
+    if options.decode_latents is None:
+        return None
+    refuse_url(options.decode_latents)
+    refuse_missing(Path(options.decode_latents))
+    return latents.read(Path(options.decode_latents))
+
+
+def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:
+    if options.checkpoint is None:
+        origin = saved.notes.get("checkpoint", builtin_model.NAME) if saved else builtin_model.NAME
+        if origin != builtin_model.NAME:
+            raise ValueError(
+                f"these latents were sampled with {origin}; give a --checkpoint to decode them with."
+            )
+        checkpoint = builtin_model.load()
+    else:
+        refuse_url(options.checkpoint)
+        checkpoint = Checkpoint.open(Path(options.checkpoint))
+    if options.orbit and not checkpoint.variant.orbit:
+        raise ValueError(
+            f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
+            + OFFICIAL_FILES
+        )
+    return checkpoint
+
+
+def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
+    """The options that were given, as settings; None where they can't be."""
+    given = {name: value for name, value in vars(options).items() if name in FIELD_NAMES}
+    if options.decode_latents is not None:
+        useless = sorted(given.keys() - {"fps", "frame_wise_decode"})
+        if useless:
+            mistakes.add(
+                f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
+            )
+    with mistakes.collected():
+        settings = Settings(**given)
+        settings.check()
+        return settings
+    return None
+
+
+def _animate_pictures(
+    pipeline: Pipeline,
+    settings: Settings,
+    jobs: Sequence[Job],
+    options: Namespace,
+    say: Callable[[str], None],
+    bars: ProgressBars,
+) -> Iterator[Path]:
+    """One clip after the other; what goes wrong with one of several is said, and the next is begun."""
+    decode = bool(jobs[0].outputs)  # which all jobs have, or none
+    pipeline.check_whole(settings, decode=decode)
+    if decode:
+        pipeline.check_budget(*pipeline.latent_size(settings), settings.frame_wise_decode)
+    failed = 0
+    for number, job in enumerate(jobs, start=1):
+        if len(jobs) > 1:
+            say(f"{job.picture.name}: {number} of {len(jobs)}")
+        try:
+            yield from _animate_picture(pipeline, settings, job, options, say, bars)
+        except (ValueError, OSError) as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            say(f"error: {error}")
+    if failed:
+        raise ValueError(f"{failed} of {len(jobs)} pictures were not animated; why is said above.")
+
+
+def _animate_picture(
+    pipeline: Pipeline,
+    settings: Settings,
+    job: Job,
+    options: Namespace,
+    say: Callable[[str], None],
+    bars: ProgressBars,
+) -> Iterator[Path]:
+    checkpoint = pipeline.checkpoint
+    image = job.picture.read()
+    if checkpoint.variant.orbit and image.mode == "RGB":
+        say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
+    picture = pipeline.prepare(image, settings)
+    size = pipeline.latent_size(settings)
+    needed = memory.to_sample(checkpoint, *size, pipeline.dtype)
+    if job.outputs:
+        numbers = (settings.frame_wise_decode, pipeline.decode_dtype, pipeline.device)
+        needed = max(needed, memory.to_decode(checkpoint, *size, *numbers))
+    _warn_of_shortage(needed, pipeline, say)
+    sampled = pipeline.animate_latents(picture, settings)
+    notes = None
+    if not options.no_metadata:
+        notes = {"image": job.picture.name, **_origin(pipeline, bars), **settings.as_metadata()}
+    if save := job.save_latents:
+        # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
+        last = picture if checkpoint.variant.orbit else None
+        latents.save(Path(save.name), sampled, notes, last, overwrite=save.overwrite)
+        yield save.path
+    if job.outputs:
+        frames = pipeline.stream_clip(sampled, settings, picture)
+        yield from _write(job.outputs, frames, settings.fps, notes, bars)
+
+
+def _decode_latents(
+    pipeline: Pipeline,
+    settings: Settings,
+    saved: latents.SavedLatents,
+    job: Job,
+    options: Namespace,
+    say: Callable[[str], None],
+    bars: ProgressBars,
+) -> Iterator[Path]:
+    fps = settings.fps if "fps" in vars(options) else saved.notes.get("fps", settings.fps)
+    pipeline.check_whole(settings, sample=False)
+    frames, _, height, width = saved.latents.shape
+    size = (frames, height, width, settings.frame_wise_decode)
+    pipeline.check_budget(*size, encode=False)
+    needed = memory.to_decode(pipeline.checkpoint, *size, pipeline.decode_dtype, pipeline.device)
+    _warn_of_shortage(needed, pipeline, say)
+    clip = pipeline.stream_clip(saved.latents, settings, saved.picture)
+    notes = None
+    if not options.no_metadata:
+        decoded = {"frame_wise_decode": settings.frame_wise_decode, "fps": fps}
+        notes = {**saved.notes, **decoded, "decoded_with": _origin(pipeline, bars)}
+    yield from _write(job.outputs, clip, fps, notes, bars)
+
+
+def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None]) -> None:
+    warning = memory.shortage(needed, memory.available(pipeline.device))
+    if warning:
+        say(f"warning: {warning}")
+
+
+def _write(
+    outputs: Sequence[Output],
+    frames: Iterator[np.ndarray],
+    fps: float,
+    notes: dict | None,
+    bars: ProgressBars,
+) -> Iterator[Path]:
+    """Writes the one output while the frames are made, or several when they are there.
+
+    An output that fails does not keep the others from being written.
+    """
+    if len(outputs) == 1:
+        write_video(outputs[0].name, frames, fps, notes, overwrite=outputs[0].overwrite, checked=True)
+        yield outputs[0].path
+        return
+    frames, failed = list(frames), Mistakes()
+    for output in outputs:
+        stage = f"writing {output.path.name}"
+
+        def progress(done: int, stage: str = stage) -> None:
+            bars(stage, done, len(frames))
+
+        with failed.collected():
+            write_video(output.name, frames, fps, notes, progress, overwrite=output.overwrite, checked=True)
+            yield output.path
+    failed.raise_any()
+
+
+def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
+    """What made a clip, for its metadata; names without folders, since those are nobody's business."""
+    file = pipeline.checkpoint.file
+    name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
+    notes = {"stillmotion": version(), "checkpoint": name}
+    if file.path.is_file():
+        notes["checkpoint_sha256"] = _sha256(file.path, bars)
+    return notes
+
+
+def version() -> str:
+    """Stillmotion's version, under whatever name the package was imported."""
+    return sys.modules[__package__.removesuffix(".headless.commands")].__version__
+
+
+def _sha256(path: Path, bars: ProgressBars) -> str:
+    digest = hashlib.sha256()
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BLOCK):
+            digest.update(block)
+            bars("hashing the checkpoint", file.tell(), size)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Evaluates the networks: on which device, in how much memory."""

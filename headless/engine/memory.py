@@ -1,0 +1,114 @@
+"""How much memory a clip will need, roughly, and how much there is."""
+
+import math
+import re
+from pathlib import Path
+
+import psutil
+import torch
+
+from ...svd_model import layerwise
+from ...svd_model.checkpoint import Checkpoint
+from ..values import plain
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def to_sample(checkpoint: Checkpoint, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
+    """Bytes for the weights and the largest activations of sampling latents of that height and width.
+
+    With one branch of the guidance at a time: where there is room for both, twice the activations are taken.
+    """
+    networks = (checkpoint.unet, checkpoint.encoder, checkpoint.vision)
+    weights = sum(network.size for network in networks)
+    return weights + checkpoint.unet.params.memory(frames, height, width, dtype)
+
+
+def to_decode(
+    checkpoint: Checkpoint,
+    frames: int,
+    height: int,
+    width: int,
+    frame_wise: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """Bytes that decoding latents of that height and width can't do without; more only makes it faster."""
+    tensors = tensors_to_decode(checkpoint, frames, height, width, frame_wise, dtype, device)
+    return checkpoint.decoder_for(frame_wise).size + overhead(device) + tensors
+
+
+def tensors_to_decode(
+    checkpoint: Checkpoint,
+    frames: int,
+    height: int,
+    width: int,
+    frame_wise: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """Bytes of the activations alone, without the weights."""
+    options = {"temporal": checkpoint.variant.temporal_decoder and not frame_wise, "dtype": dtype}
+    size = (checkpoint.decoder_for(frame_wise).params, frames, height, width)
+    return layerwise.smallest_budget(layerwise.plan_decode, *size, **options, device=device)
+
+
+def overhead(device: torch.device) -> int:
+    """Bytes by which a process grows beyond its tensors: the C library's heap and the kernels' own memory."""
+    return 96 * 2**20 if device.type == "cpu" else 0
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 6GB, 500 MB, 4GiB or 2.5g; raises ValueError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
+    if match is None or (match[3] and not match[2]):
+        raise ValueError(f"{text!r} is no size; give one such as 6GB, 500MB or 4GiB.")
+    base = 1024 if match[3] else 1000
+    size = float(match[1]) * base ** "_KMGT".index(match[2] or "_")
+    if not 0.5 < size < math.inf:
+        raise ValueError(f"{text!r} is {size:g} bytes, which no machine has; give a size such as 6GB.")
+    return round(size)
+
+
+def find_size(size: int | float | str) -> int:
+    """Bytes as a whole number, given as a number or as text; raises ValueError for anything else."""
+    given, size = size, plain(size)
+    if isinstance(size, str):
+        return parse_size(size)
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 1 <= size < math.inf:
+        raise ValueError(f"the memory budget is {given!r}; give bytes, or text such as '6GB'.")
+    return int(size)
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that are free on the device; None where it can't tell."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own spare
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type in ("cpu", "mps"):
+        return min(psutil.virtual_memory().available, _container_limit())
+    return None
+
+
+def shortage(needed: int, free: int | None) -> str | None:
+    """A warning in words where the need exceeds what is free, else None."""
+    if free is None or needed <= free:
+        return None
+    return (
+        f"this clip needs about {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free; it "
+        f"may fail or be very slow. {REMEDIES}"
+    )
+
+
+REMEDIES = (
+    "Fewer frames or a smaller size need less; --save-latents keeps what is sampled, should decoding fail."
+)
+
+
+def _container_limit() -> float:
+    """Bytes left to the container that this process runs in, infinity outside of one (Linux, cgroup v2)."""
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return float(limit) - float(used)  # "max", where there is no limit, is no number
+    except (OSError, ValueError):
+        return float("inf")

@@ -1,0 +1,81 @@
+"""Latents of a clip in a file, so that sampling and decoding can be done apart."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...svd_model.checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile
+from ...svd_model.checkpoint.variants import LARGEST_SIDE
+from ..settings import MOST_FRAMES
+from . import destinations
+from .destinations import OutputError
+
+KEY, PICTURE_KEY = "latents", "picture"
+METADATA_KEY = "stillmotion"
+
+
+@dataclass(frozen=True)
+class SavedLatents:
+    """What a file of latents holds."""
+
+    latents: Tensor  # float32, (T, 4, h, w), in the diffusion model's scale
+    picture: Tensor | None  # float32, (1, 3, H, W), on which an orbit ends
+    notes: dict  # how they were made; {} where that was kept out
+
+
+def check_destination(path: Path, overwrite: bool = False) -> Path:
+    """Refuses, before any work, where `save` would fail, else says where it leads; leaves nothing behind."""
+    if path.suffix.lower() != ".safetensors":
+        raise OutputError(f"{path}: latents are saved as .safetensors; give the name that ending.")
+    final = destinations.real(path)
+    destinations.check_parent(final)
+    destinations.check_free(final, overwrite)
+    return final
+
+
+def save(
+    path: Path, latents: Tensor, notes: dict | None, picture: Tensor | None = None, *, overwrite: bool = False
+) -> None:
+    """Writes latents, and the picture that an orbit ends on; an unfinished file is never left.
+
+    Where a file is there already, it stays unless `overwrite`, and OutputError names the new one.
+    """
+    final = destinations.real(path)
+    tensors = {KEY: latents.contiguous()}
+    if picture is not None:
+        tensors[PICTURE_KEY] = picture.contiguous()
+    metadata = None if notes is None else {METADATA_KEY: json.dumps(notes, sort_keys=True)}
+    try:
+        with destinations.replacing(final, overwrite) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode
+            save_file(tensors, partial, metadata=metadata)
+            partial.chmod(mode)  # safetensors lets nobody else read it
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path} can't be written: {reason}.") from error
+
+
+def read(path: Path) -> SavedLatents:
+    """What `save` wrote; raises CheckpointError for another file."""
+    try:
+        file = TensorFile.open(path)
+    except AnotherFileWanted as error:
+        raise CheckpointError(f"{error.found}; give a file that --save-latents wrote.") from error
+    shape = file.shapes.get(KEY)
+    if shape is None or len(shape) != 4 or file.dtypes[KEY] != torch.float32:
+        raise CheckpointError(
+            f"{path} holds no latents of Stillmotion (a float32 tensor '{KEY}' of frames, channels, height, "
+            "width); make such a file with --save-latents."
+        )
+    if min(shape) < 1 or shape[1] != 4 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
+        raise CheckpointError(f"{path} holds latents of shape {shape}, beyond what Stillmotion decodes.")
+    size = (1, 3, 8 * shape[2], 8 * shape[3])
+    with_picture = file.shapes.get(PICTURE_KEY) == size and file.dtypes[PICTURE_KEY] == torch.float32
+    picture = file.read(PICTURE_KEY) if with_picture else None
+    return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY))

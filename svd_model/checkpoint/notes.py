@@ -1,0 +1,75 @@
+"""What a small checkpoint says of itself beside its weights: sizes, and the colours of its latents.
+
+In the metadata of the file's header; in a copy that a host saved, which has no say in the header, as tensors.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import layout
+from .sources import TensorFile
+
+METADATA_KEY = "stillmotion"
+"""A JSON object in the metadata, with any of the notes."""
+
+VISION_HEAD_WIDTH = "vision_head_width"
+LATENT_RGB = "latent_rgb"
+NOTES = ("num_frames", "width", "height", "head_channels", VISION_HEAD_WIDTH, LATENT_RGB)
+_MOST_NUMBERS = 64  # in a note
+
+
+@dataclass(frozen=True)
+class LatentColours:
+    """A latent's colours to first order: RGB in [−1, 1] ≈ factorsᵀ·z + bias, for scaled latents z.
+
+    Fitted by training/latent_colours.py.
+    """
+
+    factors: tuple[tuple[float, ...], ...]  # (z_channels, 3)
+    bias: tuple[float, ...]
+
+    @classmethod
+    def of_rows(cls, rows, channels: int) -> "LatentColours | None":
+        """From a note: a row of three for each channel, then the bias; None where it is anything else."""
+        try:
+            numbers = tuple(tuple(float(number) for number in row) for row in rows)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        right = len(numbers) == channels + 1 and all(len(row) == 3 for row in numbers)
+        if not right or not all(math.isfinite(number) for row in numbers for number in row):
+            return None
+        return cls(numbers[:-1], numbers[-1])
+
+
+def read(file: TensorFile) -> dict:
+    """The notes of a file: those in its metadata, and of the others those that it has as tensors."""
+    notes = {name: _numbers(file, key) for name in NOTES for key in _keys(name) if key in file.shapes}
+    return {name: value for name, value in notes.items() if value is not None} | file.json_metadata(
+        METADATA_KEY
+    )
+
+
+def as_tensors(notes: Mapping) -> dict[str, Tensor]:
+    """The notes as tensors to save beside weights; float32, which all tools keep."""
+    return {
+        layout.NOTES + name: torch.tensor(notes[name], dtype=torch.float32, device="cpu")
+        for name in NOTES
+        if name in notes
+    }
+
+
+def _keys(name: str) -> tuple[str, str]:
+    """Where a note is: among the tensors of the file, or of its image tower."""
+    return layout.NOTES + name, layout.VISION + layout.NOTES + name
+
+
+def _numbers(file: TensorFile, key: str) -> int | float | list | None:
+    """A small tensor's numbers, a whole one as an int."""
+    if math.prod(file.shapes[key]) > _MOST_NUMBERS:
+        return None
+    value = file.read(key).tolist()
+    return int(value) if isinstance(value, float) and value.is_integer() else value

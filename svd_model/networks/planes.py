@@ -1,0 +1,154 @@
+"""Forms for features in planes, (N, C, L) with a plane of L positions for each channel: eager, on a GPU.
+
+There a kernel runs at the speed of memory where all its tensors are dense and laid out alike, and at a third
+of it where one is repeated or transposed. So what is one number a plane (biases, shifts, means) is added to
+the numbers of the planes, not to the planes; and products of matrices turn planes into tokens and back,
+convolve over time and add to what is there.
+"""
+
+import torch
+from torch import Tensor
+
+from . import kernels
+
+_TINY = 1e-12
+"""Added to a variance whose inverse root is asked for: far below any eps of a normalisation."""
+
+_SHORT = 2**12
+"""Numbers that a row is not divided below: a kernel reads each row by one block of threads."""
+
+
+def fits(device: torch.device) -> bool:
+    """Whether these forms are the fast ones on a device."""
+    return device.type == "cuda"
+
+
+def used(x: Tensor) -> bool:
+    """Whether x is computed in these forms."""
+    return fits(x.device) and kernels.are_as_written(x.device)
+
+
+def row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each row of (N, L): (N,) each, in float32 or wider, by one reading."""
+    count, length = rows.shape
+    pieces = 1
+    while rows.is_contiguous() and length % (2 * pieces) == 0 and length >= 2 * pieces * _SHORT:
+        pieces *= 2
+    if pieces > 1:
+        means, variances = (value.view(count, pieces) for value in _statistics(rows.view(count * pieces, -1)))
+        between, mean = torch.var_mean(means, 1, correction=0)
+        return mean, variances.mean(1).add_(between)
+    return _statistics(rows)
+
+
+def _statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
+    if rows.device.type == "cuda":  # whose kernel widens as it reads
+        mean, rstd = torch.batch_norm_stats(rows[None], _TINY)
+        return mean, rstd.square_().reciprocal_().sub_(_TINY)
+    variance, mean = torch.var_mean(rows if rows.dtype == torch.float64 else rows.float(), 1, correction=0)
+    return mean, variance
+
+
+def group_moments(
+    x: Tensor, groups: int, offset: Tensor | None = None, num_frames: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each group of channels of x + offset, (B·T, C, L) and (B·T or 1, C): (B, groups).
+
+    Over the frames of a video together.
+    """
+    mean, variance = (value.view(x.shape[:2]) for value in row_moments(x.reshape(-1, x.shape[2])))
+    if offset is not None:
+        mean = mean + offset
+    grouped = (-1, num_frames, groups, x.shape[1] // groups)
+    between, mean = torch.var_mean(mean.view(grouped), (1, 3), correction=0)
+    return mean, variance.view(grouped).mean((1, 3)).add_(between)
+
+
+def scaled(x: Tensor, centre: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """(x − centre)·scale + bias: (N, C, L), and numbers of the planes, (N, C), in float32 or wider.
+
+    One kernel, which batch normalisation has: it computes in the wide numbers and rounds once.
+    """
+    planes = [value.reshape(-1) for value in (scale, bias, centre)]
+    given = (x.reshape(1, -1, x.shape[2]), *planes, torch.ones_like(planes[0]), False, 0.0, 0.0)
+    return torch.native_batch_norm(*given)[0].reshape(x.shape)
+
+
+def group_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    eps: float,
+    offset: Tensor | None = None,
+    num_frames: int = 1,
+) -> Tensor:
+    """Of x + offset, (B·T, C, L) and (B·T or 1, C), over the frames of a video together."""
+    mean, variance = group_moments(x, groups, offset, num_frames)
+    rstd = variance.add_(eps).rsqrt_()[:, None, :, None]
+    each = (-1, num_frames, -1, x.shape[1] // groups)
+    scale = (rstd * weight.view(groups, -1)).expand(each).reshape(x.shape[:2])
+    centre = mean[:, None, :, None].expand(each).reshape(x.shape[:2])
+    if offset is not None:
+        centre = centre - offset
+    return scaled(x, centre, scale, bias.to(scale.dtype).expand_as(scale))
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: tuple, padding: tuple, shift: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """A convolution of (N, C, H, W) without its bias, and the bias + shift, which is still to be added."""
+    return kernels.conv2d(x, weight, None, stride, padding), bias + shift
+
+
+def silu_between_zeros(x: Tensor, num_frames: int) -> Tensor:
+    """silu(x) with a frame of zeros before and after each video: (B·T, C, L) -> (B, T + 2, C, L)."""
+    videos = x.unflatten(0, (-1, num_frames))
+    result = x.new_empty((videos.shape[0], num_frames + 2, *x.shape[1:]))
+    result[:, :: num_frames + 1].zero_()
+    for video, into in zip(videos, result, strict=True):
+        torch.ops.aten.silu.out(video, out=into[1:-1])
+    return result
+
+
+def over_time(
+    padded: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """A 3×1×1 convolution without its bias, and the bias + shift: (B, T + 2, C, L) -> (B·T, C', L)."""
+    matrix = taps(weight)
+    frames, length = padded.shape[1] - 2, padded.shape[3]
+    result = padded.new_empty((len(padded), frames, len(matrix), length))
+    for video, into in zip(padded, result, strict=True):
+        torch.bmm(matrix.expand(frames, -1, -1), windows(video), out=into)
+    return result.flatten(0, 1), bias + shift
+
+
+def add_over_time(padded: Tensor, weight: Tensor, bias: Tensor, x: Tensor, part: Tensor) -> Tensor:
+    """Adds that part of a 3×1×1 convolution to x, (B·T, C, L), but of its bias, which is returned."""
+    matrix = taps(weight * part)
+    for video, onto in zip(padded, x.view(len(padded), -1, *x.shape[1:]), strict=True):
+        onto.baddbmm_(matrix.expand(len(onto), -1, -1), windows(video))
+    return bias * part
+
+
+def taps(weight: Tensor) -> Tensor:
+    """(C', C, 3, 1, 1) as the matrix that a window is multiplied with: (C', 3·C)."""
+    return weight[..., 0, 0].transpose(1, 2).flatten(1)
+
+
+def windows(padded: Tensor) -> Tensor:
+    """Each frame between its neighbours: (T + 2, C, L) -> (T, 3·C, L), a view, since they lie in a row."""
+    frames, channels, length = padded.shape
+    shape, strides = (frames - 2, 3 * channels, length), (channels * length, length, 1)
+    return padded.as_strided(shape, strides, padded.storage_offset())
+
+
+def to_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer on the positions of the planes: (N, C, L) -> (N, L, C')."""
+    return torch.baddbmm(bias, x.transpose(1, 2), weight.t().expand(len(x), -1, -1))
+
+
+def add_tokens(tokens: Tensor, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """x + a linear layer of tokens, as planes: (N, L, C) and (N, C', L) -> (N, C', L)."""
+    result = x + bias[:, None]
+    return result.baddbmm_(weight.expand(len(x), -1, -1), tokens.transpose(1, 2))

@@ -1,0 +1,323 @@
+"""The spatio-temporal UNet of Stable Video Diffusion. Attribute names are the checkpoint's keys."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from . import kernels
+from .embedding import sinusoidal_embedding
+from .operations import Attention, CastingOperations, scaled_dot_product_attention
+from .residual import TimeShifts, VideoResBlock
+from .transformer import SpatialVideoTransformer, TransformerContext
+
+FeaturePatch = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(number of the output block, its input, its skip) -> the two as they are to be used."""
+
+
+@dataclass(frozen=True)
+class UNetParams:
+    """The sizes of a UNet; the defaults are those of all released checkpoints but for the vector's width."""
+
+    in_channels: int = 8
+    out_channels: int = 4
+    model_channels: int = 320
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    attention_levels: int = 3  # the first levels, by height, that have attention; the middle always has
+    head_channels: int = 64
+    context_dim: int = 1024
+    vector_dim: int = 768
+
+    def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
+        """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width).
+
+        Of features, and of the widest layer's weights in another form, which counts for small videos: taps of
+        a convolution over time, scaled and in a row (2·3), or a folded upsampling's kernels (2·16 + 9).
+        """
+        features = 21 * self.model_channels * num_frames * height * width
+        widest = self.model_channels * max(self.channel_mult)
+        weights = (41 if dtype.itemsize >= 4 else 6) * widest**2
+        return (features + weights) * dtype.itemsize
+
+
+class RunConstants(NamedTuple):
+    """What stays the same at every step of a sampling run."""
+
+    vector: Tensor  # the embedded vector, (B·T, E)
+    contexts: tuple[tuple[TransformerContext, ...], ...]  # for each stage, for each of its transformers
+    num_frames: int
+
+
+StepShifts = tuple[tuple[TimeShifts, ...], ...]
+"""Those of a step for all of a UNet: for each stage, for each of its residual blocks."""
+
+
+class Downsample(nn.Module):
+    """Half the height and width, by a convolution of stride 2."""
+
+    def __init__(self, channels: int, operations, **factory):
+        super().__init__()
+        self.op = operations.Conv2d(channels, channels, 3, stride=2, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Twice the height and width: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int, operations, **factory):
+        super().__init__()
+        self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv.takes_kernels:
+            return self.conv.compute(x, kernels.enlarge)
+        return self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class Stage(nn.Sequential):
+    """Layers in a row, each given the conditioning it takes."""
+
+    def prepare(self, context: Tensor, num_frames: int) -> tuple[TransformerContext, ...]:
+        """What its transformers take, in order."""
+        transformers = (layer for layer in self if isinstance(layer, SpatialVideoTransformer))
+        return tuple(layer.prepare(context, num_frames) for layer in transformers)
+
+    def shifts(self, emb: Tensor) -> tuple[TimeShifts, ...]:
+        """What its residual blocks add, in order."""
+        return tuple(layer.shifts(emb) for layer in self if isinstance(layer, VideoResBlock))
+
+    def forward(
+        self,
+        x: Tensor,
+        shifts: tuple[TimeShifts, ...],
+        contexts: tuple[TransformerContext, ...],
+        num_frames: int,
+    ) -> Tensor:
+        next_shifts, next_context = iter(shifts), iter(contexts)
+        for layer in self:
+            if isinstance(layer, VideoResBlock):
+                x = layer(x, next(next_shifts), num_frames)
+            elif isinstance(layer, SpatialVideoTransformer):
+                x = layer(x, next(next_context))
+            else:
+                x = layer(x)
+        return x
+
+
+def _input_blocks(
+    params: UNetParams, first: nn.Module, residual: Callable, transformer: Callable, down: Callable
+) -> tuple[nn.ModuleList, list[int]]:
+    """The way down, and the channels of each of its outputs, which the way up takes as skips."""
+    blocks = nn.ModuleList([Stage(first)])
+    channels = params.model_channels
+    skips = [channels]
+    for level, mult in enumerate(params.channel_mult):
+        if level > 0:
+            blocks.append(Stage(down(channels)))
+            skips.append(channels)
+        for _ in range(params.num_res_blocks):
+            layers = [residual(channels, mult * params.model_channels)]
+            channels = mult * params.model_channels
+            if level < params.attention_levels:
+                layers.append(transformer(channels))
+            blocks.append(Stage(*layers))
+            skips.append(channels)
+    return blocks, skips
+
+
+def _output_blocks(
+    params: UNetParams, skips: list[int], residual: Callable, transformer: Callable, up: Callable
+) -> nn.ModuleList:
+    """The way up; each block takes the last skip that is left beside its input."""
+    blocks = nn.ModuleList()
+    skips = list(skips)
+    channels = skips[-1]
+    for level, mult in reversed(list(enumerate(params.channel_mult))):
+        for index in range(params.num_res_blocks + 1):
+            layers = [residual(channels + skips.pop(), mult * params.model_channels)]
+            channels = mult * params.model_channels
+            if level < params.attention_levels:
+                layers.append(transformer(channels))
+            if level > 0 and index == params.num_res_blocks:
+                layers.append(up(channels))
+            blocks.append(Stage(*layers))
+    return blocks
+
+
+def _joined(patch: FeaturePatch | None, index: int, x: Tensor, skip: Tensor) -> Tensor:
+    """What output block `index` takes."""
+    if patch is not None:
+        x, skip = patch(index, x, skip)
+    return torch.cat([x, skip], dim=1)
+
+
+class VideoUNet(nn.Module):
+    """F of the preconditioned denoiser: predicts v for all frames of one or several videos."""
+
+    def __init__(
+        self,
+        params: UNetParams,
+        *,
+        operations=CastingOperations,
+        attention: Attention = scaled_dot_product_attention,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.params = params
+        factory = {"dtype": dtype, "device": device}
+        channels = params.model_channels
+        emb_channels = 4 * channels
+
+        def embedding_mlp(width: int) -> nn.Sequential:
+            return nn.Sequential(
+                operations.Linear(width, emb_channels, **factory),
+                nn.SiLU(),
+                operations.Linear(emb_channels, emb_channels, **factory),
+            )
+
+        def residual(channels: int, out_channels: int) -> VideoResBlock:
+            return VideoResBlock(channels, out_channels, emb_channels, operations, **factory)
+
+        def transformer(channels: int) -> SpatialVideoTransformer:
+            if channels % params.head_channels:
+                raise ValueError(f"{channels} channels can't be split into heads of {params.head_channels}.")
+            heads = channels // params.head_channels
+            return SpatialVideoTransformer(
+                channels, params.context_dim, heads, attention, operations, **factory
+            )
+
+        self.time_embed = embedding_mlp(channels)
+        self.label_emb = nn.Sequential(embedding_mlp(params.vector_dim))
+
+        first = operations.Conv2d(params.in_channels, channels, 3, padding=1, **factory)
+        down = partial(Downsample, operations=operations, **factory)
+        self.input_blocks, skips = _input_blocks(params, first, residual, transformer, down)
+        bottom = skips[-1]
+        self.middle_block = Stage(residual(bottom, bottom), transformer(bottom), residual(bottom, bottom))
+        up = partial(Upsample, operations=operations, **factory)
+        self.output_blocks = _output_blocks(params, skips, residual, transformer, up)
+
+        self.out = nn.Sequential(
+            operations.GroupNorm(32, channels, **factory),
+            nn.SiLU(inplace=True),
+            operations.Conv2d(channels, params.out_channels, 3, padding=1, **factory),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        num_video_frames: int,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """One evaluation, in the dtype of x.
+
+        x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
+        multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
+        CLIP tokens. y: (B·T, vector_dim). patch, if given, may change the features on the way up. Returns
+        (B·T, out_channels, h, w).
+        """
+        self._check_inputs(x, timesteps, context, y, num_video_frames)
+        constants = self.prepare(context.to(x.dtype), y.to(x.dtype), num_video_frames)
+        return self.predict(x, self.shifts(timesteps, constants), constants, patch)
+
+    def prepare(self, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
+        """What the conditioning comes to in each layer: needed once for all steps of a run."""
+        contexts = tuple(stage.prepare(context, num_frames) for stage in self._stages())
+        return RunConstants(self.label_emb(y), contexts, num_frames)
+
+    def shifts(self, timesteps: Tensor, constants: RunConstants) -> StepShifts:
+        """What the residual blocks add at a step, (B·T,) times; for each stage, for each of its blocks."""
+        step = sinusoidal_embedding(timesteps, self.params.model_channels).to(constants.vector.dtype)
+        emb = self.time_embed(step) + constants.vector
+        return tuple(stage.shifts(emb) for stage in self._stages())
+
+    def predict(
+        self,
+        x: Tensor,
+        shifts: StepShifts,
+        constants: RunConstants,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """One evaluation with what `shifts` and `prepare` gave; x and the result as in forward."""
+        first = self.first(x)
+        return self.last(self.deep(first, shifts, constants, patch), first, shifts, constants, patch)
+
+    def first(self, x: Tensor) -> Tensor:
+        """The first features, (B·T, model_channels, h, w)."""
+        return self.input_blocks[0](x.contiguous(memory_format=kernels.memory_format(x.device)), (), (), 1)
+
+    def deep(
+        self,
+        first: Tensor,
+        shifts: StepShifts,
+        constants: RunConstants,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """All but the last output block: nearly all of the work, and what changes little between steps."""
+        kernels.check_videos(first, constants.num_frames)
+        x, skips = first, []
+        num_downs = len(self.input_blocks)
+        stages = list(zip(self._stages(), shifts, constants.contexts, strict=True))
+        for stage, *given in stages[1:num_downs]:
+            x = stage(x, *given, constants.num_frames)
+            skips.append(x)
+        stage, *given = stages[num_downs]
+        x = stage(x, *given, constants.num_frames)
+        for index, (stage, *given) in enumerate(stages[num_downs + 1 : -1]):
+            x = _joined(patch, index, x, skips.pop())
+            x = stage(x, *given, constants.num_frames)
+        return x
+
+    def last(
+        self,
+        deep: Tensor,
+        first: Tensor,
+        shifts: StepShifts,
+        constants: RunConstants,
+        patch: FeaturePatch | None = None,
+    ) -> Tensor:
+        """The last output block on the deep features and the first ones, and what comes behind it."""
+        kernels.check_videos(deep, constants.num_frames)
+        x = _joined(patch, len(self.output_blocks) - 1, deep, first)
+        x = self.output_blocks[-1](x, shifts[-1], constants.contexts[-1], constants.num_frames)
+        return self.out(x)
+
+    def compile_parts(self, **options) -> None:
+        """Has `predict`, and the two parts that it is called in elsewhere, compiled at their first call."""
+        for name in ("predict", "deep", "last"):
+            setattr(self, name, torch.compile(getattr(self, name), **options))
+
+    def _stages(self) -> list[Stage]:
+        """All stages in the order of the work."""
+        return [*self.input_blocks, self.middle_block, *self.output_blocks]
+
+    def _check_inputs(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_frames: int
+    ) -> None:
+        p = self.params
+        divisor = 2 ** (len(p.channel_mult) - 1)
+        if x.ndim != 4 or x.shape[1] != p.in_channels or x.shape[2] % divisor or x.shape[3] % divisor:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; the UNet takes (frames, {p.in_channels}, h, w) with h and w "
+                f"multiples of {divisor}."
+            )
+        kernels.check_videos(x, num_frames)
+        for name, tensor, shape in (
+            ("timesteps", timesteps, (x.shape[0],)),
+            ("context", context, (x.shape[0], context.shape[1], p.context_dim) if context.ndim == 3 else ()),
+            ("y", y, (x.shape[0], p.vector_dim)),
+        ):
+            if tuple(tensor.shape) != shape:
+                expected = shape or ("frames", "tokens", p.context_dim)
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}; for this x it must be {expected}.")

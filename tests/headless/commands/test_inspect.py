@@ -1,0 +1,184 @@
+"""What `inspect` says of a checkpoint, from its header alone."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from stillmotion import builtin_model
+from stillmotion.headless.commands.inspect import describe
+from stillmotion.headless.settings import Settings
+from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.checkpoint.sources import TensorFile
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+UNET = "model.diffusion_model."
+
+
+def refuse(key: str):
+    pytest.fail(f"the tensor {key} was read")
+
+
+def released(name: str) -> dict[str, tuple[int, ...]]:
+    keys = json.loads((GOLDEN / f"keys_{name}.json").read_text())
+    return {key: tuple(shape) for key, shape in keys.items()}
+
+
+def report(shapes, dtypes=None, size=4_500_000_000) -> str:
+    """Of a file of which only the header can be read."""
+    dtypes = dtypes or dict.fromkeys(shapes, torch.float16)
+    return describe(Checkpoint(TensorFile(Path("models/mine.safetensors"), size, shapes, dtypes, {}, refuse)))
+
+
+def line(text: str, start: str) -> str:
+    """The only line that begins so, its spaces made single."""
+    lines = [line for line in text.splitlines() if line.strip().startswith(start)]
+    assert len(lines) == 1, f"{len(lines)} lines begin with {start!r}:\n{text}"
+    return " ".join(lines[0].split())
+
+
+@pytest.fixture(scope="module")
+def whole() -> str:
+    return report(released("svd_xt"))
+
+
+class TestWholeFile:
+    def test_says_which_file_and_variant(self, whole):
+        assert whole.splitlines()[0] == "models/mine.safetensors"
+        assert line(whole, "variant") == (
+            "variant svd_xt: 25 frames (14 for the svd without xt, which has the same keys), 1024×576, "
+            "30 steps, linear guidance 1.5 to 3"
+        )
+
+    def test_says_sizes(self, whole):
+        assert line(whole, "file") == "file 4.50 GB, 2446 tensors"
+        # 1 524 623 082 + 632 076 800 + 34 163 664 + 63 579 183
+        assert line(whole, "parameters") == "parameters 2,254.44 M used"
+
+    @pytest.mark.parametrize(
+        ("network", "numbers"),
+        [
+            ("UNet", "1,524.62 M 3.05 GB float16"),
+            ("temporal decoder", "63.58 M 127.16 MB float16"),
+            ("VAE encoder", "34.16 M 68.33 MB float16"),
+            ("CLIP image tower", "632.08 M 1.26 GB float16"),
+            ("frame-wise decoder", "49.49 M 98.98 MB float16"),
+        ],
+    )
+    def test_has_a_line_for_each_network(self, whole, network, numbers):
+        assert line(whole, network) == f"{network} {numbers}"
+
+    def test_ends_with_the_verdict(self, whole):
+        assert whole.splitlines()[-1].split() == ["verdict", "whole"]
+        assert line(whole, "not needed") == (
+            "not needed 252 tensors of parts that animating does without"  # text 6, decoder 140, encoder 106
+        )
+        assert not re.search("missing|wrong shape|unexpected", whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("svd_xt_image_decoder", "svd_xt_image_decoder: 25 frames (14 for the svd without xt"),
+        ("sv3d_u", "sv3d_u: 21 frames, 576×576, 50 steps, triangle guidance 1 to 2.5"),
+        ("sv3d_p", "sv3d_p: 21 frames, 576×576, 50 steps, triangle guidance 1 to 2.5"),
+    ],
+)
+def test_files_whose_decoder_is_frame_wise_have_one_line_for_it(name, variant):
+    text = report(released(name))
+    assert variant in line(text, "variant")
+    assert "49.49 M" in line(text, "frame-wise decoder")
+    assert "temporal decoder" not in text
+    assert line(text, "verdict") == "verdict whole"
+
+
+def test_the_built_in_file_is_said_to_take_what_animate_takes():
+    text = describe(builtin_model.load())
+    assert line(text, "variant") == (
+        "variant svd_xt: 14 frames, 128×128, 25 steps, linear guidance 1 to 2.5"  # as the model card says
+    )
+
+
+@pytest.mark.parametrize("name", ["svd_xt", "svd_xt_image_decoder", "sv3d_u", "sv3d_p"])
+@pytest.mark.parametrize("num_frames", ["", "14", "21"])
+def test_what_is_said_is_what_animate_takes(name, num_frames):
+    """Also of files that name their own number of frames."""
+    shapes = released(name)
+    metadata = {"stillmotion": f'{{"num_frames": {num_frames}}}'} if num_frames else {}
+    file = TensorFile(Path("a"), 1, shapes, dict.fromkeys(shapes, torch.float16), metadata, refuse)
+    checkpoint = Checkpoint(file)
+    taken = Settings().complete(checkpoint.variant)
+    said = line(describe(checkpoint), "variant")
+    assert (
+        f"{taken.num_frames} frames" in said and f"{taken.width}×{taken.height}, {taken.steps} steps" in said
+    )
+    assert said.endswith(f"{taken.guidance} guidance {taken.min_guidance:g} to {taken.max_guidance:g}")
+
+
+def test_says_when_there_is_no_frame_wise_decoder():
+    shapes = {key: s for key, s in released("svd_xt").items() if ".embedders.3.encoder.decoder." not in key}
+    text = report(shapes)
+    assert line(text, "frame-wise decoder") == "frame-wise decoder not in this file"
+    assert line(text, "verdict") == "verdict whole"
+
+
+def test_mixed_dtypes_are_named_the_most_frequent_first_and_weighed():
+    shapes = released("svd_xt")
+    dtypes = {key: torch.float8_e4m3fn if len(shape) > 1 else torch.float32 for key, shape in shapes.items()}
+    unet = {key: shape for key, shape in shapes.items() if key.startswith(UNET)}
+    small = sum(shape[0] for shape in unet.values() if len(shape) == 1)
+    gigabytes = (1_524_623_082 + 3 * small) / 1e9
+    text = line(report(shapes, dtypes), "UNet")
+    assert text == f"UNet 1,524.62 M {gigabytes:.2f} GB float8_e4m3fn, float32"
+
+
+@pytest.fixture(scope="module")
+def damaged() -> str:
+    shapes = released("svd_xt")
+    for key in [key for key in shapes if key.startswith(UNET + "output_blocks.0.0.")]:
+        del shapes[key]
+    del shapes["first_stage_model.decoder.conv_in.bias"]
+    shapes[UNET + "out.2.bias"] = (7,)
+    shapes["somebody.elses"] = (1,)
+    return report(shapes)
+
+
+class TestDamagedFile:
+    def test_counts_missing_keys_and_shows_the_first_ten_of_each_network(self, damaged):
+        lines = damaged.splitlines()
+        counts = [line.split()[1] for line in lines if line.startswith("missing")]
+        lost = [key for key in released("svd_xt") if key.startswith(UNET + "output_blocks.0.0.")]
+        assert counts == [str(len(lost)), "1"]
+        start = lines.index(next(line for line in lines if line.startswith("missing"))) + 1
+        shown = [line.strip() for line in lines[start : start + 10]]
+        assert len(set(shown)) == 10 and set(shown) <= set(lost)
+        assert lines[start + 10].strip() == f"… and {len(lost) - 10} more"
+        assert "  first_stage_model.decoder.conv_in.bias" in lines
+
+    def test_shows_both_shapes(self, damaged):
+        assert line(damaged, "wrong shape") == "wrong shape 1 tensors"
+        assert f"  {UNET}out.2.bias is [7] instead of [4]" in damaged.splitlines()
+
+    def test_shows_unexpected_keys(self, damaged):
+        assert line(damaged, "unexpected") == "unexpected 1 tensors"
+        assert "  somebody.elses" in damaged.splitlines()
+
+    def test_ends_with_the_verdict(self, damaged):
+        assert line(damaged, "verdict") == "verdict not whole: it can't be used as it is"
+
+    def test_a_network_that_is_not_there_has_no_parameters_and_no_dtype(self):
+        shapes = {key: shape for key, shape in released("svd_xt").items() if ".visual." not in key}
+        text = report(shapes)
+        assert line(text, "CLIP image tower") == "CLIP image tower 0.00 M 0.00 MB -"
+        assert line(text, "missing") == "missing 392 tensors"
+
+    @pytest.mark.parametrize(("count", "more"), [(10, None), (11, "… and 1 more")])
+    def test_ten_keys_are_shown_whole(self, count, more):
+        extra = {f"extra.{number}": (1,) for number in range(count)}
+        text = report(released("svd_xt") | extra)
+        assert line(text, "unexpected") == f"unexpected {count} tensors"
+        assert text.count("  extra.") == 10
+        assert (more or "more") in text or more is None
+        assert ("more" in text) == (more is not None)
