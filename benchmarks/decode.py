@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from measure import table
 from torch import Tensor
 
 from stillmotion.svd_model import layerwise
@@ -45,12 +46,6 @@ def main() -> None:
         _print_times(options)
 
 
-def _table(title: str, head: tuple[str, ...], rows: list[tuple]) -> None:
-    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for row in rows:
-        print(f"| {' | '.join(str(cell) for cell in row)} |", flush=True)
-
-
 def _print_plans() -> None:
     for device in ("cpu", "cuda"):
         size = {"num_frames": 25, "height": 72, "width": 128, "temporal": True, "device": device}
@@ -68,7 +63,8 @@ def _print_plans() -> None:
             )
         least = layerwise.smallest_budget(layerwise.plan_decode, VAEParams(), **size)
         head = ("budget", "predicted peak", "elsewhere", "layers that compute nothing twice")
-        _table(f"25 frames 1024×576, float32, on {device}; the smallest is {least / GB:.2f} GB", head, rows)
+        title = f"25 frames 1024×576, float32, on {device}; the smallest is {least / GB:.2f} GB"
+        print(f"\n{title}\n\n{table(head, rows)}", flush=True)
 
 
 def _print_seams() -> None:
@@ -102,7 +98,7 @@ def _print_seams() -> None:
         f"false jump from frame {CHUNK - 1} to {CHUNK}",
     )
     title = "Against the one-piece decode, relative to the largest magnitude; tiny decoder, 25 frames"
-    _table(title, head, rows)
+    print(f"\n{title}\n\n{table(head, rows)}", flush=True)
 
 
 def _in_chunks(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -162,7 +158,8 @@ def _print_times(options: argparse.Namespace) -> None:
     ]
     first, second = (statistics.median(taken) for taken in seconds.values())
     title = f"{options.frames} frames {options.width}×{options.height}, full-size decoder"
-    _table(title, ("decode", "median time", "resident memory, peak above the weights"), rows)
+    head = ("decode", "median time", "resident memory, peak above the weights")
+    print(f"\n{title}\n\n{table(head, rows)}", flush=True)
     print(f"\nbudget {budget / GB:.2f} GB; time ratio {second / first:.3f}; largest error {error:.1e}")
 
 

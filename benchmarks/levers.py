@@ -18,6 +18,7 @@ import torch
 from measure import table
 from peers.ours import make_settings
 from scale import ROOT, Scale, find_modules
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 from weights import single_file
 
@@ -76,16 +77,12 @@ def _clip(pipeline: Pipeline, settings: Settings, runs: int) -> tuple[Clip, floa
     return clip, statistics.median(taken)
 
 
-def likeness(exact: np.ndarray, frames: np.ndarray) -> dict[str, float | None]:
-    """PSNR in dB, at most 99, and the mean SSIM of the frames (None without scikit-image)."""
-    error = np.square((exact.astype(np.float64) - frames) / 255).mean()
-    found = {"psnr": float(min(99.0, -10 * np.log10(max(error, 1e-12)))), "ssim": None}
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError:
-        return found
+def likeness(exact: np.ndarray, frames: np.ndarray) -> dict[str, float]:
+    """PSNR in dB, at most 99, and the mean SSIM of the frames: uint8 (T, H, W, 3)."""
+    with np.errstate(divide="ignore"):  # equal clips have infinitely many dB
+        psnr = peak_signal_noise_ratio(exact, frames, data_range=255)
     each = [structural_similarity(a, b, channel_axis=-1) for a, b in zip(exact, frames, strict=True)]
-    return {**found, "ssim": float(np.mean(each))}
+    return {"psnr": float(min(99.0, psnr)), "ssim": float(np.mean(each))}
 
 
 def on_full_size(scale: Scale, path: Path) -> dict[str, dict]:
@@ -133,9 +130,8 @@ def rows(builtin: dict, full: dict) -> list[tuple]:
         speed = f"{builtin[EXACT]['seconds'] / found['seconds']:.2f}×"
         here = full.get(name)
         full_speed = f"{here.get('exact', full[EXACT]['seconds']) / here['seconds']:.2f}×" if here else ""
-        ssim = "" if found["ssim"] is None else f"{found['ssim']:.4f}"
-        exact = name == EXACT
-        made.append((name, speed, full_speed, *(("", "") if exact else (f"{found['psnr']:.1f} dB", ssim))))
+        likeness_cells = (f"{found['psnr']:.1f} dB", f"{found['ssim']:.4f}")
+        made.append((name, speed, full_speed, *(("", "") if name == EXACT else likeness_cells)))
     return made
 
 

@@ -5,6 +5,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks import measure
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.settings import Settings
 
@@ -46,10 +47,9 @@ def latents(pipeline: Pipeline, crop: np.ndarray, seed: int, **settings) -> Tens
 
 
 def table(header: list[str], rows: list[list]) -> str:
-    """A Markdown table; numbers with two places."""
+    """Writes a Markdown table, floats with two places."""
 
     def cell(value) -> str:
         return f"{value:.2f}" if isinstance(value, float | np.floating) else str(value)
 
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell(value) for value in line) + " |" for line in lines) + "\n"
+    return measure.table(header, [[cell(value) for value in row] for row in rows]) + "\n"

@@ -18,6 +18,7 @@ from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import CheckpointError, TensorFile
 from stillmotion.svd_model.networks.finite import NotFiniteError
 from support import checkpoints, diffusers_models, tiny
+from training import measures
 
 QUICK = Settings(num_frames=3, width=64, height=64, steps=2)
 
@@ -43,11 +44,6 @@ def photograph():
     y, x = np.mgrid[0:64, 0:128]
     pixels = np.stack([2 * x, 4 * y, 255 * ((x // 16 + y // 16) % 2)], axis=-1)
     return Image.fromarray(pixels.astype(np.uint8))
-
-
-def psnr(ours, theirs):
-    error = (ours.astype(np.float64) - theirs.astype(np.float64)) / 255
-    return -10 * np.log10(max((error**2).mean(), 1e-12))
 
 
 @pytest.mark.parametrize("frames", [2, 5])
@@ -82,7 +78,7 @@ def test_clip_equals_that_of_diffusers(photograph, frames):
         latents=noise[None],
         output_type="np",
     ).frames[0]
-    assert psnr(clip.frames, np.round(reference * 255)) > 45
+    assert measures.psnr(clip.frames, np.round(reference * 255)) > 45
 
 
 def test_same_seed_same_frames_byte_for_byte(photograph):

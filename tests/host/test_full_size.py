@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from support import host
 from support.graphs import first_video, ksampler, node
 from support.host_pictures import frames_of
+from training import measures
 
 pytestmark = pytest.mark.fullsize
 TESTS = Path(__file__).parent.parent
@@ -92,7 +93,7 @@ def test_only_the_loader_replaced_gives_the_same_video(full_size_base, capsys):
     our_latents, our_frames = run(full_size_base, cores_graph(our_loader))
     mixed_latents, _ = run(full_size_base, with_our_parts(cores_graph(core_loader)))
     custom_latents = latents(full_size_base, "custom")
-    psnr = -10 * np.log10(max((((our_frames - core_frames) / 255) ** 2).mean(), 1e-12))
+    psnr = measures.psnr(our_frames, core_frames)
     figures = {
         "our loader, latents": relative(our_latents, core_latents),
         "our loader, frames_PSNR_dB": round(psnr, 1),
