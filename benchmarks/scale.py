@@ -31,6 +31,7 @@ class Scale:
 
     @property
     def torch_dtype(self) -> torch.dtype:
+        """The type that the networks compute in."""
         return getattr(torch, self.dtype)
 
     @property

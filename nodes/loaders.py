@@ -3,7 +3,6 @@
 import functools
 import os
 
-import folder_paths
 from comfy_api.v0_0_2 import io
 
 from .. import builtin_model
@@ -20,7 +19,7 @@ def open_checkpoint(name: str) -> Checkpoint:
     """The checkpoint of that name in the host's folders, or the built-in one."""
     if name == builtin_model.NAME:
         return builtin_model.load()
-    return Checkpoint.open(folder_paths.get_full_path_or_raise("checkpoints", name))
+    return Checkpoint.open(host.checkpoint_path(name))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -30,17 +29,17 @@ def _is_svd(path: str, modified: int, size: int) -> bool:
 
 
 def _can_be_opened(name: str) -> bool:
-    path = folder_paths.get_full_path("checkpoints", name)
     try:
+        path = host.checkpoint_path(name)
         found = os.stat(path)
-    except (OSError, TypeError):  # it has gone since the folder was listed: there is no path
+    except OSError:  # it has gone since the folder was listed
         return False
     return _is_svd(path, found.st_mtime_ns, found.st_size)
 
 
 def checkpoint_input() -> io.Combo.Input:
     """SVD files, then the built-in model, then all other files, whose names saved workflows may hold."""
-    names = folder_paths.get_filename_list("checkpoints")
+    names = host.checkpoint_names()
     svd = {name for name in names if _can_be_opened(name)}
     first, rest = ([name for name in names if (name in svd) == known] for known in (True, False))
     return io.Combo.Input(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ("builtin_model", "headless", "nodes", "samplers", "svd_model")
+PACKAGE = ("builtin_model", "clips", "headless", "nodes", "samplers", "svd_model")
 APART = ("tests", "stillmotion.egg-info")  # and what is hidden, such as .venv
 FOLDERS = [
     path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in APART
@@ -46,7 +46,7 @@ def imported(path: Path) -> set[str]:
 )
 def test_only_nodes_host_touches_the_hosts_classes(path):
     """Elsewhere: the host's API for nodes, torch and the standard library."""
-    allowed = {"comfy_api", "folder_paths", "torch", *sys.stdlib_module_names}
+    allowed = {"comfy_api", "torch", *sys.stdlib_module_names}
     assert imported(path) <= allowed
 
 
@@ -92,3 +92,33 @@ def test_files_and_functions_are_short_and_documented(path):
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node in tree.body and node.name[0] != "_":
             assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+# What torch and the host call by these names is said in the docstring of the class.
+CALLED_BY_OTHERS = {"forward", "define_schema", "execute", "validate_inputs"}
+TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in CODE]
+CLASSES = [node for tree in TREES for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [child for child in node.body if isinstance(child, ast.FunctionDef) and child.name[0] != "_"]
+
+
+def documented_in_a_base(node: ast.ClassDef, name: str) -> bool:
+    bases = {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases}
+    return any(
+        method.name == name and ast.get_docstring(method)
+        for other in CLASSES
+        if other.name in bases
+        for method in methods(other)
+    )
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_public_methods_are_documented(path):
+    """Each in its own docstring, or in the docstring of the method that it overrides."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef) and node.name[0] != "_":
+            for method in methods(node):
+                if method.name not in CALLED_BY_OTHERS and not documented_in_a_base(node, method.name):
+                    assert ast.get_docstring(method), f"{node.name}.{method.name} has no docstring"

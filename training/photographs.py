@@ -26,6 +26,7 @@ class Photograph:
 
     @property
     def name(self) -> str:
+        """The name of the file without its ending."""
         return Path(self.file).stem
 
     @property

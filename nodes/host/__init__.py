@@ -3,6 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use what is named here and, of the host, its API for nodes alone.
 """
 
+from .files import checkpoint_names, checkpoint_path
 from .images import resize
 from .model import (
     USUAL_MOTION,
@@ -39,6 +40,8 @@ __all__ = [
     "check_images",
     "check_latents",
     "check_without_guidance",
+    "checkpoint_names",
+    "checkpoint_path",
     "embed_image",
     "frames_as_batch",
     "keeps_videos_apart",

@@ -46,6 +46,7 @@ class Part:
 
     @property
     def whole(self) -> bool:
+        """Whether every expected tensor is there, in its shape."""
         return not self.missing and not self.mismatched
 
 
@@ -97,10 +98,12 @@ class Checkpoint:
 
     @cached_property
     def unet(self) -> Part:
+        """The UNet of the file."""
         return self._report("UNet", layout.UNET, VideoUNet, self._unet_params)
 
     @cached_property
     def vision(self) -> Part:
+        """The CLIP image tower; raises CheckpointError for a head width that does not divide it."""
         shapes = layout.below(self.file.shapes, layout.VISION)
         params = layout.vision_params(shapes, self._number(VISION_HEAD_WIDTH))
         if params.width % params.head_width:
@@ -153,6 +156,7 @@ class Checkpoint:
 
     @property
     def complete(self) -> bool:
+        """Whether all networks are whole and fit together."""
         return all(network.whole for network in self.networks) and not self.misfits()
 
     def misfits(self) -> list[str]:

@@ -44,7 +44,8 @@ class Plan(Protocol):
     """Whatever tells beforehand how much memory it will take."""
 
     @property
-    def peak(self) -> int: ...
+    def peak(self) -> int:
+        """Bytes at the most, weights not included."""
 
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)

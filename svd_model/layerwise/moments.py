@@ -42,6 +42,7 @@ class Moments:
         return Moments(rows * self.count, mean, self.deviations.sum(0, keepdim=True) + between)
 
     def variance(self) -> Tensor:
+        """The variance of each group, not corrected for bias: (N, groups)."""
         return self.deviations / self.count
 
     def rows(self, rows: slice) -> "Moments":

@@ -45,6 +45,7 @@ class LayerShape:
 
     @property
     def changes_shape(self) -> bool:
+        """Whether the output has another shape than the input."""
         return bool(
             self.before in ("conv_in", "upsample", "downsample") or self.channels != self.out_channels
         )

@@ -86,6 +86,7 @@ class Geometry:
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> "Geometry":
+        """The geometry of a convolution with symmetric padding."""
         high, wide = conv.padding
         return cls(high, high, wide, wide, conv.stride[0])
 
