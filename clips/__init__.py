@@ -1,0 +1,1 @@
+"""Clips: the settings, pictures and conditions that both front doors animate with."""
