@@ -1,0 +1,1 @@
+"""What a clip is, for both front doors: its picture, its conditions, its noise."""
