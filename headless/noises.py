@@ -1,13 +1,8 @@
-"""Noise of a clip: drawn from a seed, or the caller's own."""
+"""The caller's own noise in place of the seed's."""
 
 import numpy as np
 import torch
 from torch import Tensor
-
-
-def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """N(0, 1) in float32 on the CPU, whatever the caller's defaults."""
-    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def checked(noise: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:

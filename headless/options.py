@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from ..clips.picture import FITS
 from ..samplers.guidance import SHAPES
 from ..samplers.solvers import CHURNING, SOLVERS
 from .engine.devices import DEVICES, DTYPES
 from .engine.memory import parse_size
-from .files.images import FITS
 from .files.videos import EXTENSIONS
 from .jobs import NAME
 from .mistakes import Mistakes, did_you_mean

@@ -11,19 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..clips import conditions
+from ..clips.conditions import Conditions
+from ..clips.noise import picture_noise, start_noise, step_noise
+from ..clips.picture import to_canvas
 from ..samplers import preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.checkpoint.sources import CheckpointError
-from ..svd_model.networks import conditioning, float8
+from ..svd_model.networks import float8
 from ..svd_model.networks.finite import FiniteCheck, check_latents_to_decode, complaint_of_sampling
 from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import noises
 from .engine import memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
-from .engine.local import Conditions, Denoiser, Guidance
+from .engine.local import Denoiser, Guidance
 from .files import images
 from .settings import Settings
 
@@ -31,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
 LINEAR_DTYPES = ("float8",)
-WHITE = (255, 255, 255)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
@@ -158,9 +161,7 @@ class Pipeline:
     ) -> Tensor:
         """The latents of the clip of a picture that `prepare` gave."""
         settings = self._complete(settings)
-        generator = torch.Generator("cpu").manual_seed(settings.seed)
-        conditions = self.encode(picture, settings, generator)
-        return self.sample(conditions, settings, generator, noise)
+        return self.sample(self.encode(picture, settings), settings, noise)
 
     def decode_clip(self, latents: Tensor, settings: Settings, picture: Tensor | None) -> np.ndarray:
         """The frames of those latents, uint8 (T, H, W, 3); an orbit ends on the picture, if given."""
@@ -179,33 +180,39 @@ class Pipeline:
     def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
         settings = self._complete(settings)
-        image = images.read_image(image)
-        if self.checkpoint.variant.orbit:
-            image = images.centre_object(image)
-        image = images.over_background(image, WHITE)
-        background = WHITE if self.checkpoint.variant.orbit else (0, 0, 0)
-        image = images.fit_image(image, settings.width, settings.height, settings.fit, background)
-        return images.to_tensor(image)
+        pixels = images.to_tensor(images.read_image(image))
+        size = (settings.width, settings.height)
+        return to_canvas(pixels, *size, settings.fit, cut_out=self.checkpoint.variant.orbit)
 
     @in_own_modes
-    def encode(self, picture: Tensor, settings: Settings, generator: torch.Generator) -> Conditions:
-        """The conditions of the UNet: a picture that `prepare` gave."""
+    def encode(self, picture: Tensor, settings: Settings) -> Conditions:
+        """The conditions of the UNet for a picture that `prepare` gave; the seed's noise is on its latent."""
         settings = self._complete(settings)
-        size = self._vision.params.image_size
+        size = self.vision.params.image_size
         pixels = preprocess(picture, size).to(self.device, self.dtype)
-        context = self._vision(pixels).float()[:, None]
-        noisy = picture + settings.noise_aug * noises.draw(picture.shape, generator)
-        concat = self._encode(noisy)
-        vector = _vector(self.checkpoint.variant, settings).to(self.device)
-        return Conditions(context, concat, vector)
+        context = self.vision(pixels).float()[:, None]
+        noisy = picture + settings.noise_aug * picture_noise(settings.seed, picture.shape)
+        return Conditions(context, self.encode_pictures(noisy), self._vector(settings).to(self.device))
+
+    def _vector(self, settings: Settings) -> Tensor:
+        """The numbers of complete settings, as the UNet is told them."""
+        chosen = {
+            "fps": settings.fps,
+            "motion_bucket_id": settings.motion_bucket_id,
+            "elevation": settings.elevation,
+            "azimuths": settings.azimuths,
+        }
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        return conditions.vector(self.checkpoint.variant, settings.num_frames, settings.noise_aug, **chosen)
 
     def _complete(self, settings: Settings | Mapping | None) -> Settings:
         """The settings with the checkpoint's defaults for what is left to them; complete ones stay."""
         return Settings.of(settings).complete(self.checkpoint.variant)
 
-    def _encode(self, pictures: Tensor) -> Tensor:
-        """The latents of pictures, float32 on the device."""
-        encoder, budget = self._encoder, self._encode_budget(*pictures.shape[2:])
+    @in_own_modes
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """The latents of pictures, (N, 3, H, W) in [−1, 1], unscaled, float32 on the device."""
+        encoder, budget = self.encoder, self._encode_budget(*pictures.shape[2:])
         return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
 
     @in_own_modes
@@ -213,17 +220,17 @@ class Pipeline:
         self,
         conditions: Conditions,
         settings: Settings,
-        generator: torch.Generator,
         noise: Tensor | np.ndarray | None = None,
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
         settings = self._complete(settings)
         shape = (settings.num_frames, *conditions.concat.shape[1:])
-        noise = noises.draw(shape, generator) if noise is None else noises.checked(noise, shape)
+        noise = start_noise(settings.seed, shape) if noise is None else noises.checked(noise, shape)
+        next_noise = step_noise(settings.seed)
         check = FiniteCheck(self._refuse_not_finite)
 
         def fresh_noise(x: Tensor) -> Tensor:
-            return to_device(noises.draw(x.shape, generator), x.device)
+            return to_device(next_noise(x.shape), x.device)
 
         def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
             check.look_at(denoised, f"at step {step + 1} of {settings.steps}")
@@ -245,7 +252,7 @@ class Pipeline:
         """D(x, σ): what `sample` gives to the solver."""
         settings = self._complete(settings)
         shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
-        unet = self._unet  # loaded before the rest of the memory is counted
+        unet = self.unet  # loaded before the rest of the memory is counted
         free = memory.available(self.device)
         needed = self.checkpoint.unet.params.memory(*shape, self.dtype)
         return Denoiser(
@@ -268,7 +275,7 @@ class Pipeline:
         """The same, frame by frame as they are made: (3, 8h, 8w), on the CPU."""
         check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
-        decoder = self._frame_wise_decoder if frame_wise else self._decoder
+        decoder = self.frame_wise_decoder if frame_wise else self.decoder
         budget = self._decode_budget(frames, height, width, frame_wise)
         self._progress("decoding", 0, 100)
         for frame in layerwise.decode_frames(
@@ -318,7 +325,8 @@ class Pipeline:
         raise complaint_of_sampling(where, self.dtype, "use the dtype bfloat16 or float32")
 
     @loaded_once
-    def _unet(self) -> nn.Module:
+    def unet(self) -> nn.Module:
+        """The UNet, in the pipeline's dtype."""
         if self._linear_dtype is None:
             unet = self._load(self.checkpoint.unet, self.dtype)
         else:
@@ -329,33 +337,28 @@ class Pipeline:
         return unet
 
     @loaded_once
-    def _vision(self) -> nn.Module:
+    def vision(self) -> nn.Module:
+        """The CLIP image tower."""
         return self._load(self.checkpoint.vision, self.dtype)
 
     @loaded_once
-    def _encoder(self) -> nn.Module:
+    def encoder(self) -> nn.Module:
+        """The VAE's encoder, in float32."""
         return self._load(self.checkpoint.encoder, torch.float32)
 
     @loaded_once
-    def _decoder(self) -> nn.Module:
+    def decoder(self) -> nn.Module:
+        """The file's own decoder, in float32."""
         return self._load(self.checkpoint.decoder, torch.float32)
 
     @loaded_once
-    def _frame_wise_decoder(self) -> nn.Module:
+    def frame_wise_decoder(self) -> nn.Module:
+        """The decoder that takes each frame on its own, in float32."""
         network = self.checkpoint.decoder_for(frame_wise=True)
-        return self._decoder if network is self.checkpoint.decoder else self._load(network, torch.float32)
+        return self.decoder if network is self.checkpoint.decoder else self._load(network, torch.float32)
 
     def _load(self, network: Part, dtype: torch.dtype, **build) -> nn.Module:
         self._progress(f"loading the {network.name}", 0, 1)
         module = self.checkpoint.load(network, dtype=dtype, device=self.device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module
-
-
-def _vector(variant, settings: Settings) -> Tensor:
-    if variant.camera:
-        return conditioning.orbit_vectors(settings.noise_aug, settings.elevation, settings.azimuths)
-    if variant.orbit:
-        return conditioning.sv3d_u_vector(settings.noise_aug)
-    # The frame rate is embedded less one, as the checkpoints were trained.
-    return conditioning.svd_vector(settings.fps - 1, settings.motion_bucket_id, settings.noise_aug)

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from torch import Tensor
 
+from ..clips.conditions import orbit_azimuths
+from ..clips.picture import FITS
 from ..samplers import guidance, schedules
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP, Variant, nearest_side
-from ..svd_model.networks.conditioning import orbit_azimuths
-from .files.images import FITS
 from .mistakes import Mistakes, did_you_mean
 from .values import plain
 

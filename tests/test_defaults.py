@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillmotion import builtin_model
+from stillmotion.clips.picture import FITS
 from stillmotion.headless import Settings
-from stillmotion.headless.files.images import FITS
 from stillmotion.headless.files.videos import EXTENSIONS
 from stillmotion.headless.mistakes import Mistakes
 from stillmotion.headless.options import parse, parsers

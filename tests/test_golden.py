@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from stillmotion.clips.conditions import vector
 from stillmotion.samplers import guidance, preconditioning, schedules, solvers
-from stillmotion.svd_model.networks import conditioning
+from stillmotion.svd_model.checkpoint.variants import SV3D_P, SVD_XT
 from stillmotion.svd_model.networks.unet import VideoUNet
 from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder
 from stillmotion.svd_model.networks.vision import VisionTransformer, preprocess
@@ -57,7 +58,7 @@ def scaling(name):
 def sample(solver, scales):
     context = NAMED.input("sample.context", (1, 1, 64)).repeat(5, 1, 1)
     concat = NAMED.input("sample.concat", (1, 4, 16, 24)).repeat(5, 1, 1, 1)
-    y = conditioning.svd_vector(6, 127, 0.02).repeat(5, 1)
+    y = vector(SVD_XT, 1, 0.02, fps=7).repeat(5, 1)
 
     def branch(context, concat):
         def network(x, c_noise):
@@ -103,8 +104,8 @@ ENTRIES = {
     "edm.c_out": lambda: scaling("c_out"),
     "edm.c_in": lambda: scaling("c_in"),
     "edm.c_noise": lambda: scaling("c_noise"),
-    "vector.svd": lambda: conditioning.svd_vector(6, 127, 0.02),
-    "vector.sv3d_p": lambda: conditioning.sv3d_p_vector(1e-5, math.radians(80), math.radians(120)),
+    "vector.svd": lambda: vector(SVD_XT, 1, 0.02, fps=7),
+    "vector.sv3d_p": lambda: vector(SV3D_P, 2, 1e-5, elevation=10.0, azimuths=[120.0, 0.0])[:1],
     "sample.linear": lambda: sample(solvers.euler, guidance.linear(5, 1.5, 3)),
     "sample.triangle": lambda: sample(solvers.euler, guidance.triangle(5, 1, 2.5)),
     "sample.heun_linear": lambda: sample(solvers.heun, guidance.linear(5, 1.5, 3)),

@@ -128,4 +128,4 @@ def with_object(rng: np.random.Generator, clip: Tensor, motion: Motion) -> Tenso
 
 def _to_tensor(picture: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 -> (3, H, W) in [−1, 1]."""
-    return images.to_tensor(Image.fromarray(picture))[0]
+    return 2 * images.to_tensor(Image.fromarray(picture)) - 1

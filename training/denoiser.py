@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stillmotion.clips.conditions import FEATURE_DIM
 from stillmotion.samplers.preconditioning import scalings
-from stillmotion.svd_model.networks.conditioning import FEATURE_DIM
 from stillmotion.svd_model.networks.embedding import sinusoidal_embedding
 
 from . import clips, precision, sizes

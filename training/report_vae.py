@@ -21,7 +21,7 @@ def reconstruction(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     """PSNR and SSIM of encoded and decoded pictures."""
     rows = {"frame-wise": [], "temporal, a still of 14 frames": []}
     for crop in crops:
-        latents = LATENT_SCALE * pipeline._encode(to_tensor(Image.fromarray(crop)))
+        latents = LATENT_SCALE * pipeline.encode_pictures(2 * to_tensor(Image.fromarray(crop))[None] - 1)
         decoded = pipeline.decode(latents, frame_wise=True)
         rows["frame-wise"].append(_likeness(to_uint8(decoded)[0], crop))
         still = pipeline.decode(latents.repeat(14, 1, 1, 1))
@@ -47,7 +47,7 @@ def flicker(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
     for jitter in JITTERS:
         errors, likeness = {True: [], False: []}, {True: [], False: []}
         for video in videos:
-            latents = LATENT_SCALE * pipeline._encode(video)
+            latents = LATENT_SCALE * pipeline.encode_pictures(video)
             latents = latents + jitter * torch.randn(latents.shape, generator=generator)
             for frame_wise in (True, False):
                 frames, true = to_uint8(pipeline.decode(latents, frame_wise)), to_uint8(video)

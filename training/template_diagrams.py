@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from stillmotion.clips.conditions import orbit_azimuths
 from stillmotion.svd_model.checkpoint.variants import SV3D_P, SVD_XT, Variant
-from stillmotion.svd_model.networks.conditioning import orbit_azimuths
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 512, 288

@@ -9,9 +9,10 @@ from PIL import Image
 from scale import AT_STEP, FPS, MAX_GUIDANCE, MIN_GUIDANCE, MOTION_BUCKET_ID, SCHEDULE_STEPS, Inputs, Scale
 from torch import Tensor, nn
 
-from stillmotion.headless.pipeline import Conditions, Pipeline
+from stillmotion.clips import conditions
+from stillmotion.clips.conditions import Conditions
+from stillmotion.headless.pipeline import Pipeline
 from stillmotion.headless.settings import Settings
-from stillmotion.svd_model.networks import conditioning
 
 
 def make_settings(scale: Scale, **changes) -> Settings:
@@ -48,19 +49,21 @@ class Ours:
 
     def network(self, part: str) -> nn.Module:
         """A network, loaded when first asked for."""
-        return getattr(self.pipeline, f"_{part}")
+        return getattr(self.pipeline, part)
 
     def condition(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
         """The UNet's context and concat of a picture."""
         prepared = self.pipeline.prepare(picture, self.settings)
-        conditions = self.pipeline.encode(prepared, self.settings, torch.Generator().manual_seed(0))
+        conditions = self.pipeline.encode(prepared, self.settings)
         return conditions.context, conditions.concat
 
     def unet_step(self, inputs: Inputs) -> Callable[[], Tensor]:
         """One guided evaluation of D."""
         device = self.pipeline.device
         settings = replace(self.settings, steps=SCHEDULE_STEPS)
-        vector = conditioning.svd_vector(FPS - 1, MOTION_BUCKET_ID, 0.0)
+        vector = conditions.vector(
+            self.checkpoint.variant, self.scale.frames, 0.0, fps=FPS, motion_bucket_id=MOTION_BUCKET_ID
+        )
         parts = (tensor.to(device) for tensor in (inputs.context, inputs.concat, vector))
         with torch.no_grad():
             denoise = self.pipeline.denoiser(Conditions(*parts), settings)

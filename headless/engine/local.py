@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...clips.conditions import Conditions
 from ...samplers import guidance
 from ...samplers.preconditioning import precondition, scalings
 from ...svd_model.networks.feature_cache import DeepFeatures
@@ -19,19 +20,6 @@ from .devices import to_device
 
 _MOST_ROWS = 4096
 """Of steps × frames whose shifts are made ahead; each takes about 80 kB in float16."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What the UNet is told of the picture: one row for the clip, or one for each of its frames."""
-
-    context: Tensor  # (1, 1, context_dim)
-    concat: Tensor  # (1, 4, h, w)
-    vector: Tensor  # (1 or T, vector_dim)
-
-    def unconditional(self) -> "Conditions":
-        """Without the picture; the vector stays."""
-        return Conditions(torch.zeros_like(self.context), torch.zeros_like(self.concat), self.vector)
 
 
 @dataclass(frozen=True)

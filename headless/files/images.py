@@ -1,7 +1,6 @@
-"""Pictures: read one from wherever the user has it, and fit it to the size of the video.
+"""Pictures: from wherever the user has one to pixels, and from frames back to 8 bits.
 
-The way in is read_image, (for SV3D: centre_object,) over_background, fit_image, to_tensor; the way back for
-the frames is to_uint8. Up to to_tensor everything is a Pillow image in sRGB, 8 bits a channel.
+The way in is read_image and to_tensor, then clips.picture; the way back for the frames is to_uint8.
 """
 
 from __future__ import annotations
@@ -24,9 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000  # by the header, before a pixel is decoded
 MIN_SIDE = 8  # one pixel of the latent
-FITS = ("crop", "pad", "stretch")
 
-Colour = tuple[int, int, int]
 Picture = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
 
 # Pillow's own list is longer; EPS and PDF start other programs, and a few kinds have no signature.
@@ -247,78 +244,12 @@ def _changes_little(transform: ImageCms.ImageCmsTransform) -> bool:
     return np.abs(changed.astype(int) - colours).max() <= 2
 
 
-def over_background(image: Image.Image, colour: Colour) -> Image.Image:
-    """Lay an RGBA image over a plain colour (0..255 each), rounding to the nearest; RGB is returned as it is.
-
-    Raises ImageError for other modes and colours.
-    """
-    _check(image, ("RGB", "RGBA"), colour)
-    if image.mode == "RGB":
-        return image
-    pixels = np.asarray(image)
-    alpha = pixels[..., 3:].astype(np.uint16)
-    # 255 · 255 + 127 still fits 16 bits; 255 is odd, so that + 127 rounds to the nearest without ties.
-    mixed = pixels[..., :3] * alpha + np.array(colour, np.uint16) * (255 - alpha)
-    return Image.fromarray(((mixed + 127) // 255).astype(np.uint8))
-
-
-def centre_object(image: Image.Image) -> Image.Image:
-    """Put what is not transparent in the middle of a transparent square, for SV3D; RGB is returned as it is.
-
-    The square's side is the longer side of `image`, so that the object keeps its size in pixels. Raises
-    ImageError when nothing is visible, and for other modes.
-    """
-    _check(image, ("RGB", "RGBA"))
-    if image.mode == "RGB":
-        return image
-    box = image.getchannel("A").getbbox()
-    if box is None:
-        raise ImageError("the picture is fully transparent. Use one in which the object can be seen.")
-    left, top, right, bottom = box
-    side = max(image.size)
-    square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
-    # All of the image is pasted: outside of the box it is transparent, and what leaves the square is cut off.
-    square.paste(image, ((side - (right - left)) // 2 - left, (side - (bottom - top)) // 2 - top))
-    return square
-
-
-def fit_image(
-    image: Image.Image, width: int, height: int, fit: str = "crop", background: Colour = (0, 0, 0)
-) -> Image.Image:
-    """Bring an RGB image to exactly `width` × `height` pixels, with one Lanczos resize.
-
-    "crop" covers the size and cuts off what stands out on both sides alike, "pad" fits inside it, centred on
-    `background`, and "stretch" ignores the proportions. An image of that size is returned as it is. Raises
-    ImageError for another mode, a size below 1, an unknown `fit` and a colour outside 0..255.
-    """
-    _check(image, ("RGB",), background)
-    if width < 1 or height < 1:
-        raise ImageError(f"the size is {width}×{height}; at least 1×1 is accepted.")
-    if fit not in FITS:
-        raise ImageError(f"fit is {fit!r}; accepted are {', '.join(FITS)}.")
-    if image.size == (width, height):
-        return image
-    # The proportions of picture and target, compared in whole numbers.
-    across, down = image.width * height, image.height * width
-    if fit == "pad":
-        inner_width = min(width, max(1, round(across / image.height)))
-        inner_height = min(height, max(1, round(down / image.width)))
-        inner = image.resize((inner_width, inner_height), Image.Resampling.LANCZOS)
-        padded = Image.new("RGB", (width, height), tuple(background))
-        padded.paste(inner, ((width - inner_width) // 2, (height - inner_height) // 2))
-        return padded
-    left = top = 0.0
-    if fit == "crop":  # by the box and not by crop(), so that the middle is exact to fractions of a pixel
-        left, top = max(0, image.width - down / height) / 2, max(0, image.height - across / width) / 2
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
-
-
 def to_tensor(image: Image.Image) -> Tensor:
-    """Turn an RGB image into (1, 3, H, W) float32 in [-1, 1]: x / 127.5 − 1. ImageError for other modes."""
-    _check(image, ("RGB",))
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
-    return pixels.contiguous().float().div_(127.5).sub_(1)
+    """Turns an RGB(A) image into (3 or 4, H, W) float32 in [0, 1]: x / 255. ImageError for other modes."""
+    if image.mode not in ("RGB", "RGBA"):
+        raise ImageError(f"the image is {image.mode}, not RGB or RGBA. See read_image.")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (H, W, C) -> (C, H, W)
+    return pixels.contiguous().float().div_(255)
 
 
 def to_uint8(frames: Tensor) -> np.ndarray:
@@ -341,11 +272,3 @@ def to_uint8(frames: Tensor) -> np.ndarray:
         # (3, H, W) -> (H, W, 3)
         pictures[index] = levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return pictures
-
-
-def _check(image: Image.Image, modes: tuple[str, ...], colour: Colour = (0, 0, 0)) -> None:
-    if image.mode not in modes:
-        accepted = " or ".join(modes)
-        raise ImageError(f"the image is {image.mode}, not {accepted}. See read_image and over_background.")
-    if len(colour) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in colour):
-        raise ImageError(f"the colour is {colour!r}; three whole numbers from 0 to 255 (RGB) are accepted.")

@@ -54,7 +54,7 @@ def test_the_colours_of_its_latents_are_said():
     checkpoint = builtin_model.load()
     encoder = checkpoint.load(checkpoint.encoder, dtype=torch.float32, device="cpu")
     with torch.no_grad():
-        latent = LATENT_SCALE * encoder(to_tensor(Image.fromarray(landscape())))[0]
+        latent = LATENT_SCALE * encoder(2 * to_tensor(Image.fromarray(landscape()))[None] - 1)[0]
     rgb = checkpoint.latent_colours
     shown = colours((latent.movedim(0, -1) @ torch.tensor(rgb.factors) + torch.tensor(rgb.bias)).numpy())
     assert [shown[region].argmax() for region, _ in STRONGEST] == [strongest for _, strongest in STRONGEST]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stillmotion.headless.engine.local import Conditions, Denoiser, Guidance
+from stillmotion.clips.conditions import Conditions
+from stillmotion.headless.engine.local import Denoiser, Guidance
 from stillmotion.samplers import guidance, preconditioning, schedules
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile

@@ -123,9 +123,9 @@ def test_sampling_takes_what_was_estimated(released_levels, monkeypatch, free, b
     settings = Settings(num_frames=40, width=128, height=128, steps=1).complete(pipeline.checkpoint.variant)
     picture = torch.zeros(1, 3, 128, 128)
     pipeline.animate_latents(picture, settings)  # loads the networks
-    conditions = pipeline.encode(picture, settings, torch.Generator())
+    conditions = pipeline.encode(picture, settings)
     with LiveMemory() as live:
-        pipeline.sample(conditions, settings, torch.Generator())
+        pipeline.sample(conditions, settings)
     checkpoint = pipeline.checkpoint
     weights = sum(network.size for network in (checkpoint.unet, checkpoint.encoder, checkpoint.vision))
     estimate = memory.to_sample(checkpoint, 40, 16, 16, torch.float32) - weights

@@ -1,4 +1,4 @@
-"""read_image, over_background, centre_object, fit_image, to_tensor, to_uint8: every picture is made here."""
+"""read_image, to_tensor, to_uint8: every picture is made here."""
 
 import logging
 import os
@@ -10,17 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from stillmotion.headless.files.images import (
-    FITS,
     MAX_PIXELS,
     ImageError,
-    centre_object,
-    fit_image,
-    over_background,
     read_image,
     to_tensor,
     to_uint8,
@@ -476,186 +470,28 @@ def test_a_picture_that_only_pillow_warns_of_passes_the_header(tmp_path):
         assert "cut short" in refusal(tmp_path / "p.png")
 
 
-# over_background
-
-
-def test_every_alpha_and_level_is_mixed_and_rounded_to_the_nearest():
-    level, alpha = np.meshgrid(np.arange(256), np.arange(256))
-    pixels = np.stack([level, level, level, alpha], axis=-1).astype(np.uint8)
-    mixed = np.asarray(over_background(Image.fromarray(pixels), (0, 100, 255)))
-    for channel, background in enumerate((0, 100, 255)):
-        exact = (level * alpha + background * (255 - alpha)) / 255
-        assert np.abs(mixed[..., channel] - exact).max() < 0.5
-
-
-@pytest.mark.parametrize("function", [lambda image: over_background(image, RED), centre_object])
-def test_an_rgb_image_is_returned_as_it_is(function):
-    image = Image.new("RGB", (9, 12))
-    assert function(image) is image
-
-
-@pytest.mark.parametrize("colour", [(0, 0), (0, 0, 256), (-1, 0, 0), (0.5, 0, 0), (0, 0, 0, 0)])
-def test_a_colour_that_is_none_is_refused(colour):
-    with pytest.raises(ImageError, match="0 to 255"):
-        over_background(Image.new("RGBA", (8, 8)), colour)
-    with pytest.raises(ImageError, match="0 to 255"):
-        fit_image(Image.new("RGB", (8, 8)), 64, 64, "pad", colour)
-
-
-# centre_object
-
-
-@pytest.mark.parametrize("size", [(40, 20), (20, 40), (40, 40)])
-@pytest.mark.parametrize("corner", [(0, 0), (3, 7), (10, 14)])
-def test_the_object_is_centred_in_a_square_of_the_longer_side(size, corner):
-    image = Image.new("RGBA", size, (9, 9, 9, 0))
-    image.paste((*RED, 1), (*corner, corner[0] + 10, corner[1] + 6))  # alpha 1 is visible, too
-    square = centre_object(image)
-    assert (square.mode, square.size) == ("RGBA", (40, 40))
-    assert square.getchannel("A").getbbox() == (15, 17, 25, 23)
-    assert square.getpixel((15, 17)) == (*RED, 1)
-
-
-def test_an_object_that_fills_its_picture_keeps_its_size():
-    image = Image.fromarray(noise(40, 20, 4) | np.uint8([0, 0, 0, 1]))
-    square = centre_object(image)
-    np.testing.assert_array_equal(np.asarray(square)[10:30], np.asarray(image))
-    assert np.asarray(square)[[*range(10), *range(30, 40)]].max() == 0
-
-
-def test_a_transparent_picture_has_no_object():
-    with pytest.raises(ImageError, match="fully transparent"):
-        centre_object(Image.new("RGBA", (9, 9), (*RED, 0)))
-
-
-# fit_image
-
-sides = st.integers(8, 300)
-targets = st.sampled_from([64, 128, 192, 256])
-
-
-@settings(max_examples=60, deadline=None)
-@given(sides, sides, targets, targets, st.sampled_from(FITS))
-def test_any_picture_is_fitted_to_exactly_the_size(width, height, target_width, target_height, fit):
-    fitted = fit_image(Image.new("RGB", (width, height), RED), target_width, target_height, fit)
-    assert (fitted.mode, fitted.size) == ("RGB", (target_width, target_height))
-
-
-@settings(max_examples=60, deadline=None)
-@given(sides, sides, targets, targets, st.sampled_from(["crop", "stretch"]))
-def test_a_plain_picture_stays_plain(width, height, target_width, target_height, fit):
-    fitted = fit_image(
-        Image.new("RGB", (width, height), (200, 7, 99)), target_width, target_height, fit, WHITE
-    )
-    assert fitted.getcolors() == [(target_width * target_height, (200, 7, 99))]
-
-
-@settings(max_examples=60, deadline=None)
-@given(sides, sides, targets, targets)
-def test_padding_is_the_background_on_both_sides_alike(width, height, target_width, target_height):
-    fitted = fit_image(Image.new("RGB", (width, height), RED), target_width, target_height, "pad", BLUE)
-    red = np.all(np.asarray(fitted) == RED, axis=-1)
-    assert np.all(red | np.all(np.asarray(fitted) == BLUE, axis=-1))
-    rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
-    assert red[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-    scale = min(target_width / width, target_height / height)
-    assert abs(len(columns) - width * scale) <= 0.5 + 1e-6 and abs(len(rows) - height * scale) <= 0.5 + 1e-6
-    assert abs(columns[0] - (target_width - 1 - columns[-1])) <= 1
-    assert abs(rows[0] - (target_height - 1 - rows[-1])) <= 1
-
-
-@pytest.mark.parametrize(
-    ("size", "target"), [((192, 64), (64, 64)), ((64, 192), (64, 64)), ((320, 64), (128, 64))]
-)
-def test_crop_takes_the_middle(size, target):
-    pixels = noise(*size)
-    left, top = (size[0] - target[0]) // 2, (size[1] - target[1]) // 2
-    fitted = fit_image(Image.fromarray(pixels), *target)
-    np.testing.assert_array_equal(np.asarray(fitted), pixels[top : top + target[1], left : left + target[0]])
-
-
-@pytest.mark.parametrize(("size", "target"), [((17, 8), (64, 64)), ((8, 17), (64, 64)), ((19, 8), (128, 64))])
-def test_crop_is_exact_to_a_fraction_of_a_pixel(size, target):
-    x, y = np.meshgrid(10.0 * np.arange(size[0]), 10.0 * np.arange(size[1]))
-    image = Image.fromarray(np.stack([x, y, x], axis=-1).astype(np.uint8))
-    fitted = np.asarray(fit_image(image, *target)).astype(float)
-    # Ramps stay ramps: 10 levels a source pixel about the middle, at the scale that covers the target.
-    scale = max(target[0] / size[0], target[1] / size[1])
-    for channel, axis in enumerate((0, 1)):
-        centred = np.arange(target[axis]) - (target[axis] - 1) / 2
-        ramp = 10 * (centred / scale + (size[axis] - 1) / 2)
-        inside = (ramp > 30) & (ramp < 10 * (size[axis] - 1) - 30)  # three pixels are Lanczos' reach
-        row = fitted[..., channel].mean(axis=axis)
-        np.testing.assert_allclose(row[inside], ramp[inside], atol=0.8)
-
-
-def test_stretch_keeps_all_of_the_picture():
-    image = Image.new("RGB", (256, 64), RED)
-    image.paste(BLUE, (128, 0, 256, 64))
-    fitted = fit_image(image, 64, 64, "stretch")
-    assert (fitted.getpixel((0, 32)), fitted.getpixel((63, 32))) == (RED, BLUE)
-    assert (fitted.getpixel((28, 32)), fitted.getpixel((35, 32))) == (RED, BLUE)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from([(1, 300), (1, 4000), (2, 2), (8, 4000), (1, 1), (63, 64)]),
-    st.sampled_from([(64, 64), (64, 512), (64, 4096)]),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from(FITS),
-)
-def test_very_long_pictures_are_fitted_by_every_way(size, target, lying, wide, fit):
-    """Down to a line of pixels, into sizes as long, along and across."""
-    size, target = size[:: -1 if lying else 1], target[:: -1 if wide else 1]
-    fitted = fit_image(Image.new("RGB", size, RED), *target, fit, BLUE)
-    assert fitted.size == target
-    colours = {colour for _, colour in fitted.getcolors()}
-    assert RED in colours and colours <= ({RED, BLUE} if fit == "pad" else {RED})
-
-
-@pytest.mark.parametrize("fit", FITS)
-def test_a_picture_of_the_size_is_returned_as_it_is(fit):
-    image = Image.fromarray(noise(64, 64))
-    assert fit_image(image, 64, 64, fit) is image
-
-
-@pytest.mark.parametrize(
-    "function",
-    [lambda image: fit_image(image, 64, 64), to_tensor],
-    ids=["fit_image", "to_tensor"],
-)
-def test_rgba_is_refused_where_rgb_is_needed(function):
-    with pytest.raises(ImageError, match=r"RGBA, not RGB\b.*over_background"):
-        function(Image.new("RGBA", (64, 64)))
-
-
-@pytest.mark.parametrize("size", [(0, 64), (64, 0), (-64, 64)])
-def test_a_size_of_nothing_is_refused(size):
-    with pytest.raises(ImageError, match=f"{size[0]}×{size[1]}"):
-        fit_image(Image.new("RGB", (64, 64)), *size)
-
-
-def test_an_unknown_fit_is_refused_with_the_known_ones():
-    with pytest.raises(ImageError, match=r"'zoom'.*crop, pad, stretch"):
-        fit_image(Image.new("RGB", (64, 64)), 64, 64, "zoom")
-
-
 # to_tensor and to_uint8
 
 
-def test_a_tensor_has_batch_and_channels_first_and_lies_in_minus_1_to_1():
-    pixels = noise(24, 16)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_tensor_has_channels_first_and_lies_in_0_to_1(channels):
+    pixels = noise(24, 16, channels)
     pixels[0, 0], pixels[0, 1] = 0, 255
     tensor = to_tensor(Image.fromarray(pixels))
-    assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == ((1, 3, 16, 24), torch.float32, True)
-    assert (tensor.min(), tensor.max()) == (-1, 1)
-    np.testing.assert_allclose(tensor[0].numpy(), pixels.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    expected = ((channels, 16, 24), torch.float32, True)
+    assert (tensor.shape, tensor.dtype, tensor.is_contiguous()) == expected
+    assert (tensor.min(), tensor.max()) == (0, 1)
+    np.testing.assert_allclose(tensor.numpy(), pixels.transpose(2, 0, 1) / 255, atol=1e-7)
+
+
+def test_a_tensor_is_made_of_rgb_and_rgba_alone():
+    with pytest.raises(ImageError, match=r"the image is L, not RGB or RGBA\. See read_image"):
+        to_tensor(Image.new("L", (64, 64)))
 
 
 def test_every_level_comes_back():
     image = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16).repeat(3).reshape(16, 16, 3))
-    np.testing.assert_array_equal(to_uint8(to_tensor(image))[0], np.asarray(image))
+    np.testing.assert_array_equal(to_uint8(2 * to_tensor(image)[None] - 1)[0], np.asarray(image))
 
 
 def test_frames_are_clamped_and_rounded_to_the_nearest():

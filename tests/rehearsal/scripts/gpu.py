@@ -55,13 +55,12 @@ def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: i
         for name, options in runs.items():
             ledger.free = options.pop("free", ROOM)
             settings = Settings(num_frames=frames, **options).complete(checkpoint.variant)
-            generator = torch.Generator().manual_seed(0)
             if conditions is None:
                 picture = pipeline.prepare(Image.new("RGB", (1024, 576)), settings)
-                conditions = pipeline.encode(picture, settings, generator)
+                conditions = pipeline.encode(picture, settings)
                 pipeline.denoiser(conditions, settings)  # loads the UNet
             ledger.restart()
-            assert pipeline.sample(conditions, settings, generator).device.type == "cpu"
+            assert pipeline.sample(conditions, settings).device.type == "cpu"
             videos = 2 if ledger.free == ROOM else 1
             shape = (videos * frames, settings.height // 8, settings.width // 8)
             reports.append(report(name, ledger, checkpoint.unet.params.memory(*shape, pipeline.dtype)))

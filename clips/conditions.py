@@ -1,0 +1,81 @@
+"""Conditions of the UNet: the picture's embedding and latent, and numbers of the clip as sinusoids."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..svd_model.checkpoint.variants import Variant
+from ..svd_model.networks.embedding import sinusoidal_embedding
+
+FPS, MOTION_BUCKET_ID, ELEVATION = 6.0, 127, 10.0
+"""Frames a second, motion bucket, and the camera's degrees above the object, where nobody says otherwise."""
+
+FEATURE_DIM = 256
+"""Width of the embedding of a number; of a camera angle it is twice as much."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything that the UNet is told: one row for the clip, or one for each of its frames."""
+
+    context: Tensor  # (1, 1, context_dim)
+    concat: Tensor  # (1, 4, h, w)
+    vector: Tensor  # (1 or T, vector_dim)
+
+    def unconditional(self) -> "Conditions":
+        """Conditions without the picture; the vector stays."""
+        return Conditions(torch.zeros_like(self.context), torch.zeros_like(self.concat), self.vector)
+
+
+def vector(
+    variant: Variant,
+    num_frames: int,
+    noise_aug: float,
+    *,
+    fps: float = FPS,
+    motion_bucket_id: float = MOTION_BUCKET_ID,
+    elevation: float | Sequence[float] = ELEVATION,
+    azimuths: Sequence[float] | None = None,
+) -> Tensor:
+    """Embedded numbers of the clip, float32: (1, vector_dim), for sv3d_p (T, vector_dim).
+
+    Each variant is told those that it was trained with: svd fps, motion and noise, sv3d_u noise, sv3d_p
+    noise and camera. Angles are in degrees; azimuths count from the last frame's. Raises ValueError where
+    there are not as many angles as frames.
+    """
+    if variant.camera:
+        elevations = _each_frame("elevation", elevation, num_frames)
+        azimuths = orbit_azimuths(num_frames) if azimuths is None else azimuths
+        return _orbit_vectors(noise_aug, elevations, _each_frame("azimuths", azimuths, num_frames))
+    if variant.orbit:
+        return _embed([noise_aug], FEATURE_DIM)
+    # The frame rate is embedded less one, as the checkpoints were trained.
+    return _embed([fps - 1, motion_bucket_id, noise_aug], FEATURE_DIM)
+
+
+def orbit_azimuths(num_frames: int) -> list[float]:
+    """The reference's azimuths in degrees: equal steps once around, ending at 0, the view of the input."""
+    return [360 * (frame + 1) / num_frames % 360 for frame in range(num_frames)]
+
+
+def _each_frame(name: str, angles: float | Sequence[float], num_frames: int) -> list[float]:
+    angles = list(angles) if hasattr(angles, "__iter__") else [angles] * num_frames
+    if len(angles) != num_frames:
+        raise ValueError(f"{name} has {len(angles)} angles; give one for each of the {num_frames} frames.")
+    return angles
+
+
+def _orbit_vectors(noise_aug: float, elevations: Sequence[float], azimuths: Sequence[float]) -> Tensor:
+    """(T, 1280): noise, the polar angle from straight above, and the azimuth, both in radians."""
+    rows = []
+    for elevation, azimuth in zip(elevations, azimuths, strict=True):
+        angles = [math.radians(90 - elevation), math.radians((azimuth - azimuths[-1]) % 360)]
+        rows.append(torch.cat([_embed([noise_aug], FEATURE_DIM), _embed(angles, 2 * FEATURE_DIM)], dim=-1))
+    return torch.cat(rows)
+
+
+def _embed(numbers: Sequence[float], dim: int) -> Tensor:
+    return sinusoidal_embedding(torch.tensor(numbers, dtype=torch.float32, device="cpu"), dim).flatten()[None]

@@ -1,0 +1,44 @@
+"""Noise of a clip: three streams of N(0, 1), each drawn from the seed alone, in float32 on the CPU."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+SEEDS = 2**64
+"""How many seeds there are: 0 to 2⁶⁴ − 1."""
+
+_PICTURE, _STEP = 0x91C7, 0x5EED
+"""Constants that a seed is XORed with for noise other than the start's, or the numbers would be equal.
+
+They are far enough apart that no two streams of a batch of 8,000 videos coincide.
+"""
+
+
+def picture_noise(seed: int, shape: Iterable[int]) -> Tensor:
+    """Noise on the picture, of that shape; noise_aug is its strength."""
+    return _stream(seed ^ _PICTURE)(shape)
+
+
+def start_noise(seed: int, shape: Iterable[int]) -> Tensor:
+    """First latents before their scaling to σ_max, (T, 4, h, w); equal to ComfyUI's noise of that seed."""
+    return _stream(seed)(shape)
+
+
+def step_noise(seed: int) -> Callable[[Iterable[int]], Tensor]:
+    """Draws the next noise that a solver adds on the way, of a shape."""
+    return _stream(seed ^ _STEP)
+
+
+def seed_of_video(seed: int, number: int) -> int:
+    """Seed of a batch's video of that number, from 0: the one that makes this video alone."""
+    return (seed + number) % SEEDS
+
+
+def _stream(seed: int) -> Callable[[Iterable[int]], Tensor]:
+    generator = torch.Generator("cpu").manual_seed(seed)
+
+    def draw(shape: Iterable[int]) -> Tensor:
+        return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
+
+    return draw
