@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..samplers import preconditioning
-from ..samplers.solvers import CHURNING, SOLVERS
+from ..samplers import guidance, preconditioning
+from ..samplers.solvers import CHURNING, SOLVERS, Denoiser
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.checkpoint.sources import CheckpointError
@@ -23,7 +23,7 @@ from ..svd_model.networks.vision import preprocess
 from . import noises
 from .engine import memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
-from .engine.local import Conditions, Denoiser, Guidance
+from .engine.local import Branch, Conditions, Evaluator
 from .files import images
 from .settings import Settings
 
@@ -242,21 +242,20 @@ class Pipeline:
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """D(x, σ): what `sample` gives to the solver."""
+        """The guided denoiser D(x, σ) of a clip, for a solver."""
         settings = self._complete(settings)
-        shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
-        unet = self._unet  # loaded before the rest of the memory is counted
-        free = memory.available(self.device)
-        needed = self.checkpoint.unet.params.memory(*shape, self.dtype)
-        return Denoiser(
-            unet,
-            conditions,
-            Guidance(settings.guidance_scales(), settings.guidance_interval),
+        evaluate = Evaluator(
+            self._unet,
+            {
+                guidance.CONDITIONAL: Branch(conditions),
+                guidance.UNCONDITIONAL: Branch(conditions.unconditional()),
+            },
             self.dtype,
-            batch_branches=free is None or needed < layerwise.SHARE_OF_FREE * free,
             sigmas=settings.sigmas(),
             feature_cache=settings.feature_cache,
         )
+        scales, interval = settings.guidance_scales(), settings.guidance_interval
+        return guidance.guided(evaluate, [guidance.TERMS["cfg"](scales, interval)])
 
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""

@@ -1,10 +1,17 @@
-"""Classifier-free guidance (Ho & Salimans, 2022) with a scale for each frame, and where in σ it applies."""
+"""Guidance: the conditional estimate, moved by terms that compare it with other branches.
+
+D = D_c + Σ w(frame, σ)·(D_c − D_k) over the terms, each with a branch k and weights of its own. Scales over
+frames are in SHAPES, terms in TERMS.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .solvers import Denoiser
 
 _FACTORY = {"dtype": torch.float32, "device": "cpu"}  # whatever the caller's defaults
 
@@ -58,56 +65,88 @@ SHAPES = {
 """(number of frames, min, max) -> (T,) scales; a constant one is max."""
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
-    """unconditional + scale·(conditional − unconditional), frame by frame: (B·T, C, h, w), (T,) scales."""
-    videos, rest = divmod(conditional.shape[0], scales.shape[0])
-    if rest or not videos:
-        raise ValueError(
-            f"{scales.shape[0]} scales don't fit {conditional.shape[0]} frames; give one a frame."
-        )
-    scales = scales.to(conditional, non_blocking=True).repeat(videos)
-    return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
+CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
+"""Names of the branches: the network under the picture, and without it."""
+
+Evaluate = Callable[[Sequence[str], Tensor, Tensor], Sequence[Tensor]]
+"""(names of branches, x, σ) -> their clean estimates in that order, each (B·T, C, h, w)."""
+
+Weight = Callable[[Tensor], Tensor | None]
+"""σ -> the weight of each frame, (T,); None where the term does not apply."""
+
+Change = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(estimate so far, D_c, D_k, weights (B·T, 1, 1, 1)) -> the next estimate, (B·T, C, h, w)."""
+
+
+def add_difference(estimate: Tensor, conditional: Tensor, other: Tensor, weights: Tensor) -> Tensor:
+    """The estimate plus w·(D_c − D_k)."""
+    return estimate + weights * (conditional - other)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison of the conditional branch with another one; its change may have the state of a run."""
+
+    branch: str  # k
+    weight: Weight
+    change: Change = add_difference
 
 
 EVERYWHERE = (0.0, math.inf)
-"""The interval of σ that has all of them in it."""
+"""The interval of all σ."""
 
 
-def matters(scales: Tensor, sigma: Tensor, interval: tuple[float, float]) -> bool:
-    """Whether guidance changes anything at this σ: inside of the interval, with a scale that is not 1."""
-    return _inside(sigma, interval) and _changes(scales)
+def cfg(scales: Tensor, interval: tuple[float, float] = EVERYWHERE) -> Term:
+    """Classifier-free guidance (Ho & Salimans, 2022): scales (T,), in an interval of σ with both its ends.
 
-
-def _inside(sigma: Tensor, interval: tuple[float, float]) -> bool:
-    if tuple(interval) == EVERYWHERE:
-        return True  # without a look at σ, for which a GPU would be waited for
-    low, high = torch.tensor(interval, **_FACTORY).tolist()  # as the sigmas are, so that ends match
-    return low <= float(sigma) <= high
-
-
-def _changes(scales: Tensor) -> bool:
-    return not bool((scales == 1).all())
-
-
-def guided(
-    conditional: Callable[[Tensor, Tensor], Tensor],
-    unconditional: Callable[[Tensor, Tensor], Tensor],
-    scales: Tensor,
-    interval: tuple[float, float] = EVERYWHERE,
-    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """A denoiser guided by the difference of two, which `both`, if given, computes in one go.
-
-    The unconditional one is not called where it could not matter: for a σ outside of the interval, both ends
-    included (Kynkäänniemi et al., 2024), and where every scale is 1.
+    It does not apply outside of the interval (Kynkäänniemi et al., 2024), nor where all scales are 1.
     """
+    weights = scales - 1  # D_u + s·(D_c − D_u) = D_c + (s − 1)·(D_c − D_u)
+    changes = bool((weights != 0).any())
+    low, high = torch.tensor(interval, **_FACTORY).tolist()  # float32 like the sigmas, so that ends match
 
-    changes = _changes(scales)
+    def weight(sigma: Tensor) -> Tensor | None:
+        if not changes:
+            return None
+        if tuple(interval) == EVERYWHERE:
+            return weights  # without a look at σ, for which the host would wait for a GPU
+        return weights if low <= float(sigma) <= high else None
+
+    return Term(UNCONDITIONAL, weight)
+
+
+TERMS = {"cfg": cfg}
+"""(scales (T,), interval of σ) -> Term."""
+
+
+def branches_at(sigma: Tensor, terms: Iterable[Term]) -> tuple[str, ...]:
+    """Names of the branches that a step at σ needs: the conditional one, then each that a term compares."""
+    compared = (term.branch for term in terms if term.weight(sigma) is not None)
+    return tuple(dict.fromkeys((CONDITIONAL, *compared)))
+
+
+def guided(evaluate: Evaluate, terms: Sequence[Term]) -> Denoiser:
+    """The denoiser guided by terms, applied in order; evaluates only the branches that a step needs."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        if not (changes and _inside(sigma, interval)):
-            return conditional(x, sigma)
-        estimates = both(x, sigma) if both else (conditional(x, sigma), unconditional(x, sigma))
-        return guide(*estimates, scales)
+        branches = branches_at(sigma, terms)
+        estimates = dict(zip(branches, evaluate(branches, x, sigma), strict=True))
+        estimate = conditional = estimates[CONDITIONAL]
+        for term in terms:
+            weights = term.weight(sigma)
+            if weights is not None:
+                weights = _of_frames(weights, conditional)
+                estimate = term.change(estimate, conditional, estimates[term.branch], weights)
+        return estimate
 
     return denoise
+
+
+def _of_frames(weights: Tensor, frames: Tensor) -> Tensor:
+    """The weights of one video, (T,), for the frames of all videos: (B·T, 1, 1, 1)."""
+    videos, rest = divmod(frames.shape[0], weights.shape[0])
+    if rest or not videos:
+        raise ValueError(
+            f"{weights.shape[0]} scales don't fit {frames.shape[0]} frames; give one scale a frame."
+        )
+    return weights.to(frames, non_blocking=True).repeat(videos).view(-1, 1, 1, 1)
