@@ -121,25 +121,27 @@ TERMS = {"cfg": cfg}
 
 def branches_at(sigma: Tensor, terms: Iterable[Term]) -> tuple[str, ...]:
     """Names of the branches that a step at σ needs: the conditional one, then each that a term compares."""
-    compared = (term.branch for term in terms if term.weight(sigma) is not None)
-    return tuple(dict.fromkeys((CONDITIONAL, *compared)))
+    return _branches_of(term for term in terms if term.weight(sigma) is not None)
 
 
 def guided(evaluate: Evaluate, terms: Sequence[Term]) -> Denoiser:
     """The denoiser guided by terms, applied in order; evaluates only the branches that a step needs."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        branches = branches_at(sigma, terms)
+        applied = [(term, weights) for term in terms if (weights := term.weight(sigma)) is not None]
+        branches = _branches_of(term for term, _ in applied)
         estimates = dict(zip(branches, evaluate(branches, x, sigma), strict=True))
         estimate = conditional = estimates[CONDITIONAL]
-        for term in terms:
-            weights = term.weight(sigma)
-            if weights is not None:
-                weights = _of_frames(weights, conditional)
-                estimate = term.change(estimate, conditional, estimates[term.branch], weights)
+        for term, weights in applied:
+            weights = _of_frames(weights, conditional)
+            estimate = term.change(estimate, conditional, estimates[term.branch], weights)
         return estimate
 
     return denoise
+
+
+def _branches_of(terms: Iterable[Term]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((CONDITIONAL, *(term.branch for term in terms))))
 
 
 def _of_frames(weights: Tensor, frames: Tensor) -> Tensor:
