@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..samplers import guidance, preconditioning
-from ..samplers.solvers import CHURNING, SOLVERS, Denoiser
+from ..samplers.solvers import CHURNING, SOLVERS, Denoiser, silent
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.checkpoint.sources import CheckpointError
@@ -35,10 +35,6 @@ WHITE = (255, 255, 255)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """The progress of who needs none."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Pipeline:
         self._scratch_folder = scratch_folder
         self._networks: dict[str, nn.Module] = {}
         self._loading = RLock()
-        self._progress = progress or _silent
+        self._progress = progress or silent
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":

@@ -13,33 +13,33 @@ from torch import Tensor
 
 from .solvers import Denoiser
 
-_FACTORY = {"dtype": torch.float32, "device": "cpu"}  # whatever the caller's defaults
+_FACTORY = {"dtype": torch.float32, "device": "cpu"}  # independent of torch's defaults
 
 TRAPEZOID_EDGE = 0.1
-"""The part of the frames over which a trapezoid rises, and over which it falls."""
+"""Share of the frames in each of the two edges of a trapezoid."""
 
 
 def constant(num_frames: int, scale: float) -> Tensor:
-    """The same scale for every frame."""
+    """One scale for all frames, (T,)."""
     return torch.full((num_frames,), float(scale), **_FACTORY)
 
 
 def linear(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
-    """From min at the first frame to max at the last; a single frame has min."""
+    """Scales in equal steps from min at the first frame to max at the last; a single frame has min."""
     return torch.linspace(min_scale, max_scale, num_frames, **_FACTORY)
 
 
 def triangle(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
-    """From min up to max in the middle of the clip, and back: for orbits, which end where they began."""
+    """Scales from min up to max in the middle of the clip and back, for orbits, whose ends meet."""
     position = torch.linspace(0, 1, num_frames, **_FACTORY)
     wave = 2 * (position - (position + 0.5).floor()).abs()
     return min_scale + (max_scale - min_scale) * wave
 
 
 def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
-    """From min up to max over the first tenth of the frames, down again over the last tenth.
+    """Scales from min up to max over the first tenth of the frames, and down again over the last tenth.
 
-    The reference's plateau is 1 whatever max_scale says; here it is max_scale.
+    The plateau is max_scale; the reference's is always 1.
     """
     edge = int(num_frames * TRAPEZOID_EDGE)
     rise = torch.linspace(min_scale, max_scale, edge, **_FACTORY)
@@ -47,7 +47,7 @@ def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
 
 
 def given(num_frames: int, scales: Sequence[float]) -> Tensor:
-    """A list with one scale for each frame."""
+    """Scales of a list with one finite number for each frame; raises ValueError for another list."""
     if len(scales) != num_frames or not all(math.isfinite(scale) for scale in scales):
         raise ValueError(
             f"the guidance list is {', '.join(f'{scale:g}' for scale in scales)} ({len(scales)} numbers); "
@@ -62,7 +62,7 @@ SHAPES = {
     "triangle": triangle,
     "trapezoid": trapezoid,
 }
-"""(number of frames, min, max) -> (T,) scales; a constant one is max."""
+"""(number of frames, min, max) -> scales (T,); a constant shape has max."""
 
 
 CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"

@@ -4,7 +4,7 @@ Constants of a run are computed once: see RunConstants and TimeShifts in `svd_mo
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from . import memory
 from .devices import to_device
 
 _MOST_ROWS = 4096
-"""Of steps × frames whose shifts are made ahead; each takes about 80 kB in float16."""
+"""Limit of steps × frames with precomputed shifts; each takes about 80 kB in float16."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Branch:
-    """One of the evaluations that guidance compares."""
+    """One evaluation of the UNet, which guidance compares with others."""
 
     conditions: Conditions
 
@@ -46,8 +46,9 @@ class Evaluator:
     """Clean estimates of a clip's branches: names, x (T, 4, h, w) and σ, () on the CPU -> (T, 4, h, w) each.
 
     Branches go through the UNet as videos of one batch, as many at once as the free memory holds; the
-    estimates are equal up to rounding. The shifts of `sigmas` are computed in advance. With `feature_cache`
-    n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact.
+    estimates are equal up to rounding. All branches have one vector. Shifts for `sigmas` are computed in
+    advance. With `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024);
+    1 is exact.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Evaluator:
     def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
         branches = tuple(branches)
         if branches not in self._batches:
-            self._batches[branches] = list(_batched(branches, self._fitting(len(branches), x)))
+            self._batches[branches] = _batched(branches, self._fitting(len(branches), x))
         shifts = self._shifts.get(float(sigma))
         if shifts is None:
             shifts = self._precompute_shifts([sigma])[float(sigma)]
@@ -105,7 +106,7 @@ class Evaluator:
         return precondition(network)(x, sigma)
 
     def _precompute_shifts(self, sigmas: list[Tensor]) -> dict[float, StepShifts]:
-        """What the residual blocks add at each σ, one or T rows each, from one pass through their layers."""
+        """Time shifts of the residual blocks at each σ, 1 or T rows, from one pass through their layers."""
         rows = self._vector.shape[0]
         sigmas = sigmas[: _MOST_ROWS // rows]
         if not sigmas:
@@ -120,13 +121,13 @@ class Evaluator:
         }
 
 
-def _batched(branches: tuple[str, ...], size: int) -> Iterator[tuple[str, ...]]:
+def _batched(branches: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
     """Consecutive groups of at most `size` branches."""
-    return (branches[start : start + size] for start in range(0, len(branches), size))
+    return [branches[start : start + size] for start in range(0, len(branches), size)]
 
 
 class _BatchedBranches:
-    """Some branches as the videos of one batch."""
+    """The UNet over a group of branches, as videos of one batch, with their constants of the run."""
 
     def __init__(self, unet: VideoUNet, branches: list[Conditions], num_frames: int, dtype: torch.dtype):
         self._unet, self._dtype = unet, dtype
@@ -140,7 +141,7 @@ class _BatchedBranches:
         self._deep = DeepFeatures()
 
     def __call__(self, x: Tensor, shifts: StepShifts, interval: int) -> Tensor:
-        """F of every branch for the same x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
+        """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
         repeats = branches * num_frames // shifts[-1][-1].spatial.shape[0]
@@ -153,5 +154,5 @@ class _BatchedBranches:
 
 
 def _each(shifts: StepShifts, change) -> StepShifts:
-    """The shifts with every tensor changed."""
+    """Applies a change to every tensor of the shifts."""
     return tuple(tuple(TimeShifts(*map(change, block)) for block in stage) for stage in shifts)

@@ -1,4 +1,4 @@
-"""SAMPLER and sampling: the shapes in which the host calls them, and in which it is called."""
+"""SAMPLER and sampling, in the signatures of the host."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +14,11 @@ from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of
 from .shared import SOLVER_NOISE
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
-"""The names of the host's own samplers."""
+"""Names of the host's own samplers."""
 
 
 def named_sampler(name: str):
-    """The host's SAMPLER of that name."""
+    """The host's SAMPLER of a name."""
     return comfy.samplers.sampler_object(name)
 
 
@@ -27,7 +27,7 @@ def make_sampler(solver: Callable, **options):
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
-        sigmas = sigmas.cpu()  # solvers look at them, for which a GPU would be waited for at every step
+        sigmas = sigmas.cpu()  # solvers read them, and would wait for a GPU at every step
         generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ SOLVER_NOISE)
         ones = x.new_ones([x.shape[0]])
 
@@ -50,7 +50,7 @@ def make_sampler(solver: Callable, **options):
 def sample_latent(
     model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int, picture: Callable
 ) -> dict:
-    """The host's sampling of a LATENT, with progress and cancel; picture(x0) is what its previews show."""
+    """Samples a LATENT through the host, with progress and cancel; previews show picture(x0)."""
     samples = latent["samples"]
     check_finite(samples, "in the latent to sample; look at the node that made it")
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
