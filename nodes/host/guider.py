@@ -21,7 +21,7 @@ MakeTerms = Callable[[int], Sequence[Term]]
 
 
 class _Guider:
-    """The terms of the current run, in the two functions through which the host lets a MODEL guide itself."""
+    """Guidance by the terms of the current run, as the two functions that the host calls for a MODEL."""
 
     def __init__(self, make_terms: MakeTerms):
         self._make_terms = make_terms
@@ -37,8 +37,8 @@ class _Guider:
         wanted = branches_at(sigma.max(), self._terms_of(args["conds"][0]))
         if any(options.get(name) for name in _OTHER_READERS):
             wanted = _BRANCHES
-        conditions = zip(_BRANCHES, args["conds"], strict=True)
-        conds = [conds if branch in wanted else None for branch, conds in conditions]
+        branches = zip(_BRANCHES, args["conds"], strict=True)
+        conds = [conditions if name in wanted else None for name, conditions in branches]
         return comfy.samplers.calc_cond_batch(args["model"], conds, args["input"], sigma, options)
 
     def combine(self, args: dict) -> Tensor:

@@ -115,7 +115,7 @@ class VideoVAE(comfy.sd.VAE):
         return images
 
     def decode_tiled(self, samples: Tensor, **tiles) -> Tensor:
-        """Decodes without tiles, which would give another picture, and a flickering one frame by frame."""
+        """Decodes whole videos, like decode: tiles and single frames would give a flickering picture."""
         return self.decode(samples)
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class VideoVAE(comfy.sd.VAE):
         return latents.to(self.output_device, self.vae_output_dtype())
 
     def encode_tiled(self, pixel_samples: Tensor, **tiles) -> Tensor:
-        """Encodes without tiles, which encode does not need."""
+        """Encodes whole pictures, like encode, which needs no tiles."""
         return self.encode(pixel_samples)
 
     def _plan(self, shape, dtype: torch.dtype, budget: int | None = None) -> layerwise.LayerwisePlan:
