@@ -15,8 +15,8 @@ from ..clips import conditions
 from ..clips.conditions import Conditions
 from ..clips.noise import picture_noise, start_noise, step_noise
 from ..clips.picture import to_canvas
-from ..samplers import preconditioning
-from ..samplers.solvers import CHURNING, SOLVERS
+from ..samplers import guidance, preconditioning
+from ..samplers.solvers import CHURNING, SOLVERS, Denoiser, silent
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.checkpoint.sources import CheckpointError
@@ -27,7 +27,7 @@ from ..svd_model.networks.vision import preprocess
 from . import noises
 from .engine import memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
-from .engine.local import Denoiser, Guidance
+from .engine.local import Branch, Evaluator
 from .files import images
 from .settings import Settings
 
@@ -38,10 +38,6 @@ LINEAR_DTYPES = ("float8",)
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """The progress of who needs none."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class Pipeline:
         self._scratch_folder = scratch_folder
         self._networks: dict[str, nn.Module] = {}
         self._loading = RLock()
-        self._progress = progress or _silent
+        self._progress = progress or silent
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
@@ -249,21 +245,20 @@ class Pipeline:
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """D(x, σ): what `sample` gives to the solver."""
+        """The guided denoiser D(x, σ) of a clip, for a solver."""
         settings = self._complete(settings)
-        shape = (2 * settings.num_frames, *conditions.concat.shape[2:])
-        unet = self.unet  # loaded before the rest of the memory is counted
-        free = memory.available(self.device)
-        needed = self.checkpoint.unet.params.memory(*shape, self.dtype)
-        return Denoiser(
-            unet,
-            conditions,
-            Guidance(settings.guidance_scales(), settings.guidance_interval),
+        evaluate = Evaluator(
+            self.unet,
+            {
+                guidance.CONDITIONAL: Branch(conditions),
+                guidance.UNCONDITIONAL: Branch(conditions.unconditional()),
+            },
             self.dtype,
-            batch_branches=free is None or needed < layerwise.SHARE_OF_FREE * free,
             sigmas=settings.sigmas(),
             feature_cache=settings.feature_cache,
         )
+        scales, interval = settings.guidance_scales(), settings.guidance_interval
+        return guidance.guided(evaluate, [guidance.TERMS["cfg"](scales, interval)])
 
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""

@@ -19,23 +19,24 @@ OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 
 
 def guided_model(
-    model, shape: str, min_scale: float, max_scale: float, scales: str = "", interval=(0.0, 1e6)
+    model,
+    shape: str,
+    min_scale: float,
+    max_scale: float,
+    scales: str = "",
+    interval: tuple[float, float] = guidance.EVERYWHERE,
 ):
     """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
-    given = numbers(scales, "scales") if shape == "list" else None
+    listed = numbers(scales, "scales") if shape == "list" else None
 
-    def scale_of_frames(frames: int) -> Tensor:
-        if given is not None:
-            return guidance.given(frames, given)
-        return guidance.SHAPES[shape](frames, min_scale, max_scale)
+    def make_terms(num_frames: int) -> list[guidance.Term]:
+        if listed is None:
+            of_frames = guidance.SHAPES[shape](num_frames, min_scale, max_scale)
+        else:
+            of_frames = guidance.given(num_frames, listed)
+        return [guidance.TERMS["cfg"](of_frames, interval)]
 
-    def matters(frames: int, sigma: Tensor) -> bool:
-        return guidance.matters(scale_of_frames(frames), sigma.max(), interval)
-
-    def guide(frames: int, conditional: Tensor, unconditional: Tensor) -> Tensor:
-        return guidance.guide(conditional, unconditional, scale_of_frames(frames))
-
-    return host.with_guidance(model, matters, guide)
+    return host.with_guidance(model, make_terms)
 
 
 def make_sigmas(schedule: str, steps: int, sigma_max: float, sigma_min: float, rho: float) -> Tensor:

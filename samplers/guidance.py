@@ -1,38 +1,45 @@
-"""Classifier-free guidance (Ho & Salimans, 2022) with a scale for each frame, and where in σ it applies."""
+"""Guidance: the conditional estimate, moved by terms that compare it with other branches.
+
+D = D_c + Σ w(frame, σ)·(D_c − D_k) over the terms, each with a branch k and weights of its own. Scales over
+frames are in SHAPES, terms in TERMS.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_FACTORY = {"dtype": torch.float32, "device": "cpu"}  # whatever the caller's defaults
+from .solvers import Denoiser
+
+_FACTORY = {"dtype": torch.float32, "device": "cpu"}  # independent of torch's defaults
 
 TRAPEZOID_EDGE = 0.1
-"""The part of the frames over which a trapezoid rises, and over which it falls."""
+"""Share of the frames in each of the two edges of a trapezoid."""
 
 
 def constant(num_frames: int, scale: float) -> Tensor:
-    """The same scale for every frame."""
+    """One scale for all frames, (T,)."""
     return torch.full((num_frames,), float(scale), **_FACTORY)
 
 
 def linear(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
-    """From min at the first frame to max at the last; a single frame has min."""
+    """Scales in equal steps from min at the first frame to max at the last; a single frame has min."""
     return torch.linspace(min_scale, max_scale, num_frames, **_FACTORY)
 
 
 def triangle(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
-    """From min up to max in the middle of the clip, and back: for orbits, which end where they began."""
+    """Scales from min up to max in the middle of the clip and back, for orbits, whose ends meet."""
     position = torch.linspace(0, 1, num_frames, **_FACTORY)
     wave = 2 * (position - (position + 0.5).floor()).abs()
     return min_scale + (max_scale - min_scale) * wave
 
 
 def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
-    """From min up to max over the first tenth of the frames, down again over the last tenth.
+    """Scales from min up to max over the first tenth of the frames, and down again over the last tenth.
 
-    The reference's plateau is 1 whatever max_scale says; here it is max_scale.
+    The plateau is max_scale; the reference's is always 1.
     """
     edge = int(num_frames * TRAPEZOID_EDGE)
     rise = torch.linspace(min_scale, max_scale, edge, **_FACTORY)
@@ -40,7 +47,7 @@ def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
 
 
 def given(num_frames: int, scales: Sequence[float]) -> Tensor:
-    """A list with one scale for each frame."""
+    """Scales of a list with one finite number for each frame; raises ValueError for another list."""
     if len(scales) != num_frames or not all(math.isfinite(scale) for scale in scales):
         raise ValueError(
             f"the guidance list is {', '.join(f'{scale:g}' for scale in scales)} ({len(scales)} numbers); "
@@ -55,59 +62,93 @@ SHAPES = {
     "triangle": triangle,
     "trapezoid": trapezoid,
 }
-"""(number of frames, min, max) -> (T,) scales; a constant one is max."""
+"""(number of frames, min, max) -> scales (T,); a constant shape has max."""
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scales: Tensor) -> Tensor:
-    """unconditional + scale·(conditional − unconditional), frame by frame: (B·T, C, h, w), (T,) scales."""
-    videos, rest = divmod(conditional.shape[0], scales.shape[0])
-    if rest or not videos:
-        raise ValueError(
-            f"{scales.shape[0]} scales don't fit {conditional.shape[0]} frames; give one a frame."
-        )
-    scales = scales.to(conditional, non_blocking=True).repeat(videos)
-    return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
+CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
+"""Names of the branches: the network under the picture, and without it."""
+
+Evaluate = Callable[[Sequence[str], Tensor, Tensor], Sequence[Tensor]]
+"""(names of branches, x, σ) -> their clean estimates in that order, each (B·T, C, h, w)."""
+
+Weight = Callable[[Tensor], Tensor | None]
+"""σ -> the weight of each frame, (T,); None where the term does not apply."""
+
+Change = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(estimate so far, D_c, D_k, weights (B·T, 1, 1, 1)) -> the next estimate, (B·T, C, h, w)."""
+
+
+def add_difference(estimate: Tensor, conditional: Tensor, other: Tensor, weights: Tensor) -> Tensor:
+    """The estimate plus w·(D_c − D_k)."""
+    return estimate + weights * (conditional - other)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison of the conditional branch with another one; its change may have the state of a run."""
+
+    branch: str  # k
+    weight: Weight
+    change: Change = add_difference
 
 
 EVERYWHERE = (0.0, math.inf)
-"""The interval of σ that has all of them in it."""
+"""The interval of all σ."""
 
 
-def matters(scales: Tensor, sigma: Tensor, interval: tuple[float, float]) -> bool:
-    """Whether guidance changes anything at this σ: inside of the interval, with a scale that is not 1."""
-    return _inside(sigma, interval) and _changes(scales)
+def cfg(scales: Tensor, interval: tuple[float, float] = EVERYWHERE) -> Term:
+    """Classifier-free guidance (Ho & Salimans, 2022): scales (T,), in an interval of σ with both its ends.
 
-
-def _inside(sigma: Tensor, interval: tuple[float, float]) -> bool:
-    if tuple(interval) == EVERYWHERE:
-        return True  # without a look at σ, for which a GPU would be waited for
-    low, high = torch.tensor(interval, **_FACTORY).tolist()  # as the sigmas are, so that ends match
-    return low <= float(sigma) <= high
-
-
-def _changes(scales: Tensor) -> bool:
-    return not bool((scales == 1).all())
-
-
-def guided(
-    conditional: Callable[[Tensor, Tensor], Tensor],
-    unconditional: Callable[[Tensor, Tensor], Tensor],
-    scales: Tensor,
-    interval: tuple[float, float] = EVERYWHERE,
-    both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """A denoiser guided by the difference of two, which `both`, if given, computes in one go.
-
-    The unconditional one is not called where it could not matter: for a σ outside of the interval, both ends
-    included (Kynkäänniemi et al., 2024), and where every scale is 1.
+    It does not apply outside of the interval (Kynkäänniemi et al., 2024), nor where all scales are 1.
     """
+    weights = scales - 1  # D_u + s·(D_c − D_u) = D_c + (s − 1)·(D_c − D_u)
+    changes = bool((weights != 0).any())
+    low, high = torch.tensor(interval, **_FACTORY).tolist()  # float32 like the sigmas, so that ends match
 
-    changes = _changes(scales)
+    def weight(sigma: Tensor) -> Tensor | None:
+        if not changes:
+            return None
+        if tuple(interval) == EVERYWHERE:
+            return weights  # without a look at σ, for which the host would wait for a GPU
+        return weights if low <= float(sigma) <= high else None
+
+    return Term(UNCONDITIONAL, weight)
+
+
+TERMS = {"cfg": cfg}
+"""(scales (T,), interval of σ) -> Term."""
+
+
+def branches_at(sigma: Tensor, terms: Iterable[Term]) -> tuple[str, ...]:
+    """Names of the branches that a step at σ needs: the conditional one, then each that a term compares."""
+    return _branches_of(term for term in terms if term.weight(sigma) is not None)
+
+
+def guided(evaluate: Evaluate, terms: Sequence[Term]) -> Denoiser:
+    """The denoiser guided by terms, applied in order; evaluates only the branches that a step needs."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        if not (changes and _inside(sigma, interval)):
-            return conditional(x, sigma)
-        estimates = both(x, sigma) if both else (conditional(x, sigma), unconditional(x, sigma))
-        return guide(*estimates, scales)
+        applied = [(term, weights) for term in terms if (weights := term.weight(sigma)) is not None]
+        branches = _branches_of(term for term, _ in applied)
+        estimates = dict(zip(branches, evaluate(branches, x, sigma), strict=True))
+        estimate = conditional = estimates[CONDITIONAL]
+        for term, weights in applied:
+            weights = _of_frames(weights, conditional)
+            estimate = term.change(estimate, conditional, estimates[term.branch], weights)
+        return estimate
 
     return denoise
+
+
+def _branches_of(terms: Iterable[Term]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((CONDITIONAL, *(term.branch for term in terms))))
+
+
+def _of_frames(weights: Tensor, frames: Tensor) -> Tensor:
+    """The weights of one video, (T,), for the frames of all videos: (B·T, 1, 1, 1)."""
+    videos, rest = divmod(frames.shape[0], weights.shape[0])
+    if rest or not videos:
+        raise ValueError(
+            f"{weights.shape[0]} scales don't fit {frames.shape[0]} frames; give one scale a frame."
+        )
+    return weights.to(frames, non_blocking=True).repeat(videos).view(-1, 1, 1, 1)

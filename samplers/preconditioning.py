@@ -16,13 +16,13 @@ class Scalings(NamedTuple):
 
 
 def scalings(sigma: Tensor) -> Scalings:
-    """σ > 0, of any shape, to the four scalings in the same shape."""
+    """The four scalings of σ > 0, each in the shape of σ."""
     variance = sigma**2 + 1
     return Scalings(1 / variance, -sigma / variance.sqrt(), 1 / variance.sqrt(), sigma.log() / 4)
 
 
 def precondition(network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A v-predicting network F(x, c_noise) as a denoiser D(x, σ), for a σ of no dimensions."""
+    """The denoiser D(x, σ) of a v-predicting network F(x, c_noise); σ is a scalar, ()."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         c_skip, c_out, c_in, c_noise = scalings(sigma)
@@ -32,5 +32,5 @@ def precondition(network: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tenso
 
 
 def scale_noise(noise: Tensor, sigma: Tensor) -> Tensor:
-    """Unit noise to where sampling starts: noise·√(σ² + 1), as the reference does."""
+    """The x that sampling starts from, of N(0, 1) noise: noise·√(σ² + 1), as in the reference."""
     return noise * (sigma**2 + 1).sqrt()

@@ -1,6 +1,6 @@
-"""Noise levels to sample at: falling, and ending in 0, so that n steps are n + 1 numbers.
+"""Noise schedules: n + 1 falling levels for n steps, the last of them 0.
 
-All are computed in float64 and returned in float32.
+Levels are computed in float64 and returned in float32.
 """
 
 import math
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
-"""What Stable Video Diffusion is sampled with."""
+"""Range and bend of Stable Video Diffusion's Karras schedule."""
 
-_FACTORY = {"dtype": torch.float64, "device": "cpu"}  # whatever the caller's defaults
+_FACTORY = {"dtype": torch.float64, "device": "cpu"}  # independent of torch's defaults
 
 RHO_RANGE = (0.5, 100.0)
-"""Outside of it the powers of σ no longer fit into a float64."""
+"""Bounds of ρ; outside of them powers of σ overflow float64."""
 
 ALIGN_YOUR_STEPS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
 ANIMATE_LCM_TRAIN_STEPS = 40
@@ -24,7 +24,7 @@ ANIMATE_LCM_TRAIN_STEPS = 40
 def karras(
     steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
 ) -> Tensor:
-    """Equal steps in σ^(1/ρ) (Karras et al., 2022, eq. 5)."""
+    """Levels at equal steps in σ^(1/ρ) (Karras et al., 2022, eq. 5)."""
     _check_steps(steps)
     _check_range(sigma_min, sigma_max)
     low, high = RHO_RANGE
@@ -35,7 +35,7 @@ def karras(
 
 
 def exponential(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """Equal steps in ln σ."""
+    """Levels at equal steps in ln σ."""
     _check_steps(steps)
     _check_range(sigma_min, sigma_max)
     logs = torch.linspace(math.log(sigma_max), math.log(sigma_min), steps, **_FACTORY)
@@ -43,17 +43,17 @@ def exponential(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIG
 
 
 def align_your_steps(steps: int) -> Tensor:
-    """The levels optimised for SVD (Sabour et al., 2024); else than 10 by log-linear interpolation."""
+    """Ten levels optimised for SVD (Sabour et al., 2024), interpolated log-linearly for another count."""
     _check_steps(steps)
-    known = torch.tensor(ALIGN_YOUR_STEPS_SVD, **_FACTORY).log()
-    position = torch.linspace(0, len(known) - 1, steps + 1, **_FACTORY)
-    left = position.long().clamp(max=len(known) - 2)
-    logs = torch.lerp(known[left], known[left + 1], position - left)
+    optimised = torch.tensor(ALIGN_YOUR_STEPS_SVD, **_FACTORY).log()
+    position = torch.linspace(0, len(optimised) - 1, steps + 1, **_FACTORY)
+    left = position.long().clamp(max=len(optimised) - 2)
+    logs = torch.lerp(optimised[left], optimised[left + 1], position - left)
     return _with_zero(logs.exp()[:-1])
 
 
 def animate_lcm(steps: int) -> Tensor:
-    """What AnimateLCM-SVD was distilled for (Wang et al., 2024): every k-th of 40 Karras levels."""
+    """Levels that AnimateLCM-SVD was distilled for (Wang et al., 2024): every k-th of 40 Karras levels."""
     _check_steps(steps)
     if steps > ANIMATE_LCM_TRAIN_STEPS:
         raise ValueError(
@@ -65,7 +65,7 @@ def animate_lcm(steps: int) -> Tensor:
 
 
 def given(sigmas: Sequence[float]) -> Tensor:
-    """A list of falling levels; a last 0 is added when it is not there."""
+    """Levels of a falling list; a missing last 0 is added."""
     if len(sigmas) == 0:
         raise ValueError("the list of sigmas is empty; give at least one level above 0.")
     levels = torch.tensor([float(sigma) for sigma in sigmas], **_FACTORY)
@@ -79,7 +79,7 @@ def given(sigmas: Sequence[float]) -> Tensor:
 
 
 def _karras_points(ramp: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
-    """σ at positions 0 (σ_max) to 1 (σ_min)."""
+    """Levels at positions from 0 (σ_max) to 1 (σ_min)."""
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return (high + ramp * (low - high)) ** rho
 
@@ -93,7 +93,7 @@ def _falls(sigmas: Tensor) -> bool:
 
 
 def _distinct(sigmas: Tensor) -> Tensor:
-    """Refuses levels so close that float32 can't tell them apart: solvers divide by their differences."""
+    """The levels; raises ValueError for two that are equal in float32: solvers divide by their difference."""
     if not _falls(sigmas):
         raise ValueError(
             f"{len(sigmas) - 1} steps don't fit between sigma_max {sigmas[0]:g} and sigma_min "

@@ -1,8 +1,8 @@
 """Solvers of the probability flow ODE and its SDEs, each a plain function.
 
 `denoise(x, sigma)` returns the clean estimate; `sigmas` falls and ends in 0; `x` starts at sigmas[0].
-`noise(x)` returns fresh N(0, 1) in the shape of x. `callback(step, x, denoised)`, if given, is called once a
-step, with the x that the step started from.
+`noise(x)` returns fresh N(0, 1) in the shape of x. `callback(step, x, denoised)` is called once a step, with
+the x at its start.
 """
 
 import itertools
@@ -16,8 +16,8 @@ Noise = Callable[[Tensor], Tensor]
 Callback = Callable[[int, Tensor, Tensor], None]
 
 
-def _silent(step: int, x: Tensor, denoised: Tensor) -> None:
-    """The callback of who needs none."""
+def silent(*_: object) -> None:
+    """No-op callback."""
 
 
 def euler(
@@ -26,7 +26,7 @@ def euler(
     sigmas: Tensor,
     *,
     noise: Noise,
-    callback: Callback = _silent,
+    callback: Callback = silent,
     churn: float = 0.0,
 ) -> Tensor:
     """Karras et al. (2022), Algorithm 2 with Euler steps; churn is S_churn."""
@@ -45,10 +45,10 @@ def heun(
     sigmas: Tensor,
     *,
     noise: Noise,
-    callback: Callback = _silent,
+    callback: Callback = silent,
     churn: float = 0.0,
 ) -> Tensor:
-    """Karras et al. (2022), Algorithm 2: second order, two evaluations a step but for the last."""
+    """Karras et al. (2022), Algorithm 2: second order, two evaluations a step, one in the last."""
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         x_hat, sigma_hat = _churned(x, sigma, churn, len(sigmas) - 1, noise)
         denoised = denoise(x_hat, sigma_hat)
@@ -62,9 +62,9 @@ def heun(
 
 
 def euler_ancestral(
-    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = _silent
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = silent
 ) -> Tensor:
-    """Euler down past the next level, then fresh noise up to it (k-diffusion's ancestral step with η = 1)."""
+    """Euler steps past the next level, then fresh noise up to it (k-diffusion's ancestral step, η = 1)."""
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = denoise(x, sigma)
         callback(i, x, denoised)
@@ -76,10 +76,10 @@ def euler_ancestral(
 
 
 def dpmpp_2m(
-    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = _silent
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = silent
 ) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al., 2022), second order from the step before; takes no noise."""
-    denoised_before, h_before = None, None
+    """DPM-Solver++(2M) (Lu et al., 2022), of second order by the previous step; draws no noise."""
+    previous, previous_h = None, None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = denoise(x, sigma)
         callback(i, x, denoised)
@@ -87,18 +87,18 @@ def dpmpp_2m(
             return denoised
         h = (sigma / sigma_next).log()
         estimate = denoised
-        if denoised_before is not None:
-            estimate = denoised + h / (2 * h_before) * (denoised - denoised_before)
+        if previous is not None:
+            estimate = denoised + h / (2 * previous_h) * (denoised - previous)
         x = (sigma_next / sigma) * x - (-h).expm1() * estimate
-        denoised_before, h_before = denoised, h
+        previous, previous_h = denoised, h
     return x
 
 
 def dpmpp_2m_sde(
-    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = _silent
+    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = silent
 ) -> Tensor:
     """SDE-DPM-Solver++(2M), midpoint form, η = 1 (Lu et al., 2022)."""
-    denoised_before, h_before = None, None
+    previous, previous_h = None, None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = denoise(x, sigma)
         callback(i, x, denoised)
@@ -106,18 +106,16 @@ def dpmpp_2m_sde(
             return denoised
         h = (sigma / sigma_next).log()
         estimate = denoised
-        if denoised_before is not None:
-            estimate = denoised + h / (2 * h_before) * (denoised - denoised_before)
+        if previous is not None:
+            estimate = denoised + h / (2 * previous_h) * (denoised - previous)
         x = (sigma_next / sigma) * (-h).exp() * x - (-2 * h).expm1() * estimate
         x = x + sigma_next * (-(-2 * h).expm1()).sqrt() * noise(x)
-        denoised_before, h_before = denoised, h
+        previous, previous_h = denoised, h
     return x
 
 
-def lcm(
-    denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = _silent
-) -> Tensor:
-    """Multistep consistency sampling (Song et al., 2023): to the clean estimate, then noise on it."""
+def lcm(denoise: Denoiser, x: Tensor, sigmas: Tensor, *, noise: Noise, callback: Callback = silent) -> Tensor:
+    """Multistep consistency sampling (Song et al., 2023): fresh noise of the next level on each estimate."""
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = denoise(x, sigma)
         callback(i, x, denoised)
@@ -134,7 +132,7 @@ SOLVERS = {
     "lcm": lcm,
 }
 CHURNING = ("euler", "heun")
-"""Those that take a churn."""
+"""Names of the solvers that take a churn."""
 
 
 def _churned(x: Tensor, sigma: Tensor, churn: float, steps: int, noise: Noise) -> tuple[Tensor, Tensor]:

@@ -379,10 +379,13 @@ def test_the_script_in_python_names_settings_that_are_there():
 
 def test_pages_say_where_guidance_takes_one_pass():
     ones, some = torch.ones(3), torch.tensor([1.0, 1.0, 1.5])
-    sigma = torch.tensor(5.0)
-    assert guidance.matters(some, sigma, guidance.EVERYWHERE)
-    assert not guidance.matters(ones, sigma, guidance.EVERYWHERE)
-    assert not guidance.matters(some, sigma, (6.0, 7.0))
+
+    def passes(*term) -> int:
+        return len(guidance.branches_at(torch.tensor(5.0), [guidance.cfg(*term)]))
+
+    assert passes(some) == 2
+    assert passes(ones) == 1
+    assert passes(some, (6.0, 7.0)) == 1
     assert "only once where all scales are 1" in TEXTS["StillmotionKSampler.md"]
     assert "Outside of the interval, and where all scales are 1, it is one" in TEXTS["StillmotionGuidance.md"]
 

@@ -66,9 +66,15 @@ def sample(solver, scales):
 
         return preconditioning.precondition(network)
 
-    denoise = guidance.guided(
-        branch(context, concat), branch(torch.zeros_like(context), torch.zeros_like(concat)), scales
-    )
+    denoisers = {
+        guidance.CONDITIONAL: branch(context, concat),
+        guidance.UNCONDITIONAL: branch(torch.zeros_like(context), torch.zeros_like(concat)),
+    }
+
+    def evaluate(branches, x, sigma):
+        return [denoisers[name](x, sigma) for name in branches]
+
+    denoise = guidance.guided(evaluate, [guidance.cfg(scales)])
     sigmas = schedules.karras(6)
     x = preconditioning.scale_noise(NAMED.input("sample.noise", (5, 4, 16, 24)), sigmas[0])
     return solver(denoise, x, sigmas, noise=torch.randn_like)

@@ -1,1 +1,1 @@
-"""Evaluates the networks: on which device, in how much memory."""
+"""Evaluation of the networks: devices, memory, and the branches of guidance."""

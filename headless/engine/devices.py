@@ -1,4 +1,4 @@
-"""Devices to compute on, in modes of their own, and copies that a program does not wait for."""
+"""Devices and dtypes to compute in, the modes of torch there, and copies without a wait."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def find_device(device: str | torch.device | None) -> torch.device:
-    """The device named, or the best there is; raises ValueError for one that is not there."""
+    """The device of a name, the best one for None; raises ValueError for a missing device."""
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -30,14 +30,14 @@ def find_device(device: str | torch.device | None) -> torch.device:
 
 
 def find_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The dtype named, or float32 on the CPU and float16 elsewhere, as the reference computes."""
+    """The dtype of a name; for None float32 on the CPU and float16 on other devices, as in the reference."""
     if dtype is None:
         return torch.float32 if device.type == "cpu" else torch.float16
     return named_dtype("dtype", dtype, DTYPES)
 
 
 def named_dtype(name: str, dtype: str | torch.dtype, accepted: Mapping[str, torch.dtype]) -> torch.dtype:
-    """One of the accepted dtypes, by its name or itself; raises ValueError naming the option for another."""
+    """An accepted dtype, by its name or directly; raises ValueError, naming the option, for another one."""
     if isinstance(dtype, str) and dtype in accepted:
         return accepted[dtype]
     if isinstance(dtype, torch.dtype) and dtype in accepted.values():
@@ -47,25 +47,25 @@ def named_dtype(name: str, dtype: str | torch.dtype, accepted: Mapping[str, torc
 
 @contextmanager
 def own_modes(device: torch.device) -> Iterator[None]:
-    """Within it the device computes as the reference does, whatever modes of torch the caller is in."""
-    # Inference mode would mark what is made in it, weights too: no one could change it outside.
+    """A context in the reference's modes of torch, whatever the caller's: no gradients, no autocast."""
+    # Inference mode would mark new tensors, weights too: nobody could change them outside.
     with torch.inference_mode(False), torch.no_grad(), without_autocast(device):
         yield
 
 
 def in_own_modes(method):
-    """A method of a pipeline, computing as the pipeline does whatever modes of torch the caller is in."""
+    """Decorates a method of a pipeline: runs it in own_modes of the pipeline's device."""
 
     @wraps(method)
-    def call(self, *given, **options):
+    def call(self, *args, **options):
         with own_modes(self.device):
-            return method(self, *given, **options)
+            return method(self, *args, **options)
 
     return call
 
 
 def loaded_once(load):
-    """A network of a pipeline: loaded at its first use, by whichever of several threads comes first."""
+    """Decorates a loader of a pipeline: a property, loaded once, by the first of several threads."""
 
     @wraps(load)
     def network(self) -> nn.Module:
@@ -79,7 +79,7 @@ def loaded_once(load):
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device, copied while the device goes on with what it has to do."""
+    """Copies a CPU tensor to the device; neither the program nor the device's queue waits."""
     if device.type != "cuda":
         return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)  # a copy of pageable memory would wait
+    return x.pin_memory().to(device, non_blocking=True)  # from pageable memory the copy would wait

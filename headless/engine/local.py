@@ -1,82 +1,92 @@
-"""The denoiser that a solver calls: the UNet under the conditions of one clip, guided.
+"""Evaluates the UNet under the conditions of one clip, for each branch that guidance compares.
 
-What does not change between steps is computed once: see `svd_model.unet.RunConstants` and `TimeShifts`.
+Constants of a run are computed once: see RunConstants and TimeShifts in `svd_model.networks.unet`.
 """
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...clips.conditions import Conditions
-from ...samplers import guidance
 from ...samplers.preconditioning import precondition, scalings
+from ...svd_model import layerwise
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.unet import RunConstants, StepShifts, TimeShifts, VideoUNet
+from . import memory
 from .devices import to_device
 
 _MOST_ROWS = 4096
-"""Of steps × frames whose shifts are made ahead; each takes about 80 kB in float16."""
+"""Limit of steps × frames with precomputed shifts; each takes about 80 kB in float16."""
 
 
 @dataclass(frozen=True)
-class Guidance:
-    """A scale for each frame, (T,), and the lowest and highest σ where guidance applies, both included."""
+class Branch:
+    """One evaluation of the UNet, which guidance compares with others."""
 
-    scales: Tensor
-    interval: tuple[float, float] = guidance.EVERYWHERE
+    conditions: Conditions
 
 
-class Denoiser:
-    """D(x, σ) of one clip, guided: (T, 4, h, w) and σ of no dimensions, on the CPU -> (T, 4, h, w), float32.
+class Evaluator:
+    """Clean estimates of a clip's branches: names, x (T, 4, h, w) and σ, () on the CPU -> (T, 4, h, w) each.
 
-    With `batch_branches` the conditional and the unconditional branch go through the UNet as two videos of
-    one batch, else one after the other, which takes half the memory; the result is equal up to rounding.
-    `sigmas` are known ahead. `feature_cache`: only every so many evaluations the whole UNet is computed;
-    between them its last block alone, on cached deep features (Ma et al., "DeepCache", 2024); 1 is exact.
+    Branches go through the UNet as videos of one batch, as many at once as the free memory holds; the
+    estimates are equal up to rounding. All branches have one vector. Shifts for `sigmas` are computed in
+    advance. With `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024);
+    1 is exact.
     """
 
     def __init__(
         self,
         unet: VideoUNet,
-        conditions: Conditions,
-        guided: Guidance,
+        branches: Mapping[str, Branch],
         dtype: torch.dtype,
         *,
-        batch_branches: bool = True,
         sigmas: Iterable[Tensor] = (),
         feature_cache: int = 1,
     ):
-        self._unet, self._dtype = unet, dtype
-        self._conditions = (conditions, conditions.unconditional())
+        self._unet, self._branches, self._dtype = unet, branches, dtype
         self._interval = feature_cache
-        branches = (partial(self._branch, index) for index in (0, 1))
-        both = partial(self._estimates, (0, 1)) if batch_branches else None
-        self._guided = guidance.guided(*branches, guided.scales, guided.interval, both)
-        self._passes: dict[tuple[int, ...], _BatchedBranches] = {}
-        vector = conditions.vector.to(dtype)
-        self._vector = unet.label_emb(vector)  # (1 or T, E)
+        self._batches: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
+        vector = next(iter(branches.values())).conditions.vector
+        self._vector = unet.label_emb(vector.to(dtype))  # (1 or T, E)
         self._shifts = self._precompute_shifts([sigma for sigma in sigmas if sigma > 0])
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        with fastest_attention(x.device):
-            return self._guided(x, sigma)
-
-    def _branch(self, branch: int, x: Tensor, sigma: Tensor) -> Tensor:
-        return self._estimates((branch,), x, sigma)[0]
-
-    def _estimates(self, branches: tuple[int, ...], x: Tensor, sigma: Tensor) -> Tensor:
-        """The clean estimates of some branches, (branches, T, 4, h, w), float32 outside of the UNet."""
-        if branches not in self._passes:
-            given = [self._conditions[branch] for branch in branches]
-            self._passes[branches] = _BatchedBranches(self._unet, given, len(x), self._dtype)
-        videos = self._passes[branches]
+    def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
+        branches = tuple(branches)
+        if branches not in self._batches:
+            self._batches[branches] = _batched(branches, self._fitting(len(branches), x))
         shifts = self._shifts.get(float(sigma))
         if shifts is None:
             shifts = self._precompute_shifts([sigma])[float(sigma)]
+        with fastest_attention(x.device):
+            estimates = [self._estimates(batch, x, sigma, shifts) for batch in self._batches[branches]]
+        return tuple(itertools.chain(*estimates))
+
+    def _fitting(self, wanted: int, x: Tensor) -> int:
+        """How many of the wanted branches the free memory holds at once; at least 1."""
+        free = memory.available(x.device)
+        if free is None:
+            return wanted
+        frames, _, height, width = x.shape
+        budget = layerwise.SHARE_OF_FREE * free
+        fits = (
+            count
+            for count in range(wanted, 1, -1)
+            if self._unet.params.memory(count * frames, height, width, self._dtype) < budget
+        )
+        return next(fits, 1)
+
+    def _estimates(self, batch: tuple[str, ...], x: Tensor, sigma: Tensor, shifts: StepShifts) -> Tensor:
+        """Clean estimates of a batch of branches, (branches, T, 4, h, w), float32 outside of the UNet."""
+        if batch not in self._passes:
+            conditions = [self._branches[name].conditions for name in batch]
+            self._passes[batch] = _BatchedBranches(self._unet, conditions, len(x), self._dtype)
+        videos = self._passes[batch]
 
         def network(x: Tensor, _: Tensor) -> Tensor:
             return videos(x, shifts, self._interval)
@@ -84,7 +94,7 @@ class Denoiser:
         return precondition(network)(x, sigma)
 
     def _precompute_shifts(self, sigmas: list[Tensor]) -> dict[float, StepShifts]:
-        """What the residual blocks add at each σ, one or T rows each, from one pass through their layers."""
+        """Time shifts of the residual blocks at each σ, 1 or T rows, from one pass through their layers."""
         rows = self._vector.shape[0]
         sigmas = sigmas[: _MOST_ROWS // rows]
         if not sigmas:
@@ -99,8 +109,13 @@ class Denoiser:
         }
 
 
+def _batched(branches: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
+    """Consecutive groups of at most `size` branches."""
+    return [branches[start : start + size] for start in range(0, len(branches), size)]
+
+
 class _BatchedBranches:
-    """Some branches as the videos of one batch."""
+    """The UNet over a group of branches, as videos of one batch, with their constants of the run."""
 
     def __init__(self, unet: VideoUNet, branches: list[Conditions], num_frames: int, dtype: torch.dtype):
         self._unet, self._dtype = unet, dtype
@@ -114,7 +129,7 @@ class _BatchedBranches:
         self._deep = DeepFeatures()
 
     def __call__(self, x: Tensor, shifts: StepShifts, interval: int) -> Tensor:
-        """F of every branch for the same x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
+        """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
         repeats = branches * num_frames // shifts[-1][-1].spatial.shape[0]
@@ -127,5 +142,5 @@ class _BatchedBranches:
 
 
 def _each(shifts: StepShifts, change) -> StepShifts:
-    """The shifts with every tensor changed."""
+    """Applies a change to every tensor of the shifts."""
     return tuple(tuple(TimeShifts(*map(change, block)) for block in stage) for stage in shifts)

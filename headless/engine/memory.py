@@ -1,4 +1,4 @@
-"""How much memory a clip will need, roughly, and how much there is."""
+"""Estimates of the memory that a clip needs, and the free memory."""
 
 import math
 import re
@@ -15,9 +15,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def to_sample(checkpoint: Checkpoint, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-    """Bytes for the weights and the largest activations of sampling latents of that height and width.
+    """Bytes of the weights and the peak activations of sampling latents of a height and width.
 
-    With one branch of the guidance at a time: where there is room for both, twice the activations are taken.
+    For one branch of the guidance at a time; several at once take as many times the activations.
     """
     networks = (checkpoint.unet, checkpoint.encoder, checkpoint.vision)
     weights = sum(network.size for network in networks)
@@ -33,7 +33,7 @@ def to_decode(
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
-    """Bytes that decoding latents of that height and width can't do without; more only makes it faster."""
+    """The least bytes for decoding latents of a height and width; more bytes only make it faster."""
     tensors = tensors_to_decode(checkpoint, frames, height, width, frame_wise, dtype, device)
     return checkpoint.decoder_for(frame_wise).size + overhead(device) + tensors
 
@@ -47,19 +47,19 @@ def tensors_to_decode(
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
-    """Bytes of the activations alone, without the weights."""
+    """The least bytes of activations for decoding; weights not included."""
     options = {"temporal": checkpoint.variant.temporal_decoder and not frame_wise, "dtype": dtype}
     size = (checkpoint.decoder_for(frame_wise).params, frames, height, width)
     return layerwise.smallest_budget(layerwise.plan_decode, *size, **options, device=device)
 
 
 def overhead(device: torch.device) -> int:
-    """Bytes by which a process grows beyond its tensors: the C library's heap and the kernels' own memory."""
+    """Bytes of a process beyond its tensors: the C library's heap, and the kernels' own memory."""
     return 96 * 2**20 if device.type == "cpu" else 0
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size such as 6GB, 500 MB, 4GiB or 2.5g; raises ValueError for anything else."""
+    """Bytes of a size such as 6GB, 500 MB, 4GiB or 2.5g; raises ValueError for other texts."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", text.upper())
     if match is None or (match[3] and not match[2]):
         raise ValueError(f"{text!r} is no size; give one such as 6GB, 500MB or 4GiB.")
@@ -71,17 +71,17 @@ def parse_size(text: str) -> int:
 
 
 def find_size(size: int | float | str) -> int:
-    """Bytes as a whole number, given as a number or as text; raises ValueError for anything else."""
-    given, size = size, plain(size)
-    if isinstance(size, str):
-        return parse_size(size)
-    if isinstance(size, bool) or not isinstance(size, int | float) or not 1 <= size < math.inf:
-        raise ValueError(f"the memory budget is {given!r}; give bytes, or text such as '6GB'.")
-    return int(size)
+    """Bytes of a size, a number or text, as a whole number; raises ValueError for other values."""
+    number = plain(size)
+    if isinstance(number, str):
+        return parse_size(number)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 1 <= number < math.inf:
+        raise ValueError(f"the memory budget is {size!r}; give bytes, or text such as '6GB'.")
+    return int(number)
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that are free on the device; None where it can't tell."""
+    """Free bytes of the device; None where the device can't tell."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own spare
         return torch.cuda.mem_get_info(device)[0] + unused
@@ -91,7 +91,7 @@ def available(device: torch.device) -> int | None:
 
 
 def shortage(needed: int, free: int | None) -> str | None:
-    """A warning in words where the need exceeds what is free, else None."""
+    """A warning where the needed bytes exceed the free ones, or None."""
     if free is None or needed <= free:
         return None
     return (
@@ -106,7 +106,7 @@ REMEDIES = (
 
 
 def _container_limit() -> float:
-    """Bytes left to the container that this process runs in, infinity outside of one (Linux, cgroup v2)."""
+    """Bytes left to this process's container, infinity outside of a container (Linux, cgroup v2)."""
     try:
         limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
         return float(limit) - float(used)  # "max", where there is no limit, is no number

@@ -4,6 +4,7 @@ Checked against ComfyUI 0.33. The nodes use what is named here and, of the host,
 """
 
 from .files import checkpoint_names, checkpoint_path
+from .guider import check_without_guidance, with_guidance
 from .images import resize
 from .model import (
     USUAL_MOTION,
@@ -13,14 +14,7 @@ from .model import (
     motion_without_use,
     with_feature_cache,
 )
-from .sampling import (
-    SAMPLERS,
-    check_without_guidance,
-    make_sampler,
-    named_sampler,
-    sample_latent,
-    with_guidance,
-)
+from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
 from .values import check_images, check_latents, frames_as_batch

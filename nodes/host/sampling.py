@@ -1,4 +1,4 @@
-"""Guidance, SAMPLER and sampling: the shapes in which the host calls them, and in which it is called."""
+"""SAMPLER and sampling, in the signatures of the host."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,58 +11,14 @@ import torch
 from torch import Tensor
 
 from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of_sampling
-from .model import check_video_model, frames_of_video
 from .shared import SOLVER_NOISE
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
-"""The names of the host's own samplers."""
-
-
-def with_guidance(model, matters: Callable[[int, Tensor], bool], guide: Callable):
-    """A copy of a MODEL with guidance of its own, for any sampler node.
-
-    matters(frames, sigma) says whether the unconditional prediction is wanted at all; where it is,
-    guide(frames, conditional, unconditional) mixes both. frames are those of one video.
-    """
-
-    def predict(args: dict) -> list[Tensor]:
-        conditional, unconditional = args["conds"]
-        if not _looked_at(args["model_options"]) and not matters(frames_of_video(conditional), args["sigma"]):
-            unconditional = None
-        return comfy.samplers.calc_cond_batch(
-            args["model"], [conditional, unconditional], args["input"], args["sigma"], args["model_options"]
-        )
-
-    def combine(args: dict) -> Tensor:
-        frames = frames_of_video(args["input_cond"])
-        if not matters(frames, args["sigma"]):
-            return args["cond"]
-        return guide(frames, args["cond"], args["uncond"])
-
-    patched = model.clone()
-    patched.set_model_sampler_cfg_function(combine, disable_cfg1_optimization=True)
-    patched.set_model_sampler_calc_cond_batch_function(predict)
-    return patched
-
-
-def _looked_at(options: dict) -> bool:
-    """Whether something besides the guidance takes the unconditional prediction: CFG++, SAG, Mahiro."""
-    return any(options.get(name) for name in ("sampler_pre_cfg_function", "sampler_post_cfg_function"))
-
-
-def check_without_guidance(model, name: str) -> None:
-    """Raises ValueError for a MODEL that the node of that name can't give guidance."""
-    check_video_model(model)
-    replaced = ("sampler_cfg_function", "sampler_calc_cond_batch_function")
-    if any(key in model.model_options for key in replaced):
-        raise ValueError(
-            f"this model has a guidance node before it, which {name} would replace; take it out, or sample "
-            "with core's KSampler and that node alone."
-        )
+"""Names of the host's own samplers."""
 
 
 def named_sampler(name: str):
-    """The host's SAMPLER of that name."""
+    """The host's SAMPLER of a name."""
     return comfy.samplers.sampler_object(name)
 
 
@@ -71,7 +27,7 @@ def make_sampler(solver: Callable, **options):
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
-        sigmas = sigmas.cpu()  # solvers look at them, for which a GPU would be waited for at every step
+        sigmas = sigmas.cpu()  # solvers read them, and would wait for a GPU at every step
         generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ SOLVER_NOISE)
         ones = x.new_ones([x.shape[0]])
 
@@ -94,7 +50,7 @@ def make_sampler(solver: Callable, **options):
 def sample_latent(
     model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int, picture: Callable
 ) -> dict:
-    """The host's sampling of a LATENT, with progress and cancel; picture(x0) is what its previews show."""
+    """Samples a LATENT through the host, with progress and cancel; previews show picture(x0)."""
     samples = latent["samples"]
     check_finite(samples, "in the latent to sample; look at the node that made it")
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))

@@ -20,11 +20,12 @@ from .operations import with_kernels
 from .shared import attention, network_weights
 from .values import check_images, check_latents, frames_as_batch
 
-PARTS = 100  # that the progress bar of one video has
+PROGRESS_STEPS = 100
+"""Steps of the progress bar for one video."""
 
 
 class FirstStage(nn.Module):
-    """The encoder and the decoder under the keys of the released files, as the host loads and saves them."""
+    """The encoder and the decoder under the keys of the released files, for the host to load and save."""
 
     def __init__(self, encoder: ImageEncoder, decoder: VideoDecoder):
         super().__init__()
@@ -35,10 +36,10 @@ class FirstStage(nn.Module):
 
 
 class VideoVAE(comfy.sd.VAE):
-    """The host's VAE over our networks: whole videos, exactly, in whatever memory there is."""
+    """The host's VAE over our networks: decodes whole videos exactly, in the memory that is free."""
 
     def __init__(self, encoder: ImageEncoder, decoder: VideoDecoder, weights: dict[str, Tensor]):
-        # Not the parent's: it looks for its own architectures in the weights. These are its attributes.
+        # Sets the parent's attributes: the parent's __init__ looks for its own architectures in the weights.
         self._encoder, self._decoder = encoder, decoder
         first_stage = FirstStage(encoder, decoder)
         params = decoder.params
@@ -65,11 +66,11 @@ class VideoVAE(comfy.sd.VAE):
         comfy.model_management.archive_model_dtypes(first_stage)
 
     def memory_used_decode(self, shape, dtype: torch.dtype) -> int:
-        """Bytes for decoding latents of that shape, (T, 4, h, w), with nothing moved out of the way."""
+        """Bytes for decoding latents of a shape, (T, 4, h, w), with all tensors on the device."""
         return self._plan(shape, dtype).peak
 
     def memory_used_encode(self, shape, dtype: torch.dtype) -> int:
-        """Bytes for encoding one image of a batch of that shape, (N, 3, H, W)."""
+        """Bytes for encoding one image of a batch of a shape, (N, 3, H, W)."""
         return layerwise.plan_encode(self._encoder.params, *shape[2:], dtype=dtype, device=self.device).peak
 
     def decode(
@@ -80,16 +81,16 @@ class VideoVAE(comfy.sd.VAE):
         budget: int = 0,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """(B·T, 4, h, w) -> (B·T, H, W, 3) in [0, 1]; without num_frames the batch is one video.
+        """Decodes (B·T, 4, h, w) to (B·T, H, W, 3) in [0, 1]; without num_frames the batch is one video.
 
-        budget: bytes besides the weights, 0 for what the host says is free. dtype: to compute in, that of the
-        VAE if none is given. The picture does not depend on the budget.
+        budget: bytes beyond the weights, 0 for the host's free bytes. dtype: of the computation, the VAE's
+        for None. The picture does not depend on the budget.
         """
         check_latents(samples_in)
-        samples_in, told = frames_as_batch(samples_in)
+        samples_in, frames_of_shape = frames_as_batch(samples_in)
         check_latents_to_decode(samples_in)
         total, _, height, width = samples_in.shape
-        at_once = num_frames or told or total
+        at_once = num_frames or frames_of_shape or total
         dtype = dtype or self.vae_dtype
         shape = (at_once, *samples_in.shape[1:])
         plan = self._plan(shape, dtype, budget or None)
@@ -114,11 +115,11 @@ class VideoVAE(comfy.sd.VAE):
         return images
 
     def decode_tiled(self, samples: Tensor, **tiles) -> Tensor:
-        """The same as decode: tiles and single frames would give another, flickering picture."""
+        """Decodes whole videos, like decode: tiles and single frames would give a flickering picture."""
         return self.decode(samples)
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
-        """(N, H, W, 3 or 4) in [0, 1] -> (N, 4, H/8, W/8), what is over a multiple of 8 cut off."""
+        """Encodes (N, H, W, 3 or 4) in [0, 1] to (N, 4, H/8, W/8); sides are cut to multiples of 8."""
         check_images(pixel_samples)
         if min(pixel_samples.shape[1:3]) < self.downscale_ratio:
             height, width = pixel_samples.shape[1:3]
@@ -143,7 +144,7 @@ class VideoVAE(comfy.sd.VAE):
         return latents.to(self.output_device, self.vae_output_dtype())
 
     def encode_tiled(self, pixel_samples: Tensor, **tiles) -> Tensor:
-        """The same as encode, which needs no tiles."""
+        """Encodes whole pictures, like encode, which needs no tiles."""
         return self.encode(pixel_samples)
 
     def _plan(self, shape, dtype: torch.dtype, budget: int | None = None) -> layerwise.LayerwisePlan:
@@ -155,15 +156,15 @@ class VideoVAE(comfy.sd.VAE):
         return layerwise.smallest_budget(lambda budget: self._plan(shape, dtype, budget))
 
     def _load(self, needed: int, least: int) -> int:
-        """Has the host load the weights and make room for `needed` bytes; the bytes that then may be used."""
-        # More than there is would have the host leave the weights outside.
+        """Has the host load the weights and make room for `needed` bytes; returns the usable bytes."""
+        # Asked for more than the device has, the host would leave the weights outside.
         most = comfy.model_management.get_total_memory(self.device) - 2 * self.patcher.model_size()
         needed = max(least, min(needed, most))
         comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
         return max(least, int(layerwise.SHARE_OF_FREE * self.patcher.get_free_memory(self.device)))
 
     def _scratch(self) -> layerwise.Scratch:
-        """Host memory, then the host's folder for temporary files."""
+        """Room for tensors that don't fit: host memory, then the host's folder for temporary files."""
         free = comfy.model_management.get_free_memory(torch.device("cpu"))
         folder = folder_paths.get_temp_directory()
         os.makedirs(folder, exist_ok=True)
@@ -171,41 +172,41 @@ class VideoVAE(comfy.sd.VAE):
 
 
 def _refuse_frame(where: str) -> None:
-    # Infinity is a colour out of range, which is clamped.
+    # NaN alone is refused: infinity is a colour out of range, and is clamped.
     raise NotFiniteError(f"NaN {where}: the decoder's weights are damaged; download the file again.")
 
 
 def _progress(video: int, videos: int) -> Callable[[float], None]:
     """The host's progress bar, and its cancel, for one of several videos."""
-    bar = comfy.utils.ProgressBar(PARTS * videos)
+    bar = comfy.utils.ProgressBar(PROGRESS_STEPS * videos)
 
-    def tell(done: float) -> None:
+    def update(done: float) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(round(PARTS * (video + done)), PARTS * videos)
+        bar.update_absolute(round(PROGRESS_STEPS * (video + done)), PROGRESS_STEPS * videos)
 
-    return tell
+    return update
 
 
 def check_encoder(vae) -> None:
     """Raises ValueError where a VAE's latents are not of SVD's shape.
 
-    The host's own SVD VAE passes, and so do those of Stable Diffusion 1 and 2, whose encoder SVD's is; SDXL's
-    can't be told from them by what the host says of it.
+    The host's own VAE of SVD passes, and the VAEs of Stable Diffusion 1 and 2, which share SVD's encoder. So
+    does SDXL's, which has no attribute to tell it by.
     """
-    what = "connect the VAE of SVD Load Checkpoint, or core's of an SVD checkpoint."
+    remedy = "connect the VAE of SVD Load Checkpoint, or core's of an SVD checkpoint."
     if vae is None:
-        raise ValueError(f"vae is empty: the file that it was loaded from has no VAE; {what}")
+        raise ValueError(f"vae is empty: the file that it was loaded from has no VAE; {remedy}")
     channels, scale = vae.latent_channels, vae.spacial_compression_encode()
-    ours = VAEParams()
-    if (channels, scale, vae.latent_dim) != (ours.z_channels, ours.downscale, 2):
+    svd = VAEParams()
+    if (channels, scale, vae.latent_dim) != (svd.z_channels, svd.downscale, 2):
         raise ValueError(
             f"vae is another model's: its latents have {channels} channels at 1/{scale} of the size, SVD's "
-            f"have {ours.z_channels} at 1/{ours.downscale}; {what}"
+            f"have {svd.z_channels} at 1/{svd.downscale}; {remedy}"
         )
 
 
 def check_decoder(vae) -> None:
-    """Raises ValueError where a VAE would not decode whole videos."""
+    """Raises ValueError for a VAE that does not decode whole videos."""
     if not isinstance(vae, VideoVAE):
         raise ValueError(
             "this VAE is not Stillmotion's, which alone decodes whole videos; connect SVD Load Checkpoint or "
@@ -214,7 +215,7 @@ def check_decoder(vae) -> None:
 
 
 def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:
-    """The VAE of a checkpoint: its encoder with its own decoder, or with a frame-wise one."""
+    """The VAE of a checkpoint: its encoder, with its own decoder or a frame-wise one."""
     decoder = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
     if decoder is None:
         raise ValueError(f"{checkpoint.file.path.name} has no frame-wise decoder; choose 'as in the file'.")

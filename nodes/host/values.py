@@ -1,4 +1,4 @@
-"""IMAGE and LATENT: whether what another node passed on as one can be one at all."""
+"""Checks of the IMAGE and LATENT values that other nodes pass on."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ _LATENTS = "a LATENT of SVD's is frames × 4 × height/8 × width/8"
 
 
 def check_images(images) -> None:
-    """Raises ValueError for anything but a batch of RGB or RGBA pictures, (N, H, W, 3 or 4)."""
+    """Raises ValueError unless images is a batch of RGB or RGBA pictures, (N, H, W, 3 or 4)."""
     if isinstance(images, Tensor) and images.ndim == 4:
         if images.shape[0] == 0:
             raise ValueError("the batch of images is empty; connect at least one picture.")
@@ -22,7 +22,7 @@ def check_images(images) -> None:
 
 
 def check_latents(samples) -> None:
-    """Raises ValueError for anything but frames, (N, C, h, w), or core's videos, (B, C, T, h, w)."""
+    """Raises ValueError unless samples are frames, (N, C, h, w), or core's videos, (B, C, T, h, w)."""
     if not isinstance(samples, Tensor) or samples.ndim not in (4, 5) or 0 in samples.shape:
         raise ValueError(
             f"the latent is {_described(samples)}, as of sound or of another kind of model, or empty; "
@@ -31,9 +31,9 @@ def check_latents(samples) -> None:
 
 
 def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
-    """Latents with their frames as the batch, and the frames of a video where the shape says it.
+    """Latents with their frames as the batch, (B·T, C, h, w), and T where the shape tells it.
 
-    (B·T, C, h, w) stays as it is; core's video models have (B, C, T, h, w), which becomes that.
+    Core's video models have (B, C, T, h, w); (B·T, C, h, w) stays, with None.
     """
     if samples.ndim != 5:
         return samples, None

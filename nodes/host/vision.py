@@ -1,4 +1,4 @@
-"""CLIP_VISION: the host's own, with the weights of the checkpoint."""
+"""CLIP_VISION: the host's own class, with the weights of the checkpoint."""
 
 import comfy.clip_model
 import comfy.clip_vision
@@ -12,32 +12,32 @@ from .shared import network_weights
 
 
 class ShallowEncoder(comfy.clip_model.CLIPEncoder):
-    """The host's layers of a tower that has one alone: the last but one state is what the layer takes."""
+    """The host's encoder of a tower with a single layer, whose last but one state is the layer's input."""
 
     def __init__(self, encoder: comfy.clip_model.CLIPEncoder):
         nn.Module.__init__(self)  # not the parent's: the layer is there
         self.layers = encoder.layers
 
     def forward(self, x: Tensor, mask=None, intermediate_output=None) -> tuple[Tensor, Tensor | None]:
-        """The last state and the one asked for."""
-        given = x.clone() if intermediate_output == -2 else None  # the layer writes into x
+        """The last state, and the intermediate state of that index."""
+        first = x.clone() if intermediate_output == -2 else None  # the layer writes into x
         x, intermediate = super().forward(x, mask, intermediate_output)
-        return x, intermediate if given is None else given
+        return x, intermediate if first is None else first
 
 
 class ImageTower(comfy.clip_vision.ClipVisionModel):
-    """The host's CLIP_VISION, of any depth; what its file said of it is saved with it."""
+    """The host's CLIP_VISION, of any depth; the notes of its file are saved with it."""
 
-    def __init__(self, config: dict, said: dict):
+    def __init__(self, config: dict, file_notes: dict):
         super().__init__(config)
-        self._said = said
+        self._notes = file_notes
         vision = self.model.vision_model
         if len(vision.encoder.layers) == 1:
             vision.encoder = ShallowEncoder(vision.encoder)
 
     def get_sd(self) -> dict:
         """The tensors to save."""
-        return super().get_sd() | notes.as_tensors(self._said)
+        return super().get_sd() | notes.as_tensors(self._notes)
 
 
 def load_image_tower(checkpoint: Checkpoint):
@@ -60,8 +60,8 @@ def load_image_tower(checkpoint: Checkpoint):
         "projection_dim": params.output_dim,
     }
     weights = network_weights(checkpoint, checkpoint.vision)
-    said = {name: value for name, value in checkpoint.notes.items() if name == notes.VISION_HEAD_WIDTH}
-    tower = ImageTower(config, said)
+    head_width = {k: value for k, value in checkpoint.notes.items() if k == notes.VISION_HEAD_WIDTH}
+    tower = ImageTower(config, head_width)
     weights = comfy.clip_vision.convert_to_transformers(weights, "")
     missing, _ = tower.load_sd(weights)
     if missing:
@@ -70,7 +70,7 @@ def load_image_tower(checkpoint: Checkpoint):
 
 
 def check_image_tower(clip_vision) -> None:
-    """Raises ValueError where CLIP_VISION is no tower that takes a square picture of a fixed size."""
+    """Raises ValueError unless CLIP_VISION is a tower for square pictures of a fixed size."""
     if clip_vision is None:
         raise ValueError(
             "clip_vision is empty: the file that it was loaded from has no image tower; connect the "
@@ -84,7 +84,7 @@ def check_image_tower(clip_vision) -> None:
 
 
 def embed_image(clip_vision, pixels: Tensor) -> Tensor:
-    """The CLIP embedding, (N, 1, output_dim), of pictures that are preprocessed already."""
+    """The CLIP embedding of preprocessed pictures, (N, 3, H, W) -> (N, 1, output_dim)."""
     comfy.model_management.load_models_gpu([clip_vision.patcher])
     pixels = pixels.to(clip_vision.load_device)
     with without_autocast(pixels.device):

@@ -1,4 +1,4 @@
-"""A guidance scale for each frame, and the denoiser guided by two."""
+"""A guidance scale for each frame, and the denoiser guided by terms."""
 
 import math
 
@@ -119,11 +119,31 @@ def pictures(seed: int, frames: int) -> torch.Tensor:
     return torch.randn((frames, 4, 3, 5), generator=torch.Generator().manual_seed(seed))
 
 
+def denoiser(branches: dict, *terms: guidance.Term):
+    """Guided by terms over the denoisers of the branches."""
+
+    def evaluate(names, x: torch.Tensor, sigma: torch.Tensor) -> list[torch.Tensor]:
+        return [branches[name](x, sigma) for name in names]
+
+    return guidance.guided(evaluate, terms)
+
+
+def of_two(conditional, unconditional, scales: torch.Tensor, interval=guidance.EVERYWHERE):
+    branches = {guidance.CONDITIONAL: conditional, guidance.UNCONDITIONAL: unconditional}
+    return denoiser(branches, guidance.cfg(scales, interval))
+
+
+def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Two estimates, guided."""
+    estimates = (lambda x, sigma: conditional), (lambda x, sigma: unconditional)
+    return of_two(*estimates, scales)(conditional, torch.tensor(5.0))
+
+
 @pytest.mark.parametrize("videos", [1, 2, 3])
 def test_guide_scales_each_frame_of_each_video_by_its_own_number(videos: int):
     scales = [0.0, 1.0, 2.5, -1.0]
     conditional, unconditional = pictures(0, videos * 4), pictures(1, videos * 4)
-    result = guidance.guide(conditional, unconditional, torch.tensor(scales))
+    result = guide(conditional, unconditional, torch.tensor(scales))
     assert result.shape == conditional.shape
     for video in range(videos):
         for frame, scale in enumerate(scales):
@@ -134,7 +154,7 @@ def test_guide_scales_each_frame_of_each_video_by_its_own_number(videos: int):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_guide_keeps_the_type_of_the_pictures(dtype: torch.dtype):
-    result = guidance.guide(pictures(0, 2).to(dtype), pictures(1, 2).to(dtype), torch.tensor([1.0, 2.0]))
+    result = guide(pictures(0, 2).to(dtype), pictures(1, 2).to(dtype), torch.tensor([1.0, 2.0]))
     assert result.dtype == dtype
 
 
@@ -151,7 +171,7 @@ class Counted:
 
 def test_a_guided_denoiser_goes_from_the_unconditional_result_past_the_conditional_one():
     x = pictures(2, 6)
-    denoise = guidance.guided(Counted(2), Counted(3), torch.tensor([0.0, 1.0, 4.0]))
+    denoise = of_two(Counted(2), Counted(3), torch.tensor([0.0, 1.0, 4.0]))
     factors = torch.tensor([3.0, 2.0, -1.0]).repeat(2)  # 3 + scale·(2 − 3)
     torch.testing.assert_close(denoise(x, torch.tensor(5.0)), factors.view(-1, 1, 1, 1) * x)
 
@@ -163,19 +183,19 @@ def test_both_denoisers_are_given_the_picture_and_the_level():
         seen.append(arguments)
         return x
 
-    guidance.guided(remember, remember, torch.tensor([2.0, 3.0]))(x, sigma)
+    of_two(remember, remember, torch.tensor([2.0, 3.0]))(x, sigma)
     assert len(seen) == 2
     assert all(given_x is x and given_sigma is sigma for given_x, given_sigma in seen)
 
 
 def test_with_every_scale_0_the_result_is_the_unconditional_one():
     x = pictures(2, 3)
-    assert torch.equal(guidance.guided(Counted(2), Counted(3), torch.zeros(3))(x, torch.tensor(5.0)), 3 * x)
+    assert torch.equal(of_two(Counted(2), Counted(3), torch.zeros(3))(x, torch.tensor(5.0)), 3 * x)
 
 
 def test_with_every_scale_1_the_unconditional_denoiser_is_never_called():
     x, conditional, unconditional = pictures(2, 3), Counted(2), Counted(3)
-    denoise = guidance.guided(conditional, unconditional, torch.ones(3))
+    denoise = of_two(conditional, unconditional, torch.ones(3))
     for sigma in (700.0, 1.0, 0.002):
         assert torch.equal(denoise(x, torch.tensor(sigma)), 2 * x)
     assert len(conditional.sigmas) == 3
@@ -184,14 +204,14 @@ def test_with_every_scale_1_the_unconditional_denoiser_is_never_called():
 
 def test_one_scale_other_than_1_is_enough_to_guide():
     x, unconditional = pictures(2, 3), Counted(3)
-    result = guidance.guided(Counted(2), unconditional, torch.tensor([1.0, 1.0, 2.0]))(x, torch.tensor(5.0))
+    result = of_two(Counted(2), unconditional, torch.tensor([1.0, 1.0, 2.0]))(x, torch.tensor(5.0))
     assert unconditional.sigmas == [5.0]
     torch.testing.assert_close(result, torch.tensor([2.0, 2.0, 1.0]).view(-1, 1, 1, 1) * x)
 
 
 def test_guidance_applies_at_every_level_when_no_interval_is_given():
     unconditional = Counted(3)
-    denoise = guidance.guided(Counted(2), unconditional, torch.tensor([2.0]))
+    denoise = of_two(Counted(2), unconditional, torch.tensor([2.0]))
     for sigma in (1e-6, 0.002, 1.0, 700.0, 1e6):
         denoise(pictures(2, 1), torch.tensor(sigma, dtype=torch.float64))
     assert unconditional.sigmas == [1e-6, 0.002, 1.0, 700.0, 1e6]
@@ -201,7 +221,7 @@ def test_guidance_applies_at_every_level_when_no_interval_is_given():
 @pytest.mark.parametrize("high", [8.0, 15.886])
 def test_guidance_applies_inside_of_an_interval_with_both_of_its_ends_and_not_outside(low, high):
     x, conditional, unconditional = pictures(2, 1), Counted(2), Counted(3)
-    denoise = guidance.guided(conditional, unconditional, torch.tensor([2.0]), interval=(low, high))
+    denoise = of_two(conditional, unconditional, torch.tensor([2.0]), interval=(low, high))
     levels = torch.tensor([700.0, high + 0.5, high, 3.0, low, low / 2])
     factors = [2, 2, 1, 1, 1, 2]  # guided: 3 + 2·(2 − 3) = 1
     for sigma, factor in zip(levels, factors, strict=True):
@@ -214,4 +234,73 @@ def test_guidance_applies_inside_of_an_interval_with_both_of_its_ends_and_not_ou
 def test_scales_that_do_not_fit_the_frames_are_refused(frames, scales):
     pictures = torch.zeros(frames, 1, 1, 1)
     with pytest.raises(ValueError, match=f"{scales} scales don't fit {frames} frames"):
-        guidance.guide(pictures, pictures, torch.ones(scales))
+        guide(pictures, pictures, torch.full((scales,), 2.0))
+
+
+class TestTerms:
+    """Several terms, each with a branch, weights and an interval."""
+
+    @staticmethod
+    def term(branch: str, weights: list[float], **options) -> guidance.Term:
+        return guidance.Term(branch, lambda sigma: torch.tensor(weights), **options)
+
+    def test_each_adds_its_weighted_difference_to_the_conditional_estimate(self):
+        x = pictures(2, 4)
+        branches = {"conditional": Counted(2), "unconditional": Counted(3), "perturbed": Counted(5)}
+        terms = guidance.cfg(torch.tensor([1.0, 4.0])), self.term("perturbed", [0.5, -1.0])
+        # 2 + (s − 1)·(2 − 3) + w·(2 − 5)
+        factors = torch.tensor([0.5, 2.0]).repeat(2).view(-1, 1, 1, 1)
+        result = denoiser(branches, *terms)(x, torch.tensor(5.0))
+        torch.testing.assert_close(result, factors * x)
+
+    def test_a_step_evaluates_in_one_call_each_branch_that_a_term_compares_there(self):
+        calls = []
+
+        def evaluate(names, x, sigma):
+            calls.append(names)
+            return [x] * len(names)
+
+        scales = torch.tensor([2.0])
+        terms = guidance.cfg(scales, (4.0, 8.0)), self.term("perturbed", [1.0]), guidance.cfg(scales)
+        denoise = guidance.guided(evaluate, terms)
+        for sigma in (9.0, 5.0):
+            denoise(pictures(2, 1), torch.tensor(sigma))
+        assert calls == [
+            ("conditional", "perturbed", "unconditional"),
+            ("conditional", "unconditional", "perturbed"),
+        ]
+
+    def test_no_terms_leave_the_conditional_estimate(self):
+        x = pictures(2, 3)
+        assert torch.equal(denoiser({"conditional": Counted(2)})(x, torch.tensor(5.0)), 2 * x)
+
+    def test_a_change_gets_the_estimate_so_far_both_branches_and_the_weights_of_all_frames(self):
+        x = pictures(2, 4)
+
+        def change(estimate, conditional, other, weights):
+            return estimate * weights + conditional * other
+
+        branches = {"conditional": Counted(2), "unconditional": Counted(3)}
+        terms = self.term("unconditional", [1.0, 2.0]), self.term("unconditional", [4.0, 5.0], change=change)
+        weights = torch.tensor([4.0, 5.0]).repeat(2).view(-1, 1, 1, 1)
+        before = torch.tensor([1.0, 0.0]).repeat(2).view(-1, 1, 1, 1) * x  # 2 + w·(2 − 3)
+        result = denoiser(branches, *terms)(x, torch.tensor(5.0))
+        torch.testing.assert_close(result, before * weights + 2 * x * 3 * x)
+
+
+@pytest.mark.parametrize("name", guidance.TERMS)
+class TestEveryTerm:
+    """What any row of TERMS keeps."""
+
+    def test_scales_of_1_and_levels_outside_of_the_interval_need_the_conditional_branch_alone(self, name):
+        make, sigma = guidance.TERMS[name], torch.tensor(5.0)
+        assert guidance.branches_at(sigma, [make(torch.ones(3), guidance.EVERYWHERE)]) == ("conditional",)
+        assert guidance.branches_at(sigma, [make(torch.full((3,), 2.0), (6.0, 7.0))]) == ("conditional",)
+
+    def test_a_frame_whose_scale_is_1_stays_the_conditional_one(self, name):
+        estimates = {"conditional": pictures(3, 3), "unconditional": pictures(4, 3)}
+        branches = {branch: lambda x, sigma, e=estimate: e for branch, estimate in estimates.items()}
+        term = guidance.TERMS[name](torch.tensor([1.0, 3.0, 1.0]), guidance.EVERYWHERE)
+        result = denoiser(branches, term)(pictures(2, 3), torch.tensor(5.0))
+        assert torch.equal(result[::2], estimates["conditional"][::2])
+        assert not torch.equal(result[1], estimates["conditional"][1])

@@ -1,6 +1,7 @@
-"""What the solver calls: equal to plain evaluations of the UNet, however the work is divided."""
+"""Estimates of branches: equal to plain evaluations of the UNet, however the work is divided."""
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 
 from stillmotion.clips.conditions import Conditions
-from stillmotion.headless.engine.local import Denoiser, Guidance
-from stillmotion.samplers import guidance, preconditioning, schedules
+from stillmotion.headless.engine import memory
+from stillmotion.headless.engine.local import Branch, Evaluator
+from stillmotion.samplers import preconditioning, schedules
+from stillmotion.samplers.guidance import CONDITIONAL, EVERYWHERE, UNCONDITIONAL, cfg, guided
+from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile
 from stillmotion.svd_model.networks.unet import VideoUNet
@@ -29,9 +33,14 @@ def unet() -> VideoUNet:
 
 
 @pytest.fixture(scope="module")
-def plain(unet):
+def exact(unet) -> VideoUNet:
+    """The network in float64."""
+    return deepcopy(unet).double()
+
+
+@pytest.fixture(scope="module")
+def plain(unet, exact):
     """Computes what `plainly` does, in float32 and in float64."""
-    exact = deepcopy(unet).double()
 
     def reference(given: Conditions, sigma: Tensor, scales: Tensor = SCALES) -> Reference:
         return Reference(
@@ -46,8 +55,8 @@ def doubled(given: Conditions) -> Conditions:
     return Conditions(given.context.double(), given.concat.double(), given.vector.double())
 
 
-def conditions(vectors: int = 1) -> Conditions:
-    generator = torch.Generator().manual_seed(3)
+def conditions(vectors: int = 1, seed: int = 3) -> Conditions:
+    generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -62,74 +71,130 @@ def picture() -> Tensor:
 
 def plainly(unet: VideoUNet, given: Conditions, x: Tensor, sigma: Tensor, scales: Tensor = SCALES) -> Tensor:
     """Both branches by `forward`, one after the other, and guided."""
+    conditional = plain_estimate(unet, given, x, sigma)
+    unconditional = plain_estimate(unet, given.unconditional(), x, sigma)
+    return unconditional + scales.view(-1, 1, 1, 1) * (conditional - unconditional)
 
-    def denoise(branch: Conditions) -> Tensor:
-        def network(x: Tensor, c_noise: Tensor) -> Tensor:
-            rows = (c_noise.expand(FRAMES), branch.context.expand(FRAMES, -1, -1))
-            x = torch.cat([x, branch.concat.expand(FRAMES, -1, -1, -1)], dim=1)
-            return unet(x, *rows, branch.vector.expand(FRAMES, -1), FRAMES)
 
-        return preconditioning.precondition(network)(x, sigma)
+def plain_estimate(unet: VideoUNet, given: Conditions, x: Tensor, sigma: Tensor) -> Tensor:
+    """The clean estimate of one branch by `forward`."""
 
-    return guidance.guide(denoise(given), denoise(given.unconditional()), scales)
+    def network(x: Tensor, c_noise: Tensor) -> Tensor:
+        rows = (c_noise.expand(FRAMES), given.context.expand(FRAMES, -1, -1))
+        x = torch.cat([x, given.concat.expand(FRAMES, -1, -1, -1)], dim=1)
+        return unet(x, *rows, given.vector.expand(FRAMES, -1), FRAMES)
+
+    return preconditioning.precondition(network)(x, sigma)
+
+
+def denoiser(unet: VideoUNet, given: Conditions, interval=EVERYWHERE, **options) -> Callable:
+    """The evaluator of two branches, guided by SCALES."""
+    branches = {CONDITIONAL: Branch(given), UNCONDITIONAL: Branch(given.unconditional())}
+    return guided(Evaluator(unet, branches, torch.float32, **options), [cfg(SCALES, interval)])
+
+
+def leave_room(monkeypatch, branches: int) -> None:
+    """Sets the free memory to hold a batch of so many branches, and no more."""
+    needed = tiny.UNET.memory(branches * FRAMES, HEIGHT, WIDTH, torch.float32)
+    free = math.ceil((needed + 1) / layerwise.SHARE_OF_FREE)
+    monkeypatch.setattr(memory, "available", lambda device: free)
+
+
+def record_batches(unet: VideoUNet, monkeypatch) -> list[int]:
+    """The list that the number of videos of every later evaluation goes to."""
+    batches, predict = [], unet.predict
+
+    def recorded(x: Tensor, *rest) -> Tensor:
+        batches.append(len(x) // FRAMES)
+        return predict(x, *rest)
+
+    monkeypatch.setattr(unet, "predict", recorded)
+    return batches
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("vectors", [1, FRAMES], ids=["one vector", "a vector for each frame"])
 @pytest.mark.parametrize("known", [True, False], ids=["sigma known ahead", "sigma not known ahead"])
-@pytest.mark.parametrize("together", [True, False], ids=["together", "one after the other"])
-def test_equals_both_branches_evaluated_alone(unet, plain, together, known, vectors):
+@pytest.mark.parametrize("at_once", [2, 1], ids=["together", "one after the other"])
+def test_equals_both_branches_evaluated_alone(unet, plain, monkeypatch, at_once, known, vectors):
+    leave_room(monkeypatch, at_once)
+    batches = record_batches(unet, monkeypatch)
     given = conditions(vectors)
     sigmas = schedules.karras(5) if not known else torch.tensor([700, 1.5, 0.1, 0])
-    denoise = Denoiser(unet, given, Guidance(SCALES), torch.float32, batch_branches=together, sigmas=sigmas)
-    assert plain(given, SIGMA).error(denoise(picture(), SIGMA)) < 1
+    estimate = denoiser(unet, given, sigmas=sigmas)(picture(), SIGMA)
+    assert batches == [at_once] * (2 // at_once)
+    assert plain(given, SIGMA).error(estimate) < 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("at_once, expected", [(0, [1, 1, 1]), (1, [1, 1, 1]), (2, [2, 1]), (3, [3])])
+def test_as_many_branches_go_together_as_the_free_memory_holds(unet, exact, monkeypatch, at_once, expected):
+    """Each estimate is its branch's, in the order asked for."""
+    first, last = conditions(), conditions(seed=11)
+    told = {"a": first, "b": first.unconditional(), "c": Conditions(last.context, last.concat, first.vector)}
+    leave_room(monkeypatch, at_once)
+    batches = record_batches(unet, monkeypatch)
+    evaluate = Evaluator(unet, {name: Branch(given) for name, given in told.items()}, torch.float32)
+    names = ("c", "a", "b")
+    estimates = evaluate(names, picture(), SIGMA)
+    assert batches == expected
+    for name, estimate in zip(names, estimates, strict=True):
+        reference = Reference(
+            plain_estimate(unet, told[name], picture(), SIGMA),
+            plain_estimate(exact, doubled(told[name]), picture().double(), SIGMA.double()),
+        )
+        assert reference.error(estimate) < 1
+
+
+@torch.no_grad()
+def test_all_branches_go_together_where_the_device_does_not_tell_its_memory(unet, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: None)
+    batches = record_batches(unet, monkeypatch)
+    denoiser(unet, conditions())(picture(), SIGMA)
+    assert batches == [2]
 
 
 @torch.no_grad()
 def test_each_known_step_gets_its_own_shifts(unet, plain):
     sigmas = schedules.karras(4)
-    denoise = Denoiser(unet, conditions(), Guidance(SCALES), torch.float32, sigmas=sigmas)
+    denoise = denoiser(unet, conditions(), sigmas=sigmas)
     for sigma in sigmas[:-1]:
         assert plain(conditions(), sigma).error(denoise(picture(), sigma)) < 1
 
 
 @torch.no_grad()
 def test_outside_of_the_interval_one_branch_is_evaluated(unet, plain, monkeypatch):
-    batches = []
-    predict = unet.predict
-    monkeypatch.setattr(unet, "predict", lambda x, *given: batches.append(len(x)) or predict(x, *given))
-    given = Guidance(SCALES, (1.0, math.inf))
-    denoise = Denoiser(unet, conditions(), given, torch.float32)
+    batches = record_batches(unet, monkeypatch)
+    denoise = denoiser(unet, conditions(), (1.0, math.inf))
     denoise(picture(), SIGMA)
     outside = torch.tensor(0.5)
     only_conditional = denoise(picture(), outside)
-    assert batches == [2 * FRAMES, FRAMES]
+    assert batches == [2, 1]
     assert plain(conditions(), outside, torch.ones(FRAMES)).error(only_conditional) < 1
 
 
 class TestFeatureCache:
     @torch.no_grad()
-    @pytest.mark.parametrize("together", [True, False])
-    def test_computes_the_deep_blocks_at_every_nth_evaluation(self, unet, monkeypatch, together):
+    @pytest.mark.parametrize("at_once", [2, 1])
+    def test_computes_the_deep_blocks_at_every_nth_evaluation(self, unet, monkeypatch, at_once):
+        leave_room(monkeypatch, at_once)
         calls = []
         deep = unet.deep
         monkeypatch.setattr(unet, "deep", lambda *given: calls.append(1) or deep(*given))
-        cached = Denoiser(
-            unet, conditions(), Guidance(SCALES), torch.float32, batch_branches=together, feature_cache=3
-        )
+        cached = denoiser(unet, conditions(), feature_cache=3)
         for sigma in (5.0, 4.0, 3.0, 2.0):
             cached(picture(), torch.tensor(sigma))
-        assert len(calls) == (2 if together else 4)
+        assert len(calls) == 2 * (2 // at_once)
 
     @torch.no_grad()
     def test_an_evaluation_that_computes_all_is_exact(self, unet, plain):
-        cached = Denoiser(unet, conditions(), Guidance(SCALES), torch.float32, feature_cache=2)
+        cached = denoiser(unet, conditions(), feature_cache=2)
         assert plain(conditions(), SIGMA).error(cached(picture(), SIGMA)) < 1
         assert (cached(picture(), torch.tensor(0.3)) - cached(picture(), torch.tensor(0.3))).abs().max() > 0
 
     @torch.no_grad()
     def test_the_same_input_again_gives_the_same_from_the_cache(self, unet, plain):
-        cached = Denoiser(unet, conditions(), Guidance(SCALES), torch.float32, feature_cache=2)
+        cached = denoiser(unet, conditions(), feature_cache=2)
         first, again = cached(picture(), SIGMA), cached(picture(), SIGMA)
         assert plain(conditions(), SIGMA).error(first) < 1
         assert plain(conditions(), SIGMA).error(again) < 1
