@@ -1,6 +1,7 @@
 """MODEL: the host's ModelPatcher over a BaseModel with our UNet in it."""
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import comfy.conds
@@ -35,7 +36,7 @@ class VideoModel(comfy.model_base.BaseModel):
         self.notes = {
             name: value for name, value in checkpoint.notes.items() if name != notes.VISION_HEAD_WIDTH
         }
-        self.run = self.diffusion_model.run  # as the params, also where a node replaces the network
+        self.run_cache = self.diffusion_model.run_cache  # kept here: a node may replace the network
 
     def extra_conds(self, **kwargs) -> dict:
         """The conditions of a batch: of one video, or of several of num_video_frames each."""
@@ -198,18 +199,18 @@ def _angles(given, num_frames: int) -> list[float]:
 
 
 def _unet_config(params: UNetParams) -> dict:
-    """The sizes as core's detection writes them down, which nodes such as FreeU and LoRA loaders look up."""
-    levels, blocks = len(params.channel_mult), params.num_res_blocks
-    without = levels - params.attention_levels
+    """Sizes in the words of core's detection, which nodes such as FreeU and LoRA loaders look up."""
+    places = params.places()
+    down, up = ([p for p in places if p.part == part] for part in ("input", "output"))
+    residual = [place for predecessor, place in pairwise(down) if place.level == predecessor.level]
     return {
         "in_channels": params.in_channels,
         "out_channels": params.out_channels,
         "model_channels": params.model_channels,
         "channel_mult": list(params.channel_mult),
-        "num_res_blocks": [blocks] * levels,
-        "transformer_depth": [1] * (blocks * params.attention_levels) + [0] * (blocks * without),
-        "transformer_depth_output": [1] * ((blocks + 1) * params.attention_levels)
-        + [0] * ((blocks + 1) * without),
+        "num_res_blocks": [params.num_res_blocks] * len(params.channel_mult),
+        "transformer_depth": [int(place.number is not None) for place in residual],
+        "transformer_depth_output": [int(place.number is not None) for place in reversed(up)],
         "transformer_depth_middle": 1,
         "context_dim": params.context_dim,
         "adm_in_channels": params.vector_dim,

@@ -1,4 +1,4 @@
-"""What other nodes change in the UNet by transformer_options: what is honoured, and what is refused.
+"""Patches of other nodes, found in transformer_options, as hooks of the UNet; unknown ones are refused.
 
 docs/COMFYUI_CONTRACT.md lists all of it. The semantics are those of core's UNetModel:
 comfy/ldm/modules/diffusionmodules/openaimodel.py.
@@ -11,8 +11,8 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
-from ...svd_model.networks.transformer import TransformerContext
-from ...svd_model.networks.unet import FeaturePatch, RunConstants, UNetParams
+from ...svd_model.networks.hooks import NO_HOOKS, Axis, Hooks, Place
+from ...svd_model.networks.transformer import Context, TransformerBlock
 from .blocks import OVERRIDE, OverriddenTemporalBlock, SpatialBlock
 
 _FEATURES = "output_block_patch"
@@ -54,64 +54,56 @@ class Patches:
         ]
         return [*listed, *replaced, self.options.get(OVERRIDE)]
 
-    def features(self, x: Tensor) -> FeaturePatch | None:
-        """What changes the features on the way up, such as FreeU. x: the input of the UNet."""
-        output_patches = self.lists.get(_FEATURES)
-        if not output_patches:
-            return None
-        options = {**self.options, "original_shape": list(x.shape)}
+    def hooks(self, x: Tensor, tokens: Tensor) -> Hooks:
+        """Hooks of one evaluation. x: input of the UNet. tokens: (B·T, M, context_dim)."""
+        attends = OVERRIDE in self.options or self.everywhere or self.blocks
+        return PatchHooks(self, x.shape, tokens) if attends or _FEATURES in self.lists else NO_HOOKS
 
-        def patch(index: int, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-            for output_patch in output_patches:
-                x, skip = output_patch(x, skip, {**options, "block": ("output", index)})
-            return x, skip
-
-        return patch
-
-    def attended(
-        self, constants: RunConstants, tokens: Tensor, x: Tensor, params: UNetParams
-    ) -> RunConstants:
-        """The constants with blocks like core's where attention is patched or overridden.
-
-        tokens: (B·T, M, context_dim). x: the input of the UNet.
-        """
+    def reach(self, place: Place, axis: Axis) -> bool:
+        """Whether attention at a place is patched or overridden; over time it can only be overridden."""
         overridden = OVERRIDE in self.options
-        if not (overridden or self.everywhere or self.blocks):
-            return constants
-        contexts, number = [], 0  # of the transformer
-        for (block, level), given in zip(_stages(params), constants.contexts, strict=True):
-            patched = []
-            for context in given:
-                if overridden or self.everywhere or block in self.blocks:
-                    channels = params.model_channels * params.channel_mult[level]
-                    shape = [x.shape[0], channels, x.shape[2] >> level, x.shape[3] >> level]
-                    place = {"block": block, "block_index": 0, "transformer_index": number}
-                    shapes = {"original_shape": list(x.shape), "activations_shape": shape}
-                    context = self._block(context, {**self.options, **place, **shapes}, tokens)
-                patched.append(context)
-                number += 1
-            contexts.append(tuple(patched))
-        return constants._replace(contexts=tuple(contexts))
-
-    def _block(self, context: TransformerContext, options: dict, tokens: Tensor) -> TransformerContext:
-        """A transformer's context with what takes its blocks' place."""
-        patches = {"lists": self.lists, "replacements": self.replacements}
-        spatial = SpatialBlock(options, tokens, context.spatial, **patches)
-        if OVERRIDE not in options:
-            return context._replace(spatial=spatial)
-        *_, height, width = options["activations_shape"]
-        first = tokens[:: len(context.frames)]  # over time a video's first frame counts
-        first = first.repeat_interleave(height * width, dim=0)
-        temporal = OverriddenTemporalBlock(options, first, context.temporal)
-        return context._replace(spatial=spatial, temporal=temporal)
+        if axis == "time":
+            return overridden
+        return overridden or self.everywhere or (place.part, place.index) in self.blocks
 
 
-def _stages(params: UNetParams) -> list[tuple[tuple[str, int], int]]:
-    """For each stage of the UNet core's name of it, and how often its features have been halved."""
-    levels, blocks = len(params.channel_mult), params.num_res_blocks
-    down = [(("input", index), index // (blocks + 1)) for index in range(levels * (blocks + 1))]
-    up = [(("output", index), levels - 1 - index // (blocks + 1)) for index in range(levels * (blocks + 1))]
-    return [*down, (("middle", 0), levels - 1), *up]
+class PatchHooks(Hooks):
+    """The patches of one evaluation as hooks. A block whose attention is patched runs in core's order."""
+
+    def __init__(self, patches: Patches, shape: torch.Size, tokens: Tensor):
+        self._patches, self._tokens, self._size = patches, tokens, shape[2:]
+        self._options = {**patches.options, "original_shape": list(shape)}
+
+    def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and skip, changed by each output_block_patch in turn."""
+        for patch in self._patches.lists.get(_FEATURES, ()):
+            x, skip = patch(x, skip, {**self._options, "block": (place.part, place.index)})
+        return x, skip
+
+    def block(self, place: Place, axis: Axis, block: TransformerBlock, x: Tensor, context: Context) -> Tensor:
+        """Output of a block, in core's order where patches reach it."""
+        if not self._patches.reach(place, axis):
+            return block(x, context)
+        options, patches = self._options_at(place, x), self._patches
+        if axis == "time":
+            return OverriddenTemporalBlock(options, self._first_tokens(x), context)(block, x)
+        return SpatialBlock(options, self._tokens, context, patches.lists, patches.replacements)(block, x)
+
+    def _options_at(self, place: Place, x: Tensor) -> dict:
+        """transformer_options as core has them at a place. x: features, (…, C)."""
+        height, width = (side >> place.level for side in self._size)
+        return {
+            **self._options,
+            "block": (place.part, place.index),
+            "block_index": 0,
+            "transformer_index": place.number,
+            "activations_shape": [len(self._tokens), x.shape[-1], height, width],
+        }
+
+    def _first_tokens(self, x: Tensor) -> Tensor:
+        """Tokens of a video's first frame for each position of x: (B, T, S, C) -> (B·S, M, context_dim)."""
+        _, num_frames, positions, _ = x.shape
+        return self._tokens[::num_frames].repeat_interleave(positions, dim=0)
 
 
 @torch.compiler.disable  # core's TorchCompileModel doesn't look whether transformer_options have changed

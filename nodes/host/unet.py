@@ -20,7 +20,7 @@ _REMEMBERED = 4  # conditionings, and deep features
 _MOST_TOKENS = 16  # of a conditioning that is remembered: each takes 2.5 MB a clip of 25 frames in float16
 
 
-class Run:
+class RunCache:
     """What later steps of a sampling run take again; empty outside of one.
 
     The weights stay the same from the beginning of a run to its end but for hooks; when the host applies
@@ -83,7 +83,7 @@ class HostUNet(VideoUNet):
             params, operations=with_kernels(operations), attention=attention, dtype=dtype, device=device
         )
         self.dtype = dtype
-        self.run = Run()
+        self.run_cache = RunCache()
         # As core's UNet says them, for nodes that look them up.
         self.in_channels, self.out_channels = params.in_channels, params.out_channels
         self.model_channels, self.channel_mult = params.model_channels, params.channel_mult
@@ -135,15 +135,14 @@ class HostUNet(VideoUNet):
         if compiling:
             constants = self.prepare(context, y, num_video_frames)
         else:
-            constants = self.run.constants(self, context, y, num_video_frames)
+            constants = self.run_cache.constants(self, context, y, num_video_frames)
         shifts = self.shifts(timesteps, constants)
-        constants = patches.attended(constants, context, x, self.params)
-        features = patches.features(x)
+        hooks = patches.hooks(x, context)
         interval = options.get(FEATURE_CACHE, 1)
         if compiling or interval == 1:
-            return self.predict(x, shifts, constants, features)
-        deep = self.run.deep(_kind_of_call(x, options), patches)
-        return deep.predict(self, interval, x, shifts, constants, features)
+            return self.predict(x, shifts, constants, hooks)
+        deep = self.run_cache.deep(_kind_of_call(x, options), patches)
+        return deep.predict(self, interval, x, shifts, constants, hooks)
 
 
 def _refuse(control, conditions: dict) -> None:
@@ -179,7 +178,7 @@ def add_run_callbacks(patcher) -> None:
 def _begin(patcher) -> None:
     _refuse_replaced_parts(patcher.object_patches)
     _refuse_windows(patcher.model_options)
-    patcher.model.run.begin()
+    patcher.model.run_cache.begin()
 
 
 def _refuse_replaced_parts(replaced: dict) -> None:
@@ -207,8 +206,8 @@ def _refuse_windows(options: dict) -> None:
 
 
 def _end(patcher) -> None:
-    patcher.model.run.end()
+    patcher.model.run_cache.end()
 
 
 def _forget(patcher, hooks) -> None:
-    patcher.model.run.forget()
+    patcher.model.run_cache.forget()

@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from .unet import FeaturePatch, RunConstants, StepShifts, VideoUNet
+from .hooks import NO_HOOKS, Hooks
+from .unet import RunConstants, StepShifts, VideoUNet
 
 
 class DeepFeatures:
-    """Those of the last evaluation that computed all of the UNet, and the count of evaluations."""
+    """Deep features of the last full evaluation, and the number of evaluations since the start."""
 
     def __init__(self):
         self._features: Tensor | None = None
@@ -19,13 +20,13 @@ class DeepFeatures:
         x: Tensor,
         shifts: StepShifts,
         constants: RunConstants,
-        patch: FeaturePatch | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
-        """As unet.predict at every so many evaluations; in between only the first and last block are new."""
-        given = (shifts, constants, patch)
+        """Run the whole UNet every `interval` evaluations, its last stage on cached deep features between."""
+        conditions = (shifts, constants, hooks)
         first = unet.first(x)
         if self._evaluations % interval == 0:
-            self._features = unet.deep(first, *given)
+            self._features = unet.deep(first, *conditions)
         self._evaluations += 1
-        deep = self._features if patch is None else self._features.clone()  # a patch may write in place
-        return unet.last(deep, first, *given)
+        deep = self._features if hooks is NO_HOOKS else self._features.clone()  # hooks may write over it
+        return unet.last(deep, first, *conditions)

@@ -4,7 +4,6 @@ Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Bl
 Latents" (2023). Attribute names are the checkpoint's keys.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from . import kernels, planes
 from .embedding import mix_weight, sinusoidal_embedding
+from .hooks import Hooks, Place
 from .operations import Attention, empty_parameter
 
 Context = Tensor | tuple[Tensor, Tensor]
@@ -144,11 +144,11 @@ class Mixer(nn.Module):
 
 
 class TransformerContext(NamedTuple):
-    """What the layers of one SpatialVideoTransformer are given besides its input, at every step of a run."""
+    """Everything that a SpatialVideoTransformer needs beside x and hooks; constant over a run."""
 
-    spatial: Context | Callable[["TransformerBlock", Tensor], Tensor]  # or what takes the block's place
-    temporal: Context | Callable[["TemporalBlock", Tensor], Tensor]
-    frames: Tensor  # the embedding of the frames' numbers, (T, 1, C)
+    spatial: Context
+    temporal: Context
+    frames: Tensor  # embedding of the frames' numbers, (T, 1, C)
 
 
 class SpatialVideoTransformer(nn.Module):
@@ -182,15 +182,13 @@ class SpatialVideoTransformer(nn.Module):
             frames[:, None],
         )
 
-    def forward(self, x: Tensor, context: TransformerContext) -> Tensor:
+    def forward(self, x: Tensor, context: TransformerContext, hooks: Hooks, place: Place) -> Tensor:
         num_frames = context.frames.shape[0]
         hidden = self._tokens(self.norm(x))
-        block, spatial = self.transformer_blocks[0], context.spatial
-        hidden = spatial(block, hidden) if callable(spatial) else block(hidden, spatial)
+        hidden = hooks.block(place, "space", self.transformer_blocks[0], hidden, context.spatial)
         video = hidden.unflatten(0, (-1, num_frames))  # (B·T, S, C) -> (B, T, S, C)
-        block, temporal = self.time_stack[0], context.temporal
         moving = video + context.frames
-        temporal = temporal(block, moving) if callable(temporal) else block(moving, temporal)
+        temporal = hooks.block(place, "time", self.time_stack[0], moving, context.temporal)
         return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
 
     def _tokens(self, x: Tensor) -> Tensor:

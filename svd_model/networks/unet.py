@@ -1,5 +1,6 @@
 """The spatio-temporal UNet of Stable Video Diffusion. Attribute names are the checkpoint's keys."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +12,10 @@ from torch.nn import functional
 
 from . import kernels
 from .embedding import sinusoidal_embedding
+from .hooks import NO_HOOKS, Hooks, Place
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
 from .residual import TimeShifts, VideoResBlock
 from .transformer import SpatialVideoTransformer, TransformerContext
-
-FeaturePatch = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(number of the output block, its input, its skip) -> the two as they are to be used."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,30 @@ class UNetParams:
     head_channels: int = 64
     context_dim: int = 1024
     vector_dim: int = 768
+
+    def places(self) -> tuple[Place, ...]:
+        """The layout of the UNet: the place of each stage, in the order of the work.
+
+        Input stage 0 is a convolution. A level's other input stages begin with one that halves the features.
+        """
+        stages = self.num_res_blocks + 1  # of a level, in each part
+        bottom = len(self.channel_mult) - 1
+        indices = range(stages * (bottom + 1))
+        down = [("input", index, index // stages) for index in indices]
+        up = [("output", index, bottom - index // stages) for index in indices]
+        numbers = itertools.count()
+
+        def number(part: str, index: int, level: int) -> int | None:
+            residual = part != "input" or index % stages > 0
+            attends = part == "middle" or (residual and level < self.attention_levels)
+            return next(numbers) if attends else None
+
+        layout = (*down, ("middle", 0, bottom), *up)
+        return tuple(Place(*stage, number(*stage)) for stage in layout)
+
+    def width(self, level: int) -> int:
+        """Channels of the features at a level."""
+        return self.channel_mult[level] * self.model_channels
 
     def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
         """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width).
@@ -99,13 +122,15 @@ class Stage(nn.Sequential):
         shifts: tuple[TimeShifts, ...],
         contexts: tuple[TransformerContext, ...],
         num_frames: int,
+        hooks: Hooks,
+        place: Place,
     ) -> Tensor:
         next_shifts, next_context = iter(shifts), iter(contexts)
         for layer in self:
             if isinstance(layer, VideoResBlock):
                 x = layer(x, next(next_shifts), num_frames)
             elif isinstance(layer, SpatialVideoTransformer):
-                x = layer(x, next(next_context))
+                x = layer(x, next(next_context), hooks, place)
             else:
                 x = layer(x)
         return x
@@ -115,47 +140,43 @@ def _input_blocks(
     params: UNetParams, first: nn.Module, residual: Callable, transformer: Callable, down: Callable
 ) -> tuple[nn.ModuleList, list[int]]:
     """The way down, and the channels of each of its outputs, which the way up takes as skips."""
-    blocks = nn.ModuleList([Stage(first)])
-    channels = params.model_channels
-    skips = [channels]
-    for level, mult in enumerate(params.channel_mult):
-        if level > 0:
-            blocks.append(Stage(down(channels)))
-            skips.append(channels)
-        for _ in range(params.num_res_blocks):
-            layers = [residual(channels, mult * params.model_channels)]
-            channels = mult * params.model_channels
-            if level < params.attention_levels:
-                layers.append(transformer(channels))
-            blocks.append(Stage(*layers))
-            skips.append(channels)
+    places = [place for place in params.places() if place.part == "input"]
+    blocks, skips = nn.ModuleList([Stage(first)]), [params.model_channels]
+    for predecessor, place in itertools.pairwise(places):
+        channels = skips[-1]
+        if place.level > predecessor.level:
+            layers = [down(channels)]
+        else:
+            layers = [residual(channels, params.width(place.level))]
+            channels = params.width(place.level)
+        if place.number is not None:
+            layers.append(transformer(channels))
+        blocks.append(Stage(*layers))
+        skips.append(channels)
     return blocks, skips
 
 
 def _output_blocks(
     params: UNetParams, skips: list[int], residual: Callable, transformer: Callable, up: Callable
 ) -> nn.ModuleList:
-    """The way up; each block takes the last skip that is left beside its input."""
-    blocks = nn.ModuleList()
-    skips = list(skips)
+    """The way up; each stage joins the last skip that is left to its input."""
+    places = [place for place in params.places() if place.part == "output"]
+    blocks, skips = nn.ModuleList(), list(skips)
     channels = skips[-1]
-    for level, mult in reversed(list(enumerate(params.channel_mult))):
-        for index in range(params.num_res_blocks + 1):
-            layers = [residual(channels + skips.pop(), mult * params.model_channels)]
-            channels = mult * params.model_channels
-            if level < params.attention_levels:
-                layers.append(transformer(channels))
-            if level > 0 and index == params.num_res_blocks:
-                layers.append(up(channels))
-            blocks.append(Stage(*layers))
+    for place, successor in itertools.zip_longest(places, places[1:]):
+        layers = [residual(channels + skips.pop(), params.width(place.level))]
+        channels = params.width(place.level)
+        if place.number is not None:
+            layers.append(transformer(channels))
+        if successor is not None and successor.level < place.level:
+            layers.append(up(channels))
+        blocks.append(Stage(*layers))
     return blocks
 
 
-def _joined(patch: FeaturePatch | None, index: int, x: Tensor, skip: Tensor) -> Tensor:
-    """What output block `index` takes."""
-    if patch is not None:
-        x, skip = patch(index, x, skip)
-    return torch.cat([x, skip], dim=1)
+def _join(hooks: Hooks, place: Place, x: Tensor, skip: Tensor) -> Tensor:
+    """Input of an output stage: (B·T, C, h, w) and (B·T, C', h, w) -> (B·T, C + C', h, w)."""
+    return torch.cat(hooks.joined(place, x, skip), dim=1)
 
 
 class VideoUNet(nn.Module):
@@ -171,7 +192,7 @@ class VideoUNet(nn.Module):
         device: torch.device | str | None = None,
     ):
         super().__init__()
-        self.params = params
+        self.params, self.places = params, params.places()
         factory = {"dtype": dtype, "device": device}
         channels = params.model_channels
         emb_channels = 4 * channels
@@ -218,18 +239,18 @@ class VideoUNet(nn.Module):
         context: Tensor,
         y: Tensor,
         num_video_frames: int,
-        patch: FeaturePatch | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
         """One evaluation, in the dtype of x.
 
         x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
         multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
-        CLIP tokens. y: (B·T, vector_dim). patch, if given, may change the features on the way up. Returns
-        (B·T, out_channels, h, w).
+        CLIP tokens. y: (B·T, vector_dim). hooks change the features at their places. Returns (B·T,
+        out_channels, h, w).
         """
         self._check_inputs(x, timesteps, context, y, num_video_frames)
         constants = self.prepare(context.to(x.dtype), y.to(x.dtype), num_video_frames)
-        return self.predict(x, self.shifts(timesteps, constants), constants, patch)
+        return self.predict(x, self.shifts(timesteps, constants), constants, hooks)
 
     def prepare(self, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
         """What the conditioning comes to in each layer: needed once for all steps of a run."""
@@ -247,36 +268,34 @@ class VideoUNet(nn.Module):
         x: Tensor,
         shifts: StepShifts,
         constants: RunConstants,
-        patch: FeaturePatch | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
         """One evaluation with what `shifts` and `prepare` gave; x and the result as in forward."""
         first = self.first(x)
-        return self.last(self.deep(first, shifts, constants, patch), first, shifts, constants, patch)
+        return self.last(self.deep(first, shifts, constants, hooks), first, shifts, constants, hooks)
 
     def first(self, x: Tensor) -> Tensor:
         """The first features, (B·T, model_channels, h, w)."""
-        return self.input_blocks[0](x.contiguous(memory_format=kernels.memory_format(x.device)), (), (), 1)
+        x = x.contiguous(memory_format=kernels.memory_format(x.device))
+        return self.input_blocks[0](x, (), (), 1, NO_HOOKS, self.places[0])
 
     def deep(
         self,
         first: Tensor,
         shifts: StepShifts,
         constants: RunConstants,
-        patch: FeaturePatch | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
         """All but the last output block: nearly all of the work, and what changes little between steps."""
         kernels.check_videos(first, constants.num_frames)
         x, skips = first, []
-        num_downs = len(self.input_blocks)
-        stages = list(zip(self._stages(), shifts, constants.contexts, strict=True))
-        for stage, *given in stages[1:num_downs]:
-            x = stage(x, *given, constants.num_frames)
-            skips.append(x)
-        stage, *given = stages[num_downs]
-        x = stage(x, *given, constants.num_frames)
-        for index, (stage, *given) in enumerate(stages[num_downs + 1 : -1]):
-            x = _joined(patch, index, x, skips.pop())
-            x = stage(x, *given, constants.num_frames)
+        stages = list(zip(self.places, self._stages(), shifts, constants.contexts, strict=True))
+        for place, stage, *conditions in stages[1:-1]:
+            if place.part == "output":
+                x = _join(hooks, place, x, skips.pop())
+            x = stage(x, *conditions, constants.num_frames, hooks, place)
+            if place.part == "input":
+                skips.append(x)
         return x
 
     def last(
@@ -285,12 +304,13 @@ class VideoUNet(nn.Module):
         first: Tensor,
         shifts: StepShifts,
         constants: RunConstants,
-        patch: FeaturePatch | None = None,
+        hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
         """The last output block on the deep features and the first ones, and what comes behind it."""
         kernels.check_videos(deep, constants.num_frames)
-        x = _joined(patch, len(self.output_blocks) - 1, deep, first)
-        x = self.output_blocks[-1](x, shifts[-1], constants.contexts[-1], constants.num_frames)
+        place = self.places[-1]
+        x = _join(hooks, place, deep, first)
+        x = self.output_blocks[-1](x, shifts[-1], constants.contexts[-1], constants.num_frames, hooks, place)
         return self.out(x)
 
     def compile_parts(self, **options) -> None:

@@ -118,17 +118,3 @@ def test_preprocessing_keeps_a_plain_colour(size):
     pixels = preprocess(torch.full((1, 3, *size), 0.5))
     assert pixels.shape == (1, 3, 224, 224)
     assert torch.allclose(pixels.amax(dim=(2, 3)), pixels.amin(dim=(2, 3)), atol=1e-4)
-
-
-def test_features_on_the_way_up_can_be_patched():
-    """The identity changes nothing; each of the 12 output blocks is offered with its skip."""
-    offered = []
-
-    def patch(index, x, skip):
-        offered.append(index)
-        return x, skip
-
-    assert torch.equal(unet()(**unet_inputs(), patch=patch), unet()(**unet_inputs()))
-    assert offered == list(range(12))
-    halved = unet()(**unet_inputs(), patch=lambda index, x, skip: (x, skip / 2))
-    assert not torch.allclose(halved, unet()(**unet_inputs()), atol=1e-2)

@@ -1,0 +1,38 @@
+"""Hooks: what a caller changes inside a UNet, and the places at which it can."""
+
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+Axis = Literal["space", "time"]
+"""The axis along which a transformer block attends: positions of a frame, or frames of a position."""
+
+
+class Place(NamedTuple):
+    """The place of a stage in a UNet."""
+
+    part: Literal["input", "middle", "output"]
+    index: int  # of the stage in its part
+    level: int  # how often the features of its residual blocks have been halved
+    number: int | None  # of its transformer, counted from the first stage; None where it has none
+
+
+class Hooks:
+    """Calls that a UNet makes at its places; these change nothing, a subclass overrides some.
+
+    Hooks may write over x and skip, never over context.
+    """
+
+    def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B·T, C, H, W) and skip (B·T, C', H, W) as an output stage is to join them."""
+        return x, skip
+
+    def block(self, place: Place, axis: Axis, block: nn.Module, x: Tensor, context) -> Tensor:
+        """Output of a transformer block, in the shape of x.
+
+        x: (B·T, S, C) for axis "space", (B, T, S, C) for "time". context: the block's second input.
+        """
+        return block(x, context)
+
+
+NO_HOOKS = Hooks()
