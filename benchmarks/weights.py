@@ -70,7 +70,7 @@ def _write_diffusers_folder(scale: Scale, path: Path) -> None:
 
     checkpoint = Checkpoint.open(single_file(path))
     networks = [
-        of_file(checkpoint, network)
+        of_file(network)
         for network in (checkpoint.unet, checkpoint.encoder, checkpoint.decoder, checkpoint.vision)
     ]
     folder = path / "diffusers"
@@ -91,9 +91,9 @@ def _write_diffusers_folder(scale: Scale, path: Path) -> None:
         full_size.save(folder / _PARTS[name], shapes, scale.torch_dtype, state.__getitem__)
 
 
-def of_file(checkpoint, network) -> SimpleNamespace:
+def of_file(network) -> SimpleNamespace:
     """What tests/support/diffusers_models.py asks of one of our networks, without building it."""
-    tensors = {key: checkpoint.file.read(network.prefix + key) for key in network.expected}
+    tensors = network.tensors()
     return SimpleNamespace(params=network.params, state_dict=lambda: tensors)
 
 

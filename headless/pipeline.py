@@ -134,7 +134,7 @@ class Pipeline:
             networks.append(self.checkpoint.decoder_for(settings.frame_wise_decode))
         for network in networks:
             if not network.whole:
-                raise CheckpointError(self.checkpoint.why_incomplete(network))
+                raise CheckpointError(network.why_incomplete())
         misfits = self.checkpoint.misfits()
         if misfits:
             path = self.checkpoint.file.path
@@ -354,6 +354,6 @@ class Pipeline:
 
     def _load(self, network: Part, dtype: torch.dtype, **build) -> nn.Module:
         self._progress(f"loading the {network.name}", 0, 1)
-        module = self.checkpoint.load(network, dtype=dtype, device=self.device, **build)
+        module = network.load(dtype=dtype, device=self.device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from stillmotion.svd_model.checkpoint import layout
+from stillmotion.svd_model.checkpoint.layouts import released
 from stillmotion.svd_model.checkpoint.notes import LATENT_RGB, METADATA_KEY
 
 from . import clips, sizes
@@ -53,10 +53,10 @@ def write(path: Path, content: bytes) -> None:
 
 def layout_of(autoencoder: nn.Module, temporal: nn.Module, unet: nn.Module, tower: nn.Module) -> dict:
     """Each network under its prefix; the encoder is there once, as the conditioning VAE's."""
-    condition_vae = layout.CONDITION_VAES[0]
+    condition_vae = released.CONDITION_VAES[0]
     return {
-        layout.UNET: unet,
-        layout.FIRST_STAGE: temporal,
+        released.UNET: unet,
+        released.FIRST_STAGE: temporal,
         condition_vae: nn.ModuleDict(
             {
                 "encoder": autoencoder.encoder.encoder,
@@ -65,5 +65,5 @@ def layout_of(autoencoder: nn.Module, temporal: nn.Module, unet: nn.Module, towe
                 "post_quant_conv": autoencoder.decoder.post_quant_conv,
             }
         ),
-        layout.VISION: tower,
+        released.VISION: tower,
     }

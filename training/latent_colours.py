@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=builtin_model.PATH, help="the file to complete")
     path = parser.parse_args().weights
     checkpoint = Checkpoint.open(path)
-    encoder = checkpoint.load(checkpoint.encoder, dtype=torch.float32, device="cpu")
+    encoder = checkpoint.encoder.load(dtype=torch.float32, device="cpu")
     rows = fit(encoder, autoencoder.pictures(PICTURES))
     write(path, with_notes(path.read_bytes(), {LATENT_RGB: rows}))
 

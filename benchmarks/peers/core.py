@@ -62,7 +62,7 @@ class Core:
     def share_weights(self, checkpoint) -> None:
         """Has the UNet, the largest, take the tensors of our file in place of its copies."""
         network = checkpoint.unet
-        weights = {key: checkpoint.file.read(network.prefix + key) for key in network.expected}
+        weights = network.tensors()
         self.model.model.diffusion_model.load_state_dict(weights, strict=True, assign=True)
 
     def network(self, part: str) -> nn.Module:

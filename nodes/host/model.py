@@ -18,7 +18,7 @@ from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks import conditioning
 from ...svd_model.networks.unet import UNetParams
-from .shared import CAMERA, NUM_FRAMES, network_weights
+from .shared import CAMERA, NUM_FRAMES
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
 
 USUAL_MOTION = 127
@@ -248,7 +248,7 @@ def load_model(checkpoint: Checkpoint, disable_dynamic: bool = False):
     patcher = (plain if disable_dynamic else usual)(
         model, load_device=load_device, offload_device=management.unet_offload_device()
     )
-    model.load_model_weights(network_weights(checkpoint, network), "", assign=patcher.is_dynamic())
+    model.load_model_weights(network.tensors(), "", assign=patcher.is_dynamic())
     add_run_callbacks(patcher)
     patcher.cached_patcher_init = (_load_again, (checkpoint.file.path,))
     return patcher

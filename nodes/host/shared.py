@@ -1,10 +1,8 @@
-"""What the parts of this package share: a key, attention through the host, and the reading of weights."""
+"""What the parts of this package share: keys, numbers, and attention through the host."""
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
-
-from ...svd_model.checkpoint import Checkpoint, Part
 
 NUM_FRAMES = "stillmotion_num_frames"
 """The key for the frames of one video, in LATENT and CONDITIONING, where the batch holds several."""
@@ -23,10 +21,3 @@ ATTENTION_PRECISION = torch.float32
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """The user's backend."""
     return optimized_attention(q, k, v, heads, attn_precision=ATTENTION_PRECISION)
-
-
-def network_weights(checkpoint: Checkpoint, network: Part) -> dict[str, Tensor]:
-    """The tensors of one network, views of the mapped file."""
-    if not network.whole:
-        raise ValueError(checkpoint.why_incomplete(network))
-    return {key: checkpoint.file.read(network.prefix + key) for key in network.expected}

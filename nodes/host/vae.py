@@ -17,7 +17,7 @@ from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.networks.finite import FiniteCheck, NotFiniteError, check_finite, check_latents_to_decode
 from ...svd_model.networks.vae import ImageEncoder, VAEParams, VideoDecoder
 from .operations import with_kernels
-from .shared import attention, network_weights
+from .shared import attention
 from .values import check_images, check_latents, frames_as_batch
 
 PROGRESS_STEPS = 100
@@ -224,5 +224,5 @@ def load_vae(checkpoint: Checkpoint, frame_wise: bool = False) -> VideoVAE:
         "attention": attention,
         "device": "cpu",
     }
-    weights = network_weights(checkpoint, checkpoint.encoder) | network_weights(checkpoint, decoder)
+    weights = checkpoint.encoder.tensors() | decoder.tensors()
     return VideoVAE(checkpoint.encoder.build(**build), decoder.build(**build), weights)

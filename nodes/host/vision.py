@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.networks.operations import without_autocast
 from ...svd_model.networks.vision import MEAN, STD
-from .shared import network_weights
 
 
 class ShallowEncoder(comfy.clip_model.CLIPEncoder):
@@ -59,7 +58,7 @@ def load_image_tower(checkpoint: Checkpoint):
         "patch_size": params.patch_size,
         "projection_dim": params.output_dim,
     }
-    weights = network_weights(checkpoint, checkpoint.vision)
+    weights = checkpoint.vision.tensors()
     head_width = {k: value for k, value in checkpoint.notes.items() if k == notes.VISION_HEAD_WIDTH}
     tower = ImageTower(config, head_width)
     weights = comfy.clip_vision.convert_to_transformers(weights, "")

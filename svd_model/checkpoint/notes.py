@@ -6,12 +6,13 @@ In the metadata of the file's header; in a copy that a host saved, which has no 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from . import layout
-from .sources import TensorFile
+from .layouts import released
+from .sources import CheckpointError, TensorFile
 
 METADATA_KEY = "stillmotion"
 """A JSON object in the metadata, with any of the notes."""
@@ -20,6 +21,7 @@ VISION_HEAD_WIDTH = "vision_head_width"
 LATENT_RGB = "latent_rgb"
 NOTES = ("num_frames", "width", "height", "head_channels", VISION_HEAD_WIDTH, LATENT_RGB)
 _MOST_NUMBERS = 64  # in a note
+_LARGEST_SIZE = 8192
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,21 @@ def read(file: TensorFile) -> dict:
     )
 
 
+def size(notes: Mapping, key: str, path: Path) -> int | None:
+    """A size from notes, None where they don't give it; raises CheckpointError for no number in range."""
+    number = notes.get(key)
+    if number is None or (type(number) is int and 1 <= number <= _LARGEST_SIZE):
+        return number
+    raise CheckpointError(
+        f"{path}: its metadata gives {key} as {number!r}; a whole number from 1 to "
+        f"{_LARGEST_SIZE} is expected."
+    )
+
+
 def as_tensors(notes: Mapping) -> dict[str, Tensor]:
     """The notes as tensors to save beside weights; float32, which all tools keep."""
     return {
-        layout.NOTES + name: torch.tensor(notes[name], dtype=torch.float32, device="cpu")
+        released.NOTES + name: torch.tensor(notes[name], dtype=torch.float32, device="cpu")
         for name in NOTES
         if name in notes
     }
@@ -64,7 +77,7 @@ def as_tensors(notes: Mapping) -> dict[str, Tensor]:
 
 def _keys(name: str) -> tuple[str, str]:
     """Where a note is: among the tensors of the file, or of its image tower."""
-    return layout.NOTES + name, layout.VISION + layout.NOTES + name
+    return released.NOTES + name, released.VISION + released.NOTES + name
 
 
 def _numbers(file: TensorFile, key: str) -> int | float | list | None:

@@ -52,7 +52,7 @@ def test_it_brings_its_own_sizes():
 def test_the_colours_of_its_latents_are_said():
     """Sky, grass and a house are blue, green and red."""
     checkpoint = builtin_model.load()
-    encoder = checkpoint.load(checkpoint.encoder, dtype=torch.float32, device="cpu")
+    encoder = checkpoint.encoder.load(dtype=torch.float32, device="cpu")
     with torch.no_grad():
         latent = LATENT_SCALE * encoder(2 * to_tensor(Image.fromarray(landscape()))[None] - 1)[0]
     rgb = checkpoint.latent_colours

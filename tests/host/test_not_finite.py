@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stillmotion.svd_model.checkpoint import layout
+from stillmotion.svd_model.checkpoint.layouts import released
 from support import checkpoints, graphs, host, tiny
 from support.graphs import node
 
@@ -63,7 +63,7 @@ def test_sampling_stops_at_the_step_where_it_arises(server, sampler):
 
 
 def test_frames_of_a_damaged_decoder(server, base):
-    key = layout.FIRST_STAGE + "decoder.conv_out.bias"
+    key = released.FIRST_STAGE + "decoder.conv_out.bias"
     bias = torch.full((3,), torch.nan)
     file = base / "models" / "checkpoints" / "damaged_decoder.safetensors"
     checkpoints.write(file, sizes=tiny.SMALL, **{key: bias})

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stillmotion.svd_model.checkpoint import layout
+from stillmotion.svd_model.checkpoint.layouts import released
 from stillmotion.svd_model.networks.unet import VideoUNet
 from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder
 from stillmotion.svd_model.networks.vision import VisionTransformer
@@ -23,21 +23,21 @@ def tensors(
     """The tensors of a tiny checkpoint of that kind, with the parts that inference does without."""
     video = kind.startswith("svd")
     temporal = kind == "svd"
-    condition_vae = layout.CONDITION_VAES[0 if video else 1]
+    condition_vae = released.CONDITION_VAES[0 if video else 1]
     unet = replace(sizes.unet, vector_dim=VECTOR_DIMS[kind])
     first_stage = VideoDecoder(
         sizes.vae, temporal=temporal, post_quant_conv=kind == "svd_image_decoder", device="meta"
     )
     networks = [
-        (layout.UNET, VideoUNet(unet, device="meta")),
-        (layout.VISION, VisionTransformer(sizes.vision, device="meta")),
-        (layout.FIRST_STAGE, first_stage),
+        (released.UNET, VideoUNet(unet, device="meta")),
+        (released.VISION, VisionTransformer(sizes.vision, device="meta")),
+        (released.FIRST_STAGE, first_stage),
         (condition_vae, ImageEncoder(sizes.vae, quant_conv=True, device="meta")),
         (condition_vae, VideoDecoder(sizes.vae, temporal=False, post_quant_conv=True, device="meta")),
     ]
     if video:
         encoder = ImageEncoder(sizes.vae, quant_conv=kind == "svd_image_decoder", device="meta")
-        networks.append((layout.FIRST_STAGE, encoder))
+        networks.append((released.FIRST_STAGE, encoder))
     named = NamedTensors()
     result = {
         prefix + key: named.weight(prefix + key, meta.shape).to(dtype)

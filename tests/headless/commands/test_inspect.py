@@ -1,8 +1,6 @@
 """What `inspect` says of a checkpoint, from its header alone."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,26 +8,13 @@ import torch
 from stillmotion import builtin_model
 from stillmotion.headless.commands.inspect import describe
 from stillmotion.headless.settings import Settings
-from stillmotion.svd_model.checkpoint import Checkpoint
-from stillmotion.svd_model.checkpoint.sources import TensorFile
-
-GOLDEN = Path(__file__).parents[2] / "golden"
-UNET = "model.diffusion_model."
-
-
-def refuse(key: str):
-    pytest.fail(f"the tensor {key} was read")
-
-
-def released(name: str) -> dict[str, tuple[int, ...]]:
-    keys = json.loads((GOLDEN / f"keys_{name}.json").read_text())
-    return {key: tuple(shape) for key, shape in keys.items()}
+from support import headers
+from support.headers import UNET, released
 
 
 def report(shapes, dtypes=None, size=4_500_000_000) -> str:
     """Of a file of which only the header can be read."""
-    dtypes = dtypes or dict.fromkeys(shapes, torch.float16)
-    return describe(Checkpoint(TensorFile(Path("models/mine.safetensors"), size, shapes, dtypes, {}, refuse)))
+    return describe(headers.checkpoint(shapes, dtypes, path="models/mine.safetensors", size=size))
 
 
 def line(text: str, start: str) -> str:
@@ -102,13 +87,11 @@ def test_the_built_in_file_is_said_to_take_what_animate_takes():
 
 
 @pytest.mark.parametrize("name", ["svd_xt", "svd_xt_image_decoder", "sv3d_u", "sv3d_p"])
-@pytest.mark.parametrize("num_frames", ["", "14", "21"])
+@pytest.mark.parametrize("num_frames", [None, 14, 21])
 def test_what_is_said_is_what_animate_takes(name, num_frames):
     """Also of files that name their own number of frames."""
     shapes = released(name)
-    metadata = {"stillmotion": f'{{"num_frames": {num_frames}}}'} if num_frames else {}
-    file = TensorFile(Path("a"), 1, shapes, dict.fromkeys(shapes, torch.float16), metadata, refuse)
-    checkpoint = Checkpoint(file)
+    checkpoint = headers.checkpoint(shapes, metadata={"num_frames": num_frames} if num_frames else None)
     taken = Settings().complete(checkpoint.variant)
     said = line(describe(checkpoint), "variant")
     assert (

@@ -29,7 +29,7 @@ SIGMA = torch.tensor(1.5)
 @pytest.fixture(scope="module")
 def unet() -> VideoUNet:
     checkpoint = Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), checkpoints.tensors("svd")))
-    return checkpoint.load(checkpoint.unet, dtype=torch.float32, device="cpu")
+    return checkpoint.unet.load(dtype=torch.float32, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: i
 def evaluated(checkpoint: Checkpoint, dtype: torch.dtype, frames: int, height: int, width: int) -> dict:
     """A pass of the UNet over latents of that size, however small."""
     with rehearsed(ROOM) as ledger:
-        unet = checkpoint.load(checkpoint.unet, dtype=dtype, device="cuda")
+        unet = checkpoint.unet.load(dtype=dtype, device="cuda")
         x, context, vector, steps = (
             torch.empty(shape, dtype=dtype, device="cuda")
             for shape in ((frames, 8, height, width), (frames, 1, 1024), (frames, 768), (frames,))
@@ -92,7 +92,7 @@ def decoded(checkpoint: Checkpoint, dtype: torch.dtype, share: float, frame_wise
     least = layerwise.smallest_budget(layerwise.plan_decode, *size, **options)
     budget = least + int(share * (layerwise.plan_decode(*size, **options).peak - least))
     with rehearsed(ROOM) as ledger:
-        decoder = checkpoint.load(network, dtype=torch.float32, device="cuda")
+        decoder = network.load(dtype=torch.float32, device="cuda")
         z = torch.empty(frames, 4, height, width, dtype=dtype, device="cuda")
         ledger.restart()
         for frame in layerwise.decode_frames(decoder, z, budget=budget):
@@ -107,7 +107,7 @@ def decoded_with_room(checkpoint: Checkpoint, dtype: torch.dtype, frames: int = 
     size = (network.params, frames, 72, 128)
     plan = layerwise.plan_decode(*size, temporal=True, dtype=dtype, device="cuda", budget=ROOM)
     with rehearsed(ROOM) as ledger:
-        decoder = checkpoint.load(network, dtype=dtype, device="cuda")
+        decoder = network.load(dtype=dtype, device="cuda")
         z = torch.empty(frames, 4, 72, 128, dtype=dtype, device="cuda")
         ledger.restart()
         pieces = frames * len(plan.layers)

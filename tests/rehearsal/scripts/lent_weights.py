@@ -229,7 +229,7 @@ def unet(checkpoint, random, with_lora: bool) -> list[float]:
     from stillmotion.nodes.host.model import load_model
 
     params = checkpoint.unet.params
-    truth = checkpoint.load(checkpoint.unet, dtype=torch.float32, device="cpu")
+    truth = checkpoint.unet.load(dtype=torch.float32, device="cpu")
     patcher = load_model(checkpoint)
     if with_lora:
         layers = ["middle_block.1.transformer_blocks.0.ff.net.2", "input_blocks.1.0.in_layers.2"]
@@ -247,8 +247,8 @@ def vae(checkpoint, random, with_lora: bool) -> list[float]:
     from stillmotion.nodes.host.vae import load_vae
     from stillmotion.svd_model import layerwise
 
-    encoder = checkpoint.load(checkpoint.encoder, dtype=torch.float32, device="cpu")
-    decoder = checkpoint.load(checkpoint.decoder, dtype=torch.float32, device="cpu")
+    encoder = checkpoint.encoder.load(dtype=torch.float32, device="cpu")
+    decoder = checkpoint.decoder.load(dtype=torch.float32, device="cpu")
     host_vae = load_vae(checkpoint)
     if with_lora:
         layers = ["decoder.up.0.block.0.conv1", "decoder.up.1.upsample.conv", "encoder.mid.block_1.conv1"]
@@ -269,7 +269,7 @@ def vae(checkpoint, random, with_lora: bool) -> list[float]:
 def tower(checkpoint, random, with_lora: bool) -> list[float]:
     from stillmotion.nodes.host.vision import embed_image, load_image_tower
 
-    truth = checkpoint.load(checkpoint.vision, dtype=torch.float32, device="cpu")
+    truth = checkpoint.vision.load(dtype=torch.float32, device="cpu")
     host_tower = load_image_tower(checkpoint)
     pixels = random(2, 3, 224, 224)
     return [error(embed_image(host_tower, pixels)[:, 0], truth(pixels)) for _ in range(2)]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from stillmotion.svd_model.checkpoint import Checkpoint, layout, notes
+from stillmotion.svd_model.checkpoint import Checkpoint, notes
+from stillmotion.svd_model.checkpoint.layouts import released
 from stillmotion.svd_model.checkpoint.notes import METADATA_KEY, LatentColours
-from stillmotion.svd_model.checkpoint.sources import CheckpointError, TensorFile
+from stillmotion.svd_model.checkpoint.sources import TensorFile
 from support import checkpoints
+from support.refusals import refusal
 
 ROWS = [[0.5, 0.25, -1.0], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [-2.0, 1.0, 0.125], [0.75, -0.5, 0.0]]
 SAID = {"num_frames": 6, "width": 192, "height": 128, "head_channels": 8, "latent_rgb": ROWS}
@@ -28,9 +30,9 @@ def test_tensors_say_what_the_metadata_said():
 
 def test_a_tower_says_its_own():
     saved = notes.as_tensors({"vision_head_width": 16})
-    under_the_tower = {layout.VISION + key: tensor for key, tensor in saved.items()}
+    under_the_tower = {released.VISION + key: tensor for key, tensor in saved.items()}
     assert notes.read(file(under_the_tower)) == {"vision_head_width": 16}
-    assert all(layout.is_known(key) for key in under_the_tower)
+    assert all(released.is_known(key) for key in under_the_tower)
 
 
 def test_the_metadata_goes_before_tensors():
@@ -57,11 +59,11 @@ def test_a_checkpoint_reads_both(tmp_path):
 )
 def test_colours_that_are_none_are_refused_in_words(rows):
     given = file(checkpoints.tensors(), {"latent_rgb": rows})
-    with pytest.raises(CheckpointError, match="4 rows of three numbers and one of the bias are expected"):
+    with refusal("latent_rgb", "4 rows of three numbers and one of the bias"):
         assert Checkpoint(given).latent_colours
 
 
 def test_released_files_say_nothing():
-    released = Checkpoint(file(checkpoints.tensors()))
-    assert released.notes == {}
-    assert released.latent_colours is None
+    checkpoint = Checkpoint(file(checkpoints.tensors()))
+    assert checkpoint.notes == {}
+    assert checkpoint.latent_colours is None

@@ -1,4 +1,4 @@
-"""The key layout of the released single files: where each network is, and its sizes by its shapes."""
+"""Sizes of networks, read off the shapes of their tensors under the released names."""
 
 import itertools
 import math
@@ -10,32 +10,6 @@ from ..networks.vision import VisionParams
 
 LARGEST_DIMENSION = 2**20
 Shapes = Mapping[str, tuple[int, ...]]
-
-UNET = "model.diffusion_model."
-VISION = "conditioner.embedders.0.open_clip.model.visual."
-FIRST_STAGE = "first_stage_model."
-CONDITION_VAES = ("conditioner.embedders.3.encoder.", "conditioner.embedders.1.encoder.")
-"""Where the VAE of the conditioning latent is: in SVD, and in SV3D."""
-
-NOTES = "stillmotion."
-"""Where a saved copy of a small checkpoint has its notes, at the top level and in the image tower."""
-
-NOT_NEEDED = (
-    # Found in released files and their descendants; inference does without.
-    "conditioner.embedders.0.open_clip.",  # the text side
-    *CONDITION_VAES,  # the decoder
-    FIRST_STAGE,  # the encoder
-    "model_ema.",
-    "denoiser.",
-    "edm_vpred.",  # the range of noise levels, as ComfyUI saves it
-    NOTES,
-)
-
-
-def is_known(key: str) -> bool:
-    """Whether a key that no network needs is one that released files are known to have."""
-    needed = key.startswith((UNET, VISION)) and not key.startswith(VISION + NOTES)
-    return key.startswith(NOT_NEEDED) and not needed
 
 
 def below(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
@@ -137,46 +111,3 @@ def vision_params(shapes: Shapes, head_width: int | None = None) -> VisionParams
         image_size=math.isqrt(tokens - 1) * patch,
         output_dim=_dimension(shapes, "proj", 1, default.output_dim),
     )
-
-
-def is_video_unet(shapes: Shapes) -> bool:
-    """Whether the UNet of a file has SVD's temporal blocks."""
-    return any(key.startswith(UNET) and ".time_stack." in key for key in shapes)
-
-
-def looks_like(shapes: Shapes) -> str:
-    """What a file that is no SVD checkpoint seems to be, in words."""
-    for what, fragments in _OTHERS:
-        if all(any(fragment in key for key in shapes) for fragment in fragments):
-            return what
-    return "a model unknown to Stillmotion"
-
-
-_OTHERS = (
-    # The first whose fragments all occur in some key.
-    ("SV4D, which takes several views (not supported)", (UNET, "time_mix_blocks")),
-    ("a ControlNet", ("control_model.",)),
-    ("a ControlNet in diffusers' layout", ("controlnet_cond_embedding.",)),
-    ("a LyCORIS (LoHa or LoKr)", ("hada_w1",)),
-    ("a LyCORIS (LoHa or LoKr)", ("lokr_w",)),
-    ("a LoRA", ("lora_",)),
-    ("a LoRA", ("_lora.",)),
-    ("an SVD decoder in diffusers' layout (use the single file)", ("decoder.time_conv_out.",)),
-    ("an SVD UNet in diffusers' layout (use the single file, svd_xt.safetensors)", ("temporal_res_block.",)),
-    ("an SVD UNet without the other networks (use the single file)", ("input_blocks.", ".time_stack.")),
-    ("a video model on the layout of Stable Diffusion (not supported)", ("temopral_conv.",)),
-    ("an AnimateDiff motion module", ("motion_modules.",)),
-    ("Flux", ("double_blocks.0.img_attn.qkv.", "single_blocks.")),
-    ("Stable Diffusion 3", ("joint_blocks.",)),
-    ("SDXL", (UNET, "conditioner.embedders.1.model.")),
-    ("an SDXL refiner", (UNET, "conditioner.embedders.0.model.")),
-    ("Stable Diffusion 2", (UNET, "cond_stage_model.model.")),
-    ("Stable Diffusion 1.5 (or 1.x)", (UNET, "cond_stage_model.transformer.")),
-    ("a UNet for single images, without temporal layers", (UNET + "input_blocks.",)),
-    ("a UNet for single images in diffusers' layout", ("down_blocks.0.resnets.",)),
-    ("a VAE only", ("encoder.conv_in.", "decoder.conv_in.")),
-    ("a VAE decoder only", ("decoder.conv_in.",)),
-    ("a CLIP image tower only", ("visual.", "resblocks.")),
-    ("a CLIP vision model only", ("vision_model.encoder.",)),
-    ("a CLIP text encoder", ("text_model.encoder.",)),
-)

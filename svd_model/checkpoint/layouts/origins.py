@@ -1,0 +1,64 @@
+"""Views of a file under other names: each tensor is made of one or several tensors of the file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..sources import TensorFile
+
+
+def unchanged(tensor: Tensor) -> Tensor:
+    """Returns the tensor itself, for an origin that differs in its name alone."""
+    return tensor
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Tensors of a file, by name, and the function that makes one released tensor of them."""
+
+    keys: tuple[str, ...]
+    make: Callable[..., Tensor] = unchanged
+
+
+def renamed(file: TensorFile, origins: Mapping[str, Origin]) -> TensorFile:
+    """Gives a view of the file with each released name of `origins`; all other tensors keep their names.
+
+    A released tensor is missing from the view where its origin is missing or of no fitting shapes. Tensors
+    are made when they are read.
+    """
+    made = {name: _shape_and_dtype(file, origin) for name, origin in origins.items()}
+    made = {name: found for name, found in made.items() if found is not None}
+    consumed = {key for name in made for key in origins[name].keys}
+    shapes = {key: shape for key, shape in file.shapes.items() if key not in consumed}
+    dtypes = {key: file.dtypes[key] for key in shapes}
+    shapes |= {name: shape for name, (shape, _) in made.items()}
+    dtypes |= {name: dtype for name, (_, dtype) in made.items()}
+
+    def read(key: str) -> Tensor:
+        if key not in made:
+            return file.read(key)
+        origin = origins[key]
+        return origin.make(*map(file.read, origin.keys))
+
+    return replace(file, shapes=shapes, dtypes=dtypes, read=read)
+
+
+def _shape_and_dtype(file: TensorFile, origin: Origin) -> tuple[tuple[int, ...], torch.dtype | str] | None:
+    """The shape and dtype of a released tensor, found on meta; None where it can't be made."""
+    if not all(key in file.shapes for key in origin.keys):
+        return None
+    dtypes = [file.dtypes[key] for key in origin.keys]
+    unreadable = next((dtype for dtype in dtypes if isinstance(dtype, str)), None)
+    if origin.make is unchanged:
+        return file.shapes[origin.keys[0]], dtypes[0]
+    try:
+        tensors = [
+            torch.empty(file.shapes[key], dtype=torch.uint8 if unreadable else dtype, device="meta")
+            for key, dtype in zip(origin.keys, dtypes, strict=True)
+        ]
+        tensor = origin.make(*tensors)
+    except (RuntimeError, IndexError, TypeError):  # torch's, for shapes that don't fit each other
+        return None
+    return tuple(tensor.shape), unreadable or tensor.dtype

@@ -1,0 +1,65 @@
+"""The image tower under transformers' names, as ComfyUI saves it."""
+
+import re
+
+import torch
+from torch import Tensor
+
+from ..sources import TensorFile
+from .origins import Origin, renamed
+from .released import VISION
+
+# Released name to transformers' name, outside of the layers.
+_ENDS = {
+    "class_embedding": "vision_model.embeddings.class_embedding",
+    "positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "ln_post.weight": "vision_model.post_layernorm.weight",
+    "ln_post.bias": "vision_model.post_layernorm.bias",
+}
+# The two names of a module, within a layer.
+_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+_RELEASED_LAYER, _SAVED_LAYER = "transformer.resblocks.{}.", "vision_model.encoder.layers.{}."
+_LAYER_NUMBER = re.compile(re.escape(VISION) + r"vision_model\.encoder\.layers\.(\d{1,4})\.")
+
+
+def recognise(file: TensorFile) -> bool:
+    """Tells whether the image tower has transformers' names."""
+    return any(key.startswith(VISION + "vision_model.") for key in file.shapes)
+
+
+def to_released_names(file: TensorFile) -> TensorFile:
+    """Gives a view of the file with its image tower under the released names."""
+    layers = {match[1] for key in file.shapes if (match := _LAYER_NUMBER.match(key))}
+    origins = {released: Origin((VISION + saved,)) for released, saved in _ENDS.items()}
+    origins["proj"] = Origin((VISION + "visual_projection.weight",), _transposed)
+    for layer in sorted(layers, key=int):
+        origins |= _layer_origins(layer)
+    return renamed(file, {VISION + released: origin for released, origin in origins.items()})
+
+
+def _layer_origins(layer: str) -> dict[str, Origin]:
+    released, saved = _RELEASED_LAYER.format(layer), VISION + _SAVED_LAYER.format(layer)
+    origins = {}
+    for kind in ("weight", "bias"):
+        for one, other in _LAYER.items():
+            origins[f"{released}{one}.{kind}"] = Origin((f"{saved}{other}.{kind}",))
+        qkv = tuple(f"{saved}self_attn.{part}_proj.{kind}" for part in "qkv")
+        origins[f"{released}attn.in_proj_{kind}"] = Origin(qkv, _stacked)
+    return origins
+
+
+def _transposed(projection: Tensor) -> Tensor:
+    return projection.mT.contiguous()  # (output_dim, width) -> (width, output_dim)
+
+
+def _stacked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return torch.cat((query, key, value))  # 3·(C, …) -> (3·C, …)

@@ -1,0 +1,130 @@
+"""A network as a part of a checkpoint: the tensors that it needs beside the tensors of its file."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ..networks.unet import UNetParams
+from ..networks.vae import VAEParams
+from ..networks.vision import VisionParams
+from .official_files import OFFICIAL_FILES
+from .sources import CheckpointError, TensorFile
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a checkpoint, compared with the header of its file."""
+
+    name: str
+    file: TensorFile
+    prefix: str
+    params: UNetParams | VAEParams | VisionParams
+    build: Callable[..., nn.Module]
+    expected: Mapping[str, tuple[int, ...]]  # key, without the prefix, to shape
+    parameters: int
+    size: int  # in bytes
+    dtypes: tuple[torch.dtype, ...]  # the most frequent first
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, name: str, file: TensorFile, prefix: str, network: type[nn.Module], params, **options
+    ) -> "Part":
+        """Compares a network of these sizes, built on meta, with the tensors below the prefix."""
+        build = partial(network, params, **options)
+        try:
+            expected = {key: tuple(tensor.shape) for key, tensor in build(device="meta").state_dict().items()}
+        except (ValueError, RuntimeError) as error:  # sizes that don't go together, or beyond any memory
+            raise CheckpointError(
+                f"{file.path}: its {name} can't be built in the sizes that its header gives ({error}). "
+                f"Choose another file. {OFFICIAL_FILES}"
+            ) from error
+        missing, mismatched = [], []
+        stored: Counter[torch.dtype] = Counter()
+        for key, shape in expected.items():
+            found = file.shapes.get(prefix + key)
+            if found is None:
+                missing.append(prefix + key)
+                continue
+            stored[file.dtypes[prefix + key]] += math.prod(found)
+            if found != shape:
+                mismatched.append(f"{prefix}{key} is {list(found)} instead of {list(shape)}")
+        return cls(
+            name=name,
+            file=file,
+            prefix=prefix,
+            params=params,
+            build=build,
+            expected=expected,
+            parameters=stored.total(),
+            size=sum(dtype.itemsize * count for dtype, count in stored.items()),
+            dtypes=tuple(dtype for dtype, _ in stored.most_common()),
+            missing=tuple(missing),
+            mismatched=tuple(mismatched),
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether all tensors are there, in the shapes that the network needs."""
+        return not self.missing and not self.mismatched
+
+    def why_incomplete(self) -> str:
+        """Describes what the network lacks, with the first few keys."""
+        counts = []
+        if self.missing:
+            counts.append(f"{len(self.missing)} of {len(self.expected)} tensors are missing")
+        if self.mismatched:
+            counts.append(f"{len(self.mismatched)} have another shape")
+        examples = "; ".join((*self.missing, *self.mismatched)[:3])
+        return (
+            f"{self.file.path}: the {self.name} is not whole: {' and '.join(counts)} ({examples}). "
+            f"Download the file again, or choose another. {OFFICIAL_FILES}"
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Reads all tensors as stored, under the network's own names; raises CheckpointError if not whole.
+
+        Tensors of a mapped file are views of it.
+        """
+        return dict(self._read())
+
+    def load(self, *, dtype: torch.dtype, device: torch.device | str, **options) -> nn.Module:
+        """Builds the network with its weights, for inference in that dtype; CheckpointError if not whole.
+
+        Tensors stored in no more than the width of `dtype` keep their own: the operations cast them when
+        they are used, so on the CPU they stay views of the mapped file. `options` are the network's
+        operations and attention.
+        """
+        state = {}
+        for key, tensor in self._read():
+            wider = tensor.dtype.itemsize > dtype.itemsize
+            state[key] = tensor.to(device, dtype if wider else tensor.dtype)
+        module = self.build(device="meta", **options)
+        module.load_state_dict(state, strict=True, assign=True)
+        return module.eval().requires_grad_(False)
+
+    def _read(self) -> Iterator[tuple[str, Tensor]]:
+        """Reads one tensor after another, so that no two copies of all of them need be held."""
+        if not self.whole:
+            raise CheckpointError(self.why_incomplete())
+        for key in self.expected:
+            yield key, self.file.read(self.prefix + key)
+
+
+def find_misfits(unet: Part, decoder: Part, encoder: Part, vision: Part) -> list[str]:
+    """Describes each size in which two networks that hand tensors to each other differ; none if sound."""
+    context, latents = unet.params.context_dim, unet.params.out_channels
+    pairs = (
+        ("numbers in the CLIP embedding", vision.params.output_dim, "in the context of the UNet", context),
+        ("latent channels in the encoder", encoder.params.z_channels, "in the UNet", latents),
+        ("latent channels in the decoder", decoder.params.z_channels, "in the UNet", latents),
+        ("channels in the pictures of the encoder", encoder.params.image_channels, "in ours", 3),
+        ("channels in the pictures of the decoder", decoder.params.image_channels, "in ours", 3),
+    )
+    return [f"{size} {here}, but {needed} {there}" for here, size, there, needed in pairs if size != needed]
