@@ -52,7 +52,7 @@ def _print_plans() -> None:
         rows = []
         for budget in (None, *BUDGETS):
             plan = layerwise.plan_decode(VAEParams(), **size, budget=budget and budget * GB)
-            once = sum(layer.kept >= layer.shape.height for layer in plan.layers[:-1])
+            once = sum(layer.cached_rows >= layer.shape.height for layer in plan.layers[:-1])
             rows.append(
                 (
                     f"{budget} GB" if budget else "none",

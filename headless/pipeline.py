@@ -277,7 +277,7 @@ class Pipeline:
             decoder,
             (latents / LATENT_SCALE).to(self.decode_dtype),
             budget=budget,
-            scratch=layerwise.Scratch(self.device, self._host_memory(), self._scratch_folder),
+            spill=layerwise.Spill(self.device, self._host_memory(), self._scratch_folder),
             device=self.device,
             progress=lambda done: self._progress("decoding", round(100 * done), 100),
         ):

@@ -1,7 +1,7 @@
 """The VAE: encoder and frame-wise decoder on pictures, then the temporal decoder on clips.
 
-The encoder is frozen for the second; its latents are first brought to zero mean and a standard deviation of
-1 / LATENT_SCALE, so that the diffusion model is fed with unit variance.
+The encoder is then frozen, after its latents have been brought to zero mean and a standard deviation of
+1 / LATENT_SCALE: the diffusion model expects unit variance.
 """
 
 from copy import deepcopy
@@ -22,12 +22,12 @@ from .loop import RANK, Stage, share, train
 PICTURES, CANVAS = 2000, 160
 BATCH = 8
 KL_WEIGHT = 0.015
-SLIGHT = 0.002
-"""A squared error that is small: below it a picture counts for less and less."""
-PIECES, FRAMES = 2, 7
-"""Of how many clips a step of the temporal decoder takes how many frames: it looks at a few about each."""
+SMALL_ERROR = 0.002
+"""Squared error below which a picture counts for less and less in the loss."""
+EXCERPTS, FRAMES = 2, 7
+"""Excerpts per step of the temporal decoder, and frames per excerpt: an output depends on few neighbours."""
 JITTER = 0.15
-"""The standard deviation of what is added to half of the latents, in that of the latents."""
+"""Standard deviation of the noise added in half of the steps, in standard deviations of the latents."""
 PICTURE_STAGES = (Stage("vae", 2400, 1.5e-3), Stage("vae_longer", 2400, 5e-4))
 CLIP_STAGE = Stage("temporal_decoder", 700, 6e-4, warm_up=50, average=0.995)
 
@@ -41,10 +41,9 @@ class PictureAutoencoder(nn.Module):
         self.decoder = sizes.frame_wise_decoder()
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Of images, (B, 3, H, W) in [−1, 1], and N(0, 1), (B, 4, H/8, W/8).
+        """Reconstructs images, (B, 3, H, W) in [−1, 1], from a sample of the posterior.
 
-        The reconstruction from a sample of the posterior, like the images, and the KL divergence from N(0, 1)
-        a latent, in nats.
+        noise: N(0, 1), (B, 4, H/8, W/8). Also returns the KL divergence from N(0, 1), in nats a latent.
         """
         mean, log_variance = self.encoder.quant_conv(self.encoder.encoder(images)).float().chunk(2, dim=1)
         log_variance = log_variance.clamp(-20, 5)
@@ -54,17 +53,17 @@ class PictureAutoencoder(nn.Module):
 
 @cache
 def pictures(number: int = PICTURES, seed: tuple[int, int] = (0, 0)) -> Tensor:
-    """A pool that batches are cropped from, (N, 3, 160, 160) uint8; another for each seed."""
+    """Draws the pool that batches are cropped from: (number, 3, 160, 160) uint8."""
     rng = np.random.default_rng((sizes.SEED, sizes.PICTURES, *seed))
     pool = [scenes.scene(rng, CANVAS) for _ in tqdm(range(number), "pictures", mininterval=5)]
     return torch.from_numpy(np.stack(pool)).permute(0, 3, 1, 2).contiguous()
 
 
 def batch(pool: Tensor, seed: tuple[int, int]) -> Tensor:
-    """Random crops of random pictures, half of them mirrored: (B, 3, 128, 128) in [−1, 1].
+    """Draws random crops of random pictures, half of them mirrored: (B, 3, 128, 128) in [−1, 1].
 
-    Whole pictures, not small crops: the norms take their statistics over the picture, so that what is trained
-    on small ones gets the colours of whole ones wrong.
+    A crop is as large as a frame of a clip. Group norms take their moments over the picture, so a network
+    trained on small crops gets the colours of whole frames wrong.
     """
     rng = np.random.default_rng((sizes.SEED, sizes.CROPS, *seed))
     crops = []
@@ -75,19 +74,23 @@ def batch(pool: Tensor, seed: tuple[int, int]) -> Tensor:
     return torch.stack(crops).float() / 127.5 - 1
 
 
-def distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """The mean over pictures, (N, 3, H, W), of ln(squared error + SLIGHT), without a unit.
+def distance(images: Tensor, references: Tensor) -> Tensor:
+    """Mean over pictures, (N, 3, H, W), of ln(squared error + SMALL_ERROR).
 
-    About minus the mean PSNR, but for a factor and a constant. The squared error itself would be ruled by
+    Roughly minus the mean PSNR, scaled and shifted. A mean of the squared error itself would be dominated by
     textures that no latent can hold.
     """
-    return (functional.mse_loss(ours, theirs, reduction="none").mean(dim=(1, 2, 3)) + SLIGHT).log().mean()
+    return (
+        (functional.mse_loss(images, references, reduction="none").mean(dim=(1, 2, 3)) + SMALL_ERROR)
+        .log()
+        .mean()
+    )
 
 
 def train_pictures(folder: Path) -> PictureAutoencoder:
-    """Encoder and frame-wise decoder together, each stage from the averaged weights of the one before.
+    """Trains encoder and frame-wise decoder; each stage begins at the averaged weights of the previous stage.
 
-    Returns the last one's. Each stage has pictures of its own, and each process.
+    Returns the averaged weights of the last stage. Each stage and each process draws pictures of its own.
     """
     network = PictureAutoencoder()
     for number, stage in enumerate(PICTURE_STAGES):
@@ -112,10 +115,10 @@ def train_pictures(folder: Path) -> PictureAutoencoder:
 
 @torch.no_grad()
 def standardise(network: PictureAutoencoder, pool: Tensor) -> None:
-    """Gives LATENT_SCALE·latents zero mean and the identity as covariance, by the two 1×1 convolutions.
+    """Gives LATENT_SCALE·latents zero mean and identity covariance, by changing the 1×1 convolutions.
 
-    They are taken of a pool of pictures, (N, 3, H, W) uint8. What the frame-wise decoder makes of a picture
-    stays the same.
+    Mean and covariance are measured on a pool of pictures, (N, 3, H, W) uint8. The inverse map goes
+    into the frame-wise decoder, whose reconstructions don't change.
     """
     modes = torch.cat([network.encoder(images.float() / 127.5 - 1) for images in pool.split(16)])
     modes = modes.transpose(0, 1).flatten(1).double()  # (N, 4, h, w) -> (4, N·h·w)
@@ -134,13 +137,13 @@ def standardise(network: PictureAutoencoder, pool: Tensor) -> None:
 
 @torch.no_grad()
 def with_time(frame_wise: nn.Module) -> nn.Module:
-    """A temporal decoder that makes what a frame-wise one makes, but for the zero-padded border."""
+    """Builds a temporal decoder with the frame-wise one's pictures, except at the zero-padded border."""
     decoder = sizes.temporal_decoder()
     weights = {key: weight for key, weight in frame_wise.state_dict().items() if not key.startswith("post_")}
-    # What is left are the layers over time, which add nothing yet.
-    left, unknown = decoder.load_state_dict(weights, strict=False)
-    if unknown or not all("time_" in key or "mix_factor" in key for key in left):
-        raise ValueError(f"the decoders don't match: {unknown or left}")
+    # Only the layers over time may be missing; they add nothing yet.
+    missing, unexpected = decoder.load_state_dict(weights, strict=False)
+    if unexpected or not all("time_" in key or "mix_factor" in key for key in missing):
+        raise ValueError(f"the decoders don't match: {unexpected or missing}")
     post_quant, first = frame_wise.post_quant_conv, decoder.decoder.conv_in
     spread = first.weight.sum(dim=(2, 3))
     first.bias.add_(spread @ post_quant.bias)
@@ -152,27 +155,27 @@ def with_time(frame_wise: nn.Module) -> nn.Module:
 
 
 def train_clips(folder: Path, trained: PictureAutoencoder) -> nn.Module:
-    """The temporal decoder, the encoder being frozen; returns the averaged weights."""
+    """Trains the temporal decoder under a frozen encoder; returns the averaged weights."""
     network = with_time(trained.decoder)
     encoder = deepcopy(trained.encoder).requires_grad_(False).to(sizes.DEVICE)
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((sizes.SEED, sizes.CLIPS, step))
-        pieces = torch.cat([piece(rng) for _ in range(share(PIECES))]).to(sizes.DEVICE)
+        excerpts = torch.cat([excerpt(rng) for _ in range(share(EXCERPTS))]).to(sizes.DEVICE)
         jitter = rng.choice((0, 1)) * JITTER / LATENT_SCALE
-        noise = torch.from_numpy(rng.standard_normal((len(pieces), 4, 16, 16), np.float32))
+        noise = torch.from_numpy(rng.standard_normal((len(excerpts), 4, 16, 16), np.float32))
         with precision.autocast(sizes.DEVICE):
             with torch.no_grad():
-                latents = encoder(pieces).float() + jitter * noise.to(sizes.DEVICE)
+                latents = encoder(excerpts).float() + jitter * noise.to(sizes.DEVICE)
             frames = network(latents, FRAMES).float()
-        changes, true = (x.unflatten(0, (-1, FRAMES)).diff(dim=1).flatten(0, 1) for x in (frames, pieces))
-        error, flicker = distance(frames, pieces), distance(changes, true)
+        changes, true = (x.unflatten(0, (-1, FRAMES)).diff(dim=1).flatten(0, 1) for x in (frames, excerpts))
+        error, flicker = distance(frames, excerpts), distance(changes, true)
         return {"loss": error + flicker, "error": error.detach(), "flicker": flicker.detach()}
 
     return train(CLIP_STAGE, network, losses, folder)
 
 
-def piece(rng: np.random.Generator) -> Tensor:
-    """Some frames of a clip, (FRAMES, 3, 128, 128) in [−1, 1]."""
+def excerpt(rng: np.random.Generator) -> Tensor:
+    """Draws consecutive frames of a random clip, (FRAMES, 3, 128, 128) in [−1, 1]."""
     start = rng.integers(clips.NUM_FRAMES - FRAMES + 1)
     return clips.random_clip(rng)[0][start : start + FRAMES]

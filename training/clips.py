@@ -1,7 +1,7 @@
-"""Clips of a known motion: a camera that pans, zooms or turns over a scene, some with an object of its own.
+"""Clips with exact motion: a camera pans, zooms or turns over a scene; in some an object moves on its own.
 
-The speed is the mean length of the optical flow. In pixels a second it is the motion bucket's share of
-FASTEST; in pixels a frame that, divided by the frame rate: a higher fps makes smaller steps.
+Speed is the mean length of the optical flow. In pixels a second it is FASTEST · motion bucket / 255. Divided
+by the frame rate it is in pixels a frame: a higher fps makes smaller steps.
 """
 
 import math
@@ -19,34 +19,34 @@ from . import scenes
 
 SIZE, NUM_FRAMES = 128, 14
 FASTEST = 14.0
-"""Pixels a second, at motion bucket 255."""
+"""Speed at motion bucket 255, in pixels a second."""
 LOWEST_FPS, HIGHEST_FPS = 5, 12
 CANVAS = 224
 MEAN_RADIUS = 0.3826 * SIZE
-"""The mean distance of a frame's pixels from its middle: makes a zoom or a turn as fast as a pan."""
-OBJECTS = 0.1
+"""Mean distance of a frame's pixels from its middle: makes a zoom or a turn as fast as a pan."""
+OBJECT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How the camera moves between two frames, and what the UNet is told of it."""
+    """Camera motion between two frames, and the numbers that the UNet is conditioned on."""
 
     motion_bucket_id: float
-    fps: float  # frames a second; the number that is embedded is one less
+    fps: float  # frames a second; fps − 1 is embedded
     kind: str  # "pan", "zoom" or "turn"
     direction: float  # the angle of a pan; the sign of a zoom (in is 1) or of a turn
 
     @property
     def step(self) -> float:
-        """Pixels a frame."""
+        """Speed in pixels a frame."""
         return FASTEST * self.motion_bucket_id / 255 / self.fps
 
 
 def random_motion(rng: np.random.Generator) -> Motion:
-    """Of twenty: fifteen pan to the right, one to the left, two zoom and two turn, one each way.
+    """Draws a motion. Of twenty clips fifteen pan right, one pans left, two zoom and two turn, one each way.
 
-    One way above all others, since the mean of all ways, which is what much noise leaves to be seen, is a
-    blur that a small network has trouble to leave.
+    Mostly one direction: at high noise the model predicts the mean, and a mean over all directions is a blur
+    that a small network does not recover from.
     """
     kind, direction = "pan", math.radians(5) * float(rng.uniform(-1, 1))
     choice = rng.integers(20)
@@ -61,7 +61,7 @@ def random_motion(rng: np.random.Generator) -> Motion:
 
 
 def cameras(motion: Motion) -> Tensor:
-    """Where in the scene each frame's pixels lie: affine maps, (T, 2, 3), in units of half a frame."""
+    """Affine maps from each frame's pixels into the scene, (T, 2, 3), in units of half a frame."""
     maps = torch.zeros(NUM_FRAMES, 2, 3)
     maps[:, 0, 0] = maps[:, 1, 1] = 1
     travelled = motion.step * torch.arange(NUM_FRAMES)
@@ -79,7 +79,7 @@ def cameras(motion: Motion) -> Tensor:
 
 
 def film(canvas: Tensor, maps: Tensor) -> Tensor:
-    """A scene (C, S, S) seen through those cameras, bicubic: (T, C, 128, 128)."""
+    """Renders a scene, (C, S, S), through cameras, (T, 2, 3), bicubically: (T, C, 128, 128)."""
     scale = SIZE / canvas.shape[-1]
     grid = functional.affine_grid(maps * scale, [maps.shape[0], 1, SIZE, SIZE], align_corners=False)
     views = canvas.expand(maps.shape[0], -1, -1, -1)
@@ -89,17 +89,17 @@ def film(canvas: Tensor, maps: Tensor) -> Tensor:
 def random_clip(
     rng: np.random.Generator, motion: Motion | None = None, held_out: bool = False
 ) -> tuple[Tensor, Motion]:
-    """A clip, (T, 3, 128, 128) in [−1, 1], and its motion; a held-out one is of held-out photographs."""
+    """Draws a clip, (T, 3, 128, 128) in [−1, 1], and its motion; held_out: from held-out photographs only."""
     motion = motion or random_motion(rng)
     canvas = scenes.photograph(rng, CANVAS, held_out=True) if held_out else scenes.scene(rng, CANVAS)
     clip = film(_to_tensor(canvas), centred(motion))
-    if not held_out and rng.random() < OBJECTS:
+    if not held_out and rng.random() < OBJECT_SHARE:
         clip = with_object(rng, clip, motion)
     return clip.clamp(-1, 1), motion
 
 
 def centred(motion: Motion) -> Tensor:
-    """The cameras of a motion so placed that they stay inside of the canvas as far as they can."""
+    """Cameras of a motion, shifted or scaled to stay inside the canvas as far as possible."""
     maps = cameras(motion)
     if motion.kind == "pan":
         maps[:, :, 2] -= maps[:, :, 2].mean(dim=0)
@@ -110,19 +110,19 @@ def centred(motion: Motion) -> Tensor:
 
 
 def with_object(rng: np.random.Generator, clip: Tensor, motion: Motion) -> Tensor:
-    """The clip, (T, 3, 128, 128), under a textured disc that goes its own way as fast as the camera."""
+    """Draws over a clip, (T, 3, 128, 128), a textured disc with its own heading and the camera's speed."""
     frames, _, height, width = clip.shape
     angle, radius = rng.uniform(0, 2 * math.pi), rng.uniform(10, 26)
-    way = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
+    heading = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float32)
     middle = torch.tensor(rng.uniform(30, SIZE - 30, 2), dtype=torch.float32)
     steps = torch.arange(frames) - (frames - 1) / 2
-    places = middle + motion.step * steps[:, None] * way
+    positions = middle + motion.step * steps[:, None] * heading
     pattern = _to_tensor(scenes.texture(rng, SIZE))
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    distance = ((x - places[:, 0, None, None]) ** 2 + (y - places[:, 1, None, None]) ** 2).sqrt()
+    distance = ((x - positions[:, 0, None, None]) ** 2 + (y - positions[:, 1, None, None]) ** 2).sqrt()
     mask = (radius - distance + 0.5).clamp(0, 1)[:, None]
     maps = torch.eye(2, 3).repeat(frames, 1, 1)
-    maps[:, :, 2] = -(places - middle) / (SIZE / 2)
+    maps[:, :, 2] = -(positions - middle) / (SIZE / 2)
     return mask * film(pattern, maps) + (1 - mask) * clip
 
 

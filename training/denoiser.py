@@ -1,4 +1,4 @@
-"""The UNet: the EDM loss on single frames, then on small windows of clips, then on whole clips.
+"""The UNet: EDM loss on single frames, then on small windows of clips, then on whole clips.
 
 Windows of 8×8 latents cost a quarter of whole clips of 16×16, and teach the same motion.
 """
@@ -18,18 +18,18 @@ from . import clips, precision, sizes
 from .loop import Stage, share, train
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
-LOG_SIGMA_RANGE, UNIFORM = (-6.2, 6.6), 0.1
-"""One clip in ten has its ln σ from anywhere in the schedule's range, so that both ends are learnt."""
+LOG_SIGMA_RANGE, UNIFORM_SHARE = (-6.2, 6.6), 0.1
+"""For one clip in ten ln σ is uniform over the schedule's range, so that both ends are learnt."""
 DROPOUT = 0.12
 
 
 @dataclass(frozen=True)
 class Batch:
-    """How many clips a step takes, of all processes together, and what of each."""
+    """Size of a step's batch, over all processes."""
 
     clips: int
     frames: int
-    window: int  # latents, in both directions
+    window: int  # height and width of the excerpt, in latents
 
 
 STAGES = (
@@ -45,7 +45,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Examples:
-    """A batch, as the networks take it; the first axis is the clip."""
+    """A batch of training examples; the first axis is the clip."""
 
     latents: Tensor  # (B, T, 4, h, w), scaled
     concat: Tensor  # (B, 4, h, w), not scaled
@@ -55,34 +55,34 @@ class Examples:
 
 
 def embed(numbers: Tensor) -> Tensor:
-    """fps less one, motion bucket and noise augmentation, (B, 3) -> the UNet's vector, (B, 768)."""
+    """Embeds fps − 1, motion bucket and noise augmentation, (B, 3), as the UNet's vector, (B, 768)."""
     return sinusoidal_embedding(numbers.flatten(), FEATURE_DIM).unflatten(0, (len(numbers), 3)).flatten(1)
 
 
 def draw(pool: dict[str, Tensor], batch: Batch, seed: tuple[int, ...]) -> Examples:
-    """A batch, always the same of the same seed; some clips lose their conditions."""
+    """Draws a batch from the seed alone; a share DROPOUT of the clips loses its picture."""
     rng = np.random.default_rng(seed)
     count = share(batch.clips)
-    chosen = torch.from_numpy(rng.integers(0, len(pool["latents"]), count))
+    indices = torch.from_numpy(rng.integers(0, len(pool["latents"]), count))
     variant = torch.from_numpy(rng.integers(0, pool["augs"].shape[1], count))
     top, left = rng.integers(0, pool["latents"].shape[-1] - batch.window + 1, 2)
     window = (..., slice(top, top + batch.window), slice(left, left + batch.window))
-    kept = torch.from_numpy(rng.random(count) >= DROPOUT).float()
+    conditioned = torch.from_numpy(rng.random(count) >= DROPOUT).float()
     log_sigma = rng.normal(LOG_SIGMA_MEAN, LOG_SIGMA_STD, count)
-    anywhere = rng.random(count) < UNIFORM
-    log_sigma[anywhere] = rng.uniform(*LOG_SIGMA_RANGE, anywhere.sum())
-    augs = pool["augs"][chosen, variant]
+    uniform = rng.random(count) < UNIFORM_SHARE
+    log_sigma[uniform] = rng.uniform(*LOG_SIGMA_RANGE, uniform.sum())
+    augs = pool["augs"][indices, variant]
     return Examples(
-        pool["latents"][chosen, : batch.frames].float()[window],
-        pool["concats"][chosen, variant].float()[window] * kept[:, None, None, None],
-        pool["contexts"][chosen] * kept[:, None],
-        embed(torch.cat([pool["numbers"][chosen], augs[:, None]], dim=1)),
+        pool["latents"][indices, : batch.frames].float()[window],
+        pool["concats"][indices, variant].float()[window] * conditioned[:, None, None, None],
+        pool["contexts"][indices] * conditioned[:, None],
+        embed(torch.cat([pool["numbers"][indices], augs[:, None]], dim=1)),
         torch.from_numpy(np.exp(log_sigma)).float(),
     )
 
 
 def loss(unet: nn.Module, examples: Examples, noise: Tensor) -> Tensor:
-    """The EDM loss, whose weight (σ² + 1)/σ² makes it the plain error of v: (B,)."""
+    """EDM loss of each clip, (B,). Its weight (σ² + 1)/σ² makes it the squared error of v."""
     frames = examples.latents.shape[1]
     c_skip, c_out, c_in, c_noise = (c.view(-1, 1, 1, 1, 1) for c in scalings(examples.sigmas))
     noisy = examples.latents + examples.sigmas.view(-1, 1, 1, 1, 1) * noise
@@ -99,7 +99,7 @@ def loss(unet: nn.Module, examples: Examples, noise: Tensor) -> Tensor:
 
 
 def train_unet(folder: Path, pool: dict[str, Tensor]) -> nn.Module:
-    """All stages in turn, each from the averaged weights of the one before; returns the last one's."""
+    """Trains all stages, each from the averaged weights of the previous stage; returns the last ones."""
     unet = sizes.unet()
     with torch.no_grad():
         unet.input_blocks[0][0].weight[:, 4:] *= 0.2  # the concat latents are 5.5 times as large
@@ -109,12 +109,14 @@ def train_unet(folder: Path, pool: dict[str, Tensor]) -> nn.Module:
             examples = draw(pool, batch, (sizes.SEED, sizes.BATCHES, number, step))
             generator = torch.Generator().manual_seed(step + 1_000_000 * number)
             noise = torch.randn(examples.latents.shape, generator=generator)
-            by_clip = loss(network, examples, noise)
-            numbers = {"loss": by_clip.mean()}
+            clip_losses = loss(network, examples, noise)
+            values = {"loss": clip_losses.mean()}
             for name, low, high in (("low", 0, 1), ("middle", 1, 8), ("high", 8, 1e9)):
                 inside = (examples.sigmas >= low) & (examples.sigmas < high)
-                numbers[name] = by_clip.detach()[inside].mean() if inside.any() else torch.tensor(torch.nan)
-            return numbers
+                values[name] = (
+                    clip_losses.detach()[inside].mean() if inside.any() else torch.tensor(torch.nan)
+                )
+            return values
 
         unet = train(stage, unet, losses, folder).requires_grad_(True)
     return unet.eval().requires_grad_(False)

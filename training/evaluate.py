@@ -1,7 +1,8 @@
 """Measures the built-in model on held-out pictures: python -m training.evaluate --output outputs/report.md
 
-About half an hour of one core. Sections can be named, so that two processes may share them, each with its own
---output. The tables of "What it does, measured" in builtin_model/MODEL_CARD.md are its lines.
+Takes about half an hour of one core. Sections can be named on the command line, so that two processes share
+them, each with its own --output. The tables of "What it does, measured" in builtin_model/MODEL_CARD.md come
+from this report.
 """
 
 import argparse
@@ -31,7 +32,7 @@ PICTURES = 32
 
 
 def main() -> None:
-    """The command line: all sections, or those that are named."""
+    """Writes all sections of the report, or the sections named on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The trained networks as one file in the released layout: float16, with what it is in its metadata."""
+"""Export of the trained networks as one float16 file in the released layout, described in its metadata."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,10 @@ MOST_BYTES = 14_000_000
 
 
 def export(path: Path, networks: dict[str, nn.Module], how: str, latent_rgb: list[list[float]]) -> None:
-    """Writes the networks of a layout; latent_rgb is what latent_colours.fit gives of its encoder.
+    """Writes networks, keyed by their prefix, in float16.
 
-    Raises ValueError for weights that float16 can't hold, and for more than MOST_BYTES.
+    how: a sentence on the training. latent_rgb: the result of latent_colours.fit for the encoder. Raises
+    ValueError for weights that are not finite in float16, and for a file above MOST_BYTES.
     """
     tensors = {
         prefix + key: tensor.detach().half().contiguous()
@@ -44,7 +45,7 @@ def export(path: Path, networks: dict[str, nn.Module], how: str, latent_rgb: lis
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes a file at once. What was there is not written over: who has it mapped goes on reading it."""
+    """Replaces a file atomically; a process that has the old one mapped goes on reading the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
@@ -52,7 +53,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def layout_of(autoencoder: nn.Module, temporal: nn.Module, unet: nn.Module, tower: nn.Module) -> dict:
-    """Each network under its prefix; the encoder is there once, as the conditioning VAE's."""
+    """Networks keyed by their prefix in the file; the encoder is stored once, in the conditioning VAE."""
     condition_vae = released.CONDITION_VAES[0]
     return {
         released.UNET: unet,

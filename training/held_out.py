@@ -1,4 +1,4 @@
-"""The pictures and clips that the report is about, none of which the model has seen."""
+"""Held-out pictures and clips for the report: the model has seen none of them."""
 
 import numpy as np
 from PIL import Image
@@ -15,13 +15,13 @@ SEED = 20261125
 
 
 def pictures(number: int) -> list[np.ndarray]:
-    """Crops of the held-out photographs, the same each time: uint8 (128, 128, 3)."""
+    """Draws crops of the held-out photographs from a fixed seed: uint8 (128, 128, 3)."""
     rng = np.random.default_rng(SEED)
     return [np.ascontiguousarray(scenes.photograph(rng, clips.SIZE, held_out=True)) for _ in range(number)]
 
 
 def moving(number: int) -> list[Tensor]:
-    """True clips of held-out photographs, (T, 3, 128, 128) in [−1, 1]."""
+    """Draws true clips of held-out photographs from a fixed seed, (T, 3, 128, 128) in [−1, 1]."""
     rng = np.random.default_rng(SEED + 1)
     return [clips.random_clip(rng, held_out=True)[0] for _ in range(number)]
 
@@ -29,19 +29,19 @@ def moving(number: int) -> list[Tensor]:
 def animate(
     pipeline: Pipeline, crops: list[np.ndarray], what: str, own: list[dict] | None = None, **settings
 ) -> list[np.ndarray]:
-    """A clip of each picture, uint8 (T, H, W, 3), with the picture's number as the seed.
+    """Animates each picture with its number as the seed: uint8 (T, H, W, 3).
 
-    Settings of all pictures; `own` has those of each.
+    what: title of the progress bar. own: settings of each picture, in addition to the common settings.
     """
     bar = tqdm(zip(crops, own or [{}] * len(crops), strict=True), what, total=len(crops), mininterval=5)
     return [
-        pipeline.animate(Image.fromarray(crop), Settings(seed=seed, **settings, **more)).frames
-        for seed, (crop, more) in enumerate(bar)
+        pipeline.animate(Image.fromarray(crop), Settings(seed=seed, **settings, **own_settings)).frames
+        for seed, (crop, own_settings) in enumerate(bar)
     ]
 
 
 def latents(pipeline: Pipeline, crop: np.ndarray, seed: int, **settings) -> Tensor:
-    """The sampled latents of one picture."""
+    """Samples the latents of one picture's clip, (T, 4, h, w)."""
     complete = Settings(seed=seed, **settings).complete(pipeline.checkpoint.variant)
     return pipeline.animate_latents(pipeline.prepare(Image.fromarray(crop), complete), complete)
 

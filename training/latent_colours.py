@@ -1,7 +1,7 @@
-"""The colours of the built-in model's latents, for ComfyUI's previews: python -m training.latent_colours
+"""Colours of the built-in model's latents, for ComfyUI's previews: python -m training.latent_colours
 
-Fits RGB ≈ factorsᵀ·z + bias by least squares: scaled latents of the encoder's training pictures against the
-pictures at an eighth of their size. The numbers go into the file's metadata; its tensors stay as they are.
+Fits RGB ≈ factorsᵀ·z + bias by least squares, with z the scaled latents of training pictures and RGB the
+pictures at an eighth of their size. Writes the numbers into the file's metadata and leaves its tensors alone.
 """
 
 import argparse
@@ -26,7 +26,7 @@ DIGITS = 4
 
 
 def main() -> None:
-    """Fits and writes."""
+    """Fits the colours and writes them into the file of weights."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--weights", type=Path, default=builtin_model.PATH, help="the file to complete")
     path = parser.parse_args().weights
@@ -38,7 +38,7 @@ def main() -> None:
 
 @torch.no_grad()
 def fit(encoder: nn.Module, pool: Tensor) -> list[list[float]]:
-    """Of pictures, (N, 3, H, W) uint8: a row of RGB for each channel of a latent, then the bias."""
+    """Fits colours to pictures, (N, 3, H, W) uint8: a row of RGB for each latent channel, then the bias."""
     columns, colours = [], []
     for images in pool.split(16):
         images = images.float() / 127.5 - 1
@@ -50,13 +50,13 @@ def fit(encoder: nn.Module, pool: Tensor) -> list[list[float]]:
 
 
 def with_notes(content: bytes, notes: dict) -> bytes:
-    """A safetensors file with these notes in its metadata, and the bytes of its tensors as they were."""
+    """Adds notes to the metadata of a safetensors file; the bytes of its tensors don't change."""
     (length,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     metadata = header.setdefault("__metadata__", {})
     metadata[METADATA_KEY] = json.dumps(json.loads(metadata.get(METADATA_KEY, "{}")) | notes)
     written = json.dumps(header, separators=(",", ":")).encode()
-    written += b" " * (-len(written) % 8)  # so that the tensors begin where numbers of 8 bytes may
+    written += b" " * (-len(written) % 8)  # aligns the tensors to 8 bytes
     return struct.pack("<Q", len(written)) + written + data
 
 

@@ -1,4 +1,4 @@
-"""Clips as the UNet is trained on them: latents, encoded once with the frozen VAE and kept in a file."""
+"""Training clips of the UNet as latents, encoded once with the frozen VAE and cached in a file."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -18,19 +18,19 @@ from .loop import RANK, WORLD_SIZE, share
 
 CLIPS = 2400
 VARIANTS = 3
-"""How many noise augmentations of each picture there are to choose from."""
+"""Noise augmentations that are encoded of each picture."""
 LOG_AUG_MEAN, LOG_AUG_STD = -3.2, 0.8
 STRONG_AUG = 0.15
-"""The share of pictures whose noise augmentation is uniform in [0, 1] instead of log-normal."""
+"""Share of noise augmentations that are uniform in [0, 1] instead of log-normal."""
 
 
 @torch.no_grad()
 def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module) -> dict[str, Tensor]:
-    """This process's share of the clips, from its file if there is one of this encoder and of as many clips.
+    """Encodes this process's share of the clips, or reads it from a file of this encoder and clip count.
 
-    latents (N, T, 4, 16, 16), scaled, float16; concats (N, V, 4, 16, 16), the first frame with noise on it,
-    not scaled, float16; augs (N, V), how much; contexts (N, 16), the image tower's of the first frame;
-    numbers (N, 2), fps less one and motion bucket.
+    latents: (N, T, 4, 16, 16), scaled, float16. concats: latents of the noisy first frame, (N, V, 4, 16, 16),
+    not scaled, float16. augs: noise of each, (N, V). contexts: the image tower's output, (N, 16). numbers:
+    fps − 1 and motion bucket, (N, 2).
     """
     path = folder / f"latents-{RANK}-of-{WORLD_SIZE}.safetensors"
     origin = _origin(encoder)
@@ -54,7 +54,7 @@ def pool(folder: Path, encoder: nn.Module, image_tower: nn.Module) -> dict[str, 
 
 
 def _origin(encoder: nn.Module) -> str:
-    """A digest of what the latents are made by: the encoder's weights, and how many clips there are."""
+    """Digest of everything the latents depend on: the encoder's weights and the number of clips."""
     digest = sha256(f"{CLIPS} {VARIANTS}".encode())
     for weight in encoder.state_dict().values():
         digest.update(weight.cpu().contiguous().numpy().tobytes())
@@ -62,6 +62,7 @@ def _origin(encoder: nn.Module) -> str:
 
 
 def _example(rng: np.random.Generator, encoder: nn.Module, image_tower: nn.Module) -> dict[str, Tensor]:
+    """Encodes one random clip; the tensors of `pool` without their first axis."""
     clip, motion = clips.random_clip(rng)
     augs = np.exp(rng.normal(LOG_AUG_MEAN, LOG_AUG_STD, VARIANTS)).clip(0, 1)
     strong = rng.random(VARIANTS) < STRONG_AUG

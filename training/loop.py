@@ -1,8 +1,8 @@
-"""One stage of training: AdamW with a warm-up and a cosine, an average of the weights, checkpoints, curves.
+"""One stage of training: AdamW with warm-up and cosine, averaged weights, checkpoints and loss curves.
 
-The batch of a step is the step's own (its number seeds it), so a run that was cut off goes on as if it had
-not been. Under torchrun each process takes its share of a batch and the gradients are averaged: on a CPU two
-processes of one thread do half as much again as one of two threads.
+The number of a step seeds its batch, so an interrupted run continues exactly. Under torchrun each process
+takes its share of a batch, and gradients are averaged: on a CPU two processes with a thread each are half as
+fast again as one process with two threads.
 """
 
 import json
@@ -20,41 +20,40 @@ from tqdm import tqdm
 from .sizes import DEVICE
 
 RANK, WORLD_SIZE = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-"""Which process this is, and of how many (torchrun says so)."""
+"""Number of this process and count of all processes, as torchrun sets them."""
 
 MOST_SKIPPED = 10
-"""Steps in a row whose gradients may be infinite before training ends; single ones are left out."""
+"""Steps in a row that may be skipped for infinite gradients; one more ends the training."""
 
 Losses = Callable[[int], dict[str, Tensor]]
-"""The losses of a process' share of a batch by their names, of the share's number; the one called "loss" is
-minimised."""
+"""Computes named losses of a process's share of a batch, from the share's number; "loss" is minimised."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage is trained with."""
+    """Settings of one stage of training."""
 
     name: str
     steps: int
     learning_rate: float
     warm_up: int = 100
-    average: float = 0.998  # of the weights, a step
-    clip: float = 1.0  # the largest norm of the gradient
+    average: float = 0.998  # decay of the averaged weights, a step
+    clip: float = 1.0  # largest norm of the gradient
     save_every: int = 100
 
     def rate(self, step: int) -> float:
-        """The learning rate at a step: linear up, then a cosine down to a fiftieth."""
+        """Learning rate at a step: linear warm-up, then a cosine down to a fiftieth."""
         warm = min(1.0, (step + 1) / self.warm_up)
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
         return self.learning_rate * warm * max(cosine, 0.02)
 
 
 def train(stage: Stage, network: nn.Module, losses: Losses, folder: Path) -> nn.Module:
-    """Trains the network's parameters that want a gradient, from the last checkpoint if there is one.
+    """Trains a network's parameters that require a gradient, from the last checkpoint if there is one.
 
-    Returns the network of the averaged weights. In the folder: NAME.pt to go on from, NAME.jsonl with the
-    losses and NAME.png with their curves. Raises ValueError for the checkpoint of another number of
-    processes, FloatingPointError when gradients stay infinite.
+    Returns a network with the averaged weights. Writes into the folder NAME.pt, the checkpoint, NAME.jsonl,
+    the losses, and NAME.png, their curves. Raises ValueError for a checkpoint of another number of processes,
+    FloatingPointError if gradients stay infinite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network.to(DEVICE)
@@ -92,14 +91,14 @@ def train(stage: Stage, network: nn.Module, losses: Losses, folder: Path) -> nn.
 
 
 def share(count: int) -> int:
-    """How many of a batch's examples this process takes; raises ValueError where they can't be dealt out."""
+    """Number of a batch's examples for this process; raises ValueError if the batch can't be divided."""
     if count % WORLD_SIZE:
         raise ValueError(f"{count} examples a step can't be dealt to {WORLD_SIZE} processes; take 1 or 2.")
     return count // WORLD_SIZE
 
 
 def _descend(optimiser, parameters: list[nn.Parameter], clip: float) -> bool:
-    """A step down the processes' mean gradient, which it clears; left out (False) where that is infinite."""
+    """Takes a step down the mean gradient, and clears it; if it is infinite, skips the step: False."""
     _average_gradients(parameters)
     finite = bool(torch.isfinite(nn.utils.clip_grad_norm_(parameters, clip)))
     if finite:
@@ -109,7 +108,7 @@ def _descend(optimiser, parameters: list[nn.Parameter], clip: float) -> bool:
 
 
 def _average_gradients(parameters: list[nn.Parameter]) -> None:
-    """The mean of the processes' gradients in each of them."""
+    """Replaces the gradients of every process by their mean over the processes."""
     if WORLD_SIZE == 1:
         return
     if not distributed.is_initialized():
@@ -124,13 +123,13 @@ def _average_gradients(parameters: list[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """averaged = decay·averaged + (1 − decay)·network; a decay that grows leaves no bias."""
-    ours, theirs = list(averaged.parameters()), list(network.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    """averaged = decay·averaged + (1 − decay)·network; a growing decay forgets the first weights."""
+    targets, sources = list(averaged.parameters()), list(network.parameters())
+    torch._foreach_lerp_(targets, sources, 1 - decay)
 
 
 def _resume(path: Path, stage: Stage, network: nn.Module, averaged: nn.Module, optimiser) -> int:
-    """Everything as it was when that was saved; returns how many steps had been taken."""
+    """Restores everything from a checkpoint; returns the number of steps taken."""
     state = torch.load(path, weights_only=True, map_location=DEVICE)
     if state["step"] < stage.steps and state["processes"] != WORLD_SIZE:
         raise ValueError(
@@ -144,7 +143,7 @@ def _resume(path: Path, stage: Stage, network: nn.Module, averaged: nn.Module, o
 
 
 def _save(path: Path, network: nn.Module, averaged: nn.Module, optimiser, step: int) -> None:
-    """Everything to go on from; an unfinished file is never left under that name."""
+    """Writes a checkpoint atomically: there is never an unfinished file under its name."""
     partial = path.with_suffix(".partial")
     state = {"network": network.state_dict(), "averaged": averaged.state_dict()}
     state |= {"optimiser": optimiser.state_dict(), "step": step, "processes": WORLD_SIZE}
@@ -153,7 +152,7 @@ def _save(path: Path, network: nn.Module, averaged: nn.Module, optimiser, step: 
 
 
 def draw_curves(log: Path) -> None:
-    """The losses of a log over the steps, as a PNG beside it."""
+    """Draws the losses of a log over the steps, as a PNG beside it."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -166,7 +165,7 @@ def draw_curves(log: Path) -> None:
     for name, axis in zip(names, axes[0], strict=True):
         values = [row[name] for row in rows]
         axis.plot([row["step"] for row in rows], values, linewidth=0.6)
-        scale = "linear" if any(value <= 0 for value in values) else "log"  # a logarithm already, or an error
+        scale = "linear" if any(value <= 0 for value in values) else "log"  # a logarithmic loss, or an error
         axis.set(title=name, xlabel="step", yscale=scale)
     figure.suptitle(log.stem)
     figure.tight_layout()

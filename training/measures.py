@@ -1,11 +1,11 @@
-"""What the report measures: likeness, motion, flicker, sharpness. Metrics are scikit-image's."""
+"""Measures of the report: likeness, motion, flicker, sharpness. Metrics are scikit-image's."""
 
 import numpy as np
 from skimage.feature import match_template
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 STRIDE, REACH = 4, 16
-"""Motion is measured over so many frames, and found up to so many pixels: 4 a frame; the fastest is 2.8."""
+"""Frames between two compared frames, and the largest shift found: 4 pixels a frame; clips reach 2.8."""
 
 
 def psnr(frame: np.ndarray, other: np.ndarray) -> float:
@@ -19,10 +19,10 @@ def ssim(frame: np.ndarray, other: np.ndarray) -> float:
 
 
 def shift(first: np.ndarray, later: np.ndarray, reach: int = REACH) -> tuple[float, float]:
-    """How far down and right the later picture shows what the first did, in pixels: uint8 (H, W, 3).
+    """Shift from the first picture to the later one, down and right, in pixels: uint8 (H, W, 3).
 
-    By the best normalised correlation of the first one's middle, to parts of a pixel. Not by optical flow,
-    which on soft frames, most of whose pixels are smooth, is its own error above all.
+    Found at the maximum of the normalised correlation of the first one's middle, to a fraction of a pixel.
+    Optical flow is no alternative: on soft frames with mostly smooth pixels it measures mostly its own error.
     """
     first, later = (picture.astype(np.float32).mean(axis=2) for picture in (first, later))
     likeness = match_template(later, first[reach:-reach, reach:-reach])
@@ -32,38 +32,38 @@ def shift(first: np.ndarray, later: np.ndarray, reach: int = REACH) -> tuple[flo
 
 
 def shifts(frames: np.ndarray) -> np.ndarray:
-    """From each frame of a clip, uint8 (T, H, W, 3), to STRIDE frames later: (T − STRIDE, 2), in pixels."""
+    """Shifts of a clip, uint8 (T, H, W, 3), over STRIDE frames each: (T − STRIDE, 2), in pixels."""
     return np.array([shift(first, later) for first, later in zip(frames, frames[STRIDE:], strict=False)])
 
 
 def _summit(values: np.ndarray, index: int) -> float:
-    """Where the parabola through a maximum and its neighbours is highest, from the maximum: −½ … ½."""
+    """Summit of the parabola through a maximum and its neighbours, relative to the index: −½ … ½."""
     if not 0 < index < len(values) - 1:
         return 0.0
-    before, here, after = values[index - 1 : index + 2]
-    bend = before - 2 * here + after
-    return float((before - after) / (2 * bend)) if bend < 0 else 0.0
+    previous, middle, following = values[index - 1 : index + 2]
+    curvature = previous - 2 * middle + following
+    return float((previous - following) / (2 * curvature)) if curvature < 0 else 0.0
 
 
 def velocity(frames: np.ndarray) -> np.ndarray:
-    """The median shift of a clip, uint8 (T, H, W, 3): down and right, in pixels a frame."""
+    """Median shift of a clip, uint8 (T, H, W, 3): down and right, in pixels a frame."""
     return np.median(shifts(frames), axis=0) / STRIDE
 
 
 def speed(frames: np.ndarray) -> float:
-    """The length of a clip's velocity, in pixels a frame."""
+    """Length of a clip's velocity, in pixels a frame."""
     return float(np.hypot(*velocity(frames)))
 
 
 def frame_difference(frames: np.ndarray) -> float:
-    """Mean absolute difference of neighbours in a clip, uint8 (T, H, W, 3), in levels of 255."""
+    """Mean absolute difference of neighbouring frames of a clip, uint8 (T, H, W, 3), in levels of 255."""
     return float(np.abs(np.diff(frames.astype(np.float32), axis=0)).mean())
 
 
 def temporal_difference_error(frames: np.ndarray, true: np.ndarray) -> float:
-    """Flicker: the root mean square of (difference of neighbours − the true difference), in levels of 255.
+    """Flicker: root mean square of (frame difference − true frame difference), in levels of 255.
 
-    Of two clips, uint8 (T, H, W, 3).
+    frames, true: clips, uint8 (T, H, W, 3).
     """
     error = np.diff(frames.astype(np.float32), axis=0) - np.diff(true.astype(np.float32), axis=0)
     return float(np.sqrt((error**2).mean()))

@@ -1,6 +1,6 @@
-"""The photographs that the built-in model learns from, and those kept from it: all from packages of PyPI.
+"""Photographs for training and held-out photographs, all from packages of PyPI.
 
-Which photograph is held out was decided before any training; whole photographs are, not parts of them.
+The split was fixed before the first training. Whole photographs are held out, not parts of them.
 """
 
 import importlib.util
@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 LONGEST_SIDE = 2048
-"""Larger ones are reduced to this first: the maps of the earth have 10800 pixels."""
+"""Pixels that larger photographs are reduced to: the maps of the earth have 10800."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture in an installed package."""
+    """A picture file in an installed package."""
 
     package: str
     file: str
@@ -31,7 +31,7 @@ class Photograph:
 
     @property
     def path(self) -> Path:
-        """Where it is installed; raises ModuleNotFoundError without its package."""
+        """Path of the installed file; raises ModuleNotFoundError if the package is missing."""
         spec = importlib.util.find_spec(self.package)
         if spec is None:
             raise ModuleNotFoundError(
@@ -70,15 +70,15 @@ WEIGHTS = {
     "bmng": 2,
     "shadedrelief": 2,
 }
-"""How often one is drawn where others are drawn once: colour photographs of everyday things the most."""
+"""Weights in drawing, 1 by default: colour photographs of everyday things come most often."""
 
 
 @cache
 def load(held_out: bool) -> tuple[tuple[Image.Image, ...], tuple[float, ...]]:
-    """The photographs of one side of the split, and how often each is to be drawn (adds up to 1)."""
-    chosen = [photograph for photograph in PHOTOGRAPHS if photograph.held_out == held_out]
-    weights = np.array([1.0 if held_out else WEIGHTS.get(photograph.name, 1) for photograph in chosen])
-    return tuple(_read(photograph.path) for photograph in chosen), tuple(weights / weights.sum())
+    """Reads the photographs of one side of the split, and their probabilities in drawing, which sum to 1."""
+    selected = [photograph for photograph in PHOTOGRAPHS if photograph.held_out == held_out]
+    weights = np.array([1.0 if held_out else WEIGHTS.get(photograph.name, 1) for photograph in selected])
+    return tuple(_read(photograph.path) for photograph in selected), tuple(weights / weights.sum())
 
 
 def _read(path: Path) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The report on what the conditioning does: the picture, motion bucket, guidance, noise, fps, σ_max."""
+"""Report on the effects of conditioning: picture, motion bucket, guidance, noise, fps, σ_max."""
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -15,7 +15,7 @@ NO_GUIDANCE = {"guidance": (1.0,)}
 
 
 def first_frame(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """Frame 0 against the input, with default settings."""
+    """Measures the likeness of frame 0 to the input, with default settings."""
     videos = animate(pipeline, crops, "first frame")
     values = np.array(
         [[measures.psnr(v[0], c), measures.ssim(v[0], c)] for v, c in zip(videos, crops, strict=True)]
@@ -27,7 +27,7 @@ def first_frame(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
 
 
 def motion_bucket(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """Speed and frame difference over five buckets at fps 6, 10 steps."""
+    """Measures speed and frame difference at five motion buckets, fps 6 and 10 steps."""
     speeds = np.zeros((len(BUCKETS), len(crops)))
     differences = np.zeros_like(speeds)
     for row, bucket in enumerate(BUCKETS):
@@ -41,8 +41,8 @@ def motion_bucket(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
             [bucket, true, speeds[row].mean(), float(np.median(speeds[row])), differences[row].mean()]
         )
     header = ["motion bucket", "speed in training (px/frame)", "measured, mean", "median", "frame difference"]
-    every = np.repeat(BUCKETS, len(crops))
-    alone = [spearmanr(BUCKETS, differences[:, index]).statistic for index in range(len(crops))]
+    all_buckets = np.repeat(BUCKETS, len(crops))
+    within_pictures = [spearmanr(BUCKETS, differences[:, index]).statistic for index in range(len(crops))]
     correlations = table(
         [
             "Spearman's ρ with the bucket",
@@ -54,13 +54,13 @@ def motion_bucket(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
             [
                 "frame difference",
                 spearmanr(BUCKETS, differences.mean(1)).statistic,
-                spearmanr(every, differences.ravel()).statistic,
-                np.nanmean(alone),
+                spearmanr(all_buckets, differences.ravel()).statistic,
+                np.nanmean(within_pictures),
             ],
             [
                 "speed",
                 spearmanr(BUCKETS, speeds.mean(1)).statistic,
-                spearmanr(every, speeds.ravel()).statistic,
+                spearmanr(all_buckets, speeds.ravel()).statistic,
                 np.nanmean([spearmanr(BUCKETS, speeds[:, index]).statistic for index in range(len(crops))]),
             ],
         ],
@@ -69,29 +69,29 @@ def motion_bucket(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
 
 
 def motion_statistics(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """Kinds, directions and speeds of generated clips against true ones of the same numbers."""
+    """Compares kinds, directions and speeds of generated clips with true clips of equal bucket and fps."""
     rng = np.random.default_rng(3)
     motions = [clips.random_motion(rng) for _ in crops]
-    told = [{"motion_bucket_id": int(motion.motion_bucket_id), "fps": motion.fps} for motion in motions]
-    ours = animate(pipeline, crops, "statistics", told, **FEW_STEPS)
+    conditions = [{"motion_bucket_id": int(motion.motion_bucket_id), "fps": motion.fps} for motion in motions]
+    generated = animate(pipeline, crops, "statistics", conditions, **FEW_STEPS)
     true = [to_uint8(clips.random_clip(rng, motion, held_out=True)[0]) for motion in motions]
     expected = np.array([motion.step for motion in motions])
     rows = []
-    for name, videos in (("true clips", true), ("generated", ours)):
+    for name, videos in (("true clips", true), ("generated", generated)):
         shifts = [measures.shifts(video) for video in videos]
         straightness = [np.hypot(*s.mean(axis=0)) / max(np.hypot(*s.T).mean(), 1e-6) for s in shifts]
         straight = np.array(straightness) > 0.7
         down, right = np.array([measures.velocity(video) for video in videos]).T
         sideways = straight & (np.abs(right) > np.abs(down))
         speeds = np.hypot(down, right)
-        kept = expected > 0.2
+        moving = expected > 0.2
         rows.append(
             [
                 name,
                 f"{straight.mean():.0%}",
                 f"{sideways.sum() / straight.sum():.0%}",
                 f"{(right[sideways] < 0).mean():.0%}",
-                (speeds[kept] / expected[kept]).mean(),
+                (speeds[moving] / expected[moving]).mean(),
                 spearmanr(expected, speeds).statistic,
             ]
         )
@@ -107,7 +107,7 @@ def motion_statistics(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
 
 
 def guidance(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """Linear 1 → 3 against none: how much of the picture is left in the last frames."""
+    """Measures how much of the picture is left in the last frame, without and with guidance."""
     crops, rows = crops[:16], []
     for name, settings in (
         ("none (1)", NO_GUIDANCE),
@@ -136,7 +136,7 @@ def guidance(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
 
 
 def conditioning(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """Noise augmentation, fps and σ_max, ten steps each."""
+    """Measures the effects of noise augmentation, fps and σ_max, at ten steps each."""
     crops = crops[:6]
     sections = []
     for title, name, values, extra in (

@@ -1,4 +1,4 @@
-"""The report on solvers and schedules: how far each is from a solution of 200 steps."""
+"""Report on solvers and schedules: their distances from a solution of 200 steps."""
 
 import numpy as np
 from torch import Tensor
@@ -20,7 +20,7 @@ RUNS = (
 
 
 def solvers(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """PSNR of decoded clips, and the error of latents, against Euler with 200 steps of Karras' schedule."""
+    """Measures PSNR of clips and error of latents against Euler with 200 steps of Karras' schedule."""
     crops = crops[:PICTURES]
     true = [latents(pipeline, crop, seed, **REFERENCE) for seed, crop in enumerate(crops)]
     decoded = [_frames(pipeline, clip) for clip in true]
@@ -29,9 +29,9 @@ def solvers(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
         for steps in counts:
             likeness, errors = [], []
             for seed, crop in enumerate(crops):
-                ours = latents(pipeline, crop, seed, steps=steps, **settings)
-                errors.append(float((ours - true[seed]).square().mean().sqrt()))
-                likeness.append(measures.psnr(_frames(pipeline, ours), decoded[seed]))
+                sampled = latents(pipeline, crop, seed, steps=steps, **settings)
+                errors.append(float((sampled - true[seed]).square().mean().sqrt()))
+                likeness.append(measures.psnr(_frames(pipeline, sampled), decoded[seed]))
             rows.append([name, steps, np.mean(likeness), f"{np.mean(errors):.4f}"])
     header = ["solver and schedule", "steps", "PSNR against 200 steps (dB)", "error of the latents (r.m.s.)"]
     title = f"### Solvers against Euler with 200 steps, {len(crops)} pictures"

@@ -1,4 +1,4 @@
-"""The report on the VAE: reconstruction of pictures, flicker of both decoders."""
+"""Report on the VAE: reconstruction of pictures, flicker of both decoders."""
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from .held_out import moving, table
 
 CLIPS = 12
 JITTERS = (0.0, 0.1, 0.2)
-"""Standard deviations of noise on the latents, in theirs: none, and about what sampling leaves."""
+"""Standard deviations of noise on scaled latents: none, and about as much as sampling leaves."""
 
 
 @torch.no_grad()
 def reconstruction(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """PSNR and SSIM of encoded and decoded pictures."""
+    """Measures PSNR and SSIM of encoded and decoded pictures."""
     rows = {"frame-wise": [], "temporal, a still of 14 frames": []}
     for crop in crops:
         latents = LATENT_SCALE * pipeline.encode_pictures(2 * to_tensor(Image.fromarray(crop))[None] - 1)
@@ -40,7 +40,7 @@ def _likeness(frame: np.ndarray, crop: np.ndarray) -> tuple[float, float]:
 
 @torch.no_grad()
 def flicker(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
-    """Temporal difference error of both decoders on true clips of held-out photographs."""
+    """Measures the temporal difference error of both decoders on true clips of held-out photographs."""
     rows = []
     generator = torch.Generator().manual_seed(0)
     videos = moving(CLIPS)
@@ -53,7 +53,7 @@ def flicker(pipeline: Pipeline, crops: list[np.ndarray]) -> str:
                 frames, true = to_uint8(pipeline.decode(latents, frame_wise)), to_uint8(video)
                 errors[frame_wise].append(measures.temporal_difference_error(frames, true))
                 likeness[frame_wise].append(measures.psnr(frames, true))
-        fewer = sum(ours < theirs for ours, theirs in zip(errors[False], errors[True], strict=True))
+        fewer = sum(temporal < single for temporal, single in zip(errors[False], errors[True], strict=True))
         row = [f"{jitter:g}", np.mean(errors[True]), np.mean(errors[False]), f"{fewer} of {len(videos)}"]
         rows.append([*row, np.mean(likeness[True]), np.mean(likeness[False])])
     header = ["noise on the latents", "frame-wise", "temporal", "temporal is lower in"]

@@ -1,8 +1,8 @@
 """Trains the built-in model: torchrun --nproc-per-node 2 -m training.run --output outputs/training
 
-Run it again to go on where it was cut off, with as many processes. About three hours of two cores; a GPU is
-taken where torch finds one (python -m training.run), which was not tried. It writes the weights of the pack,
-unless --weights says where else.
+Takes about three hours of two cores. An interrupted run continues when it is started again with as many
+processes. Uses a GPU if torch finds one (python -m training.run), which is untested. Writes the weights of
+the pack, or the file named by --weights.
 """
 
 import argparse
@@ -21,7 +21,7 @@ HOW = "EDM loss on procedural clips of photographs and textures; see MODEL_CARD.
 
 
 def main() -> None:
-    """The command line."""
+    """Trains with the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def train(folder: Path, weights: Path) -> None:
-    """All stages, each from its last checkpoint in the folder; then the file of weights."""
+    """Trains all stages, each from its last checkpoint in the folder, and writes the file of weights."""
     trained = autoencoder.train_pictures(folder)
     sample = autoencoder.pictures(latent_colours.PICTURES)
     autoencoder.standardise(trained, sample)

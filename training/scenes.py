@@ -1,4 +1,7 @@
-"""Pictures to train on: crops of photographs, textures, shapes. All randomness is the generator's."""
+"""Training pictures, (size, size, 3) uint8: crops of photographs, textures, shapes.
+
+All random numbers come from the generator that is passed in.
+"""
 
 import math
 
@@ -8,11 +11,11 @@ from PIL import Image, ImageDraw
 from . import photographs
 
 PROCEDURAL, COLLAGES = 0.15, 0.3
-"""The shares of scenes without a photograph, and of those with shapes cut from other photographs."""
+"""Share of scenes without a photograph, and share of the others with shapes from other photographs."""
 
 
 def scene(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A square picture, (size, size, 3) uint8."""
+    """Draws a scene."""
     if rng.random() < PROCEDURAL:
         picture = texture(rng, size)
         return with_shapes(rng, picture, int(rng.integers(1, 6))) if rng.random() < 0.6 else picture
@@ -21,7 +24,7 @@ def scene(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def photograph(rng: np.random.Generator, size: int, held_out: bool = False) -> np.ndarray:
-    """A square crop of a photograph, at a random scale, reduced with Lanczos as `fit_image` does."""
+    """Draws a square crop of a photograph at a random scale, reduced with Lanczos like an input picture."""
     pictures, weights = photographs.load(held_out)
     picture = pictures[rng.choice(len(pictures), p=weights)]
     longest = min(picture.size)
@@ -34,10 +37,7 @@ def photograph(rng: np.random.Generator, size: int, held_out: bool = False) -> n
 
 
 def recoloured(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Grey pictures get a tint, others another contrast and balance of colours; half stay as they are.
-
-    All pictures of this module are (size, size, 3) uint8.
-    """
+    """Tints a grey picture, and changes the contrast and colour balance of half of the others."""
     pixels = picture.astype(np.float32) / 255
     if np.abs(pixels - pixels.mean(axis=2, keepdims=True)).max() < 0.02:
         dark, light = rng.uniform(0, 0.35, 3), rng.uniform(0.6, 1, 3)
@@ -49,7 +49,7 @@ def recoloured(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 
 def texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Noise in octaves, stripes, a chequer or a gradient, in two colours."""
+    """Draws octave noise, stripes, a chequer or a gradient, in two colours."""
     kind = rng.integers(4)
     if kind == 0:
         field = octaves(rng, size)
@@ -71,7 +71,7 @@ def texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def octaves(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Smooth noise in [0, 1], each octave finer and weaker: (size, size)."""
+    """Draws smooth noise in [0, 1], (size, size); each octave is finer and weaker than the previous one."""
     persistence, total = rng.uniform(0.35, 0.65), np.zeros((size, size), np.float32)
     for octave in range(int(rng.integers(3, 6))):
         cells = 3 * 2**octave
@@ -82,7 +82,7 @@ def octaves(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def with_shapes(rng: np.random.Generator, picture: np.ndarray, number: int) -> np.ndarray:
-    """Discs, boxes and triangles of one colour each over a picture, with smooth edges."""
+    """Draws discs, boxes and triangles over a picture, each in one colour and with smooth edges."""
     size, scale = picture.shape[0], 2
     image = Image.fromarray(picture).resize((scale * size, scale * size), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(image)
@@ -92,7 +92,7 @@ def with_shapes(rng: np.random.Generator, picture: np.ndarray, number: int) -> n
 
 
 def collage(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """A few shapes over a picture, each cut from another photograph: few photographs make many edges."""
+    """Draws shapes cut from other photographs over a picture: many edges from few photographs."""
     size, scale = picture.shape[0], 2
     for _ in range(int(rng.integers(1, 5))):
         mask = Image.new("L", (scale * size, scale * size))
@@ -104,7 +104,7 @@ def collage(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 
 def draw_shape(rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: int, colour) -> None:
-    """One shape, from a twentieth to a quarter of the picture in radius."""
+    """Draws one shape with a radius from a twentieth to a quarter of the picture's side."""
     x, y = rng.uniform(0, size, 2)
     radius = size * rng.uniform(0.05, 0.25)
     kind = rng.integers(3)

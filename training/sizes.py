@@ -1,4 +1,4 @@
-"""The sizes of the built-in model, and its weights before training."""
+"""Sizes of the built-in model's networks, and their initial weights."""
 
 import math
 
@@ -13,7 +13,7 @@ from .precision import TrainedOperations
 
 SEED = 20261124
 CROPS, PICTURES, CLIPS, LATENTS, BATCHES = range(1, 6)
-"""What random numbers are for, the second entry of a seed: no two streams are the same."""
+"""Purposes of random numbers, the second entry of a seed: each purpose has a stream of its own."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CONTEXT_DIM = 16
 HEAD_CHANNELS, VISION_HEAD_WIDTH = 32, 16
@@ -27,51 +27,51 @@ UNET = UNetParams(
 ENCODER = VAEParams(channels=32, channel_mult=(1, 1, 1, 2), num_res_blocks=1)
 DECODER = VAEParams(channels=64, channel_mult=(1, 1, 1, 1), num_res_blocks=0)
 VISION = VisionParams(width=32, layers=1, head_width=VISION_HEAD_WIDTH, mlp_width=64, output_dim=CONTEXT_DIM)
-# What ends in a norm has 64 channels: with 32, each of its 32 groups is one channel, whose mean over the
-# picture, which is the picture's brightness and colour, the norm takes away.
+# A network that ends in a norm has 64 channels: with 32, each of the norm's 32 groups is one channel, and the
+# norm removes its mean over the picture, which carries brightness and colour.
 
 LAST_OF_BLOCK = ("out_layers.3.", "conv2.", "proj_out.", "out.2.")
-"""Layers at the end of a residual branch, and of the UNet: zero at first, so that nothing is added."""
+"""Last layers of residual branches and of the UNet, initially zero so that they add nothing."""
 
 
 def encoder() -> ImageEncoder:
-    """The conditioning VAE's encoder."""
+    """Encoder of the conditioning VAE."""
     return initialised(ImageEncoder(ENCODER, quant_conv=True))
 
 
 def frame_wise_decoder() -> VideoDecoder:
-    """The conditioning VAE's decoder."""
+    """Decoder of the conditioning VAE."""
     return initialised(VideoDecoder(DECODER, temporal=False, post_quant_conv=True))
 
 
 def temporal_decoder() -> VideoDecoder:
-    """The first stage's decoder."""
+    """Decoder of the first stage."""
     return initialised(
         VideoDecoder(DECODER, temporal=True, post_quant_conv=False, operations=TrainedOperations)
     )
 
 
 def unet() -> VideoUNet:
-    """The diffusion model."""
+    """UNet of the diffusion model."""
     return initialised(VideoUNet(UNET, attention=matrix_attention))
 
 
 def image_tower() -> VisionTransformer:
-    """The CLIP image tower, which is not trained: random, with its output near unit size."""
+    """CLIP image tower, not trained: random weights, with outputs of about unit size."""
     return initialised(VisionTransformer(VISION)).eval().requires_grad_(False)
 
 
 def matrix_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """The attention of `operations`, written out: on the CPU its gradient takes a fifth of the time."""
+    """Attention of (B, N, heads·d) as matrix products: on a CPU its gradient takes a fifth of the time."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # -> (B, heads, N, d)
     weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype)
     return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def initialised(network: nn.Module) -> nn.Module:
-    """Norms at 1, biases and last layers at 0, mixes at one half, embeddings normal, the rest uniform.
+    """Sets norms to 1, biases and last layers to 0, mixes to one half; draws all other weights from SEED.
 
-    The uniform ones have a variance of 1/(3·fan-in). The same each time: the generator is seeded here.
+    Embeddings are normal. The rest are uniform with a variance of 1/(3·fan-in).
     """
     generator = torch.Generator("cpu").manual_seed(SEED)
     for key, parameter in network.named_parameters():

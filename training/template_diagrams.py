@@ -1,7 +1,7 @@
-"""The pictures of the templates that need a file to run, drawn: python -m training.template_diagrams
+"""Diagrams for the templates that need a model file: python -m training.template_diagrams
 
-Neither could be run for its picture, so it shows what goes in and what comes out, and no frame of it. The
-sizes, the number of frames and the places of the camera are the variant's own.
+Such a template can't run without its file, so its picture is a diagram of input and output instead of frames.
+Sizes, number of frames and camera positions are the variant's.
 """
 
 import math
@@ -14,23 +14,23 @@ from stillmotion.svd_model.checkpoint.variants import SV3D_P, SVD_XT, Variant
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 512, 288
-FINE = 4  # drawn larger, then reduced: smooth edges
+FINE = 4  # factor of drawing larger and then reducing, for smooth edges
 GROUND, FAINT, LINE, MARK, WORDS = "#16202b", "#2b3d4d", "#5f7d95", "#f2b134", "#e8eef3"
 
 
 def main() -> None:
-    """Writes a picture beside each of the two templates."""
+    """Writes a diagram beside each of the two templates."""
     for name, picture in drawn().items():
         picture.save(ROOT / "example_workflows" / f"{name}.jpg", quality=90)
 
 
 def drawn() -> dict[str, Image.Image]:
-    """The pictures by the names of their templates."""
+    """Draws the diagrams, keyed by template."""
     return {"2 First video with SVD-XT": clip(SVD_XT), "8 SV3D orbit": orbit(SV3D_P)}
 
 
 def clip(variant: Variant) -> Image.Image:
-    """The photograph, an arrow, and as many empty frames as the video has."""
+    """Draws the photograph, an arrow and an empty box for each frame of the video."""
     picture, draw = _canvas()
     photograph = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB")
     height = round(photograph.width * variant.height / variant.width)
@@ -50,9 +50,9 @@ def clip(variant: Variant) -> Image.Image:
 
 
 def orbit(variant: Variant) -> Image.Image:
-    """A rocket, seen a little from above, and the places of the camera around it.
+    """Draws a rocket, seen a little from above, and the camera positions around it.
 
-    In front is the picture's own view, the last frame.
+    The position in front is the view of the input picture, which is the last frame.
     """
     picture, draw = _canvas()
     middle, half_width, half_height = (256, 132), 190, 74
@@ -63,7 +63,7 @@ def orbit(variant: Variant) -> Image.Image:
     ]
     edge = (middle[0] - half_width, middle[1] - half_height, middle[0] + half_width, middle[1] + half_height)
     draw.ellipse([value * FINE for value in edge], outline=FAINT, width=2 * FINE)
-    for place in sorted(places, key=lambda place: place[1]):  # what is in front is drawn over what is behind
+    for place in sorted(places, key=lambda place: place[1]):  # from back to front
         if place == places[-1]:
             _rocket(draw, *middle)
         _camera(draw, place, middle, MARK if place == places[-1] else LINE)
@@ -100,7 +100,7 @@ def _arrow(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
 
 
 def _camera(draw: ImageDraw.ImageDraw, place: tuple, target: tuple, fill: str) -> None:
-    """A dot with a cone of sight towards the target."""
+    """Draws a dot with a cone of sight towards the target."""
     x, y = place
     angle = math.atan2(target[1] - y, target[0] - x)
     cone = [(x + 17 * math.cos(angle + turn), y + 17 * math.sin(angle + turn)) for turn in (-0.35, 0.35)]
@@ -109,7 +109,7 @@ def _camera(draw: ImageDraw.ImageDraw, place: tuple, target: tuple, fill: str) -
 
 
 def _rocket(draw: ImageDraw.ImageDraw, x: float, y: float) -> None:
-    """Standing upright, with its middle a little above the point."""
+    """Draws an upright rocket, its middle a little above the point."""
     _shape(draw, [(x - 13, y + 8), (x - 30, y + 36), (x - 13, y + 28)], MARK)
     _shape(draw, [(x + 13, y + 8), (x + 30, y + 36), (x + 13, y + 28)], MARK)
     hull = [(x - 13, y + 30), (x - 15, y - 20), (x, y - 72), (x + 15, y - 20), (x + 13, y + 30)]

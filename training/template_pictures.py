@@ -1,7 +1,7 @@
-"""The pictures of the example workflows, from real runs in ComfyUI: python -m training.template_pictures
+"""Pictures of the example workflows, from real runs in ComfyUI: python -m training.template_pictures
 
-Needs a ComfyUI, as the tests in tests/host do. Each template runs with its own values; those that need a file
-are drawn by template_diagrams.
+Needs a ComfyUI, like the tests in tests/host. Each template runs with its shipped values; template_diagrams
+draws the pictures of templates that need a model file.
 """
 
 import sys
@@ -14,14 +14,14 @@ from PIL import Image
 from . import photographs
 
 ROOT = Path(__file__).parent.parent
-SECOND_PICTURE = "chelsea.png"  # held out as well
+SECOND_PICTURE = "chelsea.png"  # also held out
 WIDTH, HEIGHT, CELL = 512, 288, 128
 SHOWN = {1: (0, 2, 4, 6, 8, 10, 12, 13), 2: (0, 4, 8, 13)}
-"""Which frames are shown of one video, and of each of two."""
+"""Frames shown of each video, keyed by the number of videos."""
 
 
 def main() -> None:
-    """Runs the templates one after the other and writes a picture for each."""
+    """Runs the templates one after another and writes a picture for each."""
     sys.path.insert(0, str(ROOT / "tests"))
     from support import graphs, host, host_pictures
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def sheet(clips: list[np.ndarray]) -> Image.Image:
-    """Two rows of four frames on black: of one video, or one row of each of two."""
+    """Arranges frames in two rows of four on black: both rows from one video, or a row from each of two."""
     cells = [clip[index] for clip in clips for index in SHOWN[len(clips)]]
     picture = Image.new("RGB", (WIDTH, HEIGHT))
     top = (HEIGHT - 2 * CELL) // 2

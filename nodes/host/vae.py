@@ -104,7 +104,7 @@ class VideoVAE(comfy.sd.VAE):
                     self._decoder,
                     samples_in[start : start + at_once].to(dtype),
                     budget=budget or free,
-                    scratch=self._scratch(),
+                    spill=self._spill(),
                     device=self.device,
                     progress=_progress(start // at_once, total // at_once),
                 )
@@ -163,12 +163,12 @@ class VideoVAE(comfy.sd.VAE):
         comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
         return max(least, int(layerwise.SHARE_OF_FREE * self.patcher.get_free_memory(self.device)))
 
-    def _scratch(self) -> layerwise.Scratch:
+    def _spill(self) -> layerwise.Spill:
         """Room for tensors that don't fit: host memory, then the host's folder for temporary files."""
         free = comfy.model_management.get_free_memory(torch.device("cpu"))
         folder = folder_paths.get_temp_directory()
         os.makedirs(folder, exist_ok=True)
-        return layerwise.Scratch(self.device, int(layerwise.SHARE_OF_FREE * free), folder)
+        return layerwise.Spill(self.device, int(layerwise.SHARE_OF_FREE * free), folder)
 
 
 def _refuse_frame(where: str) -> None:

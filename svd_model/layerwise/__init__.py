@@ -1,26 +1,50 @@
-"""Decode and encode layer by layer, exactly, in whatever memory there is.
+"""Decode and encode layer by layer: the exact picture, in any amount of memory.
 
-SVD's temporal decoder normalises over all frames of a clip and looks further than the clip is long, so
-cutting a clip into chunks of frames changes the picture. Here the network is walked layer by layer instead:
-what works on each frame alone (`spatial.py`) in groups of frames, what works over time (`temporal.py`) in
-bands of rows and two passes (`kept.py`: what the first leaves for the second), with the normalisation's
-statistics (`moments.py`) gathered over the whole clip first. Between layers the frames (`frames.py`) live on
-the device, in host memory or in a memory-mapped file (`spill.py`), as the plan (`plan.py`) says; `decode.py`
-and `encode.py` walk.
+SVD's temporal decoder normalises over all T frames of a clip, and its receptive field in time is longer than
+a clip. Decoding chunks of frames therefore changes the picture, and decoding all frames at once keeps eight
+activations of (T, 128, 8h, 8w). This package finishes a layer for the whole clip and then begins the next.
+A layer is a residual block and its predecessor: a resampling, an attention or the first convolution.
+
+    frames of the previous layer       T × (C, H, W), on the device, in host memory or in a file
+       │ groups of frames, bands of rows
+    1  ▼ predecessor, 2D residual block                                          spatial.py
+    frames ──────── moments of each frame, merged over the clip ──┐              moments.py
+       │ bands of rows of all frames                              ▼
+    2  ▼ group norm, 3×1×1 convolution <──────────────────────────┘              temporal.py
+    hidden rows ─── moments of all bands, merged ─────────────────┐              row_cache.py
+       │ bands of rows of all frames                              ▼
+    3  ▼ group norm, 3×1×1 convolution, added to the frames <─────┘
+    frames ──────── moments of each frame, for the first norm of the next layer
+
+A cut is exact where no operation looks across it. Spatial operations see one frame: a convolution a band of
+rows with a row more above and below, an attention a group of queries with all keys. Convolutions over time
+see one position of all frames, so passes 2 and 3 need no neighbouring rows. Only a group norm looks at all
+positions; its mean and variance are merged from pieces (`moments.py`). There are two passes over time because
+the second norm waits for all results of the first convolution. Pass 2 caches hidden rows as far as they fit;
+pass 3 computes the others once more. The output layer convolves frame by frame and mixes three neighbours.
+
+Memory is decided by a plan (`plan.py`): a function of shapes and a budget in bytes, without tensors. It says
+for each layer how many frames and rows are computed at once, how many frames stay on the device and how many
+hidden rows are cached. The frames (`frames.py`) follow it; the ones that do not fit are spilled to host
+memory and then to a memory-mapped file (`spill.py`). If an allocation fails in spite of the plan, the budget
+is halved, frames move to their new places, and the step that failed runs once more (`memory.py`). Each step
+computes first and writes afterwards, so that a failed step leaves its inputs unchanged.
+
+`decode.py` and `encode.py` walk the layers. An encoder and a decoder of single frames have pass 1 only.
 """
 
 from .decode import decode_frames
 from .encode import encode_frames
 from .memory import SHARE_OF_FREE, NotEnoughMemoryError, in_units, is_out_of_memory
 from .plan import LayerwisePlan, plan_decode, plan_encode, smallest_budget
-from .spill import Scratch, ScratchError
+from .spill import Spill, SpillError
 
 __all__ = [
     "SHARE_OF_FREE",
     "LayerwisePlan",
     "NotEnoughMemoryError",
-    "Scratch",
-    "ScratchError",
+    "Spill",
+    "SpillError",
     "decode_frames",
     "encode_frames",
     "in_units",

@@ -1,17 +1,17 @@
-"""The frames of a clip between two layers: some on the device, the rest spilled."""
+"""The frames of a clip between two layers: some on the device, the others spilled."""
 
 import torch
 from torch import Tensor
 
 from ..networks import kernels
 from .moments import Moments
-from .spill import Scratch, Slot
+from .spill import Spill, SpillSlot
 
 
 class Frames:
-    """T tensors (C, H, W): the first `resident` are kept on the device, the others in slots of a Scratch.
+    """T frames (C, H, W): the first `num_on_device` on the device, the others in slots of a Spill.
 
-    `whole`: all are kept on the device, in one tensor, of which what is taken is a view.
+    With `in_one_tensor` all frames are on the device in one tensor, and reading returns views of it.
     """
 
     def __init__(
@@ -20,21 +20,21 @@ class Frames:
         shape: tuple[int, int, int],
         dtype: torch.dtype,
         device: torch.device,
-        resident: int,
-        scratch: Scratch,
-        whole: bool = False,
+        num_on_device: int,
+        spill: Spill,
+        in_one_tensor: bool = False,
     ):
         self.shape, self.dtype, self.device = shape, dtype, device
-        self.moments: Moments | None = None  # of each frame, (T, groups), once they are known
-        self._frames: list[Tensor | Slot | None] = [None] * num_frames
-        self._resident = resident
-        self._scratch = scratch
-        self._unused: list[Slot] = []
-        self._slots: list[Slot] = []
-        self.store: Tensor | None = None  # all frames, (T, C, H, W), while they are kept whole
-        if whole:
-            self.store = kernels.empty((num_frames, *shape), self.like)
-            self._frames = list(self.store)
+        self.moments: Moments | None = None  # of each frame, (T, groups), set once all frames are written
+        self._frames: list[Tensor | SpillSlot | None] = [None] * num_frames
+        self._num_on_device = num_on_device
+        self._spill = spill
+        self._unused_slots: list[SpillSlot] = []
+        self._slots: list[SpillSlot] = []
+        self.one_tensor: Tensor | None = None  # (T, C, H, W)
+        if in_one_tensor:
+            self.one_tensor = kernels.empty((num_frames, *shape), self.like)
+            self._frames = list(self.one_tensor)
 
     @property
     def like(self) -> Tensor:
@@ -44,90 +44,93 @@ class Frames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def reside(self, resident: int, whole: bool = False) -> None:
-        """Changes how many frames stay on the device; those that may no longer are moved.
+    def move(self, num_on_device: int, in_one_tensor: bool = False) -> None:
+        """Changes how many frames may stay on the device, and spills the frames beyond that number.
 
-        All are, where they were kept whole and may no longer be.
+        Frames that must leave their one tensor are all spilled, since each is a view that keeps it alive.
         """
-        if self.store is not None:
-            if whole:
+        if self.one_tensor is not None:
+            if in_one_tensor:
                 return
             for index, frame in enumerate(self._frames):
                 if isinstance(frame, Tensor):
-                    self._spill(index, frame)
-            self.store = None
-        self._resident = resident
-        for index in range(resident, len(self)):
+                    self._write_to_slot(index, frame)
+            self.one_tensor = None
+        self._num_on_device = num_on_device
+        for index in range(num_on_device, len(self)):
             if isinstance(self._frames[index], Tensor):
-                self.put(index, self._frames[index])
+                self.write(index, self._frames[index])
 
-    def put(self, index: int, frame: Tensor) -> None:
-        """Stores a frame, (C, H, W), in place of an older one; on the device, kept as it is."""
-        old = self._frames[index]
-        if index < self._resident:
+    def write(self, index: int, frame: Tensor) -> None:
+        """Replaces a frame, (C, H, W); on the device without a copy, if the tensor owns its memory."""
+        previous = self._frames[index]
+        if index < self._num_on_device:
             # A view of a group of frames would keep the whole group alive.
-            alone = frame.untyped_storage().nbytes() == frame.nbytes
-            self._frames[index] = frame if alone else frame.clone()
-            if isinstance(old, Slot):
-                self._unused.append(old)
+            owns_memory = frame.untyped_storage().nbytes() == frame.nbytes
+            self._frames[index] = frame if owns_memory else frame.clone()
+            if isinstance(previous, SpillSlot):
+                self._unused_slots.append(previous)
             return
-        self._spill(index, frame)
+        self._write_to_slot(index, frame)
 
-    def _spill(self, index: int, frame: Tensor) -> None:
-        old = self._frames[index]
-        slot = old if isinstance(old, Slot) else self._slot()
+    def _write_to_slot(self, index: int, frame: Tensor) -> None:
+        previous = self._frames[index]
+        slot = previous if isinstance(previous, SpillSlot) else self._unused_slot()
         slot.write(slice(None), frame)
         self._frames[index] = slot
 
-    def put_rows(self, rows: slice, band: Tensor) -> None:
-        """Stores a band of rows of all frames, (T, C, rows, W)."""
+    def write_rows(self, rows: slice, band: Tensor) -> None:
+        """Replaces a band of rows of all frames, (T, C, rows, W)."""
         for frame, part in zip(self._frames, band, strict=True):
-            if isinstance(frame, Slot):
+            if isinstance(frame, SpillSlot):
                 frame.write(rows, part)
             else:
                 frame[:, rows] = part
 
-    def take(self, indices: range, to_write: bool = True) -> Tensor:
-        """Some frames on the device, (len(indices), C, H, W): a copy where it is `to_write`."""
-        if self.store is not None:
-            frames = self.store[indices.start : indices.stop]
+    def read(self, indices: range, to_write: bool = True) -> Tensor:
+        """Returns some frames on the device, (len(indices), C, H, W).
+
+        The result is a copy, unless the frames are in one tensor and the caller won't write to it.
+        """
+        if self.one_tensor is not None:
+            frames = self.one_tensor[indices.start : indices.stop]
             return frames.clone() if to_write else frames
         return self._gather([self._frames[index] for index in indices], slice(None))
 
-    def take_rows(self, rows: slice) -> Tensor:
-        """A band of rows of all frames on the device, (T, C, rows, W): a copy where they are not whole."""
-        if self.store is not None:
-            return self.store[:, :, rows]
+    def read_rows(self, rows: slice) -> Tensor:
+        """Returns a band of rows of all frames, (T, C, rows, W): a view of the one tensor, or a copy."""
+        if self.one_tensor is not None:
+            return self.one_tensor[:, :, rows]
         return self._gather(self._frames, rows)
 
     def drop(self, index: int) -> None:
-        """Lets go of a frame that is not needed any more."""
+        """Frees a frame that is not needed any more."""
         self._frames[index] = None
 
     def close(self) -> None:
-        """Lets go of everything."""
-        self._frames, self.store = [], None
-        self._scratch.give_back(self._slots)
-        self._slots = self._unused = []
+        """Frees all frames and their slots."""
+        self._frames, self.one_tensor = [], None
+        self._spill.release(self._slots)
+        self._slots = self._unused_slots = []
 
-    def _gather(self, frames: list[Tensor | Slot | None], rows: slice) -> Tensor:
+    def _gather(self, frames: list[Tensor | SpillSlot | None], rows: slice) -> Tensor:
         height = len(range(self.shape[1])[rows])
         shape = (len(frames), self.shape[0], height, self.shape[2])
         layout = kernels.memory_format(self.device)
         result = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=layout)
         for into, frame in zip(result, frames, strict=True):
-            if isinstance(frame, Slot):
+            if isinstance(frame, SpillSlot):
                 frame.read(rows, into)
             else:
                 into.copy_(frame[:, rows])
         return result
 
-    def _slot(self) -> Slot:
-        """Room for one frame, out of that for all which may not be resident."""
-        if not self._unused:
-            spilled = sum(isinstance(frame, Slot) for frame in self._frames)
-            staying = self._resident if self.store is None else 0
+    def _unused_slot(self) -> SpillSlot:
+        """A free slot; the first call allocates slots for all frames that do not stay on the device."""
+        if not self._unused_slots:
+            spilled = sum(isinstance(frame, SpillSlot) for frame in self._frames)
+            staying = self._num_on_device if self.one_tensor is None else 0
             count = max(1, len(self) - staying - spilled)
-            self._unused = self._scratch.slots(count, self.shape, self.dtype)
-            self._slots += self._unused
-        return self._unused.pop()
+            self._unused_slots = self._spill.slots(count, self.shape, self.dtype)
+            self._slots += self._unused_slots
+        return self._unused_slots.pop()

@@ -1,4 +1,4 @@
-"""Running out of memory: telling it apart from other errors, and saying so."""
+"""Out-of-memory errors: telling them from others, retrying with less, and words for the user."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from ..networks.operations import without_autocast
 logger = logging.getLogger(__name__)
 
 SHARE_OF_FREE = 0.9
-"""Of the memory that is free, what decoding may take where no budget is given."""
+"""Share of the free memory that decoding may take where no budget is set."""
 
 _SIGNS = (
     "out of memory",
@@ -25,15 +25,15 @@ _SIGNS = (
 
 
 Progress = Callable[[float], None]
-"""Called several times a layer with the share of the work that is done, 0 to 1; what it raises stops it."""
+"""Receives the share of the work that is done, 0 to 1, several times a layer; an exception stops the work."""
 
 
-def silent(done: float) -> None:
-    """The progress of who needs none."""
+def no_progress(share: float) -> None:
+    """Ignores progress."""
 
 
 class NotEnoughMemoryError(ValueError):
-    """A budget, or a device, under the smallest that works; the message names that one."""
+    """A budget, or a device, under the smallest budget that works, which the message names."""
 
     def __init__(self, message: str, smallest: int):
         super().__init__(f"{message}: raise the budget, or make the video smaller or shorter.")
@@ -41,7 +41,7 @@ class NotEnoughMemoryError(ValueError):
 
 
 class Plan(Protocol):
-    """Whatever tells beforehand how much memory it will take."""
+    """Any plan that predicts its peak memory in bytes."""
 
     @property
     def peak(self) -> int:
@@ -52,21 +52,21 @@ AnyPlan = TypeVar("AnyPlan", bound=Plan)
 Result = TypeVar("Result")
 
 
-class Bounded(Generic[AnyPlan]):
-    """A plan within a budget, made anew for half of it whenever memory runs out all the same."""
+class BoundedPlan(Generic[AnyPlan]):
+    """A plan within a budget, replaced by one for half the budget whenever memory runs out in spite of it."""
 
-    def __init__(self, make: Callable[[int | None], AnyPlan], budget: int | None, device: torch.device):
-        self._make, self._device = make, device
+    def __init__(self, plan_for: Callable[[int | None], AnyPlan], budget: int | None, device: torch.device):
+        self._plan_for, self._device = plan_for, device
         self._budget = budget
-        self.plan = make(budget)
+        self.plan = plan_for(budget)
 
     @property
     def tight(self) -> bool:
-        """Whether the plan takes a good part of the budget."""
+        """Whether the plan takes more than half of the budget."""
         return self._budget is not None and 2 * self.plan.peak > self._budget
 
-    def attempt(self, work: Callable[[AnyPlan], Result]) -> Result:
-        """What work(plan) returns; on an out-of-memory it is called again with a smaller plan."""
+    def with_budget(self, work: Callable[[AnyPlan], Result]) -> Result:
+        """Returns work(plan); on out-of-memory halves the budget, plans anew and retries."""
         while True:
             try:
                 with without_autocast(self._device):
@@ -74,26 +74,26 @@ class Bounded(Generic[AnyPlan]):
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-            # Here, after the except clause, nothing holds the tensors of the failed call any more.
+            # Only after the except clause are the tensors of the failed call free.
             self._halve()
 
     def _halve(self) -> None:
         release_unused(self._device)
-        least = self._budget
-        self._budget = self.plan.peak // 2 if least is None else min(least, self.plan.peak) // 2
+        previous = self._budget
+        self._budget = self.plan.peak // 2 if previous is None else min(previous, self.plan.peak) // 2
         try:
-            self.plan = self._make(self._budget)
+            self.plan = self._plan_for(self._budget)
         except NotEnoughMemoryError as error:
-            if least is not None and least <= error.smallest:
+            if previous is not None and previous <= error.smallest:
                 message = f"memory ran out on {self._device} where {in_units(error.smallest)} would be enough"
                 raise NotEnoughMemoryError(message, error.smallest) from error
             self._budget = error.smallest
-            self.plan = self._make(self._budget)
+            self.plan = self._plan_for(self._budget)
         logger.info("out of memory; going on with a budget of %s", in_units(self._budget))
 
 
 def in_units(size: int) -> str:
-    """Bytes as people write them, rounded up, so that the number is enough."""
+    """Writes bytes in MB or GB, rounded up so that the number is enough as a budget."""
     unit, name = (10**9, "GB") if size >= 10**9 else (10**6, "MB")
     tenths = -(-10 * size // unit)
     return f"{tenths // 10}.{tenths % 10} {name}"
@@ -109,10 +109,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_unused(device: torch.device) -> None:
-    """Gives the allocator's spare memory back to the system."""
+    """Returns the allocator's spare memory to the system: torch's cache on a GPU, glibc's heap on a CPU."""
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()
         return
-    # glibc keeps freed blocks below 32 MiB, here a hundred megabytes and more. Others have no such call.
+    # glibc keeps freed blocks below 32 MiB, here a hundred megabytes and more. Other libraries lack the call.
     with contextlib.suppress(OSError, TypeError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

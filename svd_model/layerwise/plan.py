@@ -1,7 +1,7 @@
-"""What is computed at once and what is kept where, decided from shapes and a budget before any work.
+"""Choice of step sizes and of the place of every frame, from shapes and a budget, without tensors.
 
-All sizes are bytes, besides the weights. The model of memory: between two layers the frames of the clip are
-kept, `resident` of them on the device and the rest spilled; a step of a layer adds its workspace to that.
+All sizes are bytes without the weights of the network. The model of memory: between two layers there are the
+frames of the clip, some on the device and the others spilled; a step of a layer adds its workspace.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,93 +18,93 @@ STEP_ON_CPU, STEP_ELSEWHERE, STEP_IN_PLANES = 2**24, 2**28, 2**31
 """Bytes worth computing at once: below 32 MiB glibc reuses freed blocks; a GPU wants few launches."""
 
 FEWEST_ROWS = 8
-"""Of a band of a 3×3 convolution, which computes one more row above and below."""
+"""Smallest band of a 3×3 convolution, which reads one more row above and below."""
 
 SCORE_SIZE = 8
-"""Bytes an attention score takes where the backend keeps them: itself and its softmax, in float32."""
+"""Bytes of an attention score where the backend stores them: the score and its softmax, in float32."""
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """A residual block with what comes before it, or the output; heights and widths in its own pixels."""
+    """A residual block with its predecessor, or the output layer; sizes are in pixels of the layer."""
 
     name: str
-    before: str  # "", "conv_in", "attention", "upsample", "downsample"
-    channels_in: int  # of what is stored
+    predecessor: str  # "", "conv_in", "attention", "upsample", "downsample"
+    channels_in: int  # of an input frame
     height_in: int
     width_in: int
-    channels: int  # that the block takes
+    channels: int  # of the block's input, after the predecessor
     out_channels: int
     height: int
     width: int
 
     @property
-    def stored(self) -> int:
-        """Numbers in a frame of what it makes."""
+    def frame_numbers(self) -> int:
+        """Numbers in an output frame."""
         return self.out_channels * self.height * self.width
 
     @property
     def changes_shape(self) -> bool:
-        """Whether the output has another shape than the input."""
+        """Whether output frames need memory of their own; otherwise each takes its input's place."""
         return bool(
-            self.before in ("conv_in", "upsample", "downsample") or self.channels != self.out_channels
+            self.predecessor in ("conv_in", "upsample", "downsample") or self.channels != self.out_channels
         )
 
     @property
-    def weights(self) -> int:
-        """Numbers in its convolutions' weights as they are rearranged, all of the spatial part being kept."""
+    def packed_weights(self) -> int:
+        """Numbers in the packed weights of all spatial convolutions, which stay until the layer's end."""
         own = 9 * self.channels * self.out_channels + 9 * self.out_channels**2
-        before = {"": 0, "conv_in": 9 * self.channels_in, "attention": 4 * self.channels}
-        # Upsampling is folded into four 2×2 kernels, and that out of sums of the same size.
-        before |= {"downsample": 9 * self.channels, "upsample": 40 * self.channels}
-        return own + before[self.before] * self.channels
+        extra = {"": 0, "conv_in": 9 * self.channels_in, "attention": 4 * self.channels}
+        # Upsampling is folded into four 2×2 kernels, which are computed from sums as large as they are.
+        extra |= {"downsample": 9 * self.channels, "upsample": 40 * self.channels}
+        return own + extra[self.predecessor] * self.channels
 
     def row_size(self, itemsize: int) -> int:
-        """Bytes of a row of a band in a 3×3 convolution: prepared, padded, in and out of the library."""
+        """Bytes per row of a 3×3 convolution's band: normalised, padded, library input and output."""
         wide = max(itemsize, 4) + (itemsize if itemsize < 4 else 0)
         return self.width * (self.channels * (wide + 2 * itemsize) + 2 * self.out_channels * itemsize)
 
     def spatial_workspace(self, frames: int, rows: int, itemsize: int) -> int:
-        """Bytes for taking that many frames through the layer's spatial part in bands of that many rows."""
-        taken = self.channels_in * self.height_in * self.width_in
-        middle = self.channels * self.height * self.width
+        """Bytes that the spatial part needs for a group of frames in bands of `rows` rows."""
+        inputs = self.channels_in * self.height_in * self.width_in
+        hidden = self.channels * self.height * self.width
         if self.name == "output":
-            made = 6 * self.stored  # twice, and the neighbours in time that the last convolution takes
-        elif self.before == "attention":
-            made = 6 * middle  # queries, keys, values, the result, and copies for the backend
+            outputs = 6 * self.frame_numbers  # twice, and the three pictures that the last convolution mixes
+        elif self.predecessor == "attention":
+            outputs = 6 * hidden  # queries, keys, values, the result, and copies for the backend
         else:
-            made = self.stored * (2 if self.channels != self.out_channels else 1)
-            made += middle if self.before else 0
+            outputs = self.frame_numbers * (2 if self.channels != self.out_channels else 1)
+            outputs += hidden if self.predecessor else 0
         band = frames * min(rows + 2, self.height) * self.row_size(itemsize)
-        counted = piece_size(frames * max(middle, self.stored))  # for the moments, when there is no band
-        return frames * (taken + made) * itemsize + max(band, counted)
+        moments = piece_size(frames * max(hidden, self.frame_numbers))  # while there is no band
+        return frames * (inputs + outputs) * itemsize + max(band, moments)
 
     def temporal_workspace(self, num_frames: int, rows: int, itemsize: int) -> int:
-        """Bytes for a band of rows of all frames: as stored, normalised, and after the convolution."""
+        """Bytes for a band of rows of all frames: stored, normalised, and convolved."""
         wide = max(itemsize, 4) + (itemsize if itemsize < 4 else 0)
         return num_frames * self.out_channels * rows * self.width * (2 * itemsize + wide)
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """How a layer is computed."""
+    """Step sizes of a layer and the place of its frames; the temporal fields serve video decoders only."""
 
     shape: LayerShape
-    frames: int  # taken through its spatial part at once
-    rows: int  # of a band of that
-    band: int  # rows of all frames taken through its temporal part at once
+    frames: int  # per step of the spatial part
+    rows: int  # per band of the spatial part
+    temporal_rows: int  # per band of all frames in the temporal part
     scores: int  # of attention, at once
-    kept: int = 0  # rows whose first temporal convolution is kept instead of computed twice
-    held: int = 0  # frames of what it takes that are on the device when it begins
-    resident: int = 0  # frames of its result that stay on the device
-    whole_in: bool = False  # what it takes stays in one tensor on the device until it ends
-    whole: bool = False  # its result is in one tensor on the device
+    cached_rows: int = 0  # hidden rows that pass 3 reads instead of computing them once more
+    inputs_on_device: int = 0  # input frames on the device at the layer's begin
+    outputs_on_device: int = 0  # output frames that stay on the device
+    inputs_in_one_tensor: bool = False  # on the device, until the layer's end
+    outputs_in_one_tensor: bool = False  # on the device
     peak: int = 0
 
 
 @dataclass(frozen=True)
 class LayerwisePlan:
-    """How a clip is decoded: the layers in order, the last one being the output."""
+    """Plans of all layers in order, the output layer last."""
 
     num_frames: int
     itemsize: int
@@ -112,22 +112,22 @@ class LayerwisePlan:
 
     @property
     def peak(self) -> int:
-        """Predicted bytes on the device at the worst moment, besides the weights."""
+        """Predicted peak of bytes on the device, without the weights."""
         return max(layer.peak for layer in self.layers)
 
     @property
     def spilled(self) -> int:
-        """Predicted bytes in host memory or in a file at the worst moment."""
+        """Predicted peak of bytes in host memory and files."""
         sizes = [0] + [
-            (self.num_frames - layer.resident) * layer.shape.stored * self.itemsize
+            (self.num_frames - layer.outputs_on_device) * layer.shape.frame_numbers * self.itemsize
             for layer in self.layers[:-1]
         ]
         pairs = zip(self.layers, sizes, sizes[1:], strict=False)
-        return max(before * layer.shape.changes_shape + after for layer, before, after in pairs)
+        return max(inputs * layer.shape.changes_shape + outputs for layer, inputs, outputs in pairs)
 
 
 def decoder_shapes(params: VAEParams, height: int, width: int) -> tuple[LayerShape, ...]:
-    """The layers of a decoder of latents of that height and width."""
+    """Layers of a decoder for latents of a height and width."""
     channels = params.channel_mult[-1] * params.channels
     size = (height, width)
     shapes = [
@@ -136,30 +136,30 @@ def decoder_shapes(params: VAEParams, height: int, width: int) -> tuple[LayerSha
     ]
     for level, mult in reversed(list(enumerate(params.channel_mult))):
         for index in range(params.num_res_blocks + 1):
-            before = "upsample" if index == 0 and level < len(params.channel_mult) - 1 else ""
-            larger = (2 * size[0], 2 * size[1]) if before else size
+            predecessor = "upsample" if index == 0 and level < len(params.channel_mult) - 1 else ""
+            size_out = (2 * size[0], 2 * size[1]) if predecessor else size
             out = mult * params.channels
             name = f"up.{level}.block.{index}"
-            shapes.append(LayerShape(name, before, channels, *size, channels, out, *larger))
-            channels, size = out, larger
+            shapes.append(LayerShape(name, predecessor, channels, *size, channels, out, *size_out))
+            channels, size = out, size_out
     return (*shapes, LayerShape("output", "", channels, *size, channels, params.image_channels, *size))
 
 
 def encoder_shapes(params: VAEParams, height: int, width: int) -> tuple[LayerShape, ...]:
-    """The layers of an encoder of images of that height and width."""
-    channels, stored, size = params.channels, params.image_channels, (height, width)
+    """Layers of an encoder for images of a height and width."""
+    channels, channels_in, size = params.channels, params.image_channels, (height, width)
     shapes = []
     for level, mult in enumerate(params.channel_mult):
         for index in range(params.num_res_blocks):
-            before = "" if index else ("downsample" if level else "conv_in")
-            smaller = (size[0] // 2, size[1] // 2) if before == "downsample" else size
+            predecessor = "" if index else ("downsample" if level else "conv_in")
+            size_out = (size[0] // 2, size[1] // 2) if predecessor == "downsample" else size
             out = mult * params.channels
             name = f"down.{level}.block.{index}"
-            shapes.append(LayerShape(name, before, stored, *size, channels, out, *smaller))
-            channels = stored = out
-            size = smaller
-    for name, before in (("mid.block_1", ""), ("mid.block_2", "attention")):
-        shapes.append(LayerShape(name, before, channels, *size, channels, channels, *size))
+            shapes.append(LayerShape(name, predecessor, channels_in, *size, channels, out, *size_out))
+            channels = channels_in = out
+            size = size_out
+    for name, predecessor in (("mid.block_1", ""), ("mid.block_2", "attention")):
+        shapes.append(LayerShape(name, predecessor, channels, *size, channels, channels, *size))
     return (*shapes, LayerShape("output", "", channels, *size, channels, 2 * params.z_channels, *size))
 
 
@@ -174,15 +174,15 @@ def plan_decode(
     device: torch.device | str = "cpu",
     budget: int | None = None,
 ) -> LayerwisePlan:
-    """For latents (T, z_channels, height, width); without a budget nothing is spilled.
+    """Plans the decode of latents (T, z_channels, height, width); without a budget nothing is spilled.
 
-    Raises NotEnoughMemoryError, with the smallest budget that works, for one under it.
+    Raises NotEnoughMemoryError, with the smallest budget that works, for a budget under it.
     """
     shapes = decoder_shapes(params, height, width)
     in_planes = planes.fits(torch.device(device))
     planner = _Planner(shapes, num_frames, dtype.itemsize, step_of(device), temporal, in_planes)
-    what = f"{num_frames} frames" if temporal else "a frame"
-    return planner.plan(budget, f"decoding {what} of {8 * width}×{8 * height}")
+    clip = f"{num_frames} frames" if temporal else "a frame"
+    return planner.plan(budget, f"decoding {clip} of {8 * width}×{8 * height}")
 
 
 def plan_encode(
@@ -194,13 +194,13 @@ def plan_encode(
     device: torch.device | str = "cpu",
     budget: int | None = None,
 ) -> LayerwisePlan:
-    """For one image of that height and width at a time; the same otherwise."""
+    """Plans the encode of images (3, height, width), one at a time; raises NotEnoughMemoryError likewise."""
     planner = _Planner(encoder_shapes(params, height, width), 1, dtype.itemsize, step_of(device), False)
     return planner.plan(budget, f"encoding an image of {width}×{height}")
 
 
 def smallest_budget(plan: Callable[..., LayerwisePlan], *arguments, **options) -> int:
-    """The smallest budget that plan_decode, or plan_encode, takes with these arguments."""
+    """Smallest budget that plan_decode, or plan_encode, accepts with these arguments."""
     try:
         return plan(*arguments, **options, budget=0).peak
     except NotEnoughMemoryError as error:
@@ -208,7 +208,7 @@ def smallest_budget(plan: Callable[..., LayerwisePlan], *arguments, **options) -
 
 
 def step_of(device: torch.device | str) -> int:
-    """Bytes worth computing at once on that kind of device."""
+    """Bytes worth computing at once on a device."""
     if planes.fits(torch.device(device)):
         return STEP_IN_PLANES
     return STEP_ON_CPU if torch.device(device).type == "cpu" else STEP_ELSEWHERE
@@ -216,14 +216,17 @@ def step_of(device: torch.device | str) -> int:
 
 @dataclass(frozen=True)
 class _Planner:
+    """Planner of a network's layers for one clip, dtype and device."""
+
     shapes: tuple[LayerShape, ...]
     num_frames: int
     itemsize: int
-    step: int
+    step: int  # bytes worth computing at once
     temporal: bool
-    in_planes: bool = False  # then frames in one tensor are worth the while
+    in_planes: bool = False  # then frames in one tensor save copies
 
     def plan(self, budget: int | None, work: str) -> LayerwisePlan:
+        """Plans within a budget; `work` names the task in the error for a budget that is too small."""
         smallest = max(self._smallest(shape) for shape in self.shapes)
         if budget is not None and budget < smallest:
             message = (
@@ -233,64 +236,89 @@ class _Planner:
         return LayerwisePlan(self.num_frames, self.itemsize, tuple(self._layers(budget)))
 
     def _layers(self, budget: int | None) -> Iterator[LayerPlan]:
-        """Each layer with the largest steps that are worth it, then as much on the device as still fits."""
-        # Of what a layer takes: bytes of a frame, how many are on the device, and whether in one tensor.
-        size, resident, whole = 0, 0, self.in_planes
+        """Plans each layer: first its steps, then as many frames on the device as fit beside them."""
+        # Of the input frames: bytes of one, how many are on the device, and whether in one tensor.
+        size, on_device, in_one_tensor = 0, 0, self.in_planes
         for shape in self.shapes:
-            layer = self._steps(shape, budget)
+            layer = self._with_steps(shape, budget)
             if not self.temporal:
-                layer = replace(layer, peak=self._spatial(layer))
+                layer = replace(layer, peak=self._spatial_bytes(layer))
             elif shape.name == "output":
-                held = resident if budget is None else min(resident, (budget - self._spatial(layer)) // size)
-                peak = self._spatial(layer) + held * size
-                layer = replace(layer, held=held, whole_in=whole and held == self.num_frames, peak=peak)
+                spatial = self._spatial_bytes(layer)
+                staying = on_device if budget is None else min(on_device, (budget - spatial) // size)
+                layer = replace(
+                    layer,
+                    inputs_on_device=staying,
+                    inputs_in_one_tensor=in_one_tensor and staying == self.num_frames,
+                    peak=spatial + staying * size,
+                )
             else:
-                size_in = size if shape.changes_shape else 0  # else the result takes its place
-                in_one = self._in_one(layer, size_in, budget) if whole else None
-                layer = in_one or self._placed(layer, size_in, resident, budget)
-                size, resident, whole = shape.stored * self.itemsize, layer.resident, layer.whole
+                size_in = size if shape.changes_shape else 0  # 0: outputs take the places of the inputs
+                together = self._in_one_tensor(layer, size_in, budget) if in_one_tensor else None
+                layer = together or self._with_frames_placed(layer, size_in, on_device, budget)
+                size, on_device = shape.frame_numbers * self.itemsize, layer.outputs_on_device
+                in_one_tensor = layer.outputs_in_one_tensor
             yield layer
 
-    def _in_one(self, layer: LayerPlan, size_in: int, budget: int | None) -> LayerPlan | None:
-        """All that the layer takes and makes on the device, each in one tensor; None where that won't fit."""
-        made = self.num_frames * layer.shape.stored * self.itemsize
-        spatial = self._spatial(layer) + self.num_frames * size_in + made
-        temporal = self._temporal(layer) + made
+    def _in_one_tensor(self, layer: LayerPlan, size_in: int, budget: int | None) -> LayerPlan | None:
+        """Puts all inputs and all outputs on the device, each in one tensor; None if they don't fit."""
+        num_frames, shape = self.num_frames, layer.shape
+        outputs = num_frames * shape.frame_numbers * self.itemsize
+        spatial = self._spatial_bytes(layer) + num_frames * size_in + outputs
+        temporal = self._temporal_bytes(layer) + outputs
         if budget is not None and max(spatial, temporal) > budget:
             return None
-        row = made // layer.shape.height
-        kept = layer.shape.height if budget is None else min(layer.shape.height, (budget - temporal) // row)
-        everything = {"held": self.num_frames, "resident": self.num_frames, "whole_in": True, "whole": True}
-        return replace(layer, kept=kept, peak=max(spatial, temporal + kept * row), **everything)
+        row = outputs // shape.height
+        cached_rows = shape.height if budget is None else min(shape.height, (budget - temporal) // row)
+        return replace(
+            layer,
+            cached_rows=cached_rows,
+            inputs_on_device=num_frames,
+            outputs_on_device=num_frames,
+            inputs_in_one_tensor=True,
+            outputs_in_one_tensor=True,
+            peak=max(spatial, temporal + cached_rows * row),
+        )
 
-    def _placed(self, layer: LayerPlan, size_in: int, held: int, budget: int | None) -> LayerPlan:
-        """What the layer takes and makes divided between the device and elsewhere, and then what it keeps."""
-        shape, size = layer.shape, layer.shape.stored * self.itemsize
-        spatial, temporal = self._spatial(layer), self._temporal(layer)
+    def _with_frames_placed(
+        self, layer: LayerPlan, size_in: int, inputs: int, budget: int | None
+    ) -> LayerPlan:
+        """Decides how many input frames, output frames and hidden rows stay on the device.
+
+        size_in: bytes of an input frame, 0 where the output takes its place. inputs: frames on the device.
+        """
+        shape, size = layer.shape, layer.shape.frame_numbers * self.itemsize
+        spatial, temporal = self._spatial_bytes(layer), self._temporal_bytes(layer)
         row = self.num_frames * shape.out_channels * shape.width * self.itemsize
-        resident, kept = self.num_frames, shape.height
+        outputs, cached_rows = self.num_frames, shape.height
         if budget is not None:
-            held = min(held, (budget - spatial) // size_in) if size_in else held
-            resident = min(resident, (budget - max(temporal, spatial)) // size)
-            while resident > 0 and spatial + self._worst(size, resident, size_in, held) > budget:
-                resident -= 1
-            kept = min(kept, (budget - temporal - resident * size) // row)
+            inputs = min(inputs, (budget - spatial) // size_in) if size_in else inputs
+            outputs = min(outputs, (budget - max(temporal, spatial)) // size)
+            while outputs > 0 and spatial + self._peak_of_frames(size, outputs, size_in, inputs) > budget:
+                outputs -= 1
+            cached_rows = min(cached_rows, (budget - temporal - outputs * size) // row)
         peak = max(
-            spatial + self._worst(size, resident, size_in, held), temporal + resident * size + kept * row
+            spatial + self._peak_of_frames(size, outputs, size_in, inputs),
+            temporal + outputs * size + cached_rows * row,
         )
         if not shape.changes_shape:
-            held = min(held, resident)
-        return replace(layer, kept=kept, held=held, resident=resident, peak=peak)
+            inputs = min(inputs, outputs)
+        return replace(
+            layer, cached_rows=cached_rows, inputs_on_device=inputs, outputs_on_device=outputs, peak=peak
+        )
 
-    def _steps(self, shape: LayerShape, budget: int | None) -> LayerPlan:
-        """The steps that are worth it, made smaller until they take no more than half of the budget."""
+    def _with_steps(self, shape: LayerShape, budget: int | None) -> LayerPlan:
+        """Chooses the steps worth computing at once.
+
+        Shrinks them until groups of frames take at most half of the budget, and bands of rows an eighth.
+        """
         whole = (shape.height + 2) * shape.row_size(self.itemsize)
         rows = min(shape.height, max(FEWEST_ROWS, shape.height * self.step // whole))
         frames = min(self.num_frames, max(1, self.step // whole)) if self.temporal else 1
-        band_row = self._band_size(shape, 1)
-        band = min(shape.height, max(1, 2 * self.step // band_row))
+        temporal_row = self._temporal_band_bytes(shape, 1)
+        temporal_rows = min(shape.height, max(1, 2 * self.step // temporal_row))
         if budget is not None:
-            budget -= shape.weights * self.itemsize
+            budget -= shape.packed_weights * self.itemsize
             while frames > 1 and shape.spatial_workspace(frames, rows, self.itemsize) > budget // 2:
                 frames //= 2
             while rows > FEWEST_ROWS and (
@@ -298,34 +326,39 @@ class _Planner:
                 or shape.spatial_workspace(1, rows, self.itemsize) > budget
             ):
                 rows = max(FEWEST_ROWS, rows // 2)
-            band = min(band, max(1, budget // 8 // band_row))
+            temporal_rows = min(temporal_rows, max(1, budget // 8 // temporal_row))
         scores = self.step if budget is None else min(self.step, budget // 8)
-        return LayerPlan(shape, frames, rows, band, scores // SCORE_SIZE)
+        return LayerPlan(shape, frames, rows, temporal_rows, scores // SCORE_SIZE)
 
-    def _worst(self, size: int, resident: int, size_in: int, held: int) -> int:
-        """The most that is on the device while frame after frame goes from what is taken to the result."""
+    def _peak_of_frames(self, size: int, outputs: int, size_in: int, inputs: int) -> int:
+        """Most bytes of frames on the device while input after input is replaced by its output."""
         return max(
-            max(0, held - done) * size_in + min(done, resident) * size for done in range(self.num_frames + 1)
+            max(0, inputs - done) * size_in + min(done, outputs) * size for done in range(self.num_frames + 1)
         )
 
-    def _spatial(self, layer: LayerPlan) -> int:
+    def _spatial_bytes(self, layer: LayerPlan) -> int:
+        """Bytes of the spatial part: workspace, attention scores and packed weights."""
         size = layer.shape.spatial_workspace(layer.frames, layer.rows, self.itemsize)
-        if layer.shape.before == "attention":
+        if layer.shape.predecessor == "attention":
             keys = layer.frames * layer.shape.height * layer.shape.width
             queries = layer.shape.height * layer.shape.width
             size += min(max(keys, layer.scores), keys * queries) * SCORE_SIZE
-        return size + layer.shape.weights * self.itemsize
+        return size + layer.shape.packed_weights * self.itemsize
 
-    def _temporal(self, layer: LayerPlan) -> int:
+    def _temporal_bytes(self, layer: LayerPlan) -> int:
+        """Bytes of the temporal part: a band's workspace and the packed weights of both convolutions."""
         if not self.temporal or layer.shape.name == "output":
             return 0
-        weights = 2 * 3 * layer.shape.out_channels**2 * self.itemsize  # of both convolutions, rearranged
-        return self._band_size(layer.shape, layer.band) + weights
+        weights = 2 * 3 * layer.shape.out_channels**2 * self.itemsize
+        return self._temporal_band_bytes(layer.shape, layer.temporal_rows) + weights
 
-    def _band_size(self, shape: LayerShape, rows: int) -> int:
-        """Bytes of the temporal workspace; in planes there are two frames of zeros in it."""
+    def _temporal_band_bytes(self, shape: LayerShape, rows: int) -> int:
+        """Workspace of a temporal band; in planes two frames of zeros are part of it."""
         return shape.temporal_workspace(self.num_frames + 2 * self.in_planes, rows, self.itemsize)
 
     def _smallest(self, shape: LayerShape) -> int:
-        least = LayerPlan(shape, frames=1, rows=min(FEWEST_ROWS, shape.height), band=1, scores=0)
-        return max(self._spatial(least), self._temporal(least))
+        """Smallest budget for a layer, with the smallest steps and all frames spilled."""
+        smallest_steps = LayerPlan(
+            shape, frames=1, rows=min(FEWEST_ROWS, shape.height), temporal_rows=1, scores=0
+        )
+        return max(self._spatial_bytes(smallest_steps), self._temporal_bytes(smallest_steps))

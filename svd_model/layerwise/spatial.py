@@ -1,7 +1,7 @@
-"""The parts of the autoencoder that take each frame alone, computed in bands of rows.
+"""Spatial layers of the autoencoder, which see each frame alone, computed in bands of rows.
 
-A convolution's output rows need a few more input rows and nothing else, and a normalisation's statistics are
-gathered first: every band size gives the same numbers.
+A band of a convolution's output needs a band of the input and a row more above and below. A normalisation's
+moments cover the whole frame from its first band on. So the numbers do not depend on the size of the bands.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from .moments import Moments, moments
 
 @dataclass(frozen=True)
 class Normaliser:
-    """A group normalisation whose statistics are known, and the SiLU behind it where there is one."""
+    """A group normalisation with fixed moments as one scale and shift a channel, and the SiLU after it."""
 
     scale: Tensor  # (N, C, 1), float32
     shift: Tensor
@@ -31,18 +31,19 @@ class Normaliser:
         cls,
         norm: nn.GroupNorm,
         x: Tensor,
-        known: Moments | None = None,
+        input_moments: Moments | None = None,
         silu: bool = True,
         offset: Tensor | None = None,
     ) -> "Normaliser":
-        """For x, (N, C, …), with the moments that are known or those of each row of x.
+        """Builds the normaliser of x, (N, C, …), from its moments, which are computed unless passed in.
 
-        With an offset, (C,), for x + offset, of which the known moments are.
+        With an offset, (C,), normalises x + offset; then input_moments are the moments of x + offset.
         """
-        found = moments(x, norm.num_groups, offset) if known is None else known
-        rstd = (found.variance() + norm.eps).rsqrt()
-        each = norm.num_channels // norm.num_groups
-        rstd, mean = (v.repeat_interleave(each, dim=1) for v in (rstd, found.mean))
+        if input_moments is None:
+            input_moments = moments(x, norm.num_groups, offset)
+        rstd = (input_moments.variance() + norm.eps).rsqrt()
+        group_size = norm.num_channels // norm.num_groups
+        rstd, mean = (v.repeat_interleave(group_size, dim=1) for v in (rstd, input_moments.mean))
         with norm.weights_for(x) as weights:
             weight, bias = (value.to(rstd.dtype) for value in weights)
             scale = weight * rstd  # (N, C)
@@ -50,7 +51,7 @@ class Normaliser:
             return cls(scale[..., None], (bias - mean * scale)[..., None], silu)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x, (N, C, H, W) or (N, C, L), normalised: a new tensor of the same dtype."""
+        """Normalises x, (N, C, H, W) or (N, C, L), into a new tensor of its dtype."""
         if planes.used(x):
             scale, shift = (v.expand(len(x), -1, 1) for v in (self.scale, self.shift))
             result = planes.scaled(x.flatten(2), torch.zeros_like(scale), scale, shift).view(x.shape)
@@ -60,23 +61,23 @@ class Normaliser:
         return (functional.silu(result, inplace=True) if self.silu else result).to(x.dtype)
 
 
-class Convolutions:
-    """Convolutions ready for use, each made when first asked for and then kept, while a layer is at work."""
+class PackedConvolutions:
+    """Convolutions with packed weights, built on first use and shared by all steps of a layer."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[nn.Module, type], Convolution | FoldedUpsampling] = {}
+        self._packed: dict[tuple[nn.Module, type], Convolution | FoldedUpsampling] = {}
 
     def of(self, conv: nn.Module, x: Tensor, kind: type = Convolution) -> Convolution | FoldedUpsampling:
-        """That of a layer, for tensors like x."""
-        if (conv, kind) not in self._made:
+        """The packed convolution of a layer, built on first use for x's dtype and device."""
+        if (conv, kind) not in self._packed:
             with conv.weights_for(x) as (weight, bias):
-                self._made[conv, kind] = kind(weight, bias, x)
-        return self._made[conv, kind]
+                self._packed[conv, kind] = kind(weight, bias, x)
+        return self._packed[conv, kind]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a 2D convolution lies on its input: the zeros around it, and the stride."""
+    """Zero padding, in rows and columns, and stride of a 2D convolution."""
 
     top: int = 0
     bottom: int = 0
@@ -95,17 +96,17 @@ def bands(
     conv: nn.Conv2d,
     x: Tensor,
     rows: int,
-    before: Normaliser | None = None,
+    normalise: Normaliser | None = None,
     geometry: Geometry | None = None,
-    ready: Convolutions | None = None,
+    packed: PackedConvolutions | None = None,
     biased: bool = True,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """The convolution's output in bands of `rows` rows: where each lies, and the band, (N, C', rows, W').
+    """Yields the convolution's output in bands of `rows` rows: their slice, and the band, (N, C', rows, W').
 
-    Without its bias if that is to be left apart.
+    normalise: applied to x first. biased: whether to add the bias.
     """
     g = geometry or Geometry.of(conv)
-    convolution = (ready or Convolutions()).of(conv, x)
+    convolution = (packed or PackedConvolutions()).of(conv, x)
     kernel, height = conv.kernel_size[0], x.shape[2]
     total = (height + g.top + g.bottom - kernel) // g.stride + 1
     for start in range(0, total, rows):
@@ -114,10 +115,10 @@ def bands(
         high = (end - 1) * g.stride - g.top + kernel
         above, below = max(-low, 0), max(high - height, 0)
         band = x[:, :, low + above : high - below]
-        if before is not None:
-            band = before(band)
+        if normalise is not None:
+            band = normalise(band)
         if above == below and g.left == g.right:
-            padding = (above, g.left)  # the convolution's own, which needs no copy
+            padding = (above, g.left)  # by the convolution itself, without a copy
         else:
             band, padding = functional.pad(band, (g.left, g.right, above, below)), (0, 0)
         yield slice(start, end), convolution(band, (g.stride, g.stride), padding, biased)
@@ -127,16 +128,16 @@ def convolve(
     conv: nn.Conv2d,
     x: Tensor,
     rows: int,
-    before: Normaliser | None = None,
+    normalise: Normaliser | None = None,
     geometry: Geometry | None = None,
-    ready: Convolutions | None = None,
+    packed: PackedConvolutions | None = None,
     biased: bool = True,
 ) -> Tensor:
-    """The convolution's whole output, computed in bands."""
+    """Returns the convolution's whole output, (N, C', H', W'), computed in bands."""
     g = geometry or Geometry.of(conv)
     total = (x.shape[2] + g.top + g.bottom - conv.kernel_size[0]) // g.stride + 1
     result = None
-    for where, band in bands(conv, x, rows, before, g, ready, biased):
+    for where, band in bands(conv, x, rows, normalise, g, packed, biased):
         if band.shape[2] == total:
             return band
         if result is None:
@@ -149,22 +150,23 @@ def residual(
     block: ResnetBlock,
     x: Tensor,
     rows: int,
-    known: Moments | None = None,
-    ready: Convolutions | None = None,
+    input_moments: Moments | None = None,
+    packed: PackedConvolutions | None = None,
 ) -> Tensor:
-    """The block's spatial part: (N, C, H, W) -> (N, C', H, W).
+    """Runs a block's spatial part: (N, C, H, W) -> (N, C', H, W).
 
-    Where C' is C and a band is less than the whole, the result is written into x. `known`, if given, are the
-    moments of x, which are else computed. In planes the first bias is added to the numbers of the planes.
+    input_moments: the moments of x, which are computed unless passed in. Where C' is C and there are several
+    bands, the result overwrites x. In planes the first bias is left out of the convolution and added by the
+    second normalisation, which saves a reading of the planes.
     """
-    ready, apart = ready or Convolutions(), planes.used(x)
-    normalise = Normaliser.of(block.norm1, x, known)
-    hidden = convolve(block.conv1, x, rows, normalise, ready=ready, biased=not apart)
-    offset = ready.of(block.conv1, x).bias if apart else None
+    packed, in_planes = packed or PackedConvolutions(), planes.used(x)
+    normalise = Normaliser.of(block.norm1, x, input_moments)
+    hidden = convolve(block.conv1, x, rows, normalise, packed=packed, biased=not in_planes)
+    offset = packed.of(block.conv1, x).bias if in_planes else None
     if hasattr(block, "nin_shortcut"):
-        x = convolve(block.nin_shortcut, x, rows, ready=ready)
+        x = convolve(block.nin_shortcut, x, rows, packed=packed)
     normalise = Normaliser.of(block.norm2, hidden, offset=offset)
-    for where, band in bands(block.conv2, hidden, rows, normalise, ready=ready):
+    for where, band in bands(block.conv2, hidden, rows, normalise, packed=packed):
         if band.shape == x.shape:
             return band.add_(x)
         x[:, :, where].add_(band)
@@ -176,14 +178,17 @@ def attend(
     x: Tensor,
     rows: int,
     scores: int,
-    known: Moments | None = None,
-    ready: Convolutions | None = None,
+    input_moments: Moments | None = None,
+    packed: PackedConvolutions | None = None,
 ) -> Tensor:
-    """The attention among the positions of each frame, with at most that many scores at a time."""
-    normalise = Normaliser.of(block.norm, x, known, silu=False)
+    """Runs attention among the positions of each frame, (N, C, H, W), in groups of queries.
+
+    scores: most attention scores computed at once, but never fewer than one query for each frame.
+    """
+    normalise = Normaliser.of(block.norm, x, input_moments, silu=False)
     # (N, C, H, W) -> (N, H·W, C)
     q, k, v = (
-        convolve(project, x, rows, normalise, ready=ready).flatten(2).transpose(1, 2)
+        convolve(project, x, rows, normalise, packed=packed).flatten(2).transpose(1, 2)
         for project in (block.q, block.k, block.v)
     )
     queries = max(1, scores // (x.shape[0] * k.shape[1]))
@@ -193,36 +198,36 @@ def attend(
         where = slice(start, start + queries)
         tokens[:, where] = block.attention(q[:, where], k, v, 1)
     del q, k, v
-    return convolve(block.proj_out, hidden, rows, ready=ready).add_(x)
+    return convolve(block.proj_out, hidden, rows, packed=packed).add_(x)
 
 
-def through(
-    before: nn.Module | None,
+def run_layer(
+    predecessor: nn.Module | None,
     block: ResnetBlock,
     x: Tensor,
     rows: int,
     scores: int,
-    known: Moments | None = None,
-    ready: Convolutions | None = None,
+    input_moments: Moments | None = None,
+    packed: PackedConvolutions | None = None,
 ) -> Tensor:
-    """x through a layer, a residual block and what comes before it; in bands x may be written over.
+    """Runs the spatial part of a layer, the predecessor and then the block; may overwrite x.
 
-    `known`, if given, are the moments of x; `ready` keeps the convolutions for the next frames.
+    input_moments: the moments of x, which are computed unless passed in. packed: shared by groups of frames.
     """
-    if isinstance(before, AttentionBlock):
-        x, known = attend(before, x, rows, scores, known, ready), None
-    elif before is not None:
-        resample = {Upsample: enlarge, Downsample: halve}.get(type(before), convolve)
-        x, known = resample(before, x, rows, ready=ready), None
-    return residual(block, x, rows, known, ready)
+    if isinstance(predecessor, AttentionBlock):
+        x, input_moments = attend(predecessor, x, rows, scores, input_moments, packed), None
+    elif predecessor is not None:
+        resample = {Upsample: enlarge, Downsample: halve}.get(type(predecessor), convolve)
+        x, input_moments = resample(predecessor, x, rows, packed=packed), None
+    return residual(block, x, rows, input_moments, packed)
 
 
-def enlarge(upsample: Upsample, x: Tensor, rows: int, ready: Convolutions | None = None) -> Tensor:
-    """Twice the height and width: (N, C, H, W) -> (N, C, 2H, 2W)."""
+def enlarge(upsample: Upsample, x: Tensor, rows: int, packed: PackedConvolutions | None = None) -> Tensor:
+    """Doubles height and width: (N, C, H, W) -> (N, C, 2H, 2W)."""
     conv, height = upsample.conv, x.shape[2]
     folds = kernels.folds(x)
-    convolution = (ready or Convolutions()).of(conv, x, FoldedUpsampling if folds else Convolution)
-    rows = rows if folds else max(1, rows // 2)  # of x; folded they take half as much
+    convolution = (packed or PackedConvolutions()).of(conv, x, FoldedUpsampling if folds else Convolution)
+    rows = rows if folds else max(1, rows // 2)  # of x; a folded band needs half the memory
     if rows >= height and not folds:
         return convolution(functional.interpolate(x, scale_factor=2, mode="nearest"), padding=(1, 1))
     result = kernels.empty((x.shape[0], conv.out_channels, 2 * height, 2 * x.shape[3]), x)
@@ -239,6 +244,7 @@ def enlarge(upsample: Upsample, x: Tensor, rows: int, ready: Convolutions | None
     return result
 
 
-def halve(downsample: Downsample, x: Tensor, rows: int, ready: Convolutions | None = None) -> Tensor:
-    """Half the height and width, the zeros being at the bottom and the right."""
-    return convolve(downsample.conv, x, rows, geometry=Geometry(bottom=1, right=1, stride=2), ready=ready)
+def halve(downsample: Downsample, x: Tensor, rows: int, packed: PackedConvolutions | None = None) -> Tensor:
+    """Halves height and width, with zeros at the bottom and the right: (N, C, H, W) -> (N, C, H/2, W/2)."""
+    geometry = Geometry(bottom=1, right=1, stride=2)
+    return convolve(downsample.conv, x, rows, geometry=geometry, packed=packed)

@@ -292,7 +292,7 @@ def test_the_whole_run_writes_a_file_that_loads(tmp_path, monkeypatch):
     pictures = autoencoder.pictures
     monkeypatch.setattr(autoencoder, "pictures", lambda number=0, seed=(0, 0): pictures(2, seed))
     monkeypatch.setattr(autoencoder, "BATCH", 1)
-    monkeypatch.setattr(autoencoder, "PIECES", 1)
+    monkeypatch.setattr(autoencoder, "EXCERPTS", 1)
     monkeypatch.setattr(autoencoder, "FRAMES", 2)
     monkeypatch.setattr(autoencoder, "PICTURE_STAGES", tuple(map(one_step, autoencoder.PICTURE_STAGES)))
     monkeypatch.setattr(autoencoder, "CLIP_STAGE", one_step(autoencoder.CLIP_STAGE))

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stillmotion.svd_model import layerwise
-from stillmotion.svd_model.layerwise import NotEnoughMemoryError, Scratch, ScratchError
+from stillmotion.svd_model.layerwise import NotEnoughMemoryError, Spill, SpillError
 from support import decoders, tiny
 from support.decoders import relative
 from support.failing_allocations import FailingAllocations
@@ -40,26 +40,26 @@ def same_picture(frames, z, temporal=True):
     return reference(len(z), *z.shape[2:], temporal).error(frames) <= 1
 
 
-def larger_plan_that_keeps_less(z):
-    """A budget, and a layer of which half of that budget keeps more rows, but the larger one some too."""
+def larger_plan_that_caches_less(z):
+    """A budget and a layer that caches some rows under it, but more under half of it."""
     least = decoders.smallest(z)
     for share in torch.linspace(0.02, 1, 100).tolist():
         budget = decoders.budget_between(z, share)
         larger = decoders.plan(z, budget)
         smaller = decoders.plan(z, max(least, larger.peak // 2))
         for index, (one, other) in enumerate(zip(larger.layers, smaller.layers, strict=True)):
-            if 2 * one.band < one.kept < other.kept - one.band:
+            if 2 * one.temporal_rows < one.cached_rows < other.cached_rows - one.temporal_rows:
                 return budget, index
     raise AssertionError("there is no such plan for these latents")
 
 
-def fail_once(z, plan, index, part, budget=None):
-    """Decodes with one failing allocation, at that part of a layer; returns the frames and the peak after it.
+def fail_once(z, plan, index, share, budget=None):
+    """Decodes with one failing allocation, at a share of a layer; returns the frames and the peak after it.
 
     The peak is of the bytes of living tensors, from the second step after the failure on.
     """
-    work = [layer.shape.stored * layer.shape.channels for layer in plan.layers]
-    when = (sum(work[:index]) + part * work[index]) / sum(work)
+    work = [layer.shape.frame_numbers * layer.shape.channels for layer in plan.layers]
+    when = (sum(work[:index]) + share * work[index]) / sum(work)
     failing, live, told = FailingAllocations(), LiveMemory(), []
 
     def follow(done):
@@ -218,20 +218,23 @@ class TestMemory:
             frames = list(layerwise.decode_frames(TEMPORAL, z))
         assert same_picture(frames, z)
 
-    def test_a_smaller_plan_that_keeps_more_of_a_layer_takes_over_in_the_middle_of_it(self):
-        """What fits beside fewer resident frames may be more than the larger plan made room for."""
+    def test_a_smaller_plan_that_caches_more_of_a_layer_takes_over_in_the_middle_of_it(self):
+        """More rows may fit beside fewer frames than the larger plan allocated."""
         z = latents(5, 12, 12)
-        budget, index = larger_plan_that_keeps_less(z)
+        budget, index = larger_plan_that_caches_less(z)
         first_pass_over_time = 0.7
         frames, _ = fail_once(z, decoders.plan(z, budget), index, first_pass_over_time, budget)
         assert same_picture(frames, z)
 
     def test_a_smaller_plan_lets_go_of_what_it_has_no_room_for(self):
-        """After a failing allocation in the second pass over time of the layer that kept the most rows."""
+        """After a failing allocation in the second pass over time of the layer that cached the most rows."""
         z = latents(6, 8, 8)
         least = decoders.smallest(z)
         plan, smallest = decoders.plan(z, 2 * least), decoders.plan(z, least)
-        fewer = [one.kept - other.kept for one, other in zip(plan.layers, smallest.layers, strict=True)]
+        fewer = [
+            one.cached_rows - other.cached_rows
+            for one, other in zip(plan.layers, smallest.layers, strict=True)
+        ]
         second_pass_over_time = 0.85
         frames, peak = fail_once(z, plan, fewer.index(max(fewer)), second_pass_over_time, 2 * least)
         assert peak <= 1.05 * least
@@ -286,28 +289,28 @@ class TestProgress:
         assert len(list(frames)) == 3
 
 
-class TestScratch:
+class TestSpill:
     def test_is_not_touched_where_the_plan_spills_nothing(self, tmp_path):
         z = latents(5, 8, 8)
-        scratch = Scratch(torch.device("cpu"), folder=tmp_path / "none")
-        decode(z, scratch=scratch)
-        decode(z, budget=decoders.plan(z).peak, scratch=scratch)
+        spill = Spill(torch.device("cpu"), folder=tmp_path / "none")
+        decode(z, spill=spill)
+        decode(z, budget=decoders.plan(z).peak, spill=spill)
 
     def test_host_memory_comes_before_files(self, tmp_path, monkeypatch):
         """As on a GPU, whose frames go to host memory first."""
         z = latents(5, 6, 6)
-        scratch = Scratch(torch.device("meta"), host_memory=10**9, folder=tmp_path / "not there")
-        assert same_picture(decode(z, budget=decoders.smallest(z), scratch=scratch), z)
+        spill = Spill(torch.device("meta"), host_memory=10**9, folder=tmp_path / "not there")
+        assert same_picture(decode(z, budget=decoders.smallest(z), spill=spill), z)
 
     def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path):
         resource = pytest.importorskip("resource")
         z = latents(5, 8, 8)
-        scratch = Scratch(torch.device("cpu"), folder=tmp_path)
+        spill = Spill(torch.device("cpu"), folder=tmp_path)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
         try:
-            with pytest.raises(ScratchError) as refused:
-                decode(z, budget=decoders.smallest(z), scratch=scratch)
+            with pytest.raises(SpillError) as refused:
+                decode(z, budget=decoders.smallest(z), spill=spill)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert f"of scratch space can't be had in {tmp_path} (the disk is full): free some" in str(
@@ -317,18 +320,18 @@ class TestScratch:
 
     def test_a_folder_that_is_not_there_is_said(self, tmp_path):
         z = latents(5, 8, 8)
-        scratch = Scratch(torch.device("cpu"), folder=tmp_path / "none")
-        with pytest.raises(ScratchError, match="No such file or directory"):
-            decode(z, budget=decoders.smallest(z), scratch=scratch)
+        spill = Spill(torch.device("cpu"), folder=tmp_path / "none")
+        with pytest.raises(SpillError, match="No such file or directory"):
+            decode(z, budget=decoders.smallest(z), spill=spill)
 
     def test_files_are_nameless(self, tmp_path):
         z = latents(5, 8, 8)
         seen = []
-        scratch = Scratch(torch.device("cpu"), folder=tmp_path)
+        spill = Spill(torch.device("cpu"), folder=tmp_path)
         decode(
             z,
             budget=decoders.smallest(z),
-            scratch=scratch,
+            spill=spill,
             progress=lambda _: seen.extend(tmp_path.iterdir()),
         )
         assert seen == []

@@ -39,18 +39,18 @@ def test_merged_bands_are_the_whole_even_where_the_mean_is_large(offset, cuts, r
     check(merged, x, 4)
 
 
-def test_over_rows_are_those_of_all_rows_together():
+def test_merged_rows_are_the_moments_of_all_rows():
     x = torch.randn(5, 8, 6, 6, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 6).view(
         5, 1, 1, 1
     )
     whole = x.movedim(0, 1)[None]  # (1, C, T, H, W)
-    check(moments(x, 4).over_rows(), whole, 4)
+    check(moments(x, 4).merged_rows(), whole, 4)
 
 
 def test_rows_apart_and_together_again():
     x = torch.randn(4, 8, 3, 3)
     found = moments(x, 2)
-    again = Moments.of_rows([found.rows(slice(0, 1)), found.rows(slice(1, 4))])
+    again = Moments.concatenated([found.rows(slice(0, 1)), found.rows(slice(1, 4))])
     assert torch.equal(again.mean, found.mean)
     assert again.count == found.count == 36
 

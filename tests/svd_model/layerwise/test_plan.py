@@ -59,7 +59,10 @@ def test_a_larger_budget_spills_no_more():
 def test_without_a_budget_nothing_is_spilled_or_computed_twice():
     whole = plan()
     assert whole.spilled == 0
-    assert all(layer.resident == 25 and layer.kept == layer.shape.height for layer in whole.layers[:-1])
+    assert all(
+        layer.outputs_on_device == 25 and layer.cached_rows == layer.shape.height
+        for layer in whole.layers[:-1]
+    )
 
 
 def test_everything_kept_takes_a_third_of_the_one_piece_decode():
@@ -82,8 +85,8 @@ def test_layers_are_those_of_the_networks(sizes):
     for network, layers, shapes_of in pairs:
         shapes = shapes_of(network.params, 16, 24)
         assert len(shapes) == len(layers) + 1
-        for shape, (before, block) in zip(shapes, layers, strict=False):
-            assert bool(shape.before) == (before is not None)
+        for shape, (predecessor, block) in zip(shapes, layers, strict=False):
+            assert bool(shape.predecessor) == (predecessor is not None)
             assert (shape.channels, shape.out_channels) == (block.conv1.in_channels, block.conv1.out_channels)
 
 

@@ -83,8 +83,8 @@ def test_attention_a_few_queries_at_a_time(scores):
 def test_an_enlargement_of_many_frames_and_then_of_few():
     """Few are not folded; what was made for many must not be taken for them."""
     upsample = decoders.filled(Upsample(32, operations))
-    ready = spatial.Convolutions()
+    packed = spatial.PackedConvolutions()
     for frames in (9, 1):
         x = draw(frames, 32, 9, 12)
         assert kernels.folds(x) == (frames == 9)
-        assert equal(spatial.enlarge(upsample, x, 6, ready), upsample, x)
+        assert equal(spatial.enlarge(upsample, x, 6, packed), upsample, x)
