@@ -1,4 +1,4 @@
-# Windows has no make: the README gives the same in plain pip lines.
+# Windows has no make: docs/install.md gives the same in plain pip lines.
 PYTHON ?= python3
 BIN := .venv/bin
 PARALLEL := --numprocesses auto --dist loadgroup

@@ -1,4 +1,4 @@
-"""Every default, range, list and number that pages, tooltips, help and the README name is the code's."""
+"""Every default, range, list and number that pages, tooltips, help, README and docs/ name is the code's."""
 
 import argparse
 import ast
@@ -25,7 +25,11 @@ from stillmotion.svd_model.layerwise import in_units, plan_decode, smallest_budg
 from stillmotion.svd_model.networks.vae import VAEParams, VideoDecoder
 from support.pages import PAGES, ROOT, SCHEMAS, calls, page, schemas, shown, table
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+}
+README, COMMAND_LINE = DOCS["README.md"], DOCS["command-line.md"]
 TOOLTIPS = [
     keyword.value.value
     for schema in SCHEMAS
@@ -34,7 +38,7 @@ TOOLTIPS = [
     for keyword in call.keywords
     if keyword.arg == "tooltip" and isinstance(keyword.value, ast.Constant)
 ]
-TEXTS = {path.name: path.read_text(encoding="utf-8") for path in [*PAGES.glob("*.md"), ROOT / "README.md"]}
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*.md")} | DOCS
 TEXTS["tooltips"] = "\n".join(TOOLTIPS)
 
 # What the nodes' sources call by a name, see `value`.
@@ -278,26 +282,26 @@ def test_help_lists_what_is_accepted():
 
 
 def commands() -> list[list[str]]:
-    found = re.findall(r"^python -m stillmotion (.*)$", README, re.M)
-    return [shlex.split(command) for command in found]
+    found = re.findall(r"^python -m stillmotion (.*)$", "\n".join(DOCS.values()), re.M)
+    return [shlex.split(command, comments=True) for command in dict.fromkeys(found)]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_commands_of_the_readme_are_understood(command):
+def test_commands_of_readme_and_docs_are_understood(command):
     understood(command)
 
 
 def option_rows() -> list[list[str]]:
-    """The rows of the README's table of options, whose first cell shows an option with a value."""
+    """The rows of the table of options, whose first cell shows an option with a value."""
     return [
         [part.strip("`") for part in re.findall("`[^`]+`", line.split("|")[1])] + [line.split("|")[2]]
-        for line in README.splitlines()
+        for line in COMMAND_LINE.splitlines()
         if line.startswith("| `--")
     ]
 
 
 @pytest.mark.parametrize("row", option_rows(), ids=lambda row: row[0])
-def test_options_of_the_readme_are_understood_and_taken(row):
+def test_options_of_the_page_are_understood_and_taken(row):
     *shown_options, _ = row
     values = {"--output": " a.mp4", "--elevation": " 5", "--azimuths": " 1,2,3"}
     for option in shown_options:
@@ -310,7 +314,7 @@ def test_options_of_the_readme_are_understood_and_taken(row):
         Settings(**chosen, num_frames=3 if camera else None).complete(variants.SV3D_P if camera else SVD_XT)
 
 
-def test_options_of_the_readme_show_their_defaults():
+def test_options_of_the_page_show_their_defaults():
     defaults = vars(Settings().complete(SVD_XT))
     parsed = {}
     for *shown_options, words in option_rows():
@@ -325,22 +329,22 @@ def test_options_of_the_readme_show_their_defaults():
     ("option", "accepted"),
     [("--sampler", SOLVERS), ("--schedule", SCHEDULES), ("--fit", FITS), ("--guidance", guidance.SHAPES)],
 )
-def test_the_readme_lists_what_is_accepted(option, accepted):
-    (line,) = [line for line in README.splitlines() if line.startswith(f"| `{option} ")]
+def test_the_page_of_options_lists_what_is_accepted(option, accepted):
+    (line,) = [line for line in COMMAND_LINE.splitlines() if line.startswith(f"| `{option} ")]
     for choice in accepted:
         assert re.search(rf"[` ]{choice}`", line), choice
 
 
-# The README's scripts
+# Scripts of README and docs/
 
 
-def script(number: int) -> ast.AST:
-    return ast.parse(re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)[number])
+def scripts(page: str) -> list[ast.AST]:
+    return [ast.parse(code) for code in re.findall(r"^```python\n(.*?)^```", DOCS[page], re.M | re.S)]
 
 
 def node_calls() -> list[tuple[str, dict]]:
     """The nodes of the script for ComfyUI, with the inputs whose values are numbers."""
-    found = [call for call in ast.walk(script(0)) if isinstance(call, ast.Call)]
+    found = [call for call in ast.walk(scripts("api.md")[1]) if isinstance(call, ast.Call)]
     found = [call for call in found if ast.unparse(call.func) == "node"]
     return [(call.args[0].value, {keyword.arg: keyword.value for keyword in call.keywords}) for call in found]
 
@@ -365,10 +369,11 @@ def test_the_script_for_comfyui_takes_what_suits_svd_xt():
     assert float(given["fps"]) == Settings().fps
 
 
-def test_the_script_in_python_names_settings_that_are_there():
+@pytest.mark.parametrize("page", ["README.md", "api.md"])
+def test_the_script_in_python_names_settings_that_are_there(page):
     (call,) = [
         call
-        for call in ast.walk(script(1))
+        for call in ast.walk(scripts(page)[0])
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "Settings"
     ]
     Settings(**{keyword.arg: value(keyword.value) for keyword in call.keywords}).complete(SVD_XT)
@@ -400,7 +405,7 @@ def work(temporal: bool) -> int:
 
 def test_frame_wise_decoding_saves_the_work_that_is_said():
     assert work(temporal=False) / work(temporal=True) == pytest.approx(1 - 1 / 5, abs=0.02)
-    assert "a fifth less work" in README and "a fifth less work" in TEXTS["StillmotionLoadVAE.md"]
+    assert "a fifth less work" in COMMAND_LINE and "a fifth less work" in TEXTS["StillmotionLoadVAE.md"]
 
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -440,7 +445,8 @@ def test_the_smallest_budgets_are_enough():
     assert f"A frame-wise decoder takes {frame_wise.split()[0]} to" in TEXTS["StillmotionDecode.md"]
     weights = 4 * 63_579_183  # the temporal decoder's parameters in float32
     overhead = 96 * 2**20  # a process' own, see headless/engine/memory.py
-    assert f"from {in_units(smallest(device=CPU) + weights + overhead)}, weights included" in README
+    least = in_units(smallest(device=CPU) + weights + overhead)
+    assert f"from {least}, weights included" in COMMAND_LINE and f"from {least}" in README
     assert f"besides the weights ({weights / GB:.2f} GB)" in TEXTS["StillmotionDecode.md"]
 
 
