@@ -46,7 +46,7 @@ def imported(path: Path) -> set[str]:
 )
 def test_only_nodes_host_touches_the_hosts_classes(path):
     """Elsewhere: the host's API for nodes, torch and the standard library."""
-    allowed = {"comfy_api", "folder_paths", "torch", *sys.stdlib_module_names}
+    allowed = {"comfy_api", "torch", *sys.stdlib_module_names}
     assert imported(path) <= allowed
 
 

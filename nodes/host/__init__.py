@@ -3,6 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use what is named here and, of the host, its API for nodes alone.
 """
 
+from .files import checkpoint_names, open_checkpoint
 from .images import resize
 from .model import (
     USUAL_MOTION,
@@ -39,6 +40,7 @@ __all__ = [
     "check_images",
     "check_latents",
     "check_without_guidance",
+    "checkpoint_names",
     "embed_image",
     "frames_as_batch",
     "keeps_videos_apart",
@@ -48,6 +50,7 @@ __all__ = [
     "make_sampler",
     "motion_without_use",
     "named_sampler",
+    "open_checkpoint",
     "resize",
     "sample_latent",
     "with_feature_cache",

@@ -11,7 +11,7 @@ import os, time
 import folder_paths
 from pack.nodes import loaders
 from pack.nodes.loaders import LoadCheckpoint, checkpoint_input
-from pack.svd_model.tensor_file import TensorFile
+from pack.svd_model.checkpoint.sources import TensorFile
 
 folder = {folder!r}
 folder_paths.folder_names_and_paths["checkpoints"] = ([folder], {{".safetensors", ".ckpt"}})
