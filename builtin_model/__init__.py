@@ -15,7 +15,7 @@ NAME = "stillmotion-tiny (built in)"
 PATH = Path(__file__).parent / "stillmotion_tiny.safetensors"
 NOTICE = (
     "The built-in model is a small one for a first try: a camera that pans over a soft version of the "
-    "picture, 14 frames of 128×128. For real clips give an SVD file with --checkpoint. " + OFFICIAL_FILES
+    "picture, 14 frames of 128×128. For real clips give an SVD file. " + OFFICIAL_FILES
 )
 
 

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
-from .commands.animate import animate, version
+from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.inspect import describe
 from .engine.memory import REMEDIES
 from .files.sources import STANDARD_INPUT, refuse_url
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _say(f"error: there is not enough memory for this. {REMEDIES}")
+        _say(f"error: there is not enough memory for this. {REMEDIES} {KEEP_LATENTS}")
         return REFUSED
 
 

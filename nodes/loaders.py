@@ -1,12 +1,8 @@
 """Nodes that load: a checkpoint, or a decoder from another file."""
 
-import functools
-import os
-
 from comfy_api.v0_0_2 import io
 
 from .. import builtin_model
-from ..svd_model.checkpoint import Checkpoint, is_svd
 from . import host
 from .checks import checked
 
@@ -15,36 +11,11 @@ FRAME_WISE = "frame-wise"
 DECODERS = ["as in the file", FRAME_WISE]
 
 
-def open_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of that name in the host's folders, or the built-in one."""
-    if name == builtin_model.NAME:
-        return builtin_model.load()
-    return Checkpoint.open(host.checkpoint_path(name))
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_svd(path: str, modified: int, size: int) -> bool:
-    """Of a file as it was then: the host asks for the choices whenever it lists or runs a node."""
-    return is_svd(path)
-
-
-def _can_be_opened(name: str) -> bool:
-    try:
-        path = host.checkpoint_path(name)
-        found = os.stat(path)
-    except OSError:  # it has gone since the folder was listed
-        return False
-    return _is_svd(path, found.st_mtime_ns, found.st_size)
-
-
 def checkpoint_input() -> io.Combo.Input:
-    """SVD files, then the built-in model, then all other files, whose names saved workflows may hold."""
-    names = host.checkpoint_names()
-    svd = {name for name in names if _can_be_opened(name)}
-    first, rest = ([name for name in names if (name in svd) == known] for known in (True, False))
+    """A choice of checkpoints, those that can be opened first."""
     return io.Combo.Input(
         "checkpoint",
-        options=[*first, builtin_model.NAME, *rest],
+        options=host.checkpoint_names(),
         tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p. "
         f"Without any, {builtin_model.NAME}: a small one for a first try, 14 frames of 128×128.",
     )
@@ -72,7 +43,7 @@ class LoadCheckpoint(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, checkpoint: str) -> io.NodeOutput:
-        opened = open_checkpoint(checkpoint)
+        opened = host.open_checkpoint(checkpoint)
         return io.NodeOutput(host.load_model(opened), host.load_image_tower(opened), host.load_vae(opened))
 
 
@@ -102,4 +73,5 @@ class LoadVAE(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, checkpoint: str, decoder: str) -> io.NodeOutput:
-        return io.NodeOutput(host.load_vae(open_checkpoint(checkpoint), frame_wise=decoder == FRAME_WISE))
+        opened = host.open_checkpoint(checkpoint)
+        return io.NodeOutput(host.load_vae(opened, frame_wise=decoder == FRAME_WISE))

@@ -9,7 +9,7 @@ from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
 from . import host, latents
 from .checks import checked, verdict
 from .conditioning import ImageToVideo
-from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
+from .loaders import DECODERS, FRAME_WISE, checkpoint_input
 from .sampling import KSampler, seed_input
 
 CATEGORY = "stillmotion"
@@ -205,7 +205,7 @@ class Animate(io.ComfyNode):
     def execute(
         cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
     ) -> io.NodeOutput:
-        opened = open_checkpoint(checkpoint)
+        opened = host.open_checkpoint(checkpoint)
         if opened.variant.orbit and motion != host.USUAL_MOTION:
             raise ValueError(host.motion_without_use("motion", motion, opened.variant))
         fps = 6.0

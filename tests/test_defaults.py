@@ -100,7 +100,7 @@ def test_pages_name_every_option(schema):
     rows = table(page(schema), "Inputs")
     for name, options in inputs_of(schema).items():
         source = ast.unparse(options.get("options", ast.Constant(None)))
-        if options["kind"] == "Combo" and "*" not in source:
+        if options["kind"] == "Combo" and not set("*(") & set(source):  # else known to the host alone
             assert re.findall("`([^`]+)`", rows[name][2]) == value(options["options"]), name
 
 

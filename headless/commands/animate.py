@@ -11,6 +11,7 @@ import numpy as np
 from ... import builtin_model
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
+from ...svd_model.checkpoint.sources import AnotherFileWanted
 from ..engine import memory
 from ..engine.devices import find_device
 from ..files import latents
@@ -23,6 +24,8 @@ from ..progress import ProgressBars
 from ..settings import FIELD_NAMES, Settings
 
 _HASH_BLOCK = 2**24
+
+KEEP_LATENTS = "--save-latents keeps what is sampled, should decoding fail."
 
 
 def animate(
@@ -51,7 +54,7 @@ def animate(
     jobs = settle(jobs, there, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
-        say(builtin_model.NOTICE)
+        say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
     bars = ProgressBars()
     try:
         pipeline = _pipeline(checkpoint, options, bars)
@@ -82,7 +85,10 @@ def _read_latents(options: Namespace) -> latents.SavedLatents | None:
         return None
     refuse_url(options.decode_latents)
     refuse_missing(Path(options.decode_latents))
-    return latents.read(Path(options.decode_latents))
+    try:
+        return latents.read(Path(options.decode_latents))
+    except AnotherFileWanted as error:
+        raise ValueError(f"{error} --save-latents writes such files.") from error
 
 
 def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:
@@ -208,7 +214,7 @@ def _decode_latents(
 def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None]) -> None:
     warning = memory.shortage(needed, memory.available(pipeline.device))
     if warning:
-        say(f"warning: {warning}")
+        say(f"warning: {warning} {KEEP_LATENTS}")
 
 
 def _write(

@@ -100,9 +100,7 @@ def shortage(needed: int, free: int | None) -> str | None:
     )
 
 
-REMEDIES = (
-    "Fewer frames or a smaller size need less; --save-latents keeps what is sampled, should decoding fail."
-)
+REMEDIES = "Fewer frames or a smaller size need less."
 
 
 def _container_limit() -> float:

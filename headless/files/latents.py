@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...svd_model.checkpoint.notes import METADATA_KEY
 from ...svd_model.checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile
 from ...svd_model.checkpoint.variants import LARGEST_SIDE
 from ..settings import MOST_FRAMES
@@ -16,7 +17,7 @@ from . import destinations
 from .destinations import OutputError
 
 KEY, PICTURE_KEY = "latents", "picture"
-METADATA_KEY = "stillmotion"
+_REMEDY = "give a file of latents that Stillmotion saved."
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ def read(path: Path) -> SavedLatents:
     try:
         file = TensorFile.open(path)
     except AnotherFileWanted as error:
-        raise CheckpointError(f"{error.found}; give a file that --save-latents wrote.") from error
+        raise AnotherFileWanted(error.found, _REMEDY) from error
     shape = file.shapes.get(KEY)
     if shape is None or len(shape) != 4 or file.dtypes[KEY] != torch.float32:
-        raise CheckpointError(
+        raise AnotherFileWanted(
             f"{path} holds no latents of Stillmotion (a float32 tensor '{KEY}' of frames, channels, height, "
-            "width); make such a file with --save-latents."
+            "width)",
+            _REMEDY,
         )
     if min(shape) < 1 or shape[1] != 4 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
         raise CheckpointError(f"{path} holds latents of shape {shape}, beyond what Stillmotion decodes.")

@@ -22,13 +22,13 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import ExifTags, Image, PngImagePlugin
 
+from ...svd_model.checkpoint.notes import METADATA_KEY
 from ..values import plain
 from . import destinations
 from .destinations import OutputError
 
 FIRST_FRAME_NAME = "frame_0000.png"
 FRAME_NAME = re.compile(r"frame_\d{4,}\.png")
-PNG_KEYWORD = "stillmotion"
 BT709 = 1  # the code of BT.709 in H.273, alike for matrix, primaries and transfer
 SLOWEST, FASTEST = 0.1, 1000  # frames per second that every format can time
 PALETTE_SAMPLE_FRAMES, PALETTE_SAMPLE_PIXELS = 8, 2**16  # more is slower and hardly better
@@ -309,13 +309,13 @@ def _write_folder(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction,
 def _png_text(text: str | None) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     if text is not None:
-        chunks.add_text(PNG_KEYWORD, text)
+        chunks.add_text(METADATA_KEY, text)
     return chunks
 
 
 def _read_png(source: Path) -> str | None:
     with Image.open(source, formats=["PNG"]) as image:
-        return image.info.get(PNG_KEYWORD)
+        return image.info.get(METADATA_KEY)
 
 
 FORMATS = {

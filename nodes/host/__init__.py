@@ -3,7 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use what is named here and, of the host, its API for nodes alone.
 """
 
-from .files import checkpoint_names, checkpoint_path
+from .files import checkpoint_names, open_checkpoint
 from .guider import check_without_guidance, with_guidance
 from .images import resize
 from .model import (
@@ -35,7 +35,6 @@ __all__ = [
     "check_latents",
     "check_without_guidance",
     "checkpoint_names",
-    "checkpoint_path",
     "embed_image",
     "frames_as_batch",
     "keeps_videos_apart",
@@ -45,6 +44,7 @@ __all__ = [
     "make_sampler",
     "motion_without_use",
     "named_sampler",
+    "open_checkpoint",
     "resize",
     "sample_latent",
     "with_feature_cache",

@@ -93,6 +93,7 @@ class TestAnimate:
         captured = capsys.readouterr()
         assert captured.out.strip() == str(out / name)
         assert "built-in model is a small one for a first try" in captured.err
+        assert "--checkpoint" in captured.err
         notes = read_metadata(out / name)
         assert notes["seed"] == 7
         assert notes["stillmotion"] == __version__
@@ -440,7 +441,8 @@ class TestOptions:
 
     def test_latents_that_are_none(self, capsys, picture, out, svd_file):
         command = ("animate", "--decode-latents", svd_file, "--output", out / "a.mp4")
-        assert "holds no latents of Stillmotion" in refusal_of(capsys, *command)
+        said = refusal_of(capsys, *command)
+        assert "holds no latents of Stillmotion" in said and "--save-latents" in said
         assert "are saved as .safetensors" in refusal_of(
             capsys, "animate", picture, "--save-latents", out / "l.pt"
         )
@@ -480,6 +482,7 @@ class TestLimits:
         assert main(["animate", str(picture), "--output", str(out / "a.png"), *QUICK]) == OK
         said = capsys.readouterr().err
         assert re.search(r"warning: this clip needs about 0\.\d GiB of memory and 0\.0 GiB are free", said)
+        assert "--save-latents" in said
 
     @pytest.mark.parametrize(
         "error",

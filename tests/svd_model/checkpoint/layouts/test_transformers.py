@@ -1,15 +1,18 @@
 """Checkpoints saved by ComfyUI, with transformers' names in the image tower, read as released ones."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.checkpoint import Checkpoint, CheckpointError
 from stillmotion.svd_model.checkpoint.layouts import with_released_names
 from stillmotion.svd_model.checkpoint.layouts.released import VISION
 from stillmotion.svd_model.checkpoint.sources import TensorFile
-from support import checkpoints, diffusers_keys
+from support import checkpoints, diffusers_keys, headers
 
 RELEASED = checkpoints.tensors("svd")
 
@@ -50,3 +53,39 @@ def test_what_a_damaged_one_lacks_is_reported_under_the_released_name(lost):
     missing = Checkpoint(as_file(tensors)).vision.missing
     name = "attn.in_proj_weight" if "k_proj" in lost else "mlp.c_fc.bias"
     assert missing == (f"{VISION}transformer.resblocks.1.{name}",)
+
+
+@pytest.mark.parametrize("shapes", [((), (), ()), ((64, 64), (64, 32), (64, 64)), ((2**62, 2**62),) * 3])
+def test_parts_that_do_not_stack_are_reported_as_missing(shapes):
+    tensors = saved_by_comfyui()
+    prefix = f"{VISION}vision_model.encoder.layers.1.self_attn."
+    changed = {f"{prefix}{part}_proj.weight": shape for part, shape in zip("qkv", shapes, strict=True)}
+    file = headers.file({key: tuple(tensor.shape) for key, tensor in tensors.items()} | changed)
+    checkpoint = Checkpoint(file)
+    assert checkpoint.vision.missing == (f"{VISION}transformer.resblocks.1.attn.in_proj_weight",)
+    assert checkpoint.unexpected() == list(changed)
+
+
+LARGE = [0, 1, 2, 3, 31, 64, 1280, 2**20, 2**31, 2**62]
+SAVED = {key: tuple(tensor.shape) for key, tensor in saved_by_comfyui().items()}
+TOWER = [key for key in SAVED if key.startswith(VISION)]
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(
+    shapes=st.dictionaries(
+        st.sampled_from(TOWER) | st.text("visual.0²é🎥", max_size=9).map(VISION.__add__),
+        st.none() | st.lists(st.sampled_from(LARGE), max_size=5).map(tuple),
+        max_size=4,
+    ),
+    dtypes=st.dictionaries(
+        st.sampled_from(TOWER), st.sampled_from([torch.float64, torch.int64, "I64", "F4"]), max_size=1
+    ),
+)
+def test_any_header_is_reported_or_refused_in_words(shapes, dtypes):
+    shapes = {key: shape for key, shape in (SAVED | shapes).items() if shape is not None}
+    dtypes = {key: dtype for key, dtype in dtypes.items() if key in shapes}
+    with contextlib.suppress(CheckpointError):
+        checkpoint = Checkpoint(headers.file(shapes, dtypes))
+        assert checkpoint.complete in (True, False)
+        assert len(checkpoint.unexpected()) <= len(shapes)
