@@ -1,4 +1,4 @@
-"""Nodes that load: a checkpoint, or a decoder from another file."""
+"""Nodes that load a checkpoint, or a decoder from another file."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ DECODERS = ["as in the file", FRAME_WISE]
 
 
 def open_checkpoint(name: str) -> Checkpoint:
-    """The checkpoint of that name in the host's folders, or the built-in one."""
+    """Opens the named checkpoint in the host's folders, or the built-in one."""
     if name == builtin_model.NAME:
         return builtin_model.load()
     return Checkpoint.open(folder_paths.get_full_path_or_raise("checkpoints", name))
@@ -25,7 +25,7 @@ def open_checkpoint(name: str) -> Checkpoint:
 
 @functools.lru_cache(maxsize=4096)
 def _is_svd(path: str, modified: int, size: int) -> bool:
-    """Of a file as it was then: the host asks for the choices whenever it lists or runs a node."""
+    """is_svd, cached by path, time and size: the host asks for choices whenever it lists or runs a node."""
     return is_svd(path)
 
 
@@ -33,13 +33,13 @@ def _can_be_opened(name: str) -> bool:
     path = folder_paths.get_full_path("checkpoints", name)
     try:
         found = os.stat(path)
-    except (OSError, TypeError):  # it has gone since the folder was listed: there is no path
+    except (OSError, TypeError):  # deleted since the folder was listed
         return False
     return _is_svd(path, found.st_mtime_ns, found.st_size)
 
 
 def checkpoint_input() -> io.Combo.Input:
-    """SVD files, then the built-in model, then all other files, whose names saved workflows may hold."""
+    """Choice of a checkpoint: SVD files, the built-in model, then all other files, for saved workflows."""
     names = folder_paths.get_filename_list("checkpoints")
     svd = {name for name in names if _can_be_opened(name)}
     first, rest = ([name for name in names if (name in svd) == known] for known in (True, False))
@@ -52,7 +52,7 @@ def checkpoint_input() -> io.Combo.Input:
 
 
 class LoadCheckpoint(io.ComfyNode):
-    """A checkpoint's three parts, as the host's own types."""
+    """Node that loads the three parts of a checkpoint as the host's types."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,7 +78,7 @@ class LoadCheckpoint(io.ComfyNode):
 
 
 class LoadVAE(io.ComfyNode):
-    """The VAE of a checkpoint, with the decoder of choice."""
+    """Node that loads the VAE of a checkpoint with a choice of decoder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
