@@ -1,4 +1,4 @@
-"""In one process: the peers that its Python has, on the same tensors, part by part.
+"""Compares, in one process, the peers that its Python has, on equal tensors and part by part.
 
 python compare.py SCALE PATH PARTS OUT [HOST]
 """
@@ -17,14 +17,14 @@ EIGHT_BITS = 1 / 255
 
 
 def main() -> None:
-    """Measures and writes what came out as JSON."""
+    """Measures the parts and writes the results as JSON."""
     scale, path = Scale.from_json(sys.argv[1]), Path(sys.argv[2])
     parts, out, host = sys.argv[3].split(","), Path(sys.argv[4]), sys.argv[5:]
     find_modules()
     from stillmotion.svd_model.layerwise.memory import release_unused
 
     peers = host_peers(scale, path, Path(host[0])) if host else package_peers(scale, path)
-    # What building them freed would spare large blocks the page faults that they have in a user's process.
+    # Memory freed while peers were built would spare large blocks the page faults of a user's process.
     release_unused(torch.device("cpu"))
     inputs = make_inputs(scale, peers[0].checkpoint.unet.params.context_dim, plain_picture=bool(host))
     results = {}
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def measure_part(part: str, peers: list, inputs: Inputs, scale: Scale) -> dict:
-    """The comparison of one part, or why there is none."""
+    """Compares the peers in one part; if none agrees with the first, returns the reason."""
     calls = {}
     for peer in peers:
         call = getattr(peer, {"unet": "unet_step"}.get(part, part))(inputs)
@@ -49,12 +49,12 @@ def measure_part(part: str, peers: list, inputs: Inputs, scale: Scale) -> dict:
 
 
 def _clamped(decode):
-    """Frames as they are shown: core gives no others."""
+    """Wraps a decode to clamp its frames to [−1, 1], as core does."""
     return lambda: decode().clamp(-1, 1)
 
 
 def package_peers(scale: Scale, path: Path) -> list:
-    """Ours and diffusers', and on a GPU both compiled."""
+    """Loads Stillmotion and diffusers, on a GPU also compiled."""
     from peers.diffusers import Diffusers
     from peers.ours import Ours
 
@@ -68,8 +68,8 @@ def package_peers(scale: Scale, path: Path) -> list:
 
 
 def host_peers(scale: Scale, path: Path, host: Path) -> list:
-    """Ours, core's and that of our nodes, in a ComfyUI's Python."""
-    from peers.core import Core, start  # first: the host reads the command line when it is imported
+    """Loads Stillmotion, core and Stillmotion's nodes, in a ComfyUI's Python."""
+    from peers.core import Core, start  # first, since importing the host reads the command line
 
     start(host, scale)
     from peers.ours import Ours

@@ -1,4 +1,4 @@
-"""Temporal decode, measured: memory by budget, what chunks of frames do to the picture, and the time.
+"""Measures the temporal decode: memory by budget, errors of decoding in chunks of frames, and time.
 
     python benchmarks/decode.py          the plans of svd_xt, and the seams on a tiny decoder; seconds
     python benchmarks/decode.py --time   also 25 frames 512×288 with the full-size decoder; 15 minutes, 16 GB
@@ -106,15 +106,15 @@ def _in_chunks(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 
 def _diffusers(decoder: VideoDecoder, z: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """diffusers' decoder with the same weights, where diffusers is installed."""
+    """Decodes by diffusers with the decoder's weights; empty if diffusers is not installed."""
     try:
         from support import diffusers_models
     except ImportError:
         return {}
-    theirs = diffusers_models.vae(decoders.encoder(), decoder)
+    vae = diffusers_models.vae(decoders.encoder(), decoder)
 
     def decode(part: Tensor) -> Tensor:
-        return theirs.decode(part, num_frames=len(part)).sample
+        return vae.decode(part, num_frames=len(part)).sample
 
     return {
         "diffusers, all frames at once": lambda: decode(z),
@@ -129,7 +129,7 @@ def _print_times(options: argparse.Namespace) -> None:
     height, width = options.height // params.downscale, options.width // params.downscale
     z = torch.randn(options.frames, params.z_channels, height, width)
     with torch.no_grad():
-        decoder(z[:1], 1)  # what the libraries set up once
+        decoder(z[:1], 1)  # libraries set up their state in the first call
     one_piece = 8 * params.channels * options.frames * options.height * options.width * 4
     budget = one_piece // 4
 
@@ -143,20 +143,20 @@ def _print_times(options: argparse.Namespace) -> None:
     seconds: dict[str, list[float]] = {"one piece": [], "a quarter of its peak": []}
     peaks: dict[str, int] = {}
     for _ in range(options.runs):
-        for (name, taken), decode in zip(seconds.items(), (whole, walk), strict=True):
+        for (name, durations), decode in zip(seconds.items(), (whole, walk), strict=True):
             with _PeakMemory() as memory:
                 began = time.perf_counter()
                 frames = decode()
-                taken.append(time.perf_counter() - began)
+                durations.append(time.perf_counter() - began)
             peaks[name] = max(peaks.get(name, 0), memory.peak)
             if decode is whole:
                 expected = frames
     error = ((frames - expected).abs().max() / expected.abs().max()).item()
     rows = [
-        (name, f"{statistics.median(taken):.1f} s", f"{peaks[name] / GB:.2f} GB")
-        for name, taken in seconds.items()
+        (name, f"{statistics.median(durations):.1f} s", f"{peaks[name] / GB:.2f} GB")
+        for name, durations in seconds.items()
     ]
-    first, second = (statistics.median(taken) for taken in seconds.values())
+    first, second = (statistics.median(durations) for durations in seconds.values())
     title = f"{options.frames} frames {options.width}×{options.height}, full-size decoder"
     head = ("decode", "median time", "resident memory, peak above the weights")
     print(f"\n{title}\n\n{table(head, rows)}", flush=True)
@@ -164,7 +164,7 @@ def _print_times(options: argparse.Namespace) -> None:
 
 
 def _random_decoder(params: VAEParams) -> VideoDecoder:
-    """Full size, with weights that keep activations the same size."""
+    """Builds a full-size decoder with random weights that preserve the variance of activations."""
     decoder = VideoDecoder(params, temporal=True, post_quant_conv=False)
     with torch.no_grad():
         for name, weight in decoder.named_parameters():
@@ -176,10 +176,10 @@ def _random_decoder(params: VAEParams) -> VideoDecoder:
 
 
 class _PeakMemory:
-    """Within it, the most resident memory of this process above what it was at first."""
+    """Context that records the peak of this process's resident memory, above its start."""
 
     def __enter__(self) -> "_PeakMemory":
-        release_unused(torch.device("cpu"))  # what the run before left in the heap
+        release_unused(torch.device("cpu"))  # of earlier runs
         self._process = psutil.Process()
         self._first = self._process.memory_info().rss
         self.peak = 0

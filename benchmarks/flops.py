@@ -1,9 +1,9 @@
-"""FLOPs of one guided UNet step and of a decode at 25 frames 1024×576, by torch's own counter, on meta.
+"""FLOPs of a guided UNet step and of a decode, 25 frames 1024×576, counted by torch on meta tensors.
 
     python benchmarks/flops.py [--frames N --width W --height H] [OUT.json]
 
-Nothing is computed and no weights are needed. The counter knows matrix products, convolutions and attention;
-an operator of that kind that it does not know would make the count a lie, so such a one is refused.
+Nothing is computed and no weights are needed. The counter knows matrix products, convolutions and attention.
+Any other operator that multiplies would make the count too low, so it is an error.
 """
 
 import argparse
@@ -26,18 +26,18 @@ COSTLY = ("mm", "matmul", "linear", "conv", "attention", "einsum", "mkldnn", "at
 HARMLESS = ("convert",)
 
 
-def _known() -> dict:
-    """Torch's formulas, those of whole operators also for the same in place."""
+def _formulas() -> dict:
+    """Torch's formulas, extended to the in-place forms of two operators."""
     aten = torch.ops.aten
     in_place = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
     return {**flop_registry, **{operator: flop_registry[like] for operator, like in in_place.items()}}
 
 
-KNOWN = _known()
+FORMULAS = _formulas()
 
 
 class Uncounted(TorchDispatchMode):
-    """Within it, `names` gathers the operators that look as if they multiply and that no count includes."""
+    """Context that gathers the names of operators that seem to multiply and have no formula."""
 
     def __init__(self):
         super().__init__()
@@ -45,27 +45,27 @@ class Uncounted(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = str(function)
-        looks = any(word in name for word in COSTLY) and not any(word in name for word in HARMLESS)
-        if looks and function._overloadpacket not in KNOWN:
+        seems_costly = any(word in name for word in COSTLY) and not any(word in name for word in HARMLESS)
+        if seems_costly and function._overloadpacket not in FORMULAS:
             self.names.add(name)
         return function(*args, **(kwargs or {}))
 
 
 def count(call: Callable[[], object]) -> dict[str, int]:
-    """FLOPs of a call by operator; raises ValueError where one of them isn't counted."""
+    """Counts the FLOPs of a call by operator; raises ValueError for an operator without a formula."""
     uncounted = Uncounted()
     counter = FlopCounterMode(display=False)
-    counter.flop_registry = KNOWN
+    counter.flop_registry = FORMULAS
     with torch.no_grad(), counter, uncounted:
         call()
     if uncounted.names:
         raise ValueError(f"torch's counter doesn't know {', '.join(sorted(uncounted.names))}.")
-    found = counter.get_flop_counts().get("Global", {})
-    return {str(operator).removeprefix("aten."): flops for operator, flops in found.items()}
+    flops_by_operator = counter.get_flop_counts().get("Global", {})
+    return {str(operator).removeprefix("aten."): flops for operator, flops in flops_by_operator.items()}
 
 
 def measure(frames: int, width: int, height: int) -> dict:
-    """The counts of ours and diffusers', UNet and decoder."""
+    """Counts the FLOPs of Stillmotion and of diffusers, UNet and decoder."""
     find_modules()
     networks = full_size_networks()
     theirs = their_calls(networks, frames, width, height)
@@ -74,7 +74,7 @@ def measure(frames: int, width: int, height: int) -> dict:
 
 
 def full_size_networks() -> SimpleNamespace:
-    """Ours, of the full size, on meta."""
+    """Builds Stillmotion's networks at full size, on meta."""
     from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
     from stillmotion.svd_model.networks.vae import ImageEncoder, VAEParams, VideoDecoder
 
@@ -86,14 +86,16 @@ def full_size_networks() -> SimpleNamespace:
 
 
 def our_calls(networks, frames: int, width: int, height: int) -> dict[str, Callable]:
-    """A guided step, and the decode as the pipeline walks it."""
+    """Calls of Stillmotion: a guided step, and the layerwise decode."""
     from peers.ours import unet_on_meta
 
     from stillmotion.svd_model import layerwise
 
     for module in networks.decoder.modules():
         if hasattr(module, "mix_factor"):
-            module.mix_factor = torch.nn.Parameter(torch.zeros(1))  # the walk wants to know this number
+            module.mix_factor = torch.nn.Parameter(
+                torch.zeros(1)
+            )  # not on meta, since the decode reads its value
     z = torch.empty(frames, 4, height // 8, width // 8, device="meta")
     return {
         "guided UNet step": unet_on_meta(networks.unet, z),
@@ -102,7 +104,7 @@ def our_calls(networks, frames: int, width: int, height: int) -> dict[str, Calla
 
 
 def their_calls(networks, frames: int, width: int, height: int) -> dict[str, Callable]:
-    """The same with diffusers' networks."""
+    """Calls of diffusers' networks: a guided step, and a decode."""
     from support import diffusers_models
 
     unet = diffusers_models.unet(networks.unet)
@@ -118,8 +120,8 @@ def their_calls(networks, frames: int, width: int, height: int) -> dict[str, Cal
 
 
 def rows(counts: dict) -> list[tuple]:
-    """Totals, ratios and the shares by operator."""
-    made = []
+    """Table rows: totals, ratios and shares by operator."""
+    table_rows = []
     for name, peers in counts.items():
         totals = {peer: sum(found.values()) for peer, found in peers.items()}
         for peer, found in peers.items():
@@ -127,8 +129,8 @@ def rows(counts: dict) -> list[tuple]:
             ratio = f"{ratio:.3f} (bar {BARS[name]})" if peer == "Stillmotion" else ""
             order = sorted(found, key=found.get, reverse=True)
             text = ", ".join(f"{operator} {found[operator] / totals[peer]:.1%}" for operator in order)
-            made.append((name, peer, f"{totals[peer] / TERA:.2f}", ratio, text))
-    return made
+            table_rows.append((name, peer, f"{totals[peer] / TERA:.2f}", ratio, text))
+    return table_rows
 
 
 def main() -> None:

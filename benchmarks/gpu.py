@@ -1,9 +1,9 @@
-"""On a GPU: the ten costliest kernels with the share of the peak each reaches, and the decode by budget.
+"""Measures on a GPU the ten costliest kernels, their shares of the peak, and the decode by budget.
 
     python benchmarks/gpu.py SCALE PATH OUT.json
 
-FLOPs are those of torch's own counter for the operator that launched the kernel; where an operator launches
-several, its longest has them.
+Torch counts the FLOPs of the operator that launched a kernel. If an operator launches several, its longest
+kernel is credited with them.
 """
 
 import json
@@ -24,7 +24,7 @@ from weights import GB, single_file
 
 TERA = 10**12
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "4090": 165, "B200": 2250}
-"""Dense bfloat16 TFLOP/s from the makers' data sheets; the first name that the device's holds."""
+"""Dense bfloat16 TFLOP/s from data sheets, looked up by the first key in the device's name."""
 BUDGETS = (None, 24, 16, 12, 8, 6, 4)
 MOST = 10
 KERNEL_HEAD = ("kernel", "calls", "ms", "share of the time", "share of the peak")
@@ -32,7 +32,7 @@ _MARK = "counted operator "
 
 
 class _Marked(TorchDispatchMode):
-    """Within it, the profiler sees each operator that has a count of FLOPs under a name of its own."""
+    """Context that marks each operator with countable FLOPs by a unique name in the profile."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ class _Marked(TorchDispatchMode):
 
 
 def kernels(call: Callable[[], object]) -> list[dict]:
-    """The costliest kernels of a call: name, seconds, how often, FLOPs where they are known."""
+    """Profiles a call; returns its costliest kernels: name, seconds, calls, and FLOPs or None."""
     call()
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler, _Marked() as marked:
@@ -80,24 +80,24 @@ def kernels(call: Callable[[], object]) -> list[dict]:
 
 
 def _own(event) -> list:
-    """The kernels that an event launched itself; the profiler lists our marks among them."""
+    """Kernels that an event launched itself, without the marks, which the profiler lists among them."""
     return [kernel for kernel in event.kernels if not kernel.name.startswith(_MARK)]
 
 
 def _below(event) -> list:
-    """The kernels of an event and of all that it called."""
+    """Kernels of an event and of all events below it."""
     return [*_own(event), *(kernel for child in event.cpu_children for kernel in _below(child))]
 
 
 def peak_of(device: str) -> float | None:
-    """FLOP/s that the device of that name can do at most; None where it isn't known."""
+    """Peak FLOP/s of a device by its name, or None if its data sheet is not in PEAKS."""
     return next((TERA * value for name, value in PEAKS.items() if name in device), None)
 
 
-def kernel_rows(found: list[dict], peak: float | None) -> list[tuple]:
-    """The kernels as a table."""
+def kernel_rows(profiled: list[dict], peak: float | None) -> list[tuple]:
+    """Table rows of profiled kernels."""
     rows = []
-    for kernel in found:
+    for kernel in profiled:
         name, seconds = kernel["name"].replace("|", "/")[:70], kernel["seconds"]
         reached = f"{kernel['flops'] / seconds / peak:.0%}" if peak and kernel["flops"] else ""
         rows.append((name, kernel["calls"], f"{1e3 * seconds:.1f}", f"{kernel['share']:.1%}", reached))
@@ -105,8 +105,8 @@ def kernel_rows(found: list[dict], peak: float | None) -> list[tuple]:
 
 
 def by_budget(scale: Scale, path: Path, latents) -> list[dict]:
-    """Seconds and peak of decoding under each budget, weights included."""
-    found = []
+    """Measures seconds and peak of a decode under each budget, weights included."""
+    runs = []
     for budget in BUDGETS:
         ours = Ours.load(single_file(path), scale, ("decoder",), memory_budget=budget and budget * GB)
         ours.pipeline.decode(latents)
@@ -115,14 +115,14 @@ def by_budget(scale: Scale, path: Path, latents) -> list[dict]:
         began = time.perf_counter()
         ours.pipeline.decode(latents)
         seconds = time.perf_counter() - began
-        found.append({"budget": budget, "seconds": seconds, "peak": torch.cuda.max_memory_allocated()})
+        runs.append({"budget": budget, "seconds": seconds, "peak": torch.cuda.max_memory_allocated()})
         del ours
         torch.cuda.empty_cache()
-    return found
+    return runs
 
 
 def main() -> None:
-    """Measures, and writes the tables and the numbers as JSON."""
+    """Measures; writes the tables and the numbers as JSON."""
     scale, path, out = Scale.from_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     find_modules()
     device = torch.cuda.get_device_name()

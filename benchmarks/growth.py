@@ -1,9 +1,9 @@
-"""How time and memory grow with frames and with pixels: UNet step and decode, ours and diffusers'.
+"""Measures how time and memory grow with frames and pixels: UNet step and decode, beside diffusers.
 
     python benchmarks/growth.py SCALE PATH PLOT OUT.json
 
-Memory is the bytes of tensors that are alive beside the weights (torch's own count on a GPU), which no
-allocator's habits blur: what a library takes for itself inside of an operator is not in it.
+Memory is the bytes of live tensors without the weights, on a GPU as torch counts them. The bytes don't depend
+on an allocator; the workspace of a library inside an operator is not part of them.
 """
 
 import json
@@ -22,7 +22,7 @@ from torch import Tensor
 from weights import single_file
 
 FRAMES = (5, 10, 20, 40)
-SIZES = {  # of a clip of 4 frames, or of 25
+SIZES = {  # of a clip of 4 frames (cpu) or 25 (cuda)
     "cpu": ((64, 64), (128, 64), (128, 128), (256, 128)),
     "cuda": ((512, 320), (640, 384), (768, 448), (1024, 576)),
 }
@@ -33,12 +33,12 @@ UNITS = (("seconds", "s", 1), ("bytes", "MB beside weights", MB))
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """p of value ≈ c·size^p, by least squares in the logarithms."""
+    """Fits p of value ≈ c·size^p, by least squares in the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def points(scale: Scale) -> dict[str, dict[int, Scale]]:
-    """For each axis, the sizes along it and the clips that have them."""
+    """Clips to measure, keyed by axis and then by size along it."""
     kind = "cuda" if scale.device == "cuda" else "cpu"
     frames, sizes = (QUICK_FRAMES, QUICK_SIZES) if scale.quick else (FRAMES, SIZES[kind])
     return {
@@ -48,12 +48,12 @@ def points(scale: Scale) -> dict[str, dict[int, Scale]]:
 
 
 def measure(scale: Scale, path: Path) -> dict:
-    """Seconds and bytes at each point."""
+    """Measures seconds and bytes of each peer at each point."""
     ours = Ours.load(single_file(path), scale)
     peers = [ours, Diffusers.of_checkpoint(ours.checkpoint, scale)]
     width = ours.checkpoint.unet.params.context_dim
     _first_runs(peers, make_inputs(scale, width))
-    found: dict = {}
+    measured: dict = {}
     for axis, clips in points(scale).items():
         at = {part: {peer.name: {"seconds": [], "bytes": []} for peer in peers} for part in PARTS}
         for clip in clips.values():
@@ -65,25 +65,25 @@ def measure(scale: Scale, path: Path) -> dict:
                     used["bytes"].append(live_bytes(call, scale.device))
                     used["seconds"].append(_seconds(call))
                     print(f"{clip}: {part}, {peer.name}, {used['seconds'][-1]:.2f} s", flush=True)
-        found[axis] = {"sizes": list(clips), "at": at}
-    return found
+        measured[axis] = {"sizes": list(clips), "at": at}
+    return measured
 
 
 def _first_runs(peers: list, inputs) -> None:
-    """What is loaded and set up only once."""
+    """Runs each part once, so that loading and set-up are not measured."""
     for peer in peers:
         peer.unet_step(inputs)()
         peer.decode(inputs)()
 
 
 def live_bytes(call: Callable[[], Tensor], device: str) -> int:
-    """The peak of tensors alive during a call beside those that were before."""
+    """Peak of the bytes of tensors that a call allocates."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        start = torch.cuda.memory_allocated()
         call()
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated() - start
     from support.live_memory import LiveMemory
 
     with LiveMemory() as memory:
@@ -97,22 +97,22 @@ def _seconds(call: Callable[[], Tensor]) -> float:
     return time.perf_counter() - began
 
 
-def rows(found: dict) -> list[tuple]:
-    """The fitted exponents, and what they were fitted to."""
-    made = []
-    for axis, along in found.items():
+def rows(measured: dict) -> list[tuple]:
+    """Table rows of the fitted exponents and the measurements under them."""
+    table_rows = []
+    for axis, along in measured.items():
         for part, peers in along["at"].items():
             for peer, used in peers.items():
                 fits = (f"{exponent(along['sizes'], used[name]):.2f}" for name in ("seconds", "bytes"))
                 seconds = ", ".join(f"{value:.3g}" for value in used["seconds"])
                 size = ", ".join(f"{value / MB:.0f}" for value in used["bytes"])
                 sizes = ", ".join(map(str, along["sizes"]))
-                made.append((PARTS[part], peer, f"{axis}: {sizes}", *fits, seconds, size))
-    return made
+                table_rows.append((PARTS[part], peer, f"{axis}: {sizes}", *fits, seconds, size))
+    return table_rows
 
 
-def plot(found: dict, title: str, path: Path) -> bool:
-    """A picture with a panel for each part and axis, time above, memory below; False without matplotlib."""
+def plot(measured: dict, title: str, path: Path) -> bool:
+    """Draws a panel for each part and axis, time above memory; returns False without matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -120,13 +120,13 @@ def plot(found: dict, title: str, path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = [(axis, part) for axis in found for part in PARTS]
+    columns = [(axis, part) for axis in measured for part in PARTS]
     figure, panels = pyplot.subplots(2, len(columns), figsize=(4 * len(columns), 7), layout="constrained")
     for column, (axis, part) in enumerate(columns):
-        sizes = found[axis]["sizes"]
+        sizes = measured[axis]["sizes"]
         for row, (name, unit, divisor) in enumerate(UNITS):
             panel = panels[row][column]
-            for peer, used in found[axis]["at"][part].items():
+            for peer, used in measured[axis]["at"][part].items():
                 values = [value / divisor for value in used[name]]
                 panel.loglog(sizes, values, "o-", label=f"{peer}, exponent {exponent(sizes, values):.2f}")
             panel.set_title(f"{PARTS[part]}, {unit}", fontsize=10)
@@ -141,15 +141,15 @@ def plot(found: dict, title: str, path: Path) -> bool:
 
 
 def main() -> None:
-    """Measures, draws, and writes the table and the numbers as JSON."""
+    """Measures and draws; writes the table and the numbers as JSON."""
     scale, path, picture, out = Scale.from_json(sys.argv[1]), *(Path(word) for word in sys.argv[2:5])
     find_modules()
-    found = measure(scale, path)
-    drawn = plot(found, f"{scale.dtype} on {scale.device}, random weights", picture)
+    measured = measure(scale, path)
+    drawn = plot(measured, f"{scale.dtype} on {scale.device}, random weights", picture)
     head = ("what", "peer", "along", "time ∝ size^", "memory ∝ size^", "seconds", "MB beside the weights")
     where = f"drawn in {picture.name}" if drawn else "no plot: matplotlib is not installed"
-    text = f"## growth, {scale.dtype} on {scale.device}; {where}\n\n{table(head, rows(found))}"
-    out.write_text(json.dumps({"markdown": text, "data": found}))
+    text = f"## growth, {scale.dtype} on {scale.device}; {where}\n\n{table(head, rows(measured))}"
+    out.write_text(json.dumps({"markdown": text, "data": measured}))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The approximate levers: how much faster, and how far from the exact clip of 25 steps.
+"""Measures approximate levers: their speed, and their likeness to the exact clip of 25 steps.
 
     python benchmarks/levers.py SCALE PATH OUT.json
 
-Likeness is measured on the built-in model, whose clips are pictures once it is trained; time on it and on the
-full-size random weights (on a CPU at a small size, sampling alone).
+Likeness is measured on the built-in model, since random weights give no pictures. Time is measured on it and
+on full-size random weights (on a CPU at a small size, and for sampling alone).
 """
 
 import json
@@ -44,37 +44,37 @@ SAMPLING_SIZE = (4, 128, 64)  # on a CPU: frames, width, height
 
 
 def available() -> dict[str, dict]:
-    """The levers that these Settings have."""
-    known = {field.name for field in fields(Settings)}
-    return {name: changes for name, changes in LEVERS.items() if changes.keys() <= known}
+    """Levers whose options exist in Settings."""
+    options = {field.name for field in fields(Settings)}
+    return {name: changes for name, changes in LEVERS.items() if changes.keys() <= options}
 
 
 def on_builtin(quick: bool) -> dict[str, dict]:
-    """Seconds of the whole clip and likeness to the exact one, on the built-in model."""
+    """Measures seconds of a whole clip and its likeness to the exact clip, on the built-in model."""
     checkpoint = builtin_model.load()
     pipelines = {
         name: Pipeline(checkpoint, dtype="float32", decode_dtype=name) for name in ("float32", "bfloat16")
     }
     size = {"num_frames": 2, "width": 64, "height": 64, **QUICK} if quick else {}
-    exact, found = None, {}
+    exact, measured = None, {}
     for name, changes in {**available(), BF16: {}}.items():
         pipeline = pipelines["bfloat16" if name == BF16 else "float32"]
         settings = Settings(**{"steps": STEPS, "seed": 1, **changes, **size})
         clip, seconds = _clip(pipeline, settings, 1 if quick else TINY_RUNS)
         exact = clip.frames if exact is None else exact
-        found[name] = {"seconds": seconds, **likeness(exact, clip.frames)}
+        measured[name] = {"seconds": seconds, **likeness(exact, clip.frames)}
         print(f"built-in, {name}: {seconds:.2f} s", flush=True)
-    return found
+    return measured
 
 
 def _clip(pipeline: Pipeline, settings: Settings, runs: int) -> tuple[Clip, float]:
     pipeline.animate(ROOT / "assets" / "rocket.jpg", Settings(num_frames=2, width=64, height=64, steps=1))
-    taken = []
+    durations = []
     for _ in range(runs):
         began = time.perf_counter()
         clip = pipeline.animate(ROOT / "assets" / "rocket.jpg", settings)
-        taken.append(time.perf_counter() - began)
-    return clip, statistics.median(taken)
+        durations.append(time.perf_counter() - began)
+    return clip, statistics.median(durations)
 
 
 def likeness(exact: np.ndarray, frames: np.ndarray) -> dict[str, float]:
@@ -86,29 +86,29 @@ def likeness(exact: np.ndarray, frames: np.ndarray) -> dict[str, float]:
 
 
 def on_full_size(scale: Scale, path: Path) -> dict[str, dict]:
-    """Seconds of sampling with the weights of the benchmark."""
+    """Measures seconds of sampling with the full-size weights."""
     small = scale if scale.device == "cuda" or scale.quick else scale.sized(*SAMPLING_SIZE)
     pipeline = Pipeline.open(single_file(path), device=scale.device, dtype=scale.torch_dtype)
-    found = {}
+    measured = {}
 
     def complete(**changes) -> Settings:
         return make_settings(small, **changes).complete(pipeline.checkpoint.variant)
 
     picture = pipeline.prepare(ROOT / "assets" / "rocket.jpg", complete())
     conditions = pipeline.encode(picture, complete())
-    pipeline.sample(conditions, complete(steps=1))  # what the libraries set up once
+    pipeline.sample(conditions, complete(steps=1))  # libraries set up their state in the first call
     for name, changes in available().items():
         settings = complete(**{"steps": STEPS, **changes, **(QUICK if scale.quick else {})})
         began = time.perf_counter()
         pipeline.sample(conditions, settings)
-        found[name] = {"seconds": time.perf_counter() - began}
-        print(f"{small}: {name}, {found[name]['seconds']:.2f} s", flush=True)
-    found[BF16] = _decodes(pipeline, torch.randn(small.shape, generator=_seeded()))
-    return found
+        measured[name] = {"seconds": time.perf_counter() - began}
+        print(f"{small}: {name}, {measured[name]['seconds']:.2f} s", flush=True)
+    measured[BF16] = _decodes(pipeline, torch.randn(small.shape, generator=_seeded()))
+    return measured
 
 
 def _decodes(pipeline: Pipeline, latents: Tensor) -> dict[str, float]:
-    """Seconds of decoding in bfloat16, and in float32 to compare them with."""
+    """Measures seconds of a decode in bfloat16, and in float32 as "exact"."""
     seconds = {}
     for name, dtype in (("exact", torch.float32), ("seconds", torch.bfloat16)):
         pipeline.decode_dtype = dtype
@@ -124,19 +124,19 @@ def _seeded() -> torch.Generator:
 
 
 def rows(builtin: dict, full: dict) -> list[tuple]:
-    """The levers with their price."""
-    made = []
+    """Table rows of the levers: speed and likeness."""
+    table_rows = []
     for name, found in builtin.items():
         speed = f"{builtin[EXACT]['seconds'] / found['seconds']:.2f}×"
         here = full.get(name)
         full_speed = f"{here.get('exact', full[EXACT]['seconds']) / here['seconds']:.2f}×" if here else ""
         likeness_cells = (f"{found['psnr']:.1f} dB", f"{found['ssim']:.4f}")
-        made.append((name, speed, full_speed, *(("", "") if name == EXACT else likeness_cells)))
-    return made
+        table_rows.append((name, speed, full_speed, *(("", "") if name == EXACT else likeness_cells)))
+    return table_rows
 
 
 def main() -> None:
-    """Measures, and writes the table and the numbers as JSON."""
+    """Measures; writes the table and the numbers as JSON."""
     scale, path, out = Scale.from_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     find_modules()
     builtin, full = on_builtin(scale.quick), on_full_size(scale, path)

@@ -1,4 +1,4 @@
-"""A fresh process: from nothing to the first guided step, each stage timed.
+"""Times the stages from a fresh process to its first guided step.
 
 python load.py PEER SCALE PATH OUT [HOST]
 """
@@ -7,13 +7,13 @@ import time
 
 BEGAN = time.perf_counter()
 
-import json  # noqa: E402 (the clock comes first)
+import json  # noqa: E402 (the clock starts first)
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 
 def main() -> None:
-    """Measures and writes the seconds of each stage; the step's output goes beside them."""
+    """Measures; writes the seconds of each stage, and beside them the step's output."""
     name, text, path, out, *host = sys.argv[1:]
     path, out = Path(path), Path(out)
     clock = Stages()
@@ -25,9 +25,9 @@ def main() -> None:
     from scale import make_inputs
 
     inputs = make_inputs(scale, 64 if scale.quick else 1024)
-    clock.over("draw")  # is nobody's work
+    clock.over("draw")  # counts for no peer
     _, concat = peer.condition(inputs.picture)
-    # Core crops and resizes the picture for CLIP in its own way: all go on with one embedding.
+    # Core crops and resizes the picture for CLIP differently, so all peers continue with one embedding.
     step = peer.unet_step(inputs)
     clock.over("condition")
     denoised = step()
@@ -40,13 +40,13 @@ def main() -> None:
 
 
 class Stages:
-    """Seconds from one stage's end to the next one's."""
+    """Clock of stages: the seconds between their ends."""
 
     def __init__(self):
         self.seconds, self._last = {}, BEGAN
 
     def over(self, name: str) -> None:
-        """The stage of that name has just ended."""
+        """Ends the named stage."""
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.synchronize()
@@ -55,7 +55,7 @@ class Stages:
 
 
 def importer(name: str, text: str, path: Path, host: list[str]):
-    """Imports what a peer needs, and no more; what then loads it, and the scale."""
+    """Imports only the modules that a peer needs; returns the function that loads it, and the scale."""
     from scale import Scale, find_modules
     from weights import single_file
 
@@ -79,7 +79,7 @@ def importer(name: str, text: str, path: Path, host: list[str]):
 
 
 def peak() -> int | None:
-    """The most resident memory of this process so far, in bytes, where the system says so."""
+    """Peak of this process's resident memory in bytes, or None if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

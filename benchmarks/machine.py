@@ -1,4 +1,4 @@
-"""What a result has to be read with: the machine, the versions, the day, the commit."""
+"""Context of a result: machine, versions, date and commit."""
 
 import importlib.metadata
 import platform
@@ -13,7 +13,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "
 
 
 def describe(scale: Scale, host) -> dict:
-    """All of that, for the JSON."""
+    """Describes machine, versions, date and commit for the JSON."""
     versions = {"python": platform.python_version()}
     versions |= {package: _version(package) for package in PACKAGES}
     if host is not None:
@@ -34,7 +34,7 @@ def describe(scale: Scale, host) -> dict:
 
 
 def find_host():
-    """The ComfyUI to compare with, as the tests find it; None without one."""
+    """Finds the ComfyUI to compare with, like the tests; None if there is none."""
     from support import host
 
     return host.find()

@@ -1,4 +1,4 @@
-"""Alternating runs, what they say together, and whether outputs agree."""
+"""Alternating runs of peers, their statistics, and the agreement of their outputs."""
 
 import statistics
 import time
@@ -11,15 +11,15 @@ Calls = Mapping[str, Callable[[], Tensor]]
 
 
 class DisagreementError(AssertionError):
-    """Peers that compute different things are not compared."""
+    """Outputs that differ too much for a comparison of times."""
 
 
 def disagreements(
     outputs: Mapping[str, Tensor], bound: float, root_mean_square: bool = False
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Errors of all against the first, relative to its largest magnitude (or its root mean square).
+    """Errors of outputs against the first, relative to its largest magnitude (or its root mean square).
 
-    And why some can't be compared with it: another shape, an error above the bound, NaN or infinity.
+    Also the reasons why outputs can't be compared: another shape, an error above the bound, NaN or infinity.
     """
     first, reference = next(iter(outputs.items()))
     errors, refused = {}, {}
@@ -46,7 +46,7 @@ def _error(output: Tensor, reference: Tensor, root_mean_square: bool) -> float:
 
 
 def check_agreement(outputs: Mapping[str, Tensor], bound: float, **how) -> dict[str, float]:
-    """The errors; raises DisagreementError where anyone can't be compared."""
+    """Returns the errors; raises DisagreementError if any output can't be compared."""
     errors, refused = disagreements(outputs, bound, **how)
     if refused:
         raise DisagreementError(f"{'; '.join(refused.values())}: not timed.")
@@ -54,7 +54,7 @@ def check_agreement(outputs: Mapping[str, Tensor], bound: float, **how) -> dict[
 
 
 def alternate(calls: Calls, pairs: int, clock: Callable[[], float] = time.perf_counter) -> dict:
-    """Seconds of each call, one after the other, `pairs` times, in an order that turns each time."""
+    """Times each call `pairs` times, in an order that is reversed each time."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(pairs):
         for name in list(calls) if turn % 2 == 0 else reversed(list(calls)):
@@ -73,7 +73,7 @@ def spread(values: Sequence[float]) -> dict:
 
 
 def ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, dict[str, dict]]:
-    """For each of ours, its time over that of each peer, run by run."""
+    """Ratios of each of our times to each peer's time, run by run."""
     others = [name for name in seconds if not is_ours(name)]
     return {
         name: {
@@ -86,16 +86,16 @@ def ratios(seconds: Mapping[str, Sequence[float]]) -> dict[str, dict[str, dict]]
 
 
 def is_ours(name: str) -> bool:
-    """Whether a peer of that name is one of ours."""
+    """Whether a name belongs to Stillmotion."""
     return name.startswith("Stillmotion")
 
 
 def compare(calls: Calls, pairs: int, bound: float, **how) -> dict:
-    """Times the calls that agree with the first, ours; `refused` says of the others why not.
+    """Times the calls whose outputs agree with the first, which is ours.
 
-    Raises DisagreementError where nobody is left.
+    `refused` of the result has the reasons for the others. Raises DisagreementError if no peer is left.
     """
-    outputs = {name: call() for name, call in calls.items()}  # also their first run
+    outputs = {name: call() for name, call in calls.items()}  # also warms them up
     errors, refused = disagreements(outputs, bound, **how)
     agreeing = {name: call for name, call in calls.items() if name not in refused}
     if next(iter(calls)) in refused or all(is_ours(name) for name in agreeing):
@@ -104,7 +104,7 @@ def compare(calls: Calls, pairs: int, bound: float, **how) -> dict:
 
 
 def summary(seconds: Mapping[str, Sequence[float]], errors: Mapping[str, float]) -> dict:
-    """What is kept of a comparison."""
+    """Statistics of a comparison, for the JSON."""
     return {
         "seconds": {name: spread(values) for name, values in seconds.items()},
         "ratios": ratios(seconds),
@@ -119,17 +119,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def in_words(value: dict, unit: str = "", digits: int = 3) -> str:
-    """A median with its quartiles."""
+    """Writes a median with its quartiles."""
     middle, low, high = (f"{value[name]:.{digits}g}" for name in ("median", "low", "high"))
     return f"{middle}{unit} ({low}–{high})"
 
 
 COMPARISON_HEAD = ("what", "ours", "time", "peer", "its time", "ours / its", "outputs differ by")
-"""Times and ratios are medians, with quartiles."""
+"""Columns of a comparison; times and ratios are medians with quartiles."""
 
 
 def comparison_rows(name: str, result: dict) -> list[tuple]:
-    """A comparison as rows of COMPARISON_HEAD."""
+    """Table rows of a comparison, under COMPARISON_HEAD."""
     seconds, errors, rows = result["seconds"], result["errors"], []
     for ours, others in result["ratios"].items():
         for peer, ratio in others.items():

@@ -1,4 +1,4 @@
-"""A fresh process: the peak memory of one guided step, or of a decode, of one peer.
+"""Measures one peer's peak memory in a fresh process, for a guided step or a decode.
 
 python memory.py PEER SCALE PATH PART OUT [HOST]
 """
@@ -17,7 +17,7 @@ _PAGE = 4096
 
 
 def main() -> None:
-    """Measures and writes the bytes."""
+    """Measures; writes the bytes as JSON."""
     name, text, path, part, out, *host = sys.argv[1:]
     scale = Scale.from_json(text)
     find_modules()
@@ -26,11 +26,11 @@ def main() -> None:
     inputs = make_inputs(scale, 64 if scale.quick else 1024)
     call = peer.unet_step(inputs) if part == "unet" else peer.decode(inputs)
     weights = sum(weight.numel() * weight.element_size() for weight in network.parameters())
-    before = _settle(network, scale)
+    start = _settle(network, scale)
     output = call()
     assert torch.isfinite(output).all()
     most = torch.cuda.max_memory_allocated() if scale.device == "cuda" else peak()
-    Path(out).write_text(json.dumps({"peak": most, "above": most - before, "weights": weights}))
+    Path(out).write_text(json.dumps({"peak": most, "above": most - start, "weights": weights}))
 
 
 def _load(name: str, scale: Scale, path: Path, part: str, host: list[str]):
@@ -50,7 +50,7 @@ def _load(name: str, scale: Scale, path: Path, part: str, host: list[str]):
 
 
 def _settle(network: torch.nn.Module, scale: Scale) -> int:
-    """Has all weights resident and the rest given back; the bytes in use, from where the peak counts anew."""
+    """Reads all weights into memory, releases the rest and restarts the peak; returns the bytes in use."""
     if scale.device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
@@ -59,9 +59,9 @@ def _settle(network: torch.nn.Module, scale: Scale) -> int:
     from stillmotion.svd_model.layerwise.memory import release_unused
 
     for weight in network.parameters():
-        weight.detach().view(-1)[:: _PAGE // weight.element_size()].sum()  # each page once
+        weight.detach().view(-1)[:: _PAGE // weight.element_size()].sum()  # touches each page
     release_unused(torch.device("cpu"))
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM becomes what is resident now
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to the current size
     return peak()
 
 

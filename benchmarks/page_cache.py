@@ -1,4 +1,4 @@
-"""Which part of a file the system holds in memory, and having it forget the file."""
+"""The page cache of the system: dropping files from it, and the share that stays."""
 
 import ctypes
 import mmap
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def drop(paths: Sequence[Path]) -> float:
-    """Asks the system to forget those files; the share of them that it still holds, from 0 to 1."""
+    """Drops files from the page cache; returns the share of their pages that stays, 0 to 1."""
     if not hasattr(os, "posix_fadvise"):
         return 1.0
     for path in paths:
@@ -18,12 +18,12 @@ def drop(paths: Sequence[Path]) -> float:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(file)
-    held, total = (sum(counts) for counts in zip(*(_pages(path) for path in paths), strict=True))
-    return held / total
+    cached, total = (sum(counts) for counts in zip(*(_pages(path) for path in paths), strict=True))
+    return cached / total
 
 
 def _pages(path: Path) -> tuple[int, int]:
-    """How many of its pages are in memory, and how many there are."""
+    """Counts a file's pages in memory, and all of its pages."""
     size = path.stat().st_size
     count = -(-size // mmap.PAGESIZE)
     states = (ctypes.c_ubyte * count)()

@@ -1,11 +1,11 @@
-"""Stillmotion beside diffusers and ComfyUI's own SVD: `make bench`, or
+"""Benchmarks Stillmotion beside diffusers and ComfyUI's own SVD: `make bench`, or
 
     python benchmarks/run.py [--only NAME ...] [--pairs N] [--quick] [--output FILE] [--folder DIR]
 
-Small on a CPU, full on a GPU. Each part runs in processes of its own, one at a time: what is timed
-alternates, and is timed only after the outputs have been found to agree. Weights are random, of the full
-size. Names: unet, decode, embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu,
-rehearsal (a GPU's kernels and bytes, counted without one by ComfyUI's CUDA build of torch).
+Sizes are small on a CPU and full on a GPU. Parts run one at a time, in processes of their own. Peers
+alternate, and are timed only if their outputs agree. Weights are random, at full size. Names: unet, decode,
+embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu, rehearsal (a GPU's kernels and
+bytes, counted without a GPU by ComfyUI's CUDA build of torch).
 """
 
 import argparse
@@ -25,7 +25,7 @@ PLOT = ROOT / "benchmarks" / "growth.png"
 
 
 def main() -> int:
-    """Runs what the options ask for; 1 where something was refused or failed."""
+    """Runs the parts that the options name; returns 1 if a part failed or an output disagreed."""
     options = _options()
     if options.clean:
         weights.remove(options.folder)
@@ -39,15 +39,15 @@ def main() -> int:
     print(f"{scale}; {record['hardware']['cpu']}, {record['hardware']['threads']} threads", flush=True)
     if bench.host is None:
         print("no ComfyUI: set COMFYUI_PATH, or put one in ~/comfy/ComfyUI; core is left out", flush=True)
-    made: list[Section] = []
+    finished: list[Section] = []
     began, record["wall seconds"] = time.perf_counter(), {}
     for section in sections.run(bench, options.only):
         print(f"\n{section.markdown}", flush=True)
-        made.append(section)
+        finished.append(section)
         record["wall seconds"][section.name] = round(time.perf_counter() - began)
         began = time.perf_counter()
-        _write(options.output, record, made)
-    return int(any(section.failed for section in made))
+        _write(options.output, record, finished)
+    return int(any(section.failed for section in finished))
 
 
 def _options() -> argparse.Namespace:
@@ -62,9 +62,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _write(output: Path, record: dict, made: list[Section]) -> None:
+def _write(output: Path, record: dict, finished: list[Section]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
-    content = {**record, "sections": {section.name: section.data for section in made}}
+    content = {**record, "sections": {section.name: section.data for section in finished}}
     output.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What is measured where: sizes, numbers and steps, small on a CPU and full on a GPU; and its inputs."""
+"""Scale of the benchmark, small on a CPU and full on a GPU, and the inputs of all peers."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from torch import Tensor
 
 ROOT = Path(__file__).parent.parent
 FPS, MOTION_BUCKET_ID, MIN_GUIDANCE, MAX_GUIDANCE = 7, 127, 1.0, 3.0
-SCHEDULE_STEPS, AT_STEP = 25, 10  # the guided step that is timed is this one of a clip of so many
+SCHEDULE_STEPS, AT_STEP = 25, 10  # the timed guided step is number AT_STEP
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One setting of the whole benchmark."""
+    """Sizes, dtype and device of the whole benchmark."""
 
     device: str
     dtype: str
@@ -26,7 +26,7 @@ class Scale:
     height: int
     clip_steps: int  # of the whole clip
     pairs: int
-    quick: bool = False  # networks of the tests' sizes
+    quick: bool = False  # tiny networks, from the tests
     seed: int = 7
 
     @property
@@ -36,25 +36,25 @@ class Scale:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the latents."""
+        """Shape of the latents."""
         return (self.frames, 4, self.height // 8, self.width // 8)
 
     @property
     def bound(self) -> float:
-        """How far outputs may be from another peer's, relative to the largest magnitude."""
+        """Largest error between outputs of peers, relative to the largest magnitude."""
         return 1e-3 if self.dtype == "float32" else 0.1
 
     def sized(self, frames: int, width: int, height: int) -> "Scale":
-        """The same for a clip of another size."""
+        """This scale with a clip of another size."""
         return replace(self, frames=frames, width=width, height=height)
 
     def to_json(self) -> str:
-        """For another process, which reads it with `from_json`."""
+        """Writes the scale for `from_json` of another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Scale":
-        """What `to_json` wrote."""
+        """Reads a scale that `to_json` wrote."""
         return cls(**json.loads(text))
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Scale:
 
 
 def choose(quick: bool, pairs: int) -> Scale:
-    """The scale that suits this machine."""
+    """Chooses the scale for this machine."""
     if quick:
         return Scale("cpu", "float32", 3, 128, 64, clip_steps=2, pairs=pairs, quick=True)
     if torch.cuda.is_available():
@@ -73,9 +73,9 @@ def choose(quick: bool, pairs: int) -> Scale:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every peer is given, float32 on the CPU."""
+    """Inputs of every peer, float32 on the CPU."""
 
-    picture: Image.Image  # at the size of the clip, where nobody resizes
+    picture: Image.Image  # at the size of the clip, so that no peer resizes it
     noise: Tensor  # (T, 4, h, w)
     x: Tensor  # the noisy latents at sigma
     sigma: Tensor
@@ -86,7 +86,7 @@ class Inputs:
 
 
 def make_inputs(scale: Scale, context_dim: int, plain_picture: bool = False) -> Inputs:
-    """Drawn from the seed. A plain picture looks the same to every resizing and cropping."""
+    """Draws the inputs from the seed. plain_picture: one colour, which resizing and cropping leave equal."""
     generator = torch.Generator().manual_seed(scale.seed)
 
     def draw(*shape: int) -> Tensor:
@@ -113,7 +113,7 @@ def _picture(scale: Scale, plain: bool) -> Image.Image:
     if plain:
         return Image.new("RGB", size, (180, 120, 60))
     picture = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    picture.info = {}  # its colour profile, which not every peer applies
+    picture.info = {}  # drops the colour profile, which not every peer applies
     return picture
 
 
@@ -122,4 +122,4 @@ def find_modules() -> None:
     tests = str(ROOT / "tests")
     if tests not in sys.path:
         sys.path.insert(0, tests)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here is to be downloaded
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a benchmark must not download anything

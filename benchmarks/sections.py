@@ -1,4 +1,4 @@
-"""The parts of the benchmark: each runs its processes and says what came out, in markdown and as JSON."""
+"""Parts of the benchmark: each runs its processes and returns its results, as markdown and as JSON."""
 
 import json
 import os
@@ -32,7 +32,7 @@ TITLES = {
     "embed": "CLIP image embedding",
     "clip": "whole clip",
 }
-COLD = 0.05  # the share of its files that a process may find in memory and still be said to start cold
+COLD = 0.05  # largest share of a peer's files in memory at a cold start
 LONGEST_SECONDS = 3 * 3600
 REHEARSAL = ROOT / "tests" / "rehearsal" / "scripts" / "gpu.py"
 REHEARSED = (("sample", "float16"), ("sample", "bfloat16"), ("sample", "float32"), ("solvers",))
@@ -42,7 +42,7 @@ MEMORY_RATIOS = ("ours / theirs, above", "ours / theirs, in all")
 
 @dataclass(frozen=True)
 class Section:
-    """What one part came to."""
+    """Result of one part."""
 
     name: str
     markdown: str
@@ -52,7 +52,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all parts share."""
+    """State that all parts share."""
 
     scale: Scale
     path: Path  # the weights
@@ -61,12 +61,12 @@ class Bench:
 
     @property
     def peers(self) -> list[str]:
-        """Who is run in processes of their own."""
-        core = ["ComfyUI core"] if self.host and not self.scale.quick else []  # core knows no tiny networks
+        """Peers that run in processes of their own."""
+        core = ["ComfyUI core"] if self.host and not self.scale.quick else []  # core has no tiny networks
         return ["Stillmotion", "diffusers", *core]
 
     def process(self, script: str, *arguments: object, in_host: bool = False) -> dict:
-        """Runs a script of this folder, in the host's Python or ours; the JSON that it wrote."""
+        """Runs a script of this folder, in the host's Python or ours; returns the JSON that it wrote."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out.json"
             command = [self.host.python if in_host else sys.executable, HERE / script, *arguments, out]
@@ -90,7 +90,7 @@ class Bench:
 
 
 def run(bench: Bench, names: Sequence[str]) -> Iterator[Section]:
-    """The parts of those names, one after the other."""
+    """Runs the named parts, one after another."""
     compared = [name for name in PARTS if name in names]
     if compared:
         yield from _compare(bench, compared)
@@ -105,7 +105,7 @@ def run(bench: Bench, names: Sequence[str]) -> Iterator[Section]:
 
 
 def _guarded(name: str, part, bench: Bench) -> Section:
-    """A part that fails is reported, and does not take the others with it."""
+    """Runs a part; reports its failure as a section, so that the other parts still run."""
     try:
         return part(bench)
     except (subprocess.SubprocessError, DisagreementError, OSError) as error:
@@ -113,7 +113,7 @@ def _guarded(name: str, part, bench: Bench) -> Section:
 
 
 def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
-    """Step, decode, embedding and clip, in a process of ours and in one of the host's."""
+    """Compares step, decode, embedding and clip, in a process of ours and in one of the host."""
     processes = {"in Stillmotion's Python": False}
     if "ComfyUI core" in bench.peers:
         processes["in ComfyUI's Python"] = True
@@ -141,38 +141,41 @@ def _comparison(name: str, title: str, found: dict) -> Section:
 
 
 def _load(bench: Bench) -> Section:
-    """Each peer in a fresh process, its files dropped from the page cache first."""
+    """Times each peer in a fresh process, with its files dropped from the page cache first."""
     runs: dict[str, list[dict]] = {name: [] for name in bench.peers}
-    held = 0.0
+    most_cached = 0.0
     first = 1 if bench.scale.quick else 0
     for turn in range(first, bench.scale.pairs + 1):
         for name in bench.peers if turn % 2 else reversed(bench.peers):
-            still = drop(files(bench.path, name))
+            cached = drop(files(bench.path, name))
             found = bench.process(
                 "load.py", name, bench.scale.to_json(), bench.path, in_host=name == "ComfyUI core"
             )
-            if turn:  # the first one has the system read the peer's code
+            if turn:  # the first run only has the system cache the peer's code
                 runs[name].append(found)
-                held = max(held, still)
+                most_cached = max(most_cached, cached)
     bound = bench.scale.bound
     errors = check_agreement({name: found[0]["output"] for name, found in runs.items()}, bound)
-    begun = {name: [_until(run, "condition") for run in found] for name, found in runs.items()}
-    done = {name: [_until(run, "step") for run in found] for name, found in runs.items()}
-    results = {"ready for the first step": summary(begun, errors), "first step done": summary(done, errors)}
+    ready_seconds = {name: [_until(run, "condition") for run in found] for name, found in runs.items()}
+    step_seconds = {name: [_until(run, "step") for run in found] for name, found in runs.items()}
+    results = {
+        "ready for the first step": summary(ready_seconds, errors),
+        "first step done": summary(step_seconds, errors),
+    }
     stages = {
         name: {stage: spread([run["seconds"][stage] for run in found]) for stage in found[0]["seconds"]}
         for name, found in runs.items()
     }
     peaks = {name: spread([run["peak"] for run in found]) for name, found in runs.items() if found[0]["peak"]}
-    state = "cold" if held <= COLD else f"warm ({held:.0%} of the files were in memory)"
+    state = "cold" if most_cached <= COLD else f"warm ({most_cached:.0%} of the files were in memory)"
     text = f"## load to first step, page cache {state}\n\n"
-    text += table(COMPARISON_HEAD, [row for what in results for row in comparison_rows(what, results[what])])
+    text += table(COMPARISON_HEAD, [row for name in results for row in comparison_rows(name, results[name])])
     text += f"\n\n{_stage_table(stages, peaks)}"
     return Section("load", text, {"cache": state, "results": results, "stages": stages, "peaks": peaks})
 
 
 def _until(run: dict, last: str) -> float:
-    """Seconds up to the end of a stage, without drawing the inputs."""
+    """Sums the seconds up to the end of a stage, without drawing the inputs."""
     total = 0.0
     for stage, seconds in run["seconds"].items():
         total += seconds if stage != "draw" else 0.0
@@ -192,7 +195,7 @@ def _stage_table(stages: dict, peaks: dict) -> str:
 
 
 def _memory(bench: Bench) -> Section:
-    """The peak of each peer in a fresh process."""
+    """Measures the peak memory of each peer in a fresh process."""
     data, rows = {}, []
     for part in ("unet",) if bench.scale.quick else ("unet", "decode"):
         for name in bench.peers:
@@ -227,13 +230,13 @@ def _gpu(bench: Bench) -> Section:
 
 
 def _rehearsal(bench: Bench) -> Section:
-    """What a GPU would do at full size, counted by the host's CUDA build of torch without a GPU."""
+    """Counts a GPU's kernels and bytes at full size, by the host's CUDA build of torch without a GPU."""
     runs = []
-    for what in REHEARSED:
-        command = [bench.host.python, REHEARSAL, ROOT, *what]
+    for arguments in REHEARSED:
+        command = [bench.host.python, REHEARSAL, ROOT, *arguments]
         ran = subprocess.run(command, stdout=subprocess.PIPE, timeout=LONGEST_SECONDS, check=True)
         found = json.loads(ran.stdout.splitlines()[-1])
-        runs += [run | {"name": f"{what[0]}: {run['name']}"} for run in found]
+        runs += [run | {"name": f"{arguments[0]}: {run['name']}"} for run in found]
     head = ("what", "kernels", "read and written, GB", "peak above the weights, GB", "estimate, GB")
     rows = [
         (run["name"], run["kernels"], *(f"{run[key] / GB:.2f}" for key in ("traffic", "peak", "allowed")))
@@ -244,6 +247,6 @@ def _rehearsal(bench: Bench) -> Section:
 
 
 def _script(name: str, bench: Bench, *arguments: object) -> Section:
-    """A part that is a script of its own, and writes its own tables."""
+    """Runs a part that is a script with tables of its own."""
     found = bench.process(f"{name}.py", *arguments)
     return Section(name, found["markdown"], found["data"])

@@ -1,4 +1,4 @@
-"""The weights that all peers load: one random single file, and diffusers' folder with the same tensors."""
+"""Random weights for all peers: a single file, and a diffusers folder with its tensors."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from scale import ROOT, Scale, find_modules
 FOLDER = ROOT / "outputs" / "bench"
 GB = 10**9
 _KEYS = ROOT / "tests" / "golden" / "keys_svd_xt.json"
-_VERSION = 1  # of what is written here
+_VERSION = 1  # of the folder's contents
 _PARTS = {
     "unet": "unet/diffusion_pytorch_model.safetensors",
     "vae": "vae/diffusion_pytorch_model.safetensors",
@@ -19,17 +19,17 @@ _PARTS = {
 
 
 def place(scale: Scale, folder: Path = FOLDER) -> Path:
-    """The folder of the weights of that scale: model.safetensors, and diffusers/."""
+    """Folder of the weights for a scale: model.safetensors, and diffusers/."""
     return folder / f"{'tiny' if scale.quick else 'svd_xt'}-{scale.dtype}"
 
 
 def single_file(path: Path) -> Path:
-    """The file in such a folder."""
+    """Path of the single file in such a folder."""
     return path / "model.safetensors"
 
 
 def prepare(scale: Scale, folder: Path = FOLDER) -> Path:
-    """That folder, written where it isn't there yet; raises OSError where the disk has no room for it."""
+    """Writes the folder of a scale unless it is complete; raises OSError if the disk has no room."""
     path = place(scale, folder)
     done = path / "done.json"
     if done.is_file() and json.loads(done.read_text()) == {"version": _VERSION}:
@@ -64,7 +64,7 @@ def _write_single_file(scale: Scale, path: Path) -> None:
 
 
 def _write_diffusers_folder(scale: Scale, path: Path) -> None:
-    """Its configurations from diffusers itself, its tensors from the single file."""
+    """Writes configurations from diffusers, and tensors from the single file."""
     from stillmotion.svd_model.checkpoint import Checkpoint
     from support import diffusers_keys, diffusers_models, full_size
 
@@ -92,20 +92,20 @@ def _write_diffusers_folder(scale: Scale, path: Path) -> None:
 
 
 def of_file(network) -> SimpleNamespace:
-    """What tests/support/diffusers_models.py asks of one of our networks, without building it."""
+    """Stand-in for one of our networks in tests/support/diffusers_models.py: params and state_dict only."""
     tensors = network.tensors()
     return SimpleNamespace(params=network.params, state_dict=lambda: tensors)
 
 
 def files(path: Path, peer: str) -> list[Path]:
-    """What a peer reads of such a folder."""
+    """Files that a peer reads in such a folder."""
     if peer == "diffusers":
         return [path / "diffusers" / name for name in _PARTS.values()]
     return [single_file(path)]
 
 
 def remove(folder: Path = FOLDER) -> None:
-    """All that `prepare` wrote there."""
+    """Removes all folders that `prepare` wrote."""
     for path in folder.glob("*"):
         if (path / "done.json").is_file() or single_file(path).is_file():
             shutil.rmtree(path)

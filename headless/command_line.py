@@ -1,4 +1,4 @@
-"""The command line: `python -m stillmotion animate` and `python -m stillmotion inspect`."""
+"""Command line: `python -m stillmotion animate` and `python -m stillmotion inspect`."""
 
 import argparse
 import contextlib
@@ -21,11 +21,11 @@ OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status; mistakes are said on standard error, all at once."""
+    """Runs a command and returns its exit status; prints all mistakes together on standard error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a stream of the caller's own may have none
-            with contextlib.suppress(OSError, ValueError):  # which a closed one raises
-                stream.reconfigure(errors="replace")  # a console without × or … is no reason to fail
+        if hasattr(stream, "reconfigure"):  # a caller's stream may lack it
+            with contextlib.suppress(OSError, ValueError):  # raised by a closed stream
+                stream.reconfigure(errors="replace")  # for a console without × or …
     mistakes = Mistakes()
     try:
         options = parse(arguments, version(), mistakes)
@@ -61,35 +61,35 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
 
 
 def _ask(question: str) -> bool:
-    """Whether the user, who sits at a terminal, says yes."""
+    """Asks the user at a terminal; returns whether the answer is yes."""
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 (it talks to its user)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _print(text: str) -> None:
-    """The command's result, to whoever listens: that nobody does must not stop the work."""
+    """Prints a result on standard output; a closed output must not stop the work."""
     try:
         print(text, flush=True)  # noqa: T201 (the command line talks to its user)
     except (OSError, ValueError) as error:
         _silence(sys.stdout)
-        if not isinstance(error, BrokenPipeError):  # by which a reader says that it has enough
+        if not isinstance(error, BrokenPipeError):  # a reader that has read enough
             reason = getattr(error, "strerror", None) or error
             _say(f"warning: standard output can't be written ({reason}).")
 
 
 def _say(text: str) -> None:
-    """A notice or an error, on standard error where there is one."""
+    """Prints a notice or an error on standard error, if the process has one."""
     if sys.stderr is None:
         return
     try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 (the command line talks to its user)
-    except (OSError, ValueError):  # there is nowhere left to say so
+    except (OSError, ValueError):  # there is no stream left to report it on
         _silence(sys.stderr)
 
 
 def _silence(stream: TextIO) -> None:
-    """Leads a stream that takes nothing into the void, or Python would fail on it once more at its end."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # one of the caller's own is left alone
+    """Redirects a broken stream to the null device, since Python would fail on it again when it exits."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a caller's stream without a file
         number = stream.fileno()
         void = os.open(os.devnull, os.O_WRONLY)
         os.dup2(void, number)

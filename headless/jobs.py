@@ -1,4 +1,4 @@
-"""What a run reads and where its results go, settled before any work."""
+"""Jobs of a run: its inputs and outputs, checked before any work."""
 
 import os
 from argparse import Namespace
@@ -18,20 +18,20 @@ DEFAULT_EXTENSION = ".mp4"
 
 @dataclass(frozen=True)
 class Output:
-    """Where a result goes, in the user's words, and whether it may replace what lies there."""
+    """Destination of a result: the user's name for it, and whether it may replace an existing file."""
 
     name: str
     overwrite: bool
 
     @property
     def path(self) -> Path:
-        """As it is read on the command's standard output."""
+        """Absolute path, as printed on standard output."""
         return Path(self.name).resolve()
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip: its picture, or None where saved latents are decoded, and where its results go."""
+    """One clip: its picture, or None if saved latents are decoded, and the destinations of its results."""
 
     picture: Picture | None
     outputs: tuple[Output, ...]
@@ -42,9 +42,9 @@ _UNKNOWN = Picture(Path("picture"))
 
 
 def plan(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
-    """The jobs of a command line, and those of their outputs that are there already and stay as it is.
+    """Plans the jobs of a command line; returns them and the existing outputs that may not be replaced.
 
-    What is wrong is added to the mistakes.
+    Adds every fault to the mistakes.
     """
     _check_purpose(options, mistakes)
     pictures = find_pictures(options.images, mistakes)
@@ -57,56 +57,59 @@ def plan(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
     if not _have_names_each(options, sources, mistakes):
         sources = sources[:1]
     jobs = []
-    for source in sources or [_UNKNOWN]:  # outputs are looked at also where there is nothing to read
+    for source in sources or [_UNKNOWN]:  # checks outputs also if there is no picture
         names = [_fill(name, source) for name in options.output]
         if not names and options.save_latents is None and source is not _UNKNOWN:
             names = planned.default(source)
         save = options.save_latents and planned.latents(_fill(options.save_latents, source))
         outputs = tuple(output for name in names if (output := planned.clip(name)))
         jobs.append(Job(source if pictures else None, outputs, save))
-    if not sources:  # an output filled in with no picture's name is not one of the user's
-        planned.there = [name for name in planned.there if name in (*options.output, options.save_latents)]
-    return jobs, planned.there
+    if not sources:  # a name filled in without a picture is not the user's
+        planned.existing = [
+            name for name in planned.existing if name in (*options.output, options.save_latents)
+        ]
+    return jobs, planned.existing
 
 
 def settle(
-    jobs: Sequence[Job], there: Sequence[str], mistakes: Mistakes, ask: Callable[[str], bool] | None
+    jobs: Sequence[Job], existing: Sequence[str], mistakes: Mistakes, ask: Callable[[str], bool] | None
 ) -> list[Job]:
-    """The jobs with leave to replace the outputs that are there, where the user says so; else mistakes.
+    """Returns the jobs with permission to replace the existing outputs that the user agrees to replace.
 
-    `ask` puts a question of yes or no, and only where nothing else is wrong.
+    ask: puts a yes-or-no question, called only if there are no mistakes; None to ask nothing. Every existing
+    output without permission is added to the mistakes.
     """
     can_ask = ask is not None and not mistakes.any
-    allowed = {name for name in there if can_ask and ask(f"{name} is there already. Replace it?")}
-    for name in there:
+    allowed = {name for name in existing if can_ask and ask(f"{name} is there already. Replace it?")}
+    for name in existing:
         if name not in allowed:
             mistakes.add(f"{name} is there already and stays; name another, or add --overwrite.")
     return [_allow(job, allowed) for job in jobs]
 
 
 class _Destinations:
-    """The outputs of a run, each held against all others and against what is read."""
+    """Outputs of a run, each checked against all other outputs and all inputs."""
 
     def __init__(self, read: Sequence[Path], overwrite: bool, mistakes: Mistakes):
         self._read, self._overwrite, self._mistakes = read, overwrite, mistakes
         self._written: list[Path] = []
-        self.there: list[str] = []  # outputs that could be, but for what is there
+        self.existing: list[str] = []  # outputs whose only fault is a file of their name
 
     def clip(self, name: str) -> Output | None:
-        """A clip of that name; None where it can't be."""
+        """Plans a clip under a name; None if it can't be written."""
         return self._add(name, lambda: check_output(name, self._overwrite))
 
     def latents(self, name: str) -> Output | None:
-        """A file of latents of that name; None where it can't be."""
+        """Plans a file of latents under a name; None if it can't be written."""
         return self._add(name, lambda: latents.check_destination(Path(name), self._overwrite))
 
     def default(self, source: Picture) -> list[str]:
-        """Where a clip goes that nobody named: beside its picture, under a name that is free."""
+        """Chooses an unused name beside the picture for a clip without --output."""
         if source.path is None:
             self._mistakes.add("a picture on standard input has no name for its clip; give --output.")
             return []
-        taken = {destinations.real(path) for path in self._written}
-        return [str(destinations.free_name(source.path.with_suffix(DEFAULT_EXTENSION), taken))]
+        reserved = {destinations.real(path) for path in self._written}
+        return [str(destinations.free_name(source.path.with_suffix(DEFAULT_EXTENSION), reserved))]
 
     def _add(self, name: str, check: Callable[[], Path]) -> Output | None:
         with self._mistakes.collected():
@@ -118,8 +121,8 @@ class _Destinations:
             try:
                 check()
             except ExistsError:
-                self.there.append(name)
-            # What comes later, or is written by this run under a name that leads to the same file, stays.
+                self.existing.append(name)
+            # A file that appears later, or is written by this run under another path, is not replaced.
             return Output(name, self._overwrite and os.path.lexists(name))
         return None
 
@@ -137,10 +140,10 @@ def _check_read(options: Namespace, mistakes: Mistakes) -> None:
 
 
 def _have_names_each(options: Namespace, sources: Sequence[Picture], mistakes: Mistakes) -> bool:
-    """Whether no two clips would have one name; a mistake for each name that is one for several."""
-    given = [("--output", name) for name in options.output]
-    given += [("--save-latents", options.save_latents or NAME)]
-    shared = [(option, name) for option, name in given if NAME not in name and len(sources) > 1]
+    """Whether all clips have names of their own; adds a mistake for each name shared by several clips."""
+    names = [("--output", name) for name in options.output]
+    names += [("--save-latents", options.save_latents or NAME)]
+    shared = [(option, name) for option, name in names if NAME not in name and len(sources) > 1]
     for option, name in shared:
         mistakes.add(
             f"{option} {name} is one name for {len(sources)} clips; put {NAME} in it, which stands for the "
@@ -158,7 +161,7 @@ def _fill(name: str, source: Picture) -> str:
 
 
 def _allow(job: Job, allowed: set[str]) -> Job:
-    """The job with leave to replace those outputs."""
+    """Returns the job with permission to replace the allowed outputs."""
 
     def changed(output: Output) -> Output:
         return replace(output, overwrite=output.overwrite or output.name in allowed)

@@ -6,13 +6,14 @@ from tqdm import tqdm
 
 
 class ProgressBars:
-    """One bar for each stage in turn, on standard error; nothing where that is not a terminal."""
+    """One bar a stage, on standard error; none if it is not a terminal."""
 
     def __init__(self):
         self._stage = None
         self._bar = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows `done` of `total` units of a stage."""
         if not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty():
             return
         if stage != self._stage:

@@ -1,7 +1,7 @@
-"""Values against a node's own inputs: what the host does not check, in one sentence for each fault.
+"""Checks of values against a node's schema, with one sentence for each fault.
 
-The host compares the numbers and choices that are set on a node with the node's schema. Those that come over
-a link it does not look at, and NaN passes its comparisons.
+The host checks only numbers and choices that are set on a node. It does not check values that come over a
+link, and NaN passes its comparisons.
 """
 
 import functools
@@ -12,51 +12,51 @@ from numbers import Integral, Real
 from ..svd_model.checkpoint.variants import nearest_side
 
 MOST_NAMED = 12
-"""Of a list of choices, in a sentence."""
+"""Choices named in a sentence; the others are counted."""
 
 
 def checked(execute: Callable) -> Callable:
-    """An execute that first raises ValueError for a value that the node's inputs do not accept."""
+    """Decorates execute to raise ValueError for a value that its schema does not accept."""
 
     @functools.wraps(execute)
     def run(cls, **values):
         for option in cls.define_schema().inputs:
-            said = complaint(option, values[option.id]) if option.id in values else None
-            if said:
-                raise ValueError(said)
+            message = complaint(option, values[option.id]) if option.id in values else None
+            if message:
+                raise ValueError(message)
         return execute(cls, **values)
 
     return run
 
 
 def verdict(node, **values) -> bool | str:
-    """What validate_inputs says of the values that it names: True or a sentence; None, a link, passes.
+    """Result of validate_inputs for the inputs it names: True, or a sentence. None, a link, passes.
 
-    A node names few inputs there: the host repeats what is said for every input that is named, whichever it
-    is about, and leaves all of them to the node.
+    A node should name few inputs there: the host leaves named inputs to the node, and repeats the sentence
+    for each of them.
     """
     options = {option.id: option for option in node.define_schema().inputs}
     for name, value in values.items():
-        # The host has refused what is no whole number already, or will know it later.
-        said = complaint(options[name], value) if isinstance(value, Integral) else None
-        if said:
-            return said
+        # The host has refused values of other types, or checks them once the link has a value.
+        message = complaint(options[name], value) if isinstance(value, Integral) else None
+        if message:
+            return message
     return True
 
 
 def complaint(option, value) -> str | None:
-    """What is wrong with the value of an input in a schema, as a sentence; None where nothing is.
+    """Sentence on the fault of an input's value, by its schema; None for an accepted value.
 
-    Models, pictures and other inputs without a range pass; the nodes look at those themselves.
+    Models, pictures and other inputs without a range pass; nodes check them themselves.
     """
     accepted = _ACCEPTED.get(option.get_io_type())
-    what = accepted(option, value) if accepted else None
-    return None if what is None else f"{option.id} is {value!r}; {what}"
+    fault = accepted(option, value) if accepted else None
+    return None if fault is None else f"{option.id} is {value!r}; {fault}"
 
 
 def _number(option, value, kind: type, name: str) -> str | None:
-    right = isinstance(value, kind) and not isinstance(value, bool)
-    if right and math.isfinite(value) and option.min <= value <= option.max:
+    of_kind = isinstance(value, kind) and not isinstance(value, bool)
+    if of_kind and math.isfinite(value) and option.min <= value <= option.max:
         return None
     return f"it must be {name} from {_shown(option.min)} to {_shown(option.max)}."
 
@@ -66,12 +66,12 @@ def _whole(option, value) -> str | None:
     if step == 1:
         return _number(option, value, Integral, "a whole number")
     name = f"a multiple of {step}"
-    said = _number(option, value, Integral, name)
-    if said is None and value % step:
-        said = f"it must be {name} from {option.min} to {option.max}."
-    if said and isinstance(value, Integral):  # only the sides of a picture have steps
-        said += f" The nearest is {nearest_side(value)}."
-    return said
+    message = _number(option, value, Integral, name)
+    if message is None and value % step:
+        message = f"it must be {name} from {option.min} to {option.max}."
+    if message and isinstance(value, Integral):  # only the sides of a picture have steps
+        message += f" The nearest is {nearest_side(value)}."
+    return message
 
 
 def _real(option, value) -> str | None:

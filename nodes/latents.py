@@ -1,7 +1,7 @@
-"""LATENT: how many frames each of its videos has, also behind core's nodes, which keep or lose what it says.
+"""Number of frames in each video of a LATENT, also after core's nodes for latents.
 
-Core's nodes for latents copy the first one's dictionary, so that NUM_FRAMES stays while frames are cut out or
-others are appended. Some of them note in "batch_index" where in its own batch each frame comes from.
+Core's nodes copy the dictionary of their first latent. So NUM_FRAMES stays while frames are cut out or
+appended, and some nodes drop it. Some note in "batch_index" each frame's position in its original batch.
 """
 
 from itertools import pairwise
@@ -12,16 +12,16 @@ from . import host
 
 
 def samples_of(latent) -> Tensor:
-    """The numbers of a LATENT; raises ValueError where they can't be frames."""
+    """Returns the tensor of a LATENT; raises ValueError if it can't be frames."""
     samples = latent.get("samples") if isinstance(latent, dict) else latent
     host.check_latents(samples)
     return samples
 
 
 def frames_of_video(latent: dict, remedy: str) -> int:
-    """The frames of each video of a LATENT; one that says nothing of it is one video.
+    """Number of frames in each video of a LATENT; without NUM_FRAMES it is one video.
 
-    Raises ValueError, which ends in the remedy, where it holds something else than whole videos.
+    Raises ValueError, with the remedy as its end, for a latent that is not whole videos.
     """
     total = latent["samples"].shape[0]
     frames = latent.get(host.NUM_FRAMES, total)
@@ -41,10 +41,10 @@ def frames_of_video(latent: dict, remedy: str) -> int:
 
 
 def check_frames_said(latent: dict, frames: int, remedy: str) -> None:
-    """Raises ValueError for a LATENT joined of others, or a part of one, that lost how long a video is.
+    """Raises ValueError for a joined or cut LATENT in which the length of a video is lost.
 
-    What core's node for two latents appends passes where it is as long as one video. Its Rebatch Latents
-    drops what the latent said.
+    An appended latent, from core's node for two latents, passes if it is as long as one video. A latent from
+    core's Rebatch Latents has lost NUM_FRAMES.
     """
     origins = latent.get("batch_index", [])
     lengths = _runs(origins)
@@ -61,28 +61,30 @@ def check_frames_said(latent: dict, frames: int, remedy: str) -> None:
 
 
 def frames_told(positive: list, negative: list, latent: dict) -> int | None:
-    """The frames of a video by the conditioning; raises ValueError where there are several answers."""
-    named = [options[host.NUM_FRAMES] for _, options in [*positive, *negative] if host.NUM_FRAMES in options]
-    if len(set(named)) > 1:
+    """Number of frames in a video by the conditioning; raises ValueError for contradictory numbers."""
+    numbers = [
+        options[host.NUM_FRAMES] for _, options in [*positive, *negative] if host.NUM_FRAMES in options
+    ]
+    if len(set(numbers)) > 1:
         raise ValueError(
-            f"the conditioning is for videos of {' and of '.join(map(str, dict.fromkeys(named)))} frames; "
+            f"the conditioning is for videos of {' and of '.join(map(str, dict.fromkeys(numbers)))} frames; "
             "connect positive and negative from the same SVD Image to Video."
         )
-    told = named[0] if named else None
-    own = latent.get(host.NUM_FRAMES, told)
-    if told is not None and own != told:
+    frames = numbers[0] if numbers else None
+    own = latent.get(host.NUM_FRAMES, frames)
+    if frames is not None and own != frames:
         raise ValueError(
-            f"the latent is of videos of {own} frames, the conditioning for videos of {told}; connect both "
+            f"the latent is of videos of {own} frames, the conditioning for videos of {frames}; connect both "
             "from the same SVD Image to Video."
         )
-    return told
+    return frames
 
 
 def _runs(origins: list[int]) -> list[int]:
-    """The lengths of the stretches in which each number is one more than the number before."""
+    """Lengths of the runs of consecutive numbers."""
     lengths = [1]
-    for before, here in pairwise(origins):
-        if here == before + 1:
+    for previous, current in pairwise(origins):
+        if current == previous + 1:
             lengths[-1] += 1
         else:
             lengths.append(1)

@@ -1,4 +1,4 @@
-"""Nodes that load: a checkpoint, or a decoder from another file."""
+"""Nodes that load a checkpoint, or a decoder from another file."""
 
 from comfy_api.v0_0_2 import io
 
@@ -22,7 +22,7 @@ def checkpoint_input() -> io.Combo.Input:
 
 
 class LoadCheckpoint(io.ComfyNode):
-    """A checkpoint's three parts, as the host's own types."""
+    """Node that loads the three parts of a checkpoint as the host's types."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -48,7 +48,7 @@ class LoadCheckpoint(io.ComfyNode):
 
 
 class LoadVAE(io.ComfyNode):
-    """The VAE of a checkpoint, with the decoder of choice."""
+    """Node that loads the VAE of a checkpoint with a choice of decoder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

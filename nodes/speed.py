@@ -7,7 +7,7 @@ from .checks import checked
 
 
 class FeatureCache(io.ComfyNode):
-    """Deep features that serve several evaluations of the model."""
+    """Node that reuses deep features in several evaluations of the model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,1 +1,1 @@
-"""Ourselves and those we are compared with, all behind the same few methods."""
+"""Stillmotion and its peers, with equal methods."""

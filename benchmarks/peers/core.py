@@ -1,4 +1,4 @@
-"""ComfyUI's own SVD, and our nodes in ComfyUI, without its server. Runs in the host's Python only."""
+"""ComfyUI's own SVD, and our nodes in ComfyUI, without its server; for the host's Python only."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ NUMBERS = {"motion_bucket_id": MOTION_BUCKET_ID, "fps": FPS, "augmentation_level
 
 
 def start(host: Path, scale: Scale) -> None:
-    """Puts the host on the path, with the switches that main.py would be given for this device and dtype."""
+    """Puts the host on the path, with main.py's switches for this device and dtype."""
     sys.path.insert(0, str(host))
     on_gpu = {
         "float32": ["--force-fp32"],
@@ -28,7 +28,7 @@ def start(host: Path, scale: Scale) -> None:
 
 
 class Core:
-    """The outputs of a loader node: MODEL, CLIP_VISION and VAE, and what core's nodes do with them."""
+    """Outputs of a loader node, MODEL, CLIP_VISION and VAE, run by core's nodes."""
 
     name = "ComfyUI core"
 
@@ -37,7 +37,7 @@ class Core:
 
     @classmethod
     def load(cls, path: Path, scale: Scale, parts: tuple[str, ...] = ("unet", "vision", "vae")) -> "Core":
-        """As ImageOnlyCheckpointLoader does; parts leaves others out, for less memory."""
+        """Loads a file like ImageOnlyCheckpointLoader, but only the named parts."""
         import comfy.sd
 
         model, _, vae, tower = comfy.sd.load_checkpoint_guess_config(
@@ -51,7 +51,7 @@ class Core:
 
     @classmethod
     def load_nodes(cls, path: Path, scale: Scale) -> "Core":
-        """As our SVD Load Checkpoint does."""
+        """Loads a file like our SVD Load Checkpoint."""
         from stillmotion.nodes import host
         from stillmotion.svd_model.checkpoint import Checkpoint
 
@@ -60,20 +60,20 @@ class Core:
         return cls(*parts, scale, "Stillmotion's nodes")
 
     def share_weights(self, checkpoint) -> None:
-        """Has the UNet, the largest, take the tensors of our file in place of its copies."""
+        """Replaces the weights of the UNet, the largest network, by the file's tensors, to save a copy."""
         network = checkpoint.unet
         weights = network.tensors()
         self.model.model.diffusion_model.load_state_dict(weights, strict=True, assign=True)
 
     def network(self, part: str) -> nn.Module:
-        """The network that has that part."""
+        """The network of a part."""
         if part == "unet":
             return self.model.model.diffusion_model
         return self.tower.model if part == "vision" else self.vae.first_stage_model
 
     @torch.inference_mode()
     def condition(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
-        """The UNet's context and concat of a picture, by core's conditioning node."""
+        """Computes context and concat of a picture by core's conditioning node."""
         positive, _, _ = self._conditioning(picture)
         context, options = positive[0]
         return context, options["concat_latent_image"]
@@ -92,7 +92,7 @@ class Core:
         return VideoLinearCFGGuidance().patch(self.model, MIN_GUIDANCE)[0]
 
     def unet_step(self, inputs: Inputs) -> Callable[[], Tensor]:
-        """What a sampler calls at each sigma: both branches through core's CFGGuider."""
+        """A sampler's evaluation at one sigma: both branches, through core's CFGGuider."""
         import comfy.samplers
         from comfy import sampler_helpers
 
@@ -101,7 +101,7 @@ class Core:
         guider = comfy.samplers.CFGGuider(self._guided())
         guider.set_conds([[inputs.context, numbers]], [[torch.zeros_like(inputs.context), without]])
         guider.set_cfg(MAX_GUIDANCE)
-        conds = {name: [dict(cond) for cond in given] for name, given in guider.original_conds.items()}
+        conds = {name: [dict(cond) for cond in group] for name, group in guider.original_conds.items()}
         device = self.model.load_device
         with torch.inference_mode():
             guider.inner_model, conds, _ = sampler_helpers.prepare_sampling(
@@ -122,7 +122,7 @@ class Core:
         return step
 
     def decode(self, inputs: Inputs) -> Callable[[], Tensor]:
-        """Latents to frames, (T, 3, H, W) in [−1, 1]: core shows and gives no others."""
+        """Latents to frames, (T, 3, H, W), which core clamps to [−1, 1]."""
         import comfy.model_management
 
         latents = inputs.latents / 0.18215

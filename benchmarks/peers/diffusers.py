@@ -17,7 +17,7 @@ PARTS = {"unet": "unet", "vision": "image_encoder", "encoder": "vae", "decoder":
 
 
 class Diffusers:
-    """The pipeline, from its folder or over the tensors of our file."""
+    """Diffusers' pipeline, from its folder or over the tensors of our file."""
 
     name = "diffusers"
 
@@ -27,50 +27,50 @@ class Diffusers:
 
     @classmethod
     def load(cls, folder: Path, scale: Scale, parts: tuple[str, ...] = tuple(PARTS)) -> "Diffusers":
-        """As its users do, from the folder; the other parts are left out."""
+        """Loads the named parts from the folder, like a user of diffusers."""
         wanted = {PARTS[part] for part in parts}
         without = dict.fromkeys(set(PARTS.values()) - wanted)
-        made = StableVideoDiffusionPipeline.from_pretrained(
+        result = StableVideoDiffusionPipeline.from_pretrained(
             folder, dtype=scale.torch_dtype, local_files_only=True, **without
         )
-        return cls(made.to(scale.device), scale)
+        return cls(result.to(scale.device), scale)
 
     @classmethod
     def of_checkpoint(cls, checkpoint, scale: Scale) -> "Diffusers":
-        """Over the very tensors of a checkpoint, where device and dtype are those of the file."""
+        """Builds the pipeline over a checkpoint; shares its tensors if device and dtype are the file's."""
         from support import diffusers_models
 
         networks = (checkpoint.unet, checkpoint.encoder, checkpoint.decoder, checkpoint.vision)
-        made = diffusers_models.pipeline(*(of_file(checkpoint, network) for network in networks))
-        return cls(made.to(scale.device, scale.torch_dtype), scale)
+        result = diffusers_models.pipeline(*(of_file(checkpoint, network) for network in networks))
+        return cls(result.to(scale.device, scale.torch_dtype), scale)
 
     def resized(self, scale: Scale) -> "Diffusers":
-        """The same networks for a clip of another size."""
+        """This peer with a clip of another size."""
         return Diffusers(self.pipeline, scale, self.name)
 
     def compiled(self) -> "Diffusers":
-        """The same with torch.compile for the UNet and the decoder."""
+        """This peer with UNet and decoder under torch.compile."""
         parts = dict(self.pipeline.components)
         parts["unet"] = torch.compile(parts["unet"])
-        parts["vae"] = copy.copy(parts["vae"])  # but not its networks
+        parts["vae"] = copy.copy(parts["vae"])  # a shallow copy: the networks are shared
         parts["vae"]._modules = {**parts["vae"]._modules, "decoder": torch.compile(parts["vae"].decoder)}
-        made = StableVideoDiffusionPipeline(**parts)
-        return Diffusers(made, self.scale, f"{self.name}, compiled")
+        result = StableVideoDiffusionPipeline(**parts)
+        return Diffusers(result, self.scale, f"{self.name}, compiled")
 
     def network(self, part: str) -> nn.Module:
-        """The network that has that part."""
+        """The network of a part."""
         return getattr(self.pipeline, PARTS[part])
 
     @torch.no_grad()
     def condition(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
-        """The UNet's context and concat of a picture, in the pipeline's own words."""
+        """Computes context and concat of a picture, by the pipeline's methods."""
         pipe, size = self.pipeline, {"height": self.scale.height, "width": self.scale.width}
         context = pipe._encode_image(picture, self.scale.device, 1, do_classifier_free_guidance=False)
         image = pipe.video_processor.preprocess(picture, **size)
         return context, pipe._encode_vae_image(image, self.scale.device, 1, do_classifier_free_guidance=False)
 
     def unet_step(self, inputs: Inputs) -> Callable[[], Tensor]:
-        """One turn of the pipeline's loop; D is what its scheduler makes of it."""
+        """One iteration of the pipeline's loop, up to the scheduler's estimate D."""
         pipe, device, dtype = self.pipeline, self.scale.device, self.scale.torch_dtype
         scheduler = pipe.scheduler
         scheduler.set_timesteps(SCHEDULE_STEPS, device=device)
@@ -104,8 +104,8 @@ class Diffusers:
 
         @torch.no_grad()
         def decode() -> Tensor:
-            made = self.pipeline.decode_latents(latents, frames, decode_chunk_size=frames)
-            return made[0].transpose(0, 1).cpu()  # (3, T, H, W) -> (T, 3, H, W)
+            result = self.pipeline.decode_latents(latents, frames, decode_chunk_size=frames)
+            return result[0].transpose(0, 1).cpu()  # (3, T, H, W) -> (T, 3, H, W)
 
         return decode
 
@@ -129,7 +129,7 @@ class Diffusers:
         latents = inputs.noise.to(scale.device, scale.torch_dtype)[None]
 
         def clip() -> Tensor:
-            made = self.pipeline(inputs.picture, latents=latents, **options).frames[0]
-            return torch.from_numpy(made)
+            result = self.pipeline(inputs.picture, latents=latents, **options).frames[0]
+            return torch.from_numpy(result)
 
         return clip

@@ -1,4 +1,4 @@
-"""Stillmotion's headless door."""
+"""Stillmotion's headless pipeline."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,15 +16,15 @@ from stillmotion.headless.settings import Settings
 
 
 def make_settings(scale: Scale, **changes) -> Settings:
-    """What all peers are asked for."""
-    given = {"num_frames": scale.frames, "width": scale.width, "height": scale.height}
-    given |= {"fps": FPS, "motion_bucket_id": MOTION_BUCKET_ID, "noise_aug": 0.0, "seed": scale.seed}
-    given |= {"min_guidance": MIN_GUIDANCE, "max_guidance": MAX_GUIDANCE, "steps": scale.clip_steps}
-    return Settings(**given | changes)
+    """Settings of the clip that all peers compute."""
+    values = {"num_frames": scale.frames, "width": scale.width, "height": scale.height}
+    values |= {"fps": FPS, "motion_bucket_id": MOTION_BUCKET_ID, "noise_aug": 0.0, "seed": scale.seed}
+    values |= {"min_guidance": MIN_GUIDANCE, "max_guidance": MAX_GUIDANCE, "steps": scale.clip_steps}
+    return Settings(**values | changes)
 
 
 class Ours:
-    """The pipeline over the single file."""
+    """Stillmotion's pipeline over the single file."""
 
     name = "Stillmotion"
 
@@ -35,7 +35,7 @@ class Ours:
 
     @classmethod
     def load(cls, path: Path, scale: Scale, parts: tuple[str, ...] = (), **options) -> "Ours":
-        """Opens the file, and loads those of its networks ("unet", "vision", "encoder", "decoder")."""
+        """Opens the file and loads the named networks: "unet", "vision", "encoder", "decoder"."""
         options = {"device": scale.device, "dtype": scale.torch_dtype, **options}
         options.setdefault("decode_dtype", scale.torch_dtype)
         ours = cls(Pipeline.open(path, **options), scale)
@@ -44,15 +44,15 @@ class Ours:
         return ours
 
     def resized(self, scale: Scale) -> "Ours":
-        """The same networks for a clip of another size."""
+        """This peer with a clip of another size."""
         return Ours(self.pipeline, scale, self.name)
 
     def network(self, part: str) -> nn.Module:
-        """A network, loaded when first asked for."""
+        """The network of a part, loaded on first use."""
         return getattr(self.pipeline, part)
 
     def condition(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
-        """The UNet's context and concat of a picture."""
+        """Computes context and concat of a picture."""
         prepared = self.pipeline.prepare(picture, self.settings)
         conditions = self.pipeline.encode(prepared, self.settings)
         return conditions.context, conditions.concat
@@ -67,7 +67,7 @@ class Ours:
         parts = (tensor.to(device) for tensor in (inputs.context, inputs.concat, vector))
         with torch.no_grad():
             denoise = self.pipeline.denoiser(Conditions(*parts), settings)
-        # From the schedule of these settings, for which constants may have been prepared.
+        # From the schedule of these settings, since constants may have been computed for its sigmas.
         sigma = settings.sigmas()[AT_STEP].to(device)
         torch.testing.assert_close(sigma.cpu(), inputs.sigma, rtol=1e-5, atol=0)
         x = inputs.x.to(device)
@@ -96,16 +96,16 @@ class Ours:
         """Picture to frames, (T, H, W, 3) in [0, 1]."""
 
         def clip() -> Tensor:
-            made = self.pipeline.animate(inputs.picture, self.settings, noise=inputs.noise)
-            return torch.from_numpy(made.frames).float() / 255
+            result = self.pipeline.animate(inputs.picture, self.settings, noise=inputs.noise)
+            return torch.from_numpy(result.frames).float() / 255
 
         return clip
 
 
 def unet_on_meta(unet: nn.Module, z: Tensor) -> Callable[[], object]:
-    """One guided step as the counter of FLOPs is to see it: both branches, in whatever the UNet takes."""
+    """One guided step for the counter of FLOPs: the UNet on both branches, on meta."""
     frames = z.shape[0]
-    x = torch.cat([z, z], dim=1)  # the picture's latent beside the noisy ones
+    x = torch.cat([z, z], dim=1)  # noisy latents and the picture's latent
     context = torch.empty(frames, 1, unet.params.context_dim, device=z.device)
     vector = torch.empty(frames, unet.params.vector_dim, device=z.device)
     times = torch.empty(frames, device=z.device)

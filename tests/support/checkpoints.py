@@ -20,7 +20,7 @@ VECTOR_DIMS = {"svd": 768, "svd_image_decoder": 768, "sv3d_u": 256, "sv3d_p": 12
 def tensors(
     kind: str = "svd", dtype: torch.dtype = torch.float32, sizes: tiny.Sizes = tiny.GOLDEN
 ) -> dict[str, Tensor]:
-    """The tensors of a tiny checkpoint of that kind, with the parts that inference does without."""
+    """Tensors of a tiny checkpoint of a kind, including parts that inference does not use."""
     video = kind.startswith("svd")
     temporal = kind == "svd"
     condition_vae = released.CONDITION_VAES[0 if video else 1]
@@ -55,7 +55,7 @@ def write(
     sizes: tiny.Sizes = tiny.GOLDEN,
     **changes: Tensor | None,
 ) -> Path:
-    """A tiny checkpoint file; changes replace tensors, or with None leave them out."""
+    """Writes a tiny checkpoint; changes replace tensors, and None leaves a tensor out."""
     content = tensors(kind, dtype, sizes) | changes
     save_file({key: value for key, value in content.items() if value is not None}, path)
     return path

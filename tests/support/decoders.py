@@ -31,12 +31,12 @@ def filled(network: nn.Module) -> nn.Module:
 
 @functools.cache
 def _pair(temporal: bool, sizes: tiny.Sizes) -> tuple[VideoDecoder, VideoDecoder]:
-    """One decoder in float32 and in float64; a frame-wise one with its 1×1 convolution."""
+    """A decoder in float32 and in float64; a frame-wise one has its 1×1 convolution."""
     return tuple(decoder(temporal, not temporal, sizes).to(dtype) for dtype in (torch.float32, torch.float64))
 
 
 def reference(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> Reference:
-    """The decode in one piece, plain and exact."""
+    """Reference of a decode in one piece."""
     plain, exact = _pair(temporal, sizes)
     return Reference.of(lambda network, z: network(z, len(z) if temporal else 1), plain, exact, z)
 
@@ -51,18 +51,18 @@ def plan(
 
 
 def smallest(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> int:
-    """The smallest budget that works for those latents."""
+    """Smallest budget that works for latents."""
     frames, _, height, width = z.shape
     size = (sizes.vae, frames, height, width)
     return layerwise.smallest_budget(layerwise.plan_decode, *size, temporal=temporal, dtype=z.dtype)
 
 
 def budget_between(z: Tensor, share: float, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> int:
-    """From the smallest budget that works (0) to one under which nothing is spilled or computed twice (1)."""
+    """Budget from the smallest that works (0) to the one without spilling or computing twice (1)."""
     least, most = smallest(z, temporal, sizes), plan(z, temporal=temporal, sizes=sizes).peak
     return least + round(share * (most - least))
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
-    """The largest error, relative to the largest magnitude."""
+    """Largest error, relative to the largest magnitude."""
     return ((ours.float() - theirs.float()).abs().max() / theirs.float().abs().max()).item()

@@ -1,4 +1,4 @@
-"""The names that diffusers gives to the weights of the released files, for four levels of two blocks."""
+"""Diffusers' names for the weights of the released files, for four levels of two blocks."""
 
 import re
 
@@ -49,12 +49,12 @@ VISION = (
 
 
 def unet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our UNet's weights under diffusers' names."""
+    """Renames our UNet's weights to diffusers' names."""
     return {_unet_key(key): tensor for key, tensor in state.items()}
 
 
 def vae(encoder: dict[str, Tensor], decoder: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of our encoder with quant_conv, and of our temporal decoder, under diffusers' names."""
+    """Renames weights of our encoder with quant_conv, and of our temporal decoder, to diffusers' names."""
     renamed = {}
     for key, tensor in (encoder | decoder).items():
         part, _, rest = key.partition(".")
@@ -63,12 +63,12 @@ def vae(encoder: dict[str, Tensor], decoder: dict[str, Tensor]) -> dict[str, Ten
             continue
         name = f"{part}.{_vae_key(rest, temporal=part == 'decoder')}"
         projection = ".attentions.0.to_" in name and name.endswith("weight")
-        renamed[name] = tensor[:, :, 0, 0] if projection else tensor  # a 1×1 convolution there is linear
+        renamed[name] = tensor[:, :, 0, 0] if projection else tensor  # a linear layer in diffusers
     return renamed
 
 
 def vision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The image tower's weights under transformers' names, the fused projection split."""
+    """Renames the image tower's weights to transformers' names, with the fused projection split."""
     renamed = {}
     for key, tensor in state.items():
         if key == "proj":
@@ -83,10 +83,10 @@ def vision(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unet_key(key: str) -> str:
-    found = re.match(r"(input_blocks|output_blocks|middle_block)\.(\d+)\.(?:(\d+)\.)?(.*)", key)
-    if not found or key.startswith("input_blocks.0."):
+    match = re.match(r"(input_blocks|output_blocks|middle_block)\.(\d+)\.(?:(\d+)\.)?(.*)", key)
+    if not match or key.startswith("input_blocks.0."):
         return _rename(key, UNET_ENDS)
-    side, number, layer, rest = found[1], int(found[2]), found[3], found[4]
+    side, number, layer, rest = match[1], int(match[2]), match[3], match[4]
     if side == "middle_block":
         rest = f"{layer}.{rest}" if layer else rest
         return f"mid_block.{'attentions.0.' if number == 1 else f'resnets.{number // 2}.'}" + _layer(rest)
@@ -104,7 +104,7 @@ def _unet_key(key: str) -> str:
 
 
 def _layer(rest: str) -> str:
-    """A key inside of a residual block or transformer."""
+    """Renames a key inside a residual block or transformer."""
     if re.match(r"(norm|proj_in|proj_out|transformer_blocks|time_stack\.\d|time_pos_embed)\b", rest):
         return _rename(rest, TRANSFORMER)
     if rest.startswith("time_mixer."):
@@ -115,14 +115,14 @@ def _layer(rest: str) -> str:
 
 
 def _vae_key(key: str, temporal: bool) -> str:
-    found = re.match(r"(down|up)\.(\d)\.(block|downsample|upsample)\.(?:(\d)\.)?(.*)", key)
+    match = re.match(r"(down|up)\.(\d)\.(block|downsample|upsample)\.(?:(\d)\.)?(.*)", key)
     middle = re.match(r"mid\.block_([12])\.(.*)", key)
     if middle:
         return f"mid_block.resnets.{int(middle[1]) - 1}." + _vae_block(middle[2], temporal)
-    if not found:
+    if not match:
         return _rename(key, VAE_ENDS)
-    way, level, part, index, rest = found[1], int(found[2]), found[3], found[4], found[5]
-    place = f"{way}_blocks.{3 - level if way == 'up' else level}"
+    direction, level, part, index, rest = match[1], int(match[2]), match[3], match[4], match[5]
+    place = f"{direction}_blocks.{3 - level if direction == 'up' else level}"
     if part == "block":
         return f"{place}.resnets.{index}." + _vae_block(rest, temporal)
     return f"{place}.{part}rs.0.{rest}"

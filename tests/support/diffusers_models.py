@@ -1,4 +1,4 @@
-"""diffusers' and transformers' networks over the weights of ours."""
+"""Networks of diffusers and transformers with our networks' weights."""
 
 from accelerate import init_empty_weights
 from diffusers import (
@@ -63,7 +63,7 @@ def vision(ours: VisionTransformer) -> CLIPVisionModelWithProjection:
 
 
 def scheduler() -> EulerDiscreteScheduler:
-    """As the published SVD checkpoints configure it."""
+    """Scheduler as the published SVD checkpoints configure it."""
     return EulerDiscreteScheduler(
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -98,5 +98,5 @@ def pipeline(
 
 
 def _with_weights(module: nn.Module, state: dict) -> nn.Module:
-    module.load_state_dict(state, strict=True, assign=True)  # the same tensors: a full-size UNet is 6 GB
+    module.load_state_dict(state, strict=True, assign=True)  # shares the tensors: a full-size UNet is 6 GB
     return module.eval().requires_grad_(False)

@@ -1,11 +1,11 @@
-"""Makes torch's operations fail as an allocation on the device does."""
+"""Operations of torch that fail like an allocation on the device."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class FailingAllocations(TorchDispatchMode):
-    """Within it, the operations with these numbers (from 0) raise an out-of-memory instead of running."""
+    """Context in which the operations with these numbers, from 0, raise OutOfMemoryError."""
 
     def __init__(self, *numbers: int):
         super().__init__()
@@ -13,7 +13,7 @@ class FailingAllocations(TorchDispatchMode):
         self._numbers = set(numbers)
 
     def fail_next(self) -> None:
-        """Has the next operation fail too."""
+        """Makes the next operation fail, too."""
         self._numbers.add(self.count)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):

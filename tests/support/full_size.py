@@ -1,6 +1,6 @@
-"""Writes a random checkpoint with given keys and shapes: python full_size.py KEYS.json OUT [DTYPE].
+"""Writes a random checkpoint from keys and shapes: python full_size.py KEYS.json OUT [DTYPE].
 
-Tensor by tensor, so that a file of 10 GB takes no 10 GB of memory.
+Tensors are written one by one, so that a file of 10 GB does not take 10 GB of memory.
 """
 
 import json
@@ -18,12 +18,12 @@ _CONDITIONER = "conditioner.embedders.3.encoder."
 
 
 def write(keys: Path, out: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Norms at 1, biases at 0, the rest normal with a variance that keeps activations the same size."""
+    """Writes norms at 1, biases at 0, and normal weights that preserve the variance of activations."""
     numbers = torch.randn(_NUMBERS, generator=torch.Generator().manual_seed(0))
     shapes = json.loads(keys.read_text())
 
     def make(key: str) -> Tensor:
-        # Both VAEs get the same encoder, since core takes one of them and we the other.
+        # Both VAEs get one encoder: core loads the first stage's, Stillmotion the conditioner's.
         if key.startswith("first_stage_model.encoder."):
             key = _CONDITIONER + key.removeprefix("first_stage_model.")
         shape = shapes[key]
@@ -41,7 +41,7 @@ def write(keys: Path, out: Path, dtype: torch.dtype = torch.float16) -> None:
 def save(
     path: Path, shapes: Mapping[str, list[int]], dtype: torch.dtype, make: Callable[[str], Tensor]
 ) -> None:
-    """A safetensors file of tensors that are made one after the other."""
+    """Writes a safetensors file from tensors that are computed one by one."""
     header, _ = _header(shapes, dtype)
     with path.open("wb") as file:
         file.write(header)
@@ -51,7 +51,7 @@ def save(
 
 
 def save_sparse(path: Path, shapes: Mapping[str, list[int]], dtype: torch.dtype) -> None:
-    """A safetensors file of zeros that takes no room on the disk."""
+    """Writes a sparse safetensors file of zeros."""
     header, size = _header(shapes, dtype)
     with path.open("wb") as file:
         file.write(header)
@@ -59,7 +59,7 @@ def save_sparse(path: Path, shapes: Mapping[str, list[int]], dtype: torch.dtype)
 
 
 def _header(shapes: Mapping[str, list[int]], dtype: torch.dtype) -> tuple[bytes, int]:
-    """What stands before the tensors, and the bytes of all of them."""
+    """Header of a safetensors file, and the bytes of all tensors."""
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for key, shape in shapes.items():
         begin, end = end, end + dtype.itemsize * math.prod(shape)

@@ -9,18 +9,18 @@ TEMPLATES = ROOT / "example_workflows"
 
 
 def files_named(node: dict) -> list[str]:
-    """The model files that the widgets of a template's node are set to."""
+    """Model files in the widgets of a template's node."""
     return [value for value in node.get("widgets_values", ()) if str(value).endswith(".safetensors")]
 
 
 def read(template: str) -> dict:
-    """An example workflow."""
+    """Reads an example workflow."""
     return json.loads((TEMPLATES / f"{template}.json").read_text(encoding="utf-8"))
 
 
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.json"))
 AT_ONCE = [name for name in NAMES if not any(map(files_named, read(name)["nodes"]))]
-"""The templates that need no file."""
+"""Templates that need no model file."""
 
 
 def node(kind: str, **inputs) -> dict:
@@ -28,7 +28,7 @@ def node(kind: str, **inputs) -> dict:
 
 
 def ksampler(seed: int, steps: int = 2) -> dict:
-    """SVD KSampler after the nodes "load" and "prepare", with guidance from 1 to 2.5."""
+    """SVD KSampler on the nodes "load" and "prepare", with guidance from 1 to 2.5."""
     return node(
         "StillmotionKSampler",
         model=["load", 0],
@@ -51,7 +51,7 @@ def ksampler(seed: int, steps: int = 2) -> dict:
 
 
 def first_video(seed: int = 1, **changes: dict) -> dict:
-    """Load, condition, sample, decode and save; changes replace inputs of a node, by its name."""
+    """Builds a graph that loads, conditions, samples, decodes and saves; changes: inputs by node name."""
     graph = {
         "load": node("StillmotionLoadCheckpoint", checkpoint="tiny_svd.safetensors"),
         "image": node("LoadImage", image="rocket.jpg"),
@@ -82,18 +82,18 @@ def first_video(seed: int = 1, **changes: dict) -> dict:
 
 
 def path_of(template: str) -> Path:
-    """Where the graph of an example workflow lies."""
+    """Path of the graph of an example workflow."""
     name = template.lower().replace(" ", "_").replace("-", "_")
     return ROOT / "tests" / "host" / "graphs" / f"{name}.json"
 
 
 def of_template(name: str) -> dict:
-    """An example workflow with its own values, but for the picture, which is the one that the tests have."""
+    """Builds the graph of an example workflow with its shipped values and the tests' picture."""
     graph = json.loads(path_of(name).read_text(encoding="utf-8"))
     shipped = {str(entry["id"]): entry for entry in read(name)["nodes"]}
     for number, content in graph.items():
         assert shipped[number]["type"] == content["class_type"]
         values = shipped[number].get("widgets_values_named") or {}
-        known = {key: value for key, value in values.items() if key in content["inputs"]}
-        content["inputs"] |= {key: value for key, value in known.items() if key != "image"}
+        settable = {key: value for key, value in values.items() if key in content["inputs"]}
+        content["inputs"] |= {key: value for key, value in settable.items() if key != "image"}
     return graph

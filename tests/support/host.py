@@ -1,4 +1,4 @@
-"""A real ComfyUI, started as a process on the CPU with the pack in its custom_nodes."""
+"""A real ComfyUI, run as a process on the CPU with the pack in its custom_nodes."""
 
 import json
 import os
@@ -23,20 +23,20 @@ PACK_NAME = "stillmotion-0.1.0"
 START_SECONDS = 180
 RUN_SECONDS = 600
 GUARD_SECONDS = 120
-MOST_OF_NO_MODEL = 100  # live tensors: those of the tiny checkpoint alone are several hundreds
+MOST_OF_NO_MODEL = 100  # live tensors; the tiny checkpoint alone has several hundred
 HOW_TO_PROVIDE = "no ComfyUI found: set COMFYUI_PATH, or put one in ~/comfy/ComfyUI with its own .venv"
 
 
 @dataclass(frozen=True)
 class Host:
-    """A ComfyUI checkout and the interpreter that runs it."""
+    """A ComfyUI checkout and its interpreter."""
 
     path: Path
     python: Path
 
 
 def find() -> Host | None:
-    """The ComfyUI named by COMFYUI_PATH, else the one that the pack lies in, else ~/comfy/ComfyUI."""
+    """Finds a ComfyUI: by COMFYUI_PATH, around the pack, or in ~/comfy/ComfyUI, in this order."""
     named = os.environ.get("COMFYUI_PATH")
     places = [Path(named)] if named else [ROOT.parent.parent, Path.home() / "comfy" / "ComfyUI"]
     for path in places:
@@ -55,12 +55,12 @@ def _interpreter(path: Path) -> Path:
 
 
 def missing_reason() -> str:
-    """What a skipped test says."""
+    """Reason of a skipped test."""
     return HOW_TO_PROVIDE
 
 
 def require() -> Host:
-    """The host; without one the test is skipped, or fails where STILLMOTION_REQUIRE_HOST is 1."""
+    """Returns the host; without one skips the test, or fails it if STILLMOTION_REQUIRE_HOST is 1."""
     host = find()
     if host is None:
         (pytest.fail if os.environ.get("STILLMOTION_REQUIRE_HOST") == "1" else pytest.skip)(missing_reason())
@@ -68,7 +68,7 @@ def require() -> Host:
 
 
 def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
-    """A base directory: this pack under any folder name, another pack, tiny checkpoints, a picture."""
+    """Creates a base directory: this pack under a folder name, another pack, tiny checkpoints, a picture."""
     for folder in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "temp", "user"):
         (path / folder).mkdir(parents=True, exist_ok=True)
     (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
@@ -84,7 +84,7 @@ class Server:
     """A running ComfyUI; `with Server(base, "--cache-none") as server: ...`."""
 
     def __init__(self, base: Path, *arguments: str):
-        """--novram and --lowvram, which can't stand beside --cpu, are started as low_memory_host.py says."""
+        """Starts --novram and --lowvram, which exclude --cpu, through low_memory_host.py."""
         low_memory = {"--novram", "--lowvram"} & set(arguments)
         self._program = [Path(__file__).parent / "low_memory_host.py"] if low_memory else ["main.py", "--cpu"]
         self._base, self._arguments = base, arguments
@@ -100,7 +100,7 @@ class Server:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def complaints(self) -> list[str]:
-        """What the log of the start holds against the pack, or any traceback."""
+        """Lines in the start's log that complain about the pack, and all tracebacks."""
         folders = {path.name.lower() for path in (self._base / "custom_nodes").iterdir()} - {"other_pack.py"}
         about = [
             line
@@ -108,8 +108,8 @@ class Server:
             if any(name in line.lower() for name in {"stillmotion", *folders})
         ]
         words = ("WARN", "ERROR", "FAILED")
-        found = [line for line in about if any(word in line for word in words)]
-        return found + re.findall("^Traceback.*", self.start_log, re.MULTILINE)
+        complaints = [line for line in about if any(word in line for word in words)]
+        return complaints + re.findall("^Traceback.*", self.start_log, re.MULTILINE)
 
     @property
     def pid(self) -> int:
@@ -142,7 +142,7 @@ class Server:
             self._process.wait()
 
     def get(self, path: str):
-        """The JSON at a path."""
+        """Gets the JSON at a path."""
         with urllib.request.urlopen(self.url + path, timeout=30) as response:
             return json.load(response)
 
@@ -161,7 +161,7 @@ class Server:
             return json.load(error)
 
     def wait(self, prompt_id: str) -> dict:
-        """The history entry of a prompt once it has ended, well or not."""
+        """Waits until a prompt has ended, well or not; returns its history entry."""
         deadline = time.monotonic() + RUN_SECONDS
         while time.monotonic() < deadline:
             history = self.get(f"/history/{prompt_id}")
@@ -172,26 +172,26 @@ class Server:
         raise TimeoutError(f"prompt {prompt_id} did not end in {RUN_SECONDS} s:\n{self.log[-2000:]}")
 
     def run(self, graph: dict) -> dict:
-        """Queues a graph and waits for it to end; fails the test where the host refuses it."""
+        """Queues a graph and waits for its end; fails the test if the host refuses it."""
         answer = self.post(graph)
         assert "prompt_id" in answer, answer
         return self.wait(answer["prompt_id"])
 
     def freed(self) -> dict:
-        """The live tensors, once the host has let go of models and cached outputs and is at rest.
+        """Has the host free models and cached outputs; returns the live tensors once it is at rest.
 
-        Asks again until it has: a wish that comes while the host's worker is about to sleep is not heard.
+        Repeats the request, since the host misses one that arrives while its worker is about to sleep.
         """
         deadline = time.monotonic() + GUARD_SECONDS
         last = None
         while True:
             self.send("/free", {"unload_models": True, "free_memory": True})
             time.sleep(0.2)
-            found = self.get("/tests/memory")
-            if found["tensors"] <= MOST_OF_NO_MODEL and found["bytes"] == last:
-                return found
-            assert time.monotonic() < deadline, found
-            last = found["bytes"]
+            live = self.get("/tests/memory")
+            if live["tensors"] <= MOST_OF_NO_MODEL and live["bytes"] == last:
+                return live
+            assert time.monotonic() < deadline, live
+            last = live["bytes"]
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -214,7 +214,7 @@ def succeeded(entry: dict) -> bool:
 
 
 def error_of(entry: dict) -> str:
-    """What the failing node said."""
+    """Message of the failing node."""
     for kind, content in entry["status"]["messages"]:
         if kind == "execution_error":
             return content["exception_message"]
@@ -222,7 +222,7 @@ def error_of(entry: dict) -> str:
 
 
 def cached_nodes(entry: dict) -> set[str]:
-    """The nodes that the host took from its cache."""
+    """Nodes whose outputs came from the host's cache."""
     return {
         node
         for kind, content in entry["status"]["messages"]

@@ -1,4 +1,4 @@
-"""The pictures that a graph wrote, and whether two lots are the same."""
+"""Pictures and videos that a graph wrote, and their comparison."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from support import host
 
 
 def frames_of(base: Path, entry: dict) -> np.ndarray:
-    """The pictures that the graph's node "save" wrote, (N, H, W, 3)."""
+    """Reads the pictures that the node "save" wrote, (N, H, W, 3)."""
     assert host.succeeded(entry), host.error_of(entry)
     saved = entry["outputs"]["save"]["images"]
     return np.stack([np.asarray(Image.open(base / "output" / file["filename"])) for file in saved])
 
 
 def videos_of(base: Path, entry: dict) -> list[np.ndarray]:
-    """The frames of what the graph's SaveVideo nodes wrote, in the order of the nodes: (T, H, W, 3) each."""
+    """Reads the videos that SaveVideo nodes wrote, in the order of the nodes: (T, H, W, 3) each."""
     videos = []
     for _, output in sorted(entry["outputs"].items(), key=lambda item: int(item[0])):
         for file in output.get("images", []):
@@ -28,5 +28,5 @@ def videos_of(base: Path, entry: dict) -> list[np.ndarray]:
 
 
 def close(first: np.ndarray, second: np.ndarray) -> bool:
-    """Equal up to one level of rounding."""
+    """Whether pictures are equal up to one level of rounding."""
     return np.abs(first.astype(int) - second.astype(int)).max() <= 1

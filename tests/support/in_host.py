@@ -1,4 +1,4 @@
-"""The pack's own functions, run by the host's interpreter without a server."""
+"""Scripts on the pack's functions, run by the host's interpreter without a server."""
 
 import json
 import subprocess
@@ -20,9 +20,9 @@ spec.loader.exec_module(sys.modules["pack"])
 
 
 def result_of(script: str):
-    """What a script prints last, as JSON; the script has torch, json, sys and `pack`."""
-    found = host.require()
-    command = [found.python, "-c", _BEGIN + script, found.path, host.ROOT]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=found.path)
+    """Runs a script, which has torch, json, sys and `pack`; returns the JSON of its last line."""
+    checkout = host.require()
+    command = [checkout.python, "-c", _BEGIN + script, checkout.path, host.ROOT]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=checkout.path)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Counts the bytes of the tensors that are alive, which no allocator's habits blur."""
+"""Bytes of live tensors, which do not depend on an allocator."""
 
 import weakref
 
@@ -8,50 +8,50 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveMemory(TorchDispatchMode):
-    """Within it, `peak` is the largest sum of bytes of tensors made within it and alive at one time."""
+    """Context in which `peak` is the largest sum of bytes of live tensors that it has allocated."""
 
     def __init__(self):
         super().__init__()
         self.peak = 0
         self._alive = 0
-        self._known = set()
+        self._counted = set()
 
     def restart(self) -> None:
-        """Forgets the peak so far."""
+        """Restarts the peak from the live bytes."""
         self.peak = self._alive
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         for tensor in _tensors((args, kwargs)):
-            self._count(tensor, made=False)  # made outside, such as weights
+            self._count(tensor, allocated_here=False)  # tensors from outside, such as weights
         result = function(*args, **kwargs)
         for tensor in _tensors(result):
-            self._count(tensor, made=True)
+            self._count(tensor, allocated_here=True)
         return result
 
-    def _count(self, tensor: torch.Tensor, made: bool) -> None:
-        if tensor.is_mkldnn:  # weights as oneDNN arranges them, which show no storage
+    def _count(self, tensor: torch.Tensor, allocated_here: bool) -> None:
+        if tensor.is_mkldnn:  # oneDNN's packed weights expose no storage
             storage, key, size = tensor, id(tensor), tensor.numel() * tensor.dtype.itemsize
         else:
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
-        self._add(storage, key, size if made else 0)
+        self._add(storage, key, size if allocated_here else 0)
 
     def _add(self, storage, key: int, size: int) -> None:
-        if key in self._known:
+        if key in self._counted:
             return
-        self._known.add(key)
+        self._counted.add(key)
         self._alive += size
         self.peak = max(self.peak, self._alive)
         weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
+        self._counted.discard(key)
         self._alive -= size
 
 
 class MemoryLimit(LiveMemory):
-    """Within it, tensors can't be alive in more than that many bytes: more runs out of memory."""
+    """Context in which more live bytes than the limit raise OutOfMemoryError."""
 
     def __init__(self, limit: int):
         super().__init__()

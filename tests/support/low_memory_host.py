@@ -1,14 +1,12 @@
-"""ComfyUI's main.py with --novram or --lowvram on the CPU, where its command line refuses the pair.
+"""ComfyUI's main.py with --novram or --lowvram on the CPU, which its command line refuses.
 
-The host ignores both switches when it computes on the CPU: they only change how many bytes of a model's
-weights LoadedModel.model_load may put on the device. So that is what this launcher sets, and nothing else:
-with --novram the 0.1 byte that the host passes for a GPU, with --lowvram half of the model's weights. From
-there on the code is the host's, and each layer left behind casts its weights, and applies LoRAs to them, at
-each call.
+On the CPU the host ignores both switches. They only change how many bytes of a model's weights
+LoadedModel.model_load may put on the device. So this launcher sets these bytes and nothing more: with
+--novram the 0.1 byte that the host passes for a GPU, with --lowvram half of the model's weights. All other
+code is the host's. A layer left off the device casts its weights, and applies LoRAs to them, at each call.
 
-What that shows: our layers are made of operations that the host can leave behind, and compute the same then.
-What it can't show: that weights and inputs meet on one device, since here both are the CPU, and how much
-memory is saved.
+The launcher shows that the host can leave our layers off the device without a change of results. It can't
+show that weights and inputs meet on one device, since both are on the CPU, or how much memory is saved.
 """
 
 import runpy
@@ -31,7 +29,7 @@ load = comfy.model_management.LoadedModel.model_load
 
 
 def load_in_part(self, lowvram_model_memory=0, force_patch_weights=False):
-    """As the host loads a model that does not fit."""
+    """Loads a model in part, like the host a model that does not fit."""
     fits = 0.1 if comfy.cli_args.args.novram else self.model.model_size() / 2
     return load(self, fits, force_patch_weights)
 

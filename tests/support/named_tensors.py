@@ -1,4 +1,4 @@
-"""Tensors that follow from their names, by the rules with which the numbers in tests/golden were made."""
+"""Tensors that follow from their names, by the rules of the numbers in tests/golden."""
 
 import math
 import zlib
@@ -33,7 +33,7 @@ class NamedTensors:
         return values / math.sqrt(math.prod(shape[1:]))
 
     def fill(self, module: nn.Module, key_prefix: str = "") -> nn.Module:
-        """Gives every parameter of a module (which may be on meta) its named values."""
+        """Sets every parameter of a module, which may be on meta, to its named values."""
         values = {key: self.weight(key_prefix + key, t.shape) for key, t in module.state_dict().items()}
         module.load_state_dict(values, strict=True, assign=True)
         return module.eval().requires_grad_(False)

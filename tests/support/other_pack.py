@@ -1,7 +1,6 @@
-"""Another author's pack in the host's custom_nodes: a source of odd inputs, and a look at what is passed on.
+"""Another author's pack in the host's custom_nodes: a source of odd inputs, and probes of outputs.
 
-Its nodes and routes run in the host's process and use the host's own means only; nothing of the host is
-replaced.
+Its nodes and routes run in the host's process, use only the host's interfaces and replace nothing in it.
 """
 
 import copy
@@ -20,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class NoImages:
-    """A batch of pictures with none in it, as a node that filters pictures may give."""
+    """Node of an empty batch of pictures, like the output of a filter."""
 
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = CATEGORY = "tests"
@@ -40,7 +39,7 @@ ODD_IMAGES |= {"narrow": PICTURES[:, :, :0], "empty": PICTURES[:0], "small": PIC
 
 
 class OddImage(NoImages):
-    """What a broken node may pass on as an IMAGE."""
+    """Node of values that a broken node may return as an IMAGE."""
 
     RETURN_TYPES = ("IMAGE",)
 
@@ -58,7 +57,7 @@ ODD_LATENTS |= {"no_width": {"samples": torch.zeros(4, 4, 8, 0)}}
 
 
 class OddLatent(NoImages):
-    """A LATENT of sound, or one that holds nothing."""
+    """Node of a LATENT of sound, or of an empty one."""
 
     RETURN_TYPES = ("LATENT",)
 
@@ -71,7 +70,7 @@ class OddLatent(NoImages):
 
 
 class NoClipVision(NoImages):
-    """What core's checkpoint loaders give for CLIP_VISION where the file holds none."""
+    """Node of core's CLIP_VISION output for a file without an image tower."""
 
     RETURN_TYPES = ("CLIP_VISION",)
 
@@ -80,7 +79,7 @@ class NoClipVision(NoImages):
 
 
 class TextConditioning(NoImages):
-    """Conditioning as a text encoder gives it."""
+    """Node of conditioning from a text encoder."""
 
     RETURN_TYPES = ("CONDITIONING",)
 
@@ -89,7 +88,7 @@ class TextConditioning(NoImages):
 
 
 class ShowEmbedding:
-    """The numbers that a CONDITIONING holds for the cross attention."""
+    """Node that reports the numbers of a CONDITIONING for cross-attention."""
 
     RETURN_TYPES = ()
     FUNCTION = CATEGORY = "tests"
@@ -104,7 +103,7 @@ class ShowEmbedding:
 
 
 class RepeatTokens:
-    """A CONDITIONING with each of its tokens three times, which attention takes for one."""
+    """Node that repeats each token of a CONDITIONING three times, which does not change attention."""
 
     RETURN_TYPES = ("CONDITIONING",)
     FUNCTION = CATEGORY = "tests"
@@ -118,7 +117,7 @@ class RepeatTokens:
 
 
 class NotFinite:
-    """What it is given with NaN, or infinity, in one number; a MODEL gives NaN from its second step on."""
+    """Node that puts NaN or infinity into one number of its input; a MODEL gives NaN from its second step."""
 
     RETURN_TYPES = ("*",)
     FUNCTION = CATEGORY = "tests"
@@ -151,7 +150,7 @@ class NotFinite:
 
 
 class VideoLatent:
-    """A LATENT of one video in the shape of core's video models: (1, channels, frames, height, width)."""
+    """Node of a LATENT in the shape of core's video models: (1, channels, frames, height, width)."""
 
     RETURN_TYPES = ("LATENT",)
     FUNCTION = CATEGORY = "tests"
@@ -170,7 +169,7 @@ CALLS = {"prepared": 0, "deep": 0, "tokens": [], "blocks": []}
 
 
 class CountCalls:
-    """The model as it is; from now on its network's calls are counted."""
+    """Node that passes a model on and counts its network's calls from then on."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = CATEGORY = "tests"
@@ -193,7 +192,7 @@ class CountCalls:
 
 
 class PlainAttention(CountCalls):
-    """Every attention of a model replaced by the same, and the other patches, which change nothing."""
+    """Node that replaces every attention by an equal one, and adds all other patches without effect."""
 
     def tests(self, model):
         def attend(q, k, v, extra_options):
@@ -220,7 +219,7 @@ class PlainAttention(CountCalls):
 
 
 class DoubledCrossAttention(CountCalls):
-    """What cross-attention adds, twice."""
+    """Node that doubles the output of cross-attention."""
 
     def tests(self, model):
         patched = model.clone()
@@ -229,7 +228,7 @@ class DoubledCrossAttention(CountCalls):
 
 
 class OddPatch(CountCalls):
-    """A patch of a place that SVD's network does not have."""
+    """Node that patches a place that SVD's network does not have."""
 
     def tests(self, model):
         patched = model.clone()
@@ -243,7 +242,7 @@ LONGEST_HOLD = 120  # seconds, so that a test that fails ends
 
 
 class Work(TorchFunctionMode):
-    """Counts the calls of torch in a thread, and holds the thread at one of them until a cancel has come."""
+    """Counter of torch calls in a thread, which can hold the thread at a call until a cancel arrives."""
 
     def __init__(self):
         super().__init__()
@@ -251,7 +250,7 @@ class Work(TorchFunctionMode):
         self.begin(hold_at=-1)
 
     def begin(self, hold_at: int) -> None:
-        """Counts from here on, and holds the thread at that call; -1 is none."""
+        """Restarts the count, and holds the thread at call number hold_at; -1 for none."""
         self.hold_at, self.holding = hold_at, False
         self.calls = self.products = self.products_after_cancel = 0
 
@@ -276,7 +275,7 @@ WORK = Work()
 
 
 class WatchWork:
-    """Gives what it takes; from now on the calls of the thread that runs all nodes are counted, or held."""
+    """Node that passes its input on; from then on counts, or holds, the calls of the thread of all nodes."""
 
     RETURN_TYPES = ("*",)
     FUNCTION = CATEGORY = "tests"
@@ -294,7 +293,7 @@ class WatchWork:
 
 
 class SetModes:
-    """Gives what it takes; from now on the thread that runs nodes is in a mode as careless packs leave it."""
+    """Node that passes its input on, and leaves the thread of all nodes in a mode, like a careless pack."""
 
     RETURN_TYPES = ("*",)
     FUNCTION = CATEGORY = "tests"
@@ -318,35 +317,35 @@ NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 
 @PromptServer.instance.routes.get("/tests/calls")
 async def calls(_request):
-    """What has been counted since the last time."""
-    found = json.loads(json.dumps(CALLS))
+    """Returns the counts since the last request."""
+    counts = json.loads(json.dumps(CALLS))
     CALLS.update({"prepared": 0, "deep": 0, "tokens": [], "blocks": []})
-    return web.json_response(found)
+    return web.json_response(counts)
 
 
 @PromptServer.instance.routes.get("/tests/compiled")
 async def compiled(_request):
-    """How many graphs torch.compile has made in this process."""
+    """Returns the number of graphs that torch.compile has traced in this process."""
     return web.json_response({"graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"]})
 
 
 @PromptServer.instance.routes.get("/tests/work")
 async def work(_request):
-    """What has been counted since a node began to watch, and whether the thread is being held."""
+    """Returns the counts since a node began to watch, and whether the thread is being held."""
     names = ("holding", "calls", "products", "products_after_cancel")
     return web.json_response({name: getattr(WORK, name) for name in names})
 
 
 @PromptServer.instance.routes.post("/tests/switches")
 async def switches(request):
-    """Sets switches that the host reads whenever it loads a model, see low_memory_host.py."""
+    """Sets switches that the host reads whenever it loads a model; see low_memory_host.py."""
     vars(comfy.cli_args.args).update(await request.json())
     return web.json_response({})
 
 
 @PromptServer.instance.routes.get("/tests/memory")
 async def memory(_request):
-    """The live tensors of the process, and its resident bytes."""
+    """Returns the live tensors of the process, and its resident bytes."""
     gc.collect()
     tensors = {}
     for item in gc.get_objects():

@@ -1,4 +1,4 @@
-"""The page of a real ComfyUI in Chromium: how a user opens a template, and where its nodes then lie."""
+"""The page of a real ComfyUI in Chromium: a user's actions, and the positions of nodes."""
 
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ FLAGS = [
 SECONDS = 1000  # Playwright counts in milliseconds
 
 CANVAS, VUE = "canvas", "vue"
-"""The page's two ways to draw nodes: on a canvas, and as elements of the page."""
+"""Renderers of the page: nodes on a canvas, and nodes as elements of the page."""
 
 EXPECTED_ERRORS = {
-    # The page asks for files of the user's that a new user doesn't have.
+    # The page requests user files that a new user doesn't have.
     "user.css": "status of 404",
     "/api/userdata": "status of 404",
     # The page's own settings store reads the graph a moment too early, in an empty ComfyUI too.
@@ -30,7 +30,7 @@ EXPECTED_ERRORS = {
 
 
 class Rectangle(NamedTuple):
-    """On the graph: x to the right, y down."""
+    """Rectangle on the graph: x to the right, y down."""
 
     x: float
     y: float
@@ -46,7 +46,7 @@ class Rectangle(NamedTuple):
         return self.y + self.height
 
     def meets(self, other: "Rectangle", gap: float = 0) -> bool:
-        """Whether less than the gap is left between the two."""
+        """Whether two rectangles are closer than the gap."""
         beside = self.x >= other.right + gap or other.x >= self.right + gap
         return not (beside or self.y >= other.bottom + gap or other.y >= self.bottom + gap)
 
@@ -56,7 +56,7 @@ class Rectangle(NamedTuple):
 
 
 def open_page(browser, server, renderer: str = CANVAS, new_user: bool = False):
-    """A browser of its own on the server's page, without the network; errors holds what the page logs."""
+    """Opens the server's page in a new browser without network; appends the page's log to errors."""
     settings = {
         "Comfy.TutorialCompleted": not new_user,
         "Comfy.VueNodes.Enabled": renderer == VUE,
@@ -89,18 +89,18 @@ def note_error(errors: list[str], message) -> None:
 
 
 def wait_until_at_rest(page) -> None:
-    """Until the page has all answers that it asked for, has worked on them and has drawn the outcome."""
+    """Waits until the page has all responses, has processed them and has drawn the result."""
     idle = "new Promise(done => requestIdleCallback(done))"
     drawn = "new Promise(done => requestAnimationFrame(done))"
     quiet = 0
-    while quiet < 3:  # what it does then may make it ask again
+    while quiet < 3:  # processing may cause new requests
         for event in (idle, drawn, idle):
             page.evaluate(event)
         quiet = 0 if page.pending else quiet + 1
 
 
 def choose_template(page, template: str) -> None:
-    """The clicks of a user in the template browser: the pack's name, the card."""
+    """Clicks like a user in the template browser: the pack's name, the card."""
     page.get_by_text(host.PACK_NAME, exact=True).click()
     page.get_by_role("heading", name=template, exact=True).click()
     page.wait_for_function(
@@ -113,13 +113,13 @@ def choose_template(page, template: str) -> None:
 
 
 def open_template(page, template: str) -> None:
-    """The way of a user: Templates, the pack's name, the card."""
+    """Opens a template like a user: Templates, the pack's name, the card."""
     page.get_by_role("button", name="Templates").first.click()
     choose_template(page, template)
 
 
 def open_search(page) -> None:
-    """The search for a node: a double click on the empty graph, again where a busy page took it for two."""
+    """Opens the node search by a double click on the empty graph; retries if a busy page saw two clicks."""
     from playwright.sync_api import TimeoutError
 
     query = page.get_by_role("combobox").first
@@ -134,7 +134,7 @@ def open_search(page) -> None:
 
 
 def run(page, server) -> dict:
-    """Presses Run; the history entry of the job, once it has ended."""
+    """Presses Run and waits for the job's end; returns its history entry."""
     with page.expect_response(lambda r: r.url.endswith("/prompt") and r.request.method == "POST") as queued:
         page.get_by_test_id("queue-button").click()
     answer = queued.value.json()
@@ -145,14 +145,14 @@ def run(page, server) -> dict:
 
 
 def wait_for_videos(page, count: int) -> None:
-    """Until that many players have their video and the page has made room for them."""
+    """Waits until `count` players have their video and the page has laid them out."""
     playable = "[...document.querySelectorAll('video')].filter(video => video.readyState >= 2).length"
     page.wait_for_function(f"{playable} >= {count}")
     wait_until_at_rest(page)
 
 
 def set_widgets(page, values: dict) -> None:
-    """Sets every widget of one of the names, as if the user had."""
+    """Sets all widgets with the names in values, like a user."""
     page.evaluate(
         """values => {
             for (const node of app.graph.nodes) for (const widget of node.widgets ?? []) {
@@ -168,10 +168,10 @@ def set_widgets(page, values: dict) -> None:
 
 
 def places(page, renderer: str) -> dict[str, Rectangle]:
-    """Where each node lies, title and all, in the graph's coordinates."""
+    """Rectangle of each node with its title, in the graph's coordinates."""
     on_canvas = "node.pos[0], node.pos[1] - title, node.size[0], node.size[1] + title"
     in_page = "box.x / scale - offset[0], box.y / scale - offset[1], box.width / scale, box.height / scale"
-    found = page.evaluate(
+    positions = page.evaluate(
         f"""() => {{
             const {{scale, offset}} = app.canvas.ds
             const title = LiteGraph.NODE_TITLE_HEIGHT
@@ -182,12 +182,13 @@ def places(page, renderer: str) -> dict[str, Rectangle]:
             }})
         }}"""
     )
-    return {name: Rectangle(*place) for name, place in found}
+    return {name: Rectangle(*place) for name, place in positions}
 
 
 def groups(page) -> dict[str, Rectangle]:
-    """The room that each group has for nodes, below its title."""
-    found = page.evaluate("app.graph.groups.map(g => [g.title, [...g.boundingRect], g.titleHeight])")
+    """Rectangle of each group below its title, which is its room for nodes."""
+    rectangles = page.evaluate("app.graph.groups.map(g => [g.title, [...g.boundingRect], g.titleHeight])")
     return {
-        title: Rectangle(x, y + head, width, height - head) for title, (x, y, width, height), head in found
+        title: Rectangle(x, y + head, width, height - head)
+        for title, (x, y, width, height), head in rectangles
     }

@@ -1,4 +1,4 @@
-"""The help pages and the schemas of the nodes, read from their sources: no ComfyUI is needed for that."""
+"""Help pages and schemas of the nodes, read from their sources without a ComfyUI."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ schemas = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema["
 
 
 def calls(tree: ast.AST, ending: str):
-    """The calls of io.….Input or io.….Output in a schema's list, also in the helpers that it calls."""
+    """Yields the calls of io.….Input or io.….Output in a schema's list, and in helpers that it calls."""
     for node in ast.iter_child_nodes(tree) if not isinstance(tree, ast.Call) else [tree]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
             yield from calls(FUNCTIONS[node.func.id], ending)
@@ -32,7 +32,7 @@ def calls(tree: ast.AST, ending: str):
 
 
 def output_name(call: ast.Call) -> str:
-    """What the page shows: the given name, else the type, as in CLIP_VISION."""
+    """Name of an output on the page: its display name, or its type, such as CLIP_VISION."""
     if call.args:
         return call.args[0].value
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", call.func.value.attr).upper()
@@ -43,14 +43,14 @@ def page(schema: dict) -> str:
 
 
 def table(text: str, section: str) -> dict[str, list[str]]:
-    """The rows of a section's table by the name in backticks in their first cell."""
+    """Rows of a section's table, keyed by the name in backticks in the first cell."""
     body = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)[1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.split("\n") if "|" in line]
     return {cells[0].strip("`"): cells for cells in rows[2:] if re.fullmatch(r"`\w+`", cells[0])}
 
 
 def shown(default) -> str:
-    """A default as the pages write it."""
+    """Writes a default as the pages do."""
     if isinstance(default, str):
         return f"`{default}`" if default else "empty"
     return f"{default:.10g}"

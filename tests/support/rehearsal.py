@@ -1,7 +1,7 @@
-"""A GPU without a GPU: of tensors on "cuda" the shapes, dtypes and devices are computed, and no numbers.
+"""A rehearsed GPU: for tensors on "cuda" only shapes, dtypes and devices are computed, no numbers.
 
-Needs a CUDA build of torch, no driver and no card. What mixes devices or dtypes raises as it does on a card.
-Tensors on the CPU are computed as ever, so that a schedule keeps its numbers.
+Needs a CUDA build of torch, but no driver and no card. An operation that mixes devices or dtypes raises as on
+a card. Tensors on the CPU are computed as usual, so that a schedule has its numbers.
 """
 
 import traceback
@@ -22,49 +22,53 @@ _NO_KERNEL = (*_NO_KERNEL, "aten::new_empty_strided", "aten::_unsafe_view", "ate
 
 
 class Ledger(TorchDispatchMode):
-    """Counts what a GPU would do: kernels, bytes they read and write, bytes alive, waits of the host for it.
+    """Counter of a GPU's kernels, the bytes that they read and write, live bytes and the host's waits.
 
-    `free` is what the card says is free.
+    `free`: bytes that the card reports as free.
     """
 
     def __init__(self, free: int):
         super().__init__()
         self.free = free
         self.kernels = self.traffic = self.alive = self.peak = 0
-        self.waits: list[list[str]] = []  # the stack of each, as "file.py:function"
-        self._known: dict[int, int] = {}  # bytes by storage; 0 for what is taken for granted
+        self.waits: list[list[str]] = []  # the stack of each wait, as "file.py:function"
+        self._counted: dict[int, int] = {}  # bytes by storage; 0 for storages older than the count
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        given = _on_gpu((args, kwargs))
+        inputs = _on_gpu((args, kwargs))
         if function in _SCALARS and isinstance(args[0], FakeTensor):
-            if given:
+            if inputs:
                 self._wait()
             return True if args[0].dtype == torch.bool else 1
         if function == aten._pin_memory.default:
-            return args[0]  # of no meaning without a card
+            return args[0]  # has no effect without a card
         if not _is_fake((args, kwargs)) and torch.device(kwargs.get("device") or "cpu").type != "cuda":
             return function(*args, **kwargs)
         with self._fake:
             result = function(*args, **kwargs)
-        made = _on_gpu(result)
+        outputs = _on_gpu(result)
         if function == aten._to_copy.default and not kwargs.get("non_blocking"):
             source, target = args[0], result
             if source.device.type != target.device.type:
                 self._wait()
-        if not function.is_view and function.name().partition(".")[0] not in _NO_KERNEL and (given or made):
+        if (
+            not function.is_view
+            and function.name().partition(".")[0] not in _NO_KERNEL
+            and (inputs or outputs)
+        ):
             self.kernels += 1
-            self.traffic += sum(tensor.nbytes for tensor in (*given, *made))
-        for tensor in made:
+            self.traffic += sum(tensor.nbytes for tensor in (*inputs, *outputs))
+        for tensor in outputs:
             self._count(tensor)
         return result
 
     def restart(self) -> None:
-        """Counts from here on; what is alive, such as weights, is taken for granted."""
+        """Restarts the count; live tensors, such as weights, count as 0 bytes."""
         self.kernels = self.traffic = self.peak = self.alive = 0
         self.waits.clear()
-        self._known = dict.fromkeys(self._known, 0)
+        self._counted = dict.fromkeys(self._counted, 0)
 
     def _wait(self) -> None:
         frames = traceback.extract_stack()
@@ -73,41 +77,41 @@ class Ledger(TorchDispatchMode):
     def _count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key in self._known:
+        if key in self._counted:
             return
-        self._known[key] = storage.nbytes()
+        self._counted[key] = storage.nbytes()
         self.alive += storage.nbytes()
         self.peak = max(self.peak, self.alive)
         weakref.finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:
-        self.alive -= self._known.pop(key)
+        self.alive -= self._counted.pop(key)
 
 
 def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """One of the fused kernels; torch asks the driver which."""
+    """Calls one of the fused kernels; torch would ask the driver which."""
     return aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[0]
 
 
 def _statistics(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and inverse deviation of each channel, in float32: torch has no shapes of this operator."""
+    """Mean and inverse deviation of each channel, in float32: torch has no fake form of this operator."""
     rstd, mean = torch.var_mean(x[0], -1)
     return mean.float(), rstd.float()
 
 
 class _Event:
-    """An event that has always come."""
+    """An event that is always complete."""
 
     def record(self) -> None:
-        """Nothing is under way."""
+        """Does nothing: no kernel is running."""
 
     def synchronize(self) -> None:
-        """Nothing to wait for."""
+        """Does nothing: there is nothing to wait for."""
 
 
 @contextmanager
 def rehearsed(free: int) -> Iterator[Ledger]:
-    """Within it "cuda" is a card of Hopper's generation with so many bytes free, and nothing is computed."""
+    """Context in which "cuda" is a rehearsed Hopper card with a number of free bytes."""
     ledger = Ledger(free)
     with (
         mock.patch("torch.cuda._lazy_init", lambda: None),
@@ -121,7 +125,7 @@ def rehearsed(free: int) -> Iterator[Ledger]:
         mock.patch("torch.cuda.Event", _Event),
         ledger,
     ):
-        torch.empty(1, device="cuda")  # the first one, which tells torch's C++ side that there is a card
+        torch.empty(1, device="cuda")  # the first tensor tells torch's C++ side that there is a card
         yield ledger
 
 

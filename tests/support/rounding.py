@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 TIMES = 4
-"""Another order of the additions errs by about as much as the plain one; this often, it is something else."""
+"""Allowed multiple of the plain layer's error: another order of additions errs about as much."""
 
 FLOOR = 8 * torch.finfo(torch.float32).eps
-"""The error, of the largest magnitude, that is let pass where the plain layer happens to be exact."""
+"""Error relative to the largest magnitude that is allowed even if the plain layer happens to be exact."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One result as plain float32 layers compute it, and as they do in float64."""
+    """A result of plain layers in float32, and in float64."""
 
     plain: Tensor
     exact: Tensor
@@ -26,8 +26,8 @@ class Reference:
         with torch.no_grad():
             return cls(run(plain, *inputs), run(exact, *(each.double() for each in inputs)))
 
-    def error(self, found: Tensor) -> float:
-        """The largest error of a result, in those that are allowed: above 1 is too much."""
+    def error(self, result: Tensor) -> float:
+        """Largest error of a result, in units of the allowed error: above 1 is too large."""
         largest = self.exact.abs().max()
         allowed = TIMES * (self.plain - self.exact).abs().max() + FLOOR * largest
-        return ((found - self.exact).abs().max() / allowed).item()
+        return ((result - self.exact).abs().max() / allowed).item()

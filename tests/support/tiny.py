@@ -9,7 +9,7 @@ from stillmotion.svd_model.networks.vision import VisionParams
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a checkpoint's networks."""
+    """Sizes of a checkpoint's networks."""
 
     unet: UNetParams
     vae: VAEParams
@@ -21,7 +21,7 @@ GOLDEN = Sizes(
     VAEParams(channels=32),
     VisionParams(width=64, layers=3, head_width=16, mlp_width=256, output_dim=64),
 )
-"""Those of the reference numbers: every level of the released networks, a tenth of their width."""
+"""Sizes of the golden numbers: every level of the released networks, a tenth of their width."""
 
 SMALL = Sizes(
     UNetParams(
@@ -35,6 +35,6 @@ SMALL = Sizes(
     VAEParams(channels=32, channel_mult=(1, 1, 1, 2), num_res_blocks=1),
     GOLDEN.vision,
 )
-"""One of each kind of layer, for tests of what is around the networks."""
+"""Sizes with a layer of each kind, for tests of the code around the networks."""
 
 UNET, VAE, VISION = GOLDEN.unet, GOLDEN.vae, GOLDEN.vision

@@ -1,7 +1,7 @@
-"""Queues a graph and prints what the host sends of it over the websocket: python watch.py URL < GRAPH.
+"""Queues a graph and prints the host's websocket messages about it: python watch.py URL < GRAPH.
 
-Run by the host's interpreter, which has aiohttp. One line of JSON a message: {"type", "data"}, and for a
-preview, as the host sends it to clients without metadata, {"type": "preview", "data": picture in base64}.
+Run by the host's interpreter, which has aiohttp. Prints a line of JSON a message: {"type", "data"}, and for
+a preview without metadata {"type": "preview", "data": picture in base64}.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import sys
 
 import aiohttp
 
-PREVIEW_IMAGE = 1  # the number of the event, then of the format, four bytes each, then the file
+PREVIEW_IMAGE = 1  # a message is the event and the format, four bytes each, and the file
 
 
 async def watch(url: str, graph: dict) -> None:
