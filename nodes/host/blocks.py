@@ -1,6 +1,6 @@
-"""Transformer blocks in the order of the host's own, with what other nodes change in them.
+"""Transformer blocks in core's order of work, with the patches of other nodes.
 
-The semantics are those of core's BasicTransformerBlock: comfy/ldm/modules/attention.py.
+The semantics follow core's BasicTransformerBlock: comfy/ldm/modules/attention.py.
 """
 
 from collections.abc import Callable
@@ -14,22 +14,22 @@ from ...svd_model.networks.transformer import Context, MultiHeadAttention, Tempo
 from .shared import ATTENTION_PRECISION
 
 OVERRIDE = "optimized_attention_override"
-"""The key in transformer_options for a function that is called in the place of the host's attention."""
+"""Key in transformer_options of a function that is called in place of the host's attention."""
 
 
 @dataclass(frozen=True)
 class SpatialBlock:
-    """Takes the place of a spatial TransformerBlock's forward, with the patches where core has them."""
+    """Forward of a spatial TransformerBlock, with the patches where core has them."""
 
-    options: dict  # transformer_options with the place: block, transformer_index, shapes
+    options: dict  # transformer_options with block, transformer_index and shapes
     tokens: Tensor  # (N, M, context_dim)
-    prepared: Context
+    context: Context  # precomputed from the tokens
     lists: dict[str, list[Callable]] = field(default_factory=dict)  # of patches, by the names of core
     replacements: dict[str, dict[tuple, Callable]] = field(default_factory=dict)  # for attn1, attn2, by block
 
     @torch.compiler.disable  # a patch may do anything
     def __call__(self, block: TransformerBlock, x: Tensor) -> Tensor:
-        """(N, L, C) -> (N, L, C)."""
+        """Run the block: (N, L, C) -> (N, L, C)."""
         return self._rows(block, x)
 
     def _rows(self, block: TransformerBlock, x: Tensor) -> Tensor:
@@ -41,17 +41,17 @@ class SpatialBlock:
         return block.ff(block.norm3(x)) + x
 
     def _cross(self, block: TransformerBlock, x: Tensor) -> Tensor:
-        """What attention to the tokens adds; where no node looks at it what has been prepared."""
+        """Cross-attention output: the precomputed one unless a node patches attn2."""
         if OVERRIDE in self.options or self.lists.get("attn2_patch") or self._replacement("attn2"):
             return self._attend("attn2", block.attn2, block.norm2(x), self.tokens)
-        if isinstance(self.prepared, Tensor):
-            n = self.prepared.repeat(1, x.shape[1], 1)
+        if isinstance(self.context, Tensor):
+            n = self.context.repeat(1, x.shape[1], 1)
         else:
-            n = block.attn2.to_context(block.norm2(x), self.prepared)
+            n = block.attn2.to_context(block.norm2(x), self.context)
         return self._output("attn2", block.attn2, n)
 
     def _attend(self, name: str, attention: MultiHeadAttention, n: Tensor, context: Tensor) -> Tensor:
-        """Of n, (N, L, dim), to a context, (N, M, context_dim)."""
+        """Attention of n, (N, L, dim), to a context, (N, M, context_dim), with its patches."""
         value = context
         for patch in self.lists.get(f"{name}_patch", ()):
             n, context, value = patch(n, context, value, self._extra(attention))
@@ -72,12 +72,12 @@ class SpatialBlock:
         return n
 
     def _replacement(self, name: str) -> Callable | None:
-        """The function for this block, named with the number of its transformer or without."""
-        found, block = self.replacements.get(name, {}), self.options["block"]
-        return found.get((*block, self.options["block_index"]), found.get(block))
+        """Function in place of this block's attention, listed with a block_index or without."""
+        functions, block = self.replacements.get(name, {}), self.options["block"]
+        return functions.get((*block, self.options["block_index"]), functions.get(block))
 
     def _extra(self, attention: MultiHeadAttention) -> dict:
-        """The options as a patch gets them: without the patches, with the sizes of attention."""
+        """Options for a patch: without the patches, with the sizes of attention."""
         rest = {
             key: value for key, value in self.options.items() if key not in ("patches", "patches_replace")
         }
@@ -87,11 +87,11 @@ class SpatialBlock:
 
 @dataclass(frozen=True)
 class OverriddenTemporalBlock(SpatialBlock):
-    """Takes the place of a TemporalBlock's forward where attention is overridden; patches don't reach it."""
+    """Forward of a TemporalBlock with overridden attention. Patches don't reach attention over time."""
 
     @torch.compiler.disable  # an override may do anything
     def __call__(self, block: TemporalBlock, x: Tensor) -> Tensor:
-        """(B, T, S, C) -> (B, T, S, C)."""
+        """Run the block: (B, T, S, C) -> (B, T, S, C)."""
         videos, _, positions, _ = x.shape
         rows = x.transpose(1, 2).flatten(0, 1)  # -> (B·S, T, C), the layout of core
         rows = block.ff_in(block.norm_in(rows)) + rows

@@ -1,4 +1,4 @@
-"""The host's layers as our networks use them: weights cast, moved and patched by the host, forms ours."""
+"""Layers of the host for our networks: the host casts, moves and patches weights, our kernels compute."""
 
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
@@ -11,26 +11,26 @@ from ...svd_model.networks.operations import Kernel, is_unchanged
 
 
 class _Computes:
-    """A layer of the host's that lends its weights: cast, on the input's device, with LoRAs applied.
+    """Layer of the host that lends its weights: cast, on the input's device, with LoRAs applied.
 
-    Under the host's dynamic memory they are a window on a buffer that the next layer's weights overwrite, and
-    their page is pinned until the block that took them ends.
+    Under the host's dynamic memory weights are a window on a buffer that the next layer's weights overwrite.
+    Their page is pinned until the block that borrows them ends.
     """
 
     @property
     def takes_kernels(self) -> bool:
-        """Whether a form may stand for a call; not where a bypass LoRA is around it."""
+        """Whether a kernel may replace a call: not where a bypass LoRA is around the layer."""
         return is_unchanged(self)
 
     def weights_for(self, x: Tensor) -> AbstractContextManager[tuple[Tensor | None, Tensor | None]]:
         """Weight and bias for x, valid within the block only."""
         return comfy.ops.CastBiasWeightContext(self, x, offloadable=True)
 
-    def compute(self, x: Tensor, form: Kernel, *options) -> Tensor:
-        """x in that form of the layer."""
-        comfy.ops.run_every_op()  # where the host stops a cancelled prompt
+    def compute(self, x: Tensor, kernel: Kernel, *options) -> Tensor:
+        """Output of a kernel for x and the layer's weights."""
+        comfy.ops.run_every_op()  # here the host stops a cancelled prompt
         with self.weights_for(x) as (weight, bias):
-            return form(x, weight, bias, *options)
+            return kernel(x, weight, bias, *options)
 
 
 class _Linear(_Computes):
@@ -38,7 +38,7 @@ class _Linear(_Computes):
         return self.compute(x, kernels.linear)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output in two, each dense where the layer takes forms."""
+        """Output in two halves, each dense where the layer takes kernels."""
         return self.compute(x, kernels.linear_halves) if self.takes_kernels else self(x).chunk(2, dim=-1)
 
 
@@ -46,7 +46,7 @@ class _OwnLinear(_Computes):
     takes_kernels = False
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output in two, views of the whole."""
+        """Output in two halves, views of the whole."""
         return self(x).chunk(2, dim=-1)
 
 
@@ -56,7 +56,7 @@ class _Conv2d(_Computes):
 
 
 def with_kernels(operations) -> SimpleNamespace:
-    """The host's operations with our forms; a Linear that multiplies in its own way (float8) keeps it."""
+    """Operations of the host with our kernels. A Linear that multiplies in its own way (float8) keeps it."""
     plain = comfy.ops.disable_weight_init.Linear.forward_comfy_cast_weights
     own = getattr(operations.Linear, "forward_comfy_cast_weights", None) is not plain
     bases = {

@@ -1,6 +1,6 @@
 """Patches of other nodes, found in transformer_options, as hooks of the UNet; unknown ones are refused.
 
-docs/COMFYUI_CONTRACT.md lists all of it. The semantics are those of core's UNetModel:
+docs/COMFYUI_CONTRACT.md lists them all. The semantics follow core's UNetModel:
 comfy/ldm/modules/diffusionmodules/openaimodel.py.
 """
 
@@ -30,27 +30,27 @@ _OF_OTHER_MODELS = {
     "v2a_cross_attn",
     "audio_embeds",
 }
-"""The options of core's nodes that only networks of another kind look at."""
+"""Options of core's nodes for networks of other kinds."""
 
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of one call of the model, and the options that they are given."""
+    """Patches of one call of the model, and the options that they get."""
 
-    lists: dict[str, list[Callable]]  # by the names of core
+    lists: dict[str, list[Callable]]  # by core's names
     replacements: dict[str, dict[tuple, Callable]]  # for attn1 and attn2, by block
     everywhere: bool  # whether the attention of all blocks is patched
-    blocks: frozenset[tuple]  # whose attention is
+    blocks: frozenset[tuple]  # with a replacement of attention
     options: dict  # transformer_options
 
     @property
     def all(self) -> list:
-        """Every patch with its place: two calls with equal lists are patched in the same way."""
+        """Every patch with its place. Calls with equal lists are patched alike."""
         listed = [(name, patch) for name, patches in self.lists.items() for patch in patches]
         replaced = [
             (name, block, patch)
-            for name, found in self.replacements.items()
-            for block, patch in found.items()
+            for name, functions in self.replacements.items()
+            for block, patch in functions.items()
         ]
         return [*listed, *replaced, self.options.get(OVERRIDE)]
 
@@ -68,7 +68,7 @@ class Patches:
 
 
 class PatchHooks(Hooks):
-    """The patches of one evaluation as hooks. A block whose attention is patched runs in core's order."""
+    """Patches as hooks of one evaluation. A block whose attention is patched runs in core's order."""
 
     def __init__(self, patches: Patches, shape: torch.Size, tokens: Tensor):
         self._patches, self._tokens, self._size = patches, tokens, shape[2:]
@@ -106,11 +106,12 @@ class PatchHooks(Hooks):
         return self._tokens[::num_frames].repeat_interleave(positions, dim=0)
 
 
-@torch.compiler.disable  # core's TorchCompileModel doesn't look whether transformer_options have changed
+@torch.compiler.disable  # core's TorchCompileModel misses changes of transformer_options
 def patches_of(options: dict) -> Patches:
-    """The graph's patches; what the UNet has no place for is refused rather than ignored."""
-    lists = {name: found for name, found in options.get("patches", {}).items() if found}
-    replacements = {name: found for name, found in options.get("patches_replace", {}).items() if found}
+    """Patches of the graph. Raise ValueError for a patch that the UNet has no place for."""
+    lists = {name: patches for name, patches in options.get("patches", {}).items() if patches}
+    replaced = options.get("patches_replace", {}).items()
+    replacements = {name: functions for name, functions in replaced if functions}
     others = sorted(lists.keys() - {_FEATURES, *_ATTENTION}) + sorted(replacements.keys() - {*_REPLACED})
     others += sorted(options.keys() & _OF_OTHER_MODELS)
     if others:
@@ -119,12 +120,12 @@ def patches_of(options: dict) -> Patches:
             "offer; take that node out, or load the model with core's ImageOnlyCheckpointLoader."
         )
     everywhere = any(name in lists for name in _ATTENTION)
-    blocks = frozenset(tuple(block[:2]) for found in replacements.values() for block in found)
+    blocks = frozenset(tuple(block[:2]) for functions in replacements.values() for block in functions)
     return Patches(lists, replacements, everywhere, blocks, options)
 
 
 @torch.compiler.disable  # as above
 def wrappers_of(options: dict) -> list[Callable]:
-    """What other nodes have put around the UNet, such as EasyCache."""
+    """Wrappers of other nodes around the UNet, such as EasyCache."""
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     return comfy.patcher_extension.get_all_wrappers(kind, options)

@@ -1,4 +1,4 @@
-"""Our UNet as the host calls it, and what it remembers from step to step of a sampling run."""
+"""Our UNet as the host calls it, and its cache from step to step of a sampling run."""
 
 import comfy.patcher_extension
 import comfy.utils
@@ -13,18 +13,17 @@ from .patches import Patches, patches_of, wrappers_of
 from .shared import attention
 
 FEATURE_CACHE = "stillmotion_feature_cache"
-"""The key in transformer_options for the number of evaluations from one of the whole UNet to the next."""
+"""Key in transformer_options of the number of evaluations from one of the whole UNet to the next."""
 
 _REPLACEABLE = ("diffusion_model.forward", "diffusion_model._forward")
-_REMEMBERED = 4  # conditionings, and deep features
-_MOST_TOKENS = 16  # of a conditioning that is remembered: each takes 2.5 MB a clip of 25 frames in float16
+_MOST_ENTRIES = 4  # of conditionings, and of deep features
+_MOST_TOKENS = 16  # of a cached conditioning: each takes 2.5 MB a clip of 25 frames in float16
 
 
 class RunCache:
-    """What later steps of a sampling run take again; empty outside of one.
+    """Results that later steps of a sampling run take again. Outside of a run the cache is empty.
 
-    The weights stay the same from the beginning of a run to its end but for hooks; when the host applies
-    those, everything is forgotten.
+    During a run only the host's hooks change weights. When the host applies hooks, the cache is emptied.
     """
 
     def __init__(self):
@@ -32,44 +31,44 @@ class RunCache:
         self.forget()
 
     def begin(self) -> None:
-        """From here on things are remembered."""
+        """Start a run with an empty cache."""
         self._running = True
         self.forget()
 
     def end(self) -> None:
-        """Nothing is remembered any more."""
+        """End the run and empty the cache."""
         self._running = False
         self.forget()
 
     def forget(self) -> None:
-        """Drops everything: the weights may be others now."""
+        """Empty the cache, as after a change of weights."""
         self._constants: list[tuple[tuple, RunConstants]] = []
         self._deep: list[tuple[tuple, list, DeepFeatures]] = []
 
     def constants(self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
-        """What unet.prepare gives, computed once for equal inputs."""
+        """Constants from unet.prepare, computed once for equal inputs."""
         if not self._running or context.shape[1] > _MOST_TOKENS:
             return unet.prepare(context, y, num_frames)
         for (*tensors, frames), constants in self._constants:
             if frames == num_frames and all(map(_same, tensors, (context, y))):
                 return constants
         constants = unet.prepare(context, y, num_frames)
-        self._constants = [((context, y, num_frames), constants), *self._constants][:_REMEMBERED]
+        self._constants = [((context, y, num_frames), constants), *self._constants][:_MOST_ENTRIES]
         return constants
 
     def deep(self, key: tuple, patches: Patches) -> DeepFeatures:
-        """The deep features of the calls with that key and these patches; new ones outside of a run."""
-        for known, known_patches, deep in self._deep:
-            if known == key and known_patches == patches.all:
+        """Deep features of the calls with that key and these patches; new ones outside of a run."""
+        for cached_key, cached_patches, deep in self._deep:
+            if cached_key == key and cached_patches == patches.all:
                 return deep
         deep = DeepFeatures()
         if self._running:
-            self._deep = [(key, patches.all, deep), *self._deep][:_REMEMBERED]
+            self._deep = [(key, patches.all, deep), *self._deep][:_MOST_ENTRIES]
         return deep
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are equal in place, type and value."""
+    """Whether two tensors are equal in device, dtype and values."""
     if (first.device, first.dtype, first.shape) != (second.device, second.dtype, second.shape):
         return False
     return torch.equal(first, second)
@@ -84,7 +83,7 @@ class HostUNet(VideoUNet):
         )
         self.dtype = dtype
         self.run_cache = RunCache()
-        # As core's UNet says them, for nodes that look them up.
+        # Sizes in the words of core's UNet, for nodes that look them up.
         self.in_channels, self.out_channels = params.in_channels, params.out_channels
         self.model_channels, self.channel_mult = params.model_channels, params.channel_mult
         self.num_res_blocks = [params.num_res_blocks] * len(params.channel_mult)
@@ -100,7 +99,7 @@ class HostUNet(VideoUNet):
         transformer_options: dict | None = None,
         **conditions,
     ) -> Tensor:
-        """_forward, or what other nodes have put around it. The order of the inputs is core's."""
+        """Call _forward, through the wrappers of other nodes. The order of the inputs is core's."""
         options = {} if transformer_options is None else transformer_options
         inputs = (x, timesteps, context, y, control, options)
         wrappers = wrappers_of(options)
@@ -120,7 +119,7 @@ class HostUNet(VideoUNet):
         num_video_frames: int,
         **conditions,
     ) -> Tensor:
-        """One evaluation; the name is core's, too."""
+        """Evaluate the UNet once. The name is core's, too."""
         _refuse(control, conditions)
         with without_autocast(x.device):
             return self._evaluate(x, timesteps, context, y, num_video_frames, transformer_options)
@@ -131,7 +130,7 @@ class HostUNet(VideoUNet):
         patches = patches_of(options)
         context, y = (comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype) for t in (context, y))
         self._check_inputs(x, timesteps, context, y, num_video_frames)
-        compiling = torch.compiler.is_compiling()  # what is remembered would be built into the graph
+        compiling = torch.compiler.is_compiling()  # a cached tensor would be built into the graph
         if compiling:
             constants = self.prepare(context, y, num_video_frames)
         else:
@@ -146,7 +145,7 @@ class HostUNet(VideoUNet):
 
 
 def _refuse(control, conditions: dict) -> None:
-    """Raises ValueError for inputs of core's UNet that ours does not have."""
+    """Raise ValueError for inputs of core's UNet that ours does not have."""
     if control is not None:
         raise ValueError("a ControlNet is connected; there is none for Stable Video Diffusion: take it out.")
     for name in ("time_context", "image_only_indicator"):
@@ -158,14 +157,14 @@ def _refuse(control, conditions: dict) -> None:
 
 
 def _kind_of_call(x: Tensor, options: dict) -> tuple:
-    """What tells calls of one step apart: of their deep features each has its own."""
+    """Key that tells the calls of a step apart. Each has deep features of its own."""
     window = options.get("context_window")  # of frames, where the host samples a long video in pieces
     frames = None if window is None else tuple(window.index_list)
     return options.get("cond_or_uncond"), options.get("uuids"), frames, x.shape, x.dtype, x.device
 
 
 def add_run_callbacks(patcher) -> None:
-    """Has the host's patcher, and all copies of it, tell the model where a sampling run begins and ends."""
+    """Have a patcher of the host, and all its copies, tell the model where a sampling run begins and ends."""
     calls = comfy.patcher_extension.CallbacksMP
     for kind, callback in (
         (calls.ON_PRE_RUN, _begin),
@@ -182,9 +181,9 @@ def _begin(patcher) -> None:
 
 
 def _refuse_replaced_parts(replaced: dict) -> None:
-    """Raises ValueError where a node replaces a part of the UNet, which might not be called.
+    """Raise ValueError where a node replaces a part of the UNet, which might not be called.
 
-    The whole and its forward may be replaced, weights too, and what has been compiled is still the part.
+    The whole UNet, its forward and weights may be replaced, and a part by its compiled self.
     """
     for path, new in replaced.items():
         inside = path.startswith("diffusion_model.") and path not in _REPLACEABLE
@@ -196,7 +195,7 @@ def _refuse_replaced_parts(replaced: dict) -> None:
 
 
 def _refuse_windows(options: dict) -> None:
-    """Raises ValueError for core's Context Windows of anything but frames, where core itself breaks."""
+    """Raise ValueError for core's Context Windows along any axis but frames, where core itself breaks."""
     handler = options.get("context_handler")
     dim = getattr(handler, "dim", 0)
     if dim != 0:

@@ -1,1 +1,1 @@
-"""The networks of the SVD family, the layers that they are made of, and the kernels that compute these."""
+"""Networks of the SVD family, their layers, and the kernels that compute these layers."""

@@ -1,4 +1,4 @@
-"""NaN and infinity: told where they come in or arise, before they become a black clip."""
+"""Checks for NaN and infinity where they come in or arise, before they become a black clip."""
 
 from collections.abc import Callable
 
@@ -7,22 +7,22 @@ from torch import Tensor
 
 
 class NotFiniteError(ValueError):
-    """NaN or infinity where numbers were due."""
+    """Error of NaN or infinity in place of numbers."""
 
 
 def check_finite(x: Tensor, where: str) -> None:
-    """Raises NotFiniteError for NaN or infinity in a tensor; waits for its device."""
+    """Raise NotFiniteError for NaN or infinity in a tensor. The call waits for the tensor's device."""
     if not torch.isfinite(x).all():
         raise NotFiniteError(f"NaN or infinity {where}.")
 
 
 def check_latents_to_decode(latents: Tensor) -> None:
-    """Raises NotFiniteError for latents that would come out black."""
+    """Raise NotFiniteError for latents that would be decoded to black."""
     check_finite(latents, "in the latents to decode: sampling went wrong, or the file")
 
 
 def complaint_of_sampling(where: str, dtype: torch.dtype, remedy: str) -> NotFiniteError:
-    """The error for numbers that a UNet in that dtype gave; the remedy is a wider dtype, in words."""
+    """Error for the output of a UNet in that dtype. remedy: a wider dtype, in words."""
     cause = "The checkpoint is damaged or the settings are far outside of what it was trained for"
     if dtype == torch.float16:
         cause = f"float16 overflowed: {remedy}"
@@ -30,9 +30,9 @@ def complaint_of_sampling(where: str, dtype: torch.dtype, remedy: str) -> NotFin
 
 
 class FiniteCheck:
-    """Calls `complain(where)` for a tensor with NaN or infinity in it, on a GPU one tensor late.
+    """Check that calls `complain(where)` for a tensor with NaN or infinity, on a GPU one tensor late.
 
-    To ask at once would leave the GPU idle until the answer is there and the next step is queued.
+    A wait for the answer would leave the GPU idle until the next step is queued.
     """
 
     def __init__(self, complain: Callable[[str], None]):
@@ -40,7 +40,7 @@ class FiniteCheck:
         self._asked: tuple[str, Tensor, torch.cuda.Event] | None = None
 
     def look_at(self, x: Tensor, where: str) -> None:
-        """Asks for x, which `where` describes, and complains of it or of the tensor before."""
+        """Check x, which `where` describes. On a GPU complain of x at the next call or at finish."""
         finite = torch.isfinite(x).all()
         if x.device.type != "cuda":
             self._answer(finite, where)
@@ -51,7 +51,7 @@ class FiniteCheck:
         self._asked = where, answer, arrived
 
     def finish(self) -> None:
-        """Complains of the last tensor, if it has to."""
+        """Complain of the last tensor, where it is not finite."""
         if self._asked is None:
             return
         (where, answer, arrived), self._asked = self._asked, None

@@ -1,15 +1,18 @@
-"""Hooks: what a caller changes inside a UNet, and the places at which it can."""
+"""Hooks with which a caller changes features inside a UNet, and the places of these calls.
+
+A subclass of Hooks overrides the calls that it changes, and goes to the UNet as its argument `hooks`.
+"""
 
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 Axis = Literal["space", "time"]
-"""The axis along which a transformer block attends: positions of a frame, or frames of a position."""
+"""Axis along which a transformer block attends: positions of a frame, or frames of a position."""
 
 
 class Place(NamedTuple):
-    """The place of a stage in a UNet."""
+    """Place of a stage in a UNet."""
 
     part: Literal["input", "middle", "output"]
     index: int  # of the stage in its part
@@ -18,13 +21,13 @@ class Place(NamedTuple):
 
 
 class Hooks:
-    """Calls that a UNet makes at its places; these change nothing, a subclass overrides some.
+    """Calls that a UNet makes at its places. These change nothing.
 
-    Hooks may write over x and skip, never over context.
+    A hook may write over x and skip, never over context, which serves all steps of a run.
     """
 
     def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B·T, C, H, W) and skip (B·T, C', H, W) as an output stage is to join them."""
+        """Features x (B·T, C, H, W) and skip (B·T, C', H, W) that an output stage joins."""
         return x, skip
 
     def block(self, place: Place, axis: Axis, block: nn.Module, x: Tensor, context) -> Tensor:

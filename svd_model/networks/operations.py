@@ -1,8 +1,8 @@
-"""The layers that the networks are built from, and the attention function: both can be replaced.
+"""Layers that the networks are built from, and the attention function: both can be replaced.
 
-Every network takes `operations`, a namespace with Linear, Conv2d, Conv3d, GroupNorm and LayerNorm whose
-layers can also be computed in another form, a Linear by halves, and `attention`, a function (q, k, v, heads).
-ComfyUI passes its own of both; these are the ones used without it.
+Every network takes `operations`, a namespace with Linear, Conv2d, Conv3d, GroupNorm and LayerNorm, and
+`attention`, a function (q, k, v, heads). Kernels can compute these layers, and a Linear can give its output
+in halves. ComfyUI passes its own layers and attention; this file has the ones for use without it.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from . import kernels
 
 Kernel = Callable[..., Tensor]
-"""(x, weight, bias, …) -> the layer's output: one of `forms`."""
+"""Function (x, weight, bias, …) -> output of a layer, such as kernels.linear or planes.to_tokens."""
 
 Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q·kᵀ/√d)·v for each head: q (B, N, heads·d), k and v (B, M, heads·d) -> (B, N, heads·d)."""
+    """Attention softmax(q·kᵀ/√d)·v: q (B, N, heads·d), k and v (B, M, heads·d) -> (B, N, heads·d)."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # -> (B, heads, N, d)
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 def backend_order(capability: tuple[int, int]) -> list[SDPBackend]:
-    """The fused kernels for heads 64 wide, the fastest first, by the compute capability of an NVIDIA GPU.
+    """Attention kernels for heads 64 wide, the fastest first, by an NVIDIA GPU's compute capability.
 
-    cuDNN's is the faster one from Hopper on. A rule and not a trial: the same machine must always give the
-    same picture. All of them accumulate in float32.
+    From Hopper on cuDNN's kernel is faster than flash attention. The order is a rule and not a trial, so that
+    a machine always gives one picture. All kernels accumulate in float32.
     """
     cudnn, flash = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
     first = [cudnn, flash] if capability >= (9, 0) else [flash, cudnn]
@@ -40,7 +40,7 @@ def backend_order(capability: tuple[int, int]) -> list[SDPBackend]:
 
 @contextmanager
 def fastest_attention(device: torch.device) -> Iterator[None]:
-    """Within it, scaled_dot_product_attention takes the fastest kernel of the device that fits."""
+    """Context in which scaled_dot_product_attention takes the device's fastest kernel that fits."""
     if device.type != "cuda":
         yield
         return
@@ -49,9 +49,9 @@ def fastest_attention(device: torch.device) -> Iterator[None]:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Within it, computing on the device is in the dtypes that the tensors have, also in a caller's autocast.
+    """Context in which a caller's autocast on the device has no effect: tensors keep their dtypes.
 
-    Inference chooses its dtypes itself. Training, which does use autocast, calls the networks without this.
+    Inference chooses its dtypes itself. Training, which uses autocast, calls networks outside of this.
     """
     if torch.compiler.is_compiling() or not torch.amp.is_autocast_available(device.type):
         return nullcontext()
@@ -61,35 +61,35 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
 
 
 def is_unchanged(layer: nn.Module) -> bool:
-    """Whether a call of the layer is what its class says: no other forward in its place, and no hooks."""
+    """Whether a call runs the forward of the layer's class: not replaced, and without module hooks."""
     return not ("forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks)
 
 
 class _CastsWeights:
-    """A layer whose weights stay as they are stored and follow the input's dtype at each call.
+    """Layer that keeps weights in their stored dtype and casts them to the input's dtype at each call.
 
-    A float16 or float8 file can so be computed in float32 without a float32 copy of the whole network.
+    So a float16 or float8 file is computed in float32 without a float32 copy of the whole network.
     """
 
     @property
     def takes_kernels(self) -> bool:
-        """Whether a form may stand for a call; not where something else than its weights counts."""
+        """Whether a kernel may replace a call: only where the output depends on weights and input alone."""
         return is_unchanged(self)
 
     def reset_parameters(self) -> None:
-        """Nothing: the values come from a checkpoint."""
+        """Leave the parameters empty; a checkpoint has their values."""
 
     @contextmanager
     def weights_for(self, x: Tensor) -> Iterator[tuple[Tensor | None, Tensor | None]]:
         """Weight and bias in the dtype of x, valid within the block only.
 
-        A host lends them: after the block their memory may hold another layer's. Copy what is to be kept.
+        A host only lends them: after the block their memory may hold weights of another layer.
         """
         yield self._cast(x)
 
-    def compute(self, x: Tensor, form: Kernel, *options) -> Tensor:
-        """x in that form of the layer, with its weights as they are for x."""
-        return form(x, *self._cast(x), *options)
+    def compute(self, x: Tensor, kernel: Kernel, *options) -> Tensor:
+        """Output of a kernel for x and the layer's weights, cast to the dtype of x."""
+        return kernel(x, *self._cast(x), *options)
 
     def _cast(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         weight, bias = self.weight, self.bias
@@ -100,14 +100,14 @@ class _CastsWeights:
 
 
 class CastingOperations:
-    """torch's layers without initialisation, their weights cast to the dtype of the input."""
+    """Layers of torch without initialisation, their weights cast to the dtype of the input."""
 
     class Linear(_CastsWeights, nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return self.compute(x, kernels.linear)
 
         def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            """The output in two, (…, C'/2) each: dense where the layer takes forms."""
+            """Output in two halves, (…, C'/2) each, dense where the layer takes kernels."""
             return self.compute(x, kernels.linear_halves) if self.takes_kernels else self(x).chunk(2, dim=-1)
 
     class Conv2d(_CastsWeights, nn.Conv2d):
@@ -130,5 +130,5 @@ class CastingOperations:
 def empty_parameter(
     *shape: int, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> nn.Parameter:
-    """A parameter without values yet, for the few weights that belong to no layer."""
+    """Parameter without values, for the few weights that belong to no layer."""
     return nn.Parameter(torch.empty(*shape, dtype=dtype, device=device))

@@ -1,9 +1,9 @@
-"""Forms for features in planes, (N, C, L) with a plane of L positions for each channel: eager, on a GPU.
+"""Kernels for features in planes, (N, C, L) with a plane of L positions for each channel: eager, on a GPU.
 
-There a kernel runs at the speed of memory where all its tensors are dense and laid out alike, and at a third
-of it where one is repeated or transposed. So what is one number a plane (biases, shifts, means) is added to
-the numbers of the planes, not to the planes; and products of matrices turn planes into tokens and back,
-convolve over time and add to what is there.
+A GPU runs at the speed of memory where all tensors are dense and laid out alike, and at a third of it where
+one is repeated or transposed. So numbers that are constant over a plane (biases, shifts, means) are added to
+one another and not to planes. Products of matrices turn planes into tokens and back, convolve over time and
+add to their output.
 """
 
 import torch
@@ -12,24 +12,24 @@ from torch import Tensor
 from . import kernels
 
 _TINY = 1e-12
-"""Added to a variance whose inverse root is asked for: far below any eps of a normalisation."""
+"""Addend to a variance before its inverse root, far below any eps of a normalisation."""
 
 _SHORT = 2**12
-"""Numbers that a row is not divided below: a kernel reads each row by one block of threads."""
+"""Least numbers of a piece of a row. A kernel reads each piece by one block of threads."""
 
 
 def fits(device: torch.device) -> bool:
-    """Whether these forms are the fast ones on a device."""
+    """Whether these kernels are the fast ones on a device."""
     return device.type == "cuda"
 
 
 def used(x: Tensor) -> bool:
-    """Whether x is computed in these forms."""
+    """Whether these kernels compute x."""
     return fits(x.device) and kernels.are_as_written(x.device)
 
 
 def row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each row of (N, L): (N,) each, in float32 or wider, by one reading."""
+    """Mean and variance of each row of (N, L): (N,) each, in float32 or wider. Rows are read once."""
     count, length = rows.shape
     pieces = 1
     while rows.is_contiguous() and length % (2 * pieces) == 0 and length >= 2 * pieces * _SHORT:
@@ -42,7 +42,7 @@ def row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
-    if rows.device.type == "cuda":  # whose kernel widens as it reads
+    if rows.device.type == "cuda":  # its kernel widens as it reads
         mean, rstd = torch.batch_norm_stats(rows[None], _TINY)
         return mean, rstd.square_().reciprocal_().sub_(_TINY)
     variance, mean = torch.var_mean(rows if rows.dtype == torch.float64 else rows.float(), 1, correction=0)
@@ -52,9 +52,9 @@ def _statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
 def group_moments(
     x: Tensor, groups: int, offset: Tensor | None = None, num_frames: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each group of channels of x + offset, (B·T, C, L) and (B·T or 1, C): (B, groups).
+    """Mean and variance, (B, groups) each, of x + offset, (B·T, C, L) and (B·T or 1, C).
 
-    Over the frames of a video together.
+    A group spans some channels of all frames of a video.
     """
     mean, variance = (value.view(x.shape[:2]) for value in row_moments(x.reshape(-1, x.shape[2])))
     if offset is not None:
@@ -65,13 +65,13 @@ def group_moments(
 
 
 def scaled(x: Tensor, centre: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """(x − centre)·scale + bias: (N, C, L), and numbers of the planes, (N, C), in float32 or wider.
+    """Planes (x − centre)·scale + bias: x (N, C, L), the others (N, C), in float32 or wider.
 
-    One kernel, which batch normalisation has: it computes in the wide numbers and rounds once.
+    The kernel is batch normalisation's, which computes in the wide dtype and rounds once.
     """
     planes = [value.reshape(-1) for value in (scale, bias, centre)]
-    given = (x.reshape(1, -1, x.shape[2]), *planes, torch.ones_like(planes[0]), False, 0.0, 0.0)
-    return torch.native_batch_norm(*given)[0].reshape(x.shape)
+    inputs = (x.reshape(1, -1, x.shape[2]), *planes, torch.ones_like(planes[0]), False, 0.0, 0.0)
+    return torch.native_batch_norm(*inputs)[0].reshape(x.shape)
 
 
 def group_norm(
@@ -83,7 +83,7 @@ def group_norm(
     offset: Tensor | None = None,
     num_frames: int = 1,
 ) -> Tensor:
-    """Of x + offset, (B·T, C, L) and (B·T or 1, C), over the frames of a video together."""
+    """Group normalisation of x + offset, (B·T, C, L) and (B·T or 1, C), over all frames of a video."""
     mean, variance = group_moments(x, groups, offset, num_frames)
     rstd = variance.add_(eps).rsqrt_()[:, None, :, None]
     each = (-1, num_frames, -1, x.shape[1] // groups)
@@ -97,12 +97,12 @@ def group_norm(
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: tuple, padding: tuple, shift: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """A convolution of (N, C, H, W) without its bias, and the bias + shift, which is still to be added."""
+    """Convolution of (N, C, H, W) without its bias, and bias + shift, still to be added."""
     return kernels.conv2d(x, weight, None, stride, padding), bias + shift
 
 
 def silu_between_zeros(x: Tensor, num_frames: int) -> Tensor:
-    """silu(x) with a frame of zeros before and after each video: (B·T, C, L) -> (B, T + 2, C, L)."""
+    """SiLU of x, with a frame of zeros before and after each video: (B·T, C, L) -> (B, T + 2, C, L)."""
     videos = x.unflatten(0, (-1, num_frames))
     result = x.new_empty((videos.shape[0], num_frames + 2, *x.shape[1:]))
     result[:, :: num_frames + 1].zero_()
@@ -114,7 +114,7 @@ def silu_between_zeros(x: Tensor, num_frames: int) -> Tensor:
 def over_time(
     padded: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """A 3×1×1 convolution without its bias, and the bias + shift: (B, T + 2, C, L) -> (B·T, C', L)."""
+    """Convolution over time without its bias, and bias + shift: (B, T + 2, C, L) -> (B·T, C', L)."""
     matrix = taps(weight)
     frames, length = padded.shape[1] - 2, padded.shape[3]
     result = padded.new_empty((len(padded), frames, len(matrix), length))
@@ -124,7 +124,7 @@ def over_time(
 
 
 def add_over_time(padded: Tensor, weight: Tensor, bias: Tensor, x: Tensor, part: Tensor) -> Tensor:
-    """Adds that part of a 3×1×1 convolution to x, (B·T, C, L), but of its bias, which is returned."""
+    """Add part · a convolution over time to x, (B·T, C, L); return part · bias, still to be added."""
     matrix = taps(weight * part)
     for video, onto in zip(padded, x.view(len(padded), -1, *x.shape[1:]), strict=True):
         onto.baddbmm_(matrix.expand(len(onto), -1, -1), windows(video))
@@ -132,23 +132,23 @@ def add_over_time(padded: Tensor, weight: Tensor, bias: Tensor, x: Tensor, part:
 
 
 def taps(weight: Tensor) -> Tensor:
-    """(C', C, 3, 1, 1) as the matrix that a window is multiplied with: (C', 3·C)."""
+    """Matrix, (C', 3·C), that multiplies a window, from a weight (C', C, 3, 1, 1)."""
     return weight[..., 0, 0].transpose(1, 2).flatten(1)
 
 
 def windows(padded: Tensor) -> Tensor:
-    """Each frame between its neighbours: (T + 2, C, L) -> (T, 3·C, L), a view, since they lie in a row."""
+    """View of each frame between its neighbours, which lie in a row: (T + 2, C, L) -> (T, 3·C, L)."""
     frames, channels, length = padded.shape
     shape, strides = (frames - 2, 3 * channels, length), (channels * length, length, 1)
     return padded.as_strided(shape, strides, padded.storage_offset())
 
 
 def to_tokens(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer on the positions of the planes: (N, C, L) -> (N, L, C')."""
+    """Linear layer on the positions of planes: (N, C, L) -> (N, L, C')."""
     return torch.baddbmm(bias, x.transpose(1, 2), weight.t().expand(len(x), -1, -1))
 
 
 def add_tokens(tokens: Tensor, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """x + a linear layer of tokens, as planes: (N, L, C) and (N, C', L) -> (N, C', L)."""
+    """Sum of x, (N, C', L), and a linear layer of tokens, (N, L, C), as planes (N, C', L)."""
     result = x + bias[:, None]
     return result.baddbmm_(weight.expand(len(x), -1, -1), tokens.transpose(1, 2))

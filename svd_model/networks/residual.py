@@ -1,4 +1,4 @@
-"""The UNet's residual blocks: one on each frame, then one over time, mixed.
+"""Residual blocks of the UNet: one on each frame, then one over time, mixed.
 
 Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Blattmann et al., "Align your
 Latents" (2023). Attribute names are the checkpoint's keys.
@@ -15,14 +15,14 @@ from .transformer import Mixer
 
 
 class TimeShifts(NamedTuple):
-    """The projected embedding of a step that a VideoResBlock adds, or of a row of steps."""
+    """Projected embeddings of one or several steps, which a VideoResBlock adds to its features."""
 
     spatial: Tensor  # (B·T, C)
     temporal: Tensor
 
 
 class ResBlock(nn.Module):
-    """Two convolutions with the projected embedding added in between."""
+    """Residual block: two convolutions, with the projected embedding added in between."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class ResBlock(nn.Module):
         )
 
     def residual(self, x: Tensor, shift: Tensor) -> Tensor:
-        """What is added to x, in the shape of x but for the channels; shift has a shape that fits."""
+        """Change to x, in the shape of x with C' channels; shift broadcasts to it."""
         return self._convolve(self.out_layers, self._convolve(self.in_layers, x).add_(shift))
 
     @staticmethod
     def _convolve(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-        """x through layers of which the last is the convolution, 3×1×1 ones taking (B, C, T, S)."""
+        """Run x through layers that end in a convolution; for a 3×1×1 one x is (B, C, T, S)."""
         *first, conv = layers
         for layer in first:
             x = layer(x)
@@ -61,12 +61,12 @@ class ResBlock(nn.Module):
         return conv.compute(x, kernels.over_time) if conv.takes_kernels else conv(x[..., None])[..., 0]
 
     def _computed_layers(self) -> list[nn.Module]:
-        """The layers that are computed in planes: its norms and convolutions."""
+        """Norms and convolutions, the layers that planes compute."""
         return [layers[index] for layers in (self.in_layers, self.out_layers) for index in (0, -1)]
 
 
 class VideoResBlock(ResBlock):
-    """A residual block on each frame, then one over time (3×1×1), mixed: α·spatial + (1−α)·temporal."""
+    """Residual block on each frame, then one over time (3×1×1), mixed: α·spatial + (1−α)·temporal."""
 
     def __init__(self, channels: int, out_channels: int, emb_channels: int, operations, **factory):
         def spatial(c_in: int, c_out: int) -> nn.Module:
@@ -84,11 +84,11 @@ class VideoResBlock(ResBlock):
         self.time_mixer = Mixer(**factory)
 
     def shifts(self, emb: Tensor) -> TimeShifts:
-        """The embedding, (N, E), as this block adds it."""
+        """Shifts of this block, projected from an embedding (N, E)."""
         return TimeShifts(self.emb_layers(emb), self.time_stack.emb_layers(emb))
 
     def forward(self, x: Tensor, shifts: TimeShifts, num_frames: int) -> Tensor:
-        """(B·T, C, H, W) -> (B·T, C', H, W)."""
+        """Run the block: (B·T, C, H, W) -> (B·T, C', H, W)."""
         if planes.used(x) and self._takes_planes():
             return self._in_planes(x, shifts, num_frames)
         size = x.shape[2:]
@@ -106,7 +106,7 @@ class VideoResBlock(ResBlock):
         return all(layer.takes_kernels for layer in layers)
 
     def _in_planes(self, x: Tensor, shifts: TimeShifts, num_frames: int) -> Tensor:
-        """The same with biases and shifts left apart, as an offset that is added once, at the end."""
+        """Run the block in planes. An offset gathers biases and shifts, and is added once, at the end."""
         size = x.shape[2:]
         norm, silu, conv = self.in_layers
         hidden, offset = conv.compute(silu(norm(x)), *_conv2d_of(conv), shifts.spatial)
@@ -129,7 +129,7 @@ class VideoResBlock(ResBlock):
 
 
 def _conv2d_of(conv: nn.Conv2d) -> tuple:
-    """The form of a convolution without its bias, and its options."""
+    """Kernel of a convolution without its bias, and the kernel's options."""
     return planes.conv2d, conv.stride, conv.padding
 
 

@@ -1,4 +1,4 @@
-"""The UNet's attention layers: a spatial transformer block, then a temporal one, mixed.
+"""Attention layers of the UNet: a spatial transformer block, then a temporal one, mixed.
 
 Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Blattmann et al., "Align your
 Latents" (2023). Attribute names are the checkpoint's keys.
@@ -15,11 +15,11 @@ from .hooks import Hooks, Place
 from .operations import Attention, empty_parameter
 
 Context = Tensor | tuple[Tensor, Tensor]
-"""What a cross-attention makes of its context: keys and values, or the result where that is constant."""
+"""Precomputed context of a cross-attention: keys and values, or the output where it is constant."""
 
 
 class GEGLU(nn.Module):
-    """Linear(x)·gelu(gate), both halves from one projection (Shazeer, 2020)."""
+    """Gated linear layer, value·gelu(gate), with both halves from one projection (Shazeer, 2020)."""
 
     def __init__(self, dim: int, inner_dim: int, operations, **factory):
         super().__init__()
@@ -30,7 +30,7 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """GEGLU to four times the width, and back."""
+    """Feed-forward layer: GEGLU to four times the width, then a linear layer back."""
 
     def __init__(self, dim: int, operations, **factory):
         super().__init__()
@@ -47,7 +47,7 @@ class FeedForward(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention of the tokens of each row to each other, or to a context."""
+    """Multi-head attention of each row's tokens to each other, or to a context."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
         super().__init__()
@@ -59,14 +59,14 @@ class MultiHeadAttention(nn.Module):
         self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of each row to itself: (N, L, dim) -> (N, L, dim)."""
+        """Self-attention of each row: (N, L, dim) -> (N, L, dim)."""
         return self.to_out(self.attention(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
 
     def add_over_time(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """x + attention of each position of hidden to itself in the other frames: (B, T, S, dim) all.
+        """Add self-attention over the frames at each position of hidden to x: (B, T, S, dim) both.
 
         The tokens stay in their places: attention reads them with the strides of (S, T, dim). x is written
-        over but where a gradient needs it.
+        over, except where a gradient needs it.
         """
         x = x.clone() if torch.is_grad_enabled() else x
         projections = (to(hidden).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
@@ -75,16 +75,16 @@ class MultiHeadAttention(nn.Module):
         return x
 
     def prepare(self, context: Tensor) -> Context:
-        """What (N, M, context_dim) comes to; with one token the result, (N, 1, dim), whatever the query.
+        """Precompute keys and values, (N, M, dim), of the context (N, M, context_dim).
 
-        Softmax over one key is 1.
+        For M = 1 softmax is 1, so the result is the output itself, (N, 1, dim).
         """
         if context.shape[1] == 1:
             return self.to_out(self.to_v(context))
         return self.to_k(context), self.to_v(context)
 
     def to_context(self, x: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
-        """Of (N, L, dim) to keys and values, (N, M, dim)."""
+        """Cross-attention of x, (N, L, dim), to keys and values, (N, M, dim)."""
         return self.to_out(self.attention(self.to_q(x), *context, self.heads))
 
 
@@ -110,7 +110,7 @@ class TransformerBlock(nn.Module):
 
 
 class TemporalBlock(TransformerBlock):
-    """The same among the frames of each position, (B, T, S, dim), after a feed-forward of its own."""
+    """Transformer block among the frames of each position, (B, T, S, dim), after one more feed-forward."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
         super().__init__(dim, context_dim, heads, attention, operations, **factory)
@@ -122,14 +122,14 @@ class TemporalBlock(TransformerBlock):
         x = self.attn1.add_over_time(x, self.norm1(x))
         if isinstance(context, Tensor):
             x = x.add_(context[:, None])
-        else:  # all positions of all frames of a video look at the same keys
+        else:  # a video's keys serve all positions of all its frames
             hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context)
             x = hidden.view_as(x).add_(x)
         return self.ff(self.norm3(x)).add_(x)
 
 
 class Mixer(nn.Module):
-    """α·spatial + (1−α)·temporal with a learned α; holds the key time_mixer.mix_factor."""
+    """Mix α·spatial + (1−α)·temporal with a learned α, the key time_mixer.mix_factor."""
 
     def __init__(self, **factory):
         super().__init__()
@@ -139,7 +139,7 @@ class Mixer(nn.Module):
         return torch.lerp(temporal, spatial, mix_weight(self.mix_factor, spatial))
 
     def add(self, spatial: Tensor, change: Tensor) -> Tensor:
-        """The mix with temporal = spatial + change, which is spatial + (1−α)·change."""
+        """Mix of spatial and temporal = spatial + change: spatial + (1−α)·change."""
         return torch.addcmul(spatial, change, 1 - mix_weight(self.mix_factor, spatial))
 
 
@@ -152,7 +152,7 @@ class TransformerContext(NamedTuple):
 
 
 class SpatialVideoTransformer(nn.Module):
-    """(B·T, C, H, W) -> (B·T, C, H, W), with what `prepare` makes of the context."""
+    """Spatial and temporal transformer block, mixed and added to features: (B·T, C, H, W), in and out."""
 
     def __init__(
         self, channels: int, context_dim: int, heads: int, attention: Attention, operations, **factory
@@ -173,7 +173,10 @@ class SpatialVideoTransformer(nn.Module):
         self.time_mixer = Mixer(**factory)
 
     def prepare(self, context: Tensor, num_frames: int) -> TransformerContext:
-        """For a context (B·T, M, context_dim); over time that of a video's first frame counts."""
+        """Precompute the context (B·T, M, context_dim).
+
+        Blocks over time take the context of a video's first frame.
+        """
         frames = torch.arange(num_frames, device=context.device)
         frames = self.time_pos_embed(sinusoidal_embedding(frames, self.channels).to(context.dtype))
         return TransformerContext(
@@ -192,13 +195,13 @@ class SpatialVideoTransformer(nn.Module):
         return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
 
     def _tokens(self, x: Tensor) -> Tensor:
-        """Through proj_in: (B·T, C, H, W) -> (B·T, S, C) with S = H·W."""
+        """Project features to tokens by proj_in: (B·T, C, H, W) -> (B·T, S, C) with S = H·W."""
         if planes.used(x) and self.proj_in.takes_kernels:
             return self.proj_in.compute(x.flatten(2), planes.to_tokens)
         return self.proj_in(x.permute(0, 2, 3, 1).flatten(1, 2))
 
     def _add_tokens(self, hidden: Tensor, x: Tensor) -> Tensor:
-        """x, (B·T, C, H, W), and what proj_out makes of hidden, (B·T, S, C)."""
+        """Add tokens, (B·T, S, C), projected by proj_out, to features x, (B·T, C, H, W)."""
         if planes.used(x) and self.proj_out.takes_kernels:
             return self.proj_out.compute(hidden, planes.add_tokens, x.flatten(2)).view(x.shape)
         return x + self.proj_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:])

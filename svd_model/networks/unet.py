@@ -20,14 +20,14 @@ from .transformer import SpatialVideoTransformer, TransformerContext
 
 @dataclass(frozen=True)
 class UNetParams:
-    """The sizes of a UNet; the defaults are those of all released checkpoints but for the vector's width."""
+    """Sizes of a UNet. The defaults fit SVD's checkpoints; SV3D's differ in vector_dim alone."""
 
     in_channels: int = 8
     out_channels: int = 4
     model_channels: int = 320
     channel_mult: tuple[int, ...] = (1, 2, 4, 4)
     num_res_blocks: int = 2
-    attention_levels: int = 3  # the first levels, by height, that have attention; the middle always has
+    attention_levels: int = 3  # with attention, from the largest features on; the middle always has it
     head_channels: int = 64
     context_dim: int = 1024
     vector_dim: int = 768
@@ -59,8 +59,8 @@ class UNetParams:
     def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
         """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width).
 
-        Of features, and of the widest layer's weights in another form, which counts for small videos: taps of
-        a convolution over time, scaled and in a row (2·3), or a folded upsampling's kernels (2·16 + 9).
+        They are features, and rearranged weights of the widest layer, which count for small videos: scaled
+        taps of a convolution over time (2·3), or kernels of a folded upsampling (2·16 + 9).
         """
         features = 21 * self.model_channels * num_frames * height * width
         widest = self.model_channels * max(self.channel_mult)
@@ -69,19 +69,19 @@ class UNetParams:
 
 
 class RunConstants(NamedTuple):
-    """What stays the same at every step of a sampling run."""
+    """Conditioning of a sampling run, computed once for all of its steps."""
 
-    vector: Tensor  # the embedded vector, (B·T, E)
-    contexts: tuple[tuple[TransformerContext, ...], ...]  # for each stage, for each of its transformers
+    vector: Tensor  # embedded, (B·T, E)
+    contexts: tuple[tuple[TransformerContext, ...], ...]  # by stage, then by transformer
     num_frames: int
 
 
 StepShifts = tuple[tuple[TimeShifts, ...], ...]
-"""Those of a step for all of a UNet: for each stage, for each of its residual blocks."""
+"""Shifts of a step for a whole UNet, by stage, then by residual block."""
 
 
 class Downsample(nn.Module):
-    """Half the height and width, by a convolution of stride 2."""
+    """Convolution of stride 2, which halves height and width."""
 
     def __init__(self, channels: int, operations, **factory):
         super().__init__()
@@ -92,7 +92,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the height and width: nearest neighbour, then a convolution."""
+    """Nearest-neighbour enlargement to twice the height and width, then a convolution."""
 
     def __init__(self, channels: int, operations, **factory):
         super().__init__()
@@ -105,15 +105,15 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers in a row, each given the conditioning it takes."""
+    """Layers in a row, each called with its own conditioning."""
 
     def prepare(self, context: Tensor, num_frames: int) -> tuple[TransformerContext, ...]:
-        """What its transformers take, in order."""
+        """Contexts of the stage's transformers, in order."""
         transformers = (layer for layer in self if isinstance(layer, SpatialVideoTransformer))
         return tuple(layer.prepare(context, num_frames) for layer in transformers)
 
     def shifts(self, emb: Tensor) -> tuple[TimeShifts, ...]:
-        """What its residual blocks add, in order."""
+        """Shifts of the stage's residual blocks, in order."""
         return tuple(layer.shifts(emb) for layer in self if isinstance(layer, VideoResBlock))
 
     def forward(
@@ -139,7 +139,7 @@ class Stage(nn.Sequential):
 def _input_blocks(
     params: UNetParams, first: nn.Module, residual: Callable, transformer: Callable, down: Callable
 ) -> tuple[nn.ModuleList, list[int]]:
-    """The way down, and the channels of each of its outputs, which the way up takes as skips."""
+    """Stages on the way down, and the channels of their outputs, which the way up joins as skips."""
     places = [place for place in params.places() if place.part == "input"]
     blocks, skips = nn.ModuleList([Stage(first)]), [params.model_channels]
     for predecessor, place in itertools.pairwise(places):
@@ -159,7 +159,7 @@ def _input_blocks(
 def _output_blocks(
     params: UNetParams, skips: list[int], residual: Callable, transformer: Callable, up: Callable
 ) -> nn.ModuleList:
-    """The way up; each stage joins the last skip that is left to its input."""
+    """Stages on the way up. Each joins the last remaining skip to its input."""
     places = [place for place in params.places() if place.part == "output"]
     blocks, skips = nn.ModuleList(), list(skips)
     channels = skips[-1]
@@ -180,7 +180,7 @@ def _join(hooks: Hooks, place: Place, x: Tensor, skip: Tensor) -> Tensor:
 
 
 class VideoUNet(nn.Module):
-    """F of the preconditioned denoiser: predicts v for all frames of one or several videos."""
+    """Network F of the preconditioned denoiser, which predicts v for all frames of one or several videos."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class VideoUNet(nn.Module):
         num_video_frames: int,
         hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
-        """One evaluation, in the dtype of x.
+        """Evaluate the UNet once, in the dtype of x.
 
         x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
         multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
@@ -253,12 +253,12 @@ class VideoUNet(nn.Module):
         return self.predict(x, self.shifts(timesteps, constants), constants, hooks)
 
     def prepare(self, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
-        """What the conditioning comes to in each layer: needed once for all steps of a run."""
+        """Precompute the conditioning of every layer, once for all steps of a run."""
         contexts = tuple(stage.prepare(context, num_frames) for stage in self._stages())
         return RunConstants(self.label_emb(y), contexts, num_frames)
 
     def shifts(self, timesteps: Tensor, constants: RunConstants) -> StepShifts:
-        """What the residual blocks add at a step, (B·T,) times; for each stage, for each of its blocks."""
+        """Shifts of the residual blocks at a step, from timesteps (B·T,)."""
         step = sinusoidal_embedding(timesteps, self.params.model_channels).to(constants.vector.dtype)
         emb = self.time_embed(step) + constants.vector
         return tuple(stage.shifts(emb) for stage in self._stages())
@@ -270,12 +270,12 @@ class VideoUNet(nn.Module):
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
-        """One evaluation with what `shifts` and `prepare` gave; x and the result as in forward."""
+        """Evaluate the UNet once with results of `shifts` and `prepare`. x and output: as in forward."""
         first = self.first(x)
         return self.last(self.deep(first, shifts, constants, hooks), first, shifts, constants, hooks)
 
     def first(self, x: Tensor) -> Tensor:
-        """The first features, (B·T, model_channels, h, w)."""
+        """First features, (B·T, model_channels, h, w)."""
         x = x.contiguous(memory_format=kernels.memory_format(x.device))
         return self.input_blocks[0](x, (), (), 1, NO_HOOKS, self.places[0])
 
@@ -286,7 +286,7 @@ class VideoUNet(nn.Module):
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
-        """All but the last output block: nearly all of the work, and what changes little between steps."""
+        """Deep features, the input of the last output stage: nearly all of the work, little change a step."""
         kernels.check_videos(first, constants.num_frames)
         x, skips = first, []
         stages = list(zip(self.places, self._stages(), shifts, constants.contexts, strict=True))
@@ -306,7 +306,7 @@ class VideoUNet(nn.Module):
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
-        """The last output block on the deep features and the first ones, and what comes behind it."""
+        """Run the last output stage on the deep features and the first ones, then the output layers."""
         kernels.check_videos(deep, constants.num_frames)
         place = self.places[-1]
         x = _join(hooks, place, deep, first)
@@ -314,7 +314,7 @@ class VideoUNet(nn.Module):
         return self.out(x)
 
     def compile_parts(self, **options) -> None:
-        """Has `predict`, and the two parts that it is called in elsewhere, compiled at their first call."""
+        """Compile predict, deep and last lazily with torch.compile."""
         for name in ("predict", "deep", "last"):
             setattr(self, name, torch.compile(getattr(self, name), **options))
 

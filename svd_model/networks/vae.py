@@ -14,12 +14,12 @@ from .operations import Attention, CastingOperations, empty_parameter, scaled_do
 from .unet import Upsample
 
 LATENT_SCALE = 0.18215
-"""The diffusion model works on latents × this; the conditioning latent is not scaled."""
+"""Factor of latents in the diffusion model. The conditioning latent is not scaled."""
 
 
 @dataclass(frozen=True)
 class VAEParams:
-    """The sizes of an encoder or decoder; the defaults are those of all released checkpoints."""
+    """Sizes of an encoder or decoder. The defaults fit every released checkpoint."""
 
     channels: int = 128
     channel_mult: tuple[int, ...] = (1, 2, 4, 4)
@@ -29,12 +29,12 @@ class VAEParams:
 
     @property
     def downscale(self) -> int:
-        """Pixels to a latent, in each direction."""
+        """Pixels of an image per pixel of its latent, along each side."""
         return 2 ** (len(self.channel_mult) - 1)
 
 
 class ResnetBlock(nn.Module):
-    """Two 3×3 convolutions on each frame: (N, C, H, W) -> (N, C', H, W)."""
+    """Residual block of two 3×3 convolutions on each frame: (N, C, H, W) -> (N, C', H, W)."""
 
     def __init__(self, channels: int, out_channels: int, operations, **factory):
         super().__init__()
@@ -52,7 +52,7 @@ class ResnetBlock(nn.Module):
 
 
 class TemporalResBlock(nn.Module):
-    """Two 3×1×1 convolutions over time, normalised over all frames, added to the input: (B, C, T, H, W)."""
+    """Residual block of two 3×1×1 convolutions, normalised over all frames: (B, C, T, H, W)."""
 
     def __init__(self, channels: int, operations, **factory):
         super().__init__()
@@ -73,9 +73,9 @@ class TemporalResBlock(nn.Module):
 
 
 class VideoResnetBlock(ResnetBlock):
-    """A residual block on each frame, then one over time, mixed: α·temporal + (1−α)·spatial.
+    """Residual block on each frame, then one over time, mixed: α·temporal + (1−α)·spatial.
 
-    The mix is the other way round than in the UNet.
+    Here α weighs the temporal path, in the UNet the spatial one.
     """
 
     def __init__(self, channels: int, out_channels: int, operations, **factory):
@@ -111,7 +111,7 @@ class AttentionBlock(nn.Module):
 
 
 class Middle(nn.Module):
-    """The lowest level of an encoder or decoder: residual block, attention, residual block."""
+    """Lowest level of an encoder or decoder: residual block, attention, residual block."""
 
     def __init__(self, block: type[ResnetBlock], channels: int, attention: Attention, operations, **factory):
         super().__init__()
@@ -125,7 +125,7 @@ class Middle(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the height and width; the zero padding is at the right and the bottom only."""
+    """Convolution to half the height and width, with zeros at the right and the bottom only."""
 
     def __init__(self, channels: int, operations, **factory):
         super().__init__()
@@ -136,7 +136,7 @@ class Downsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution, then the way to the next one, if there is one."""
+    """Residual blocks of one resolution, then the layer that leads to the next resolution, if any."""
 
     def __init__(self, blocks: list[ResnetBlock], **resample: nn.Module):
         super().__init__()
@@ -152,7 +152,7 @@ class Level(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images to the mean and log-variance of their latents, before any quant_conv."""
+    """Encoder of images to mean and log-variance of their latents, before any quant_conv."""
 
     def __init__(self, params: VAEParams, attention: Attention, operations, **factory):
         super().__init__()
@@ -173,7 +173,7 @@ class Encoder(nn.Module):
         self.conv_out = operations.Conv2d(channels, 2 * params.z_channels, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) in [−1, 1] -> (N, 2·z_channels, H/8, W/8)."""
+        """Encode images: (N, 3, H, W) in [−1, 1] -> (N, 2·z_channels, H/8, W/8)."""
         x = self.conv_in(x)
         for level in self.down:
             x = level(x, 1)
@@ -182,7 +182,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to images, each frame on its own."""
+    """Decoder of latents to images, each frame on its own."""
 
     block = ResnetBlock
 
@@ -205,7 +205,7 @@ class Decoder(nn.Module):
         self.conv_out = operations.Conv2d(channels, params.image_channels, 3, padding=1, **factory)
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
-        """(B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""
+        """Decode latents: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""
         x = self.mid(self.conv_in(z), num_frames)
         for level in reversed(self.up):
             x = level(x, num_frames)
@@ -213,7 +213,7 @@ class Decoder(nn.Module):
 
 
 class TemporalDecoder(Decoder):
-    """Latents to images, all frames of a video together."""
+    """Decoder of latents to images, all frames of a video together."""
 
     block = VideoResnetBlock
 
@@ -226,14 +226,14 @@ class TemporalDecoder(Decoder):
         )
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
-        """(B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""
+        """Decode latents: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""
         frames = super().forward(z, num_frames)
         video = frames.unflatten(0, (-1, num_frames)).transpose(1, 2)  # (B·T, 3, H, W) -> (B, 3, T, H, W)
         return self.conv_out.time_mix_conv(video).transpose(1, 2).flatten(0, 1)  # -> (B·T, 3, H, W)
 
 
 class ImageEncoder(nn.Module):
-    """Images to latents: the encoder, and the 1×1 convolution behind it where the checkpoint has one."""
+    """Encoder of images to latents, with a 1×1 convolution behind it where the checkpoint has one."""
 
     def __init__(
         self,
@@ -253,12 +253,12 @@ class ImageEncoder(nn.Module):
         self.quant_conv = operations.Conv2d(moments, moments, 1, **factory) if quant_conv else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """The mode of the posterior, not scaled: (N, 3, H, W) in [−1, 1] -> (N, z_channels, H/8, W/8)."""
+        """Mode of the posterior, not scaled: (N, 3, H, W) in [−1, 1] -> (N, z_channels, H/8, W/8)."""
         self.check_images(images)
         return self.quant_conv(self.encoder(images))[:, : self.params.z_channels]
 
     def check_images(self, images: Tensor) -> None:
-        """Raises ValueError for images that the encoder can't take."""
+        """Raise ValueError for images that the encoder can't take."""
         p = self.params
         height, width = images.shape[-2:]
         if (
@@ -274,7 +274,7 @@ class ImageEncoder(nn.Module):
 
 
 class VideoDecoder(nn.Module):
-    """Latents to frames: the decoder, and the 1×1 convolution before it where the checkpoint has one."""
+    """Decoder of latents to frames, with a 1×1 convolution before it where the checkpoint has one."""
 
     def __init__(
         self,
@@ -297,12 +297,12 @@ class VideoDecoder(nn.Module):
         self.post_quant_conv = operations.Conv2d(z, z, 1, **factory) if post_quant_conv else nn.Identity()
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
-        """z, divided by LATENT_SCALE: (B·T, z_channels, h, w) -> frames near [−1, 1], (B·T, 3, 8h, 8w)."""
+        """Decode latents / LATENT_SCALE: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w), near [−1, 1]."""
         self.check_latents(z, num_frames)
         return self.decoder(self.post_quant_conv(z), num_frames)
 
     def check_latents(self, z: Tensor, num_frames: int) -> None:
-        """Raises ValueError for latents that the decoder can't take."""
+        """Raise ValueError for latents that the decoder can't take."""
         if z.ndim != 4 or z.shape[1] != self.params.z_channels or num_frames < 1 or z.shape[0] % num_frames:
             raise ValueError(
                 f"latents have shape {tuple(z.shape)}; the decoder takes (frames, "

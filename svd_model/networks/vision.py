@@ -23,7 +23,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class VisionParams:
-    """The sizes of a CLIP image tower; the defaults are those of ViT-H/14."""
+    """Sizes of a CLIP image tower. The defaults fit ViT-H/14."""
 
     width: int = 1280
     layers: int = 32
@@ -51,7 +51,7 @@ class FusedAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear, exact GELU, linear."""
+    """Feed-forward layer: linear, exact GELU, linear."""
 
     def __init__(self, width: int, inner_width: int, operations, **factory):
         super().__init__()
@@ -63,7 +63,7 @@ class MLP(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """A pre-norm transformer layer."""
+    """Transformer layer with normalisation first."""
 
     def __init__(self, params: VisionParams, attention: Attention, operations, **factory):
         super().__init__()
@@ -79,7 +79,7 @@ class ResidualAttentionBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The layers in a row; holds the keys transformer.resblocks.N."""
+    """Transformer layers in a row, the keys transformer.resblocks.N."""
 
     def __init__(self, params: VisionParams, attention: Attention, operations, **factory):
         super().__init__()
@@ -93,7 +93,7 @@ class Transformer(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A picture to its CLIP embedding: the projected class token, not normalised."""
+    """Image tower from a picture to its CLIP embedding, the projected class token, not normalised."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class VisionTransformer(nn.Module):
         self.ln_post = operations.LayerNorm(width, **factory)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """What `preprocess` gives, (N, 3, image_size, image_size) -> (N, output_dim)."""
+        """Embed pixels from `preprocess`: (N, 3, image_size, image_size) -> (N, output_dim)."""
         size = self.params.image_size
         if tuple(pixels.shape[1:]) != (3, size, size):
             raise ValueError(
@@ -133,10 +133,10 @@ class VisionTransformer(nn.Module):
 
 
 def preprocess(images: Tensor, size: int = 224) -> Tensor:
-    """(N, 3, H, W) in [−1, 1] -> (N, 3, size, size) as CLIP wants it: stretched, not cropped.
+    """Stretch pictures for CLIP, without cropping: (N, 3, H, W) in [−1, 1] -> (N, 3, size, size).
 
-    Bicubic with aligned corners, after a Gaussian blur where the picture shrinks, as in the reference
-    (kornia's resize with antialias).
+    The resampling is bicubic with aligned corners, after a Gaussian blur where the picture shrinks, as in the
+    reference (kornia's resize with antialias).
     """
     height, width = images.shape[-2:]
     if max(height, width) > size:
@@ -148,7 +148,7 @@ def preprocess(images: Tensor, size: int = 224) -> Tensor:
 
 
 def _blur(images: Tensor, shrink: float, axis: int) -> Tensor:
-    """Gaussian along one axis, σ = (shrink − 1)/2, cut off at 2σ, the picture mirrored at its border."""
+    """Gaussian blur along an axis, σ = (shrink − 1)/2, cut off at 2σ, the picture mirrored at its border."""
     sigma = max((shrink - 1) / 2, 0.001)
     taps = int(max(4 * sigma, 3)) | 1  # the next odd number
     offsets = torch.arange(taps, dtype=images.dtype, device=images.device) - taps // 2

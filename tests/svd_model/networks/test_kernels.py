@@ -10,6 +10,7 @@ from torch.nn import functional
 from stillmotion.svd_model.layerwise.moments import moments
 from stillmotion.svd_model.layerwise.spatial import Normaliser
 from stillmotion.svd_model.networks import kernels
+from stillmotion.svd_model.networks.hooks import NO_HOOKS, Place
 from stillmotion.svd_model.networks.operations import CastingOperations, scaled_dot_product_attention
 from stillmotion.svd_model.networks.transformer import Mixer, MultiHeadAttention, SpatialVideoTransformer
 
@@ -240,5 +241,6 @@ def test_a_transformer_lays_its_result_out_as_its_input():
     for parameter in layer.parameters():
         parameter.copy_(weight(*parameter.shape) if parameter.ndim > 1 else random(*parameter.shape))
     x = random(2 * FRAMES, CHANNELS, 3, 4).float().contiguous(memory_format=torch.channels_last)
-    result = layer(x, layer.prepare(random(2 * FRAMES, 1, 24).float(), FRAMES))
+    context = layer.prepare(random(2 * FRAMES, 1, 24).float(), FRAMES)
+    result = layer(x, context, NO_HOOKS, Place("middle", 0, 0, 0))
     assert result.is_contiguous(memory_format=torch.channels_last)
