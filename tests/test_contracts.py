@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ("builtin_model", "headless", "nodes", "samplers", "svd_model")
+PACKAGE = ("builtin_model", "clips", "headless", "nodes", "samplers", "svd_model")
 APART = ("tests", "stillmotion.egg-info")  # and what is hidden, such as .venv
 FOLDERS = [
     path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in APART

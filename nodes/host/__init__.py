@@ -3,9 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use what is named here and, of the host, its API for nodes alone.
 """
 
-from .images import resize
 from .model import (
-    USUAL_MOTION,
     check_conditioning,
     keeps_videos_apart,
     load_model,
@@ -20,7 +18,7 @@ from .sampling import (
     sample_latent,
     with_guidance,
 )
-from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
+from .shared import CAMERA, NUM_FRAMES
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
 from .values import check_images, check_latents, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
@@ -28,9 +26,7 @@ from .vision import check_image_tower, embed_image, load_image_tower
 __all__ = [
     "CAMERA",
     "NUM_FRAMES",
-    "PICTURE_NOISE",
     "SAMPLERS",
-    "USUAL_MOTION",
     "VideoVAE",
     "check_conditioning",
     "check_decoder",
@@ -48,7 +44,6 @@ __all__ = [
     "make_sampler",
     "motion_without_use",
     "named_sampler",
-    "resize",
     "sample_latent",
     "with_feature_cache",
     "with_guidance",
