@@ -23,7 +23,7 @@ class Conditions:
 
     context: Tensor  # (1, 1, context_dim)
     concat: Tensor  # (1, 4, h, w)
-    vector: Tensor  # (1 or T, vector_dim)
+    vector: Tensor | None = None  # (1 or T, vector_dim); None until a model says which numbers it is told
 
     def unconditional(self) -> "Conditions":
         """Conditions without the picture; the vector stays."""

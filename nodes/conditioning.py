@@ -5,43 +5,64 @@ import math
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
-from torch.nn import functional
 
+from ..clips.conditions import Conditions, orbit_azimuths
+from ..clips.noise import picture_noise, seed_of_video
+from ..clips.picture import FITS, to_canvas
 from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
-from ..svd_model.networks.conditioning import orbit_azimuths
 from ..svd_model.networks.finite import check_finite
 from ..svd_model.networks.vision import preprocess
 from . import host
 from .checks import checked, verdict
 
 CATEGORY = "stillmotion/conditioning"
-FITS = ["crop", "pad", "stretch"]
 
 
-def fit_images(images: Tensor, width: int, height: int, fit: str) -> Tensor:
-    """IMAGE (B, H, W, 3 or 4) in [0, 1] -> (B, 3, height, width) in [0, 1]; transparency becomes white."""
+def fit_pictures(images: Tensor, width: int, height: int, fit: str, cut_out: bool = False) -> Tensor:
+    """IMAGE (B, H, W, 3 or 4) in [0, 1] -> (B, 3, height, width) in [−1, 1]; transparency becomes white."""
     host.check_images(images)
     check_finite(images, "in the image; look at the node that made it")
-    images = images.movedim(-1, 1).float()
-    if images.shape[1] == 4:
-        alpha = images[:, 3:]
-        images = images[:, :3] * alpha + (1 - alpha)
-    if fit == "crop":
-        return host.resize(images, width, height, crop=True)
-    if fit == "stretch":
-        return host.resize(images, width, height)
-    scale = min(width / images.shape[3], height / images.shape[2])
-    inner = max(1, round(images.shape[3] * scale)), max(1, round(images.shape[2] * scale))
-    images = host.resize(images, *inner)
-    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    return functional.pad(images, (left, width - inner[0] - left, top, height - inner[1] - top))
+    return torch.cat([to_canvas(image.movedim(-1, 0), width, height, fit, cut_out) for image in images])
 
 
-def noisy(images: Tensor, noise_aug: float, seed: int) -> Tensor:
-    """Pictures in [0, 1] with seeded noise of strength noise_aug, which counts in the range of [−1, 1]."""
-    generator = torch.Generator("cpu").manual_seed(seed ^ host.PICTURE_NOISE)
-    noise = torch.randn(images.shape, generator=generator, dtype=torch.float32, device="cpu")
-    return images + noise_aug / 2 * noise.to(images)
+def as_images(pictures: Tensor) -> Tensor:
+    """IMAGE (B, H, W, 3) of pictures (B, 3, H, W) in [−1, 1]."""
+    return pictures.movedim(1, -1) / 2 + 0.5
+
+
+def embed_pictures(clip_vision, pictures: Tensor) -> Tensor:
+    """CLIP embeddings of pictures, (B, 1, context_dim)."""
+    return host.embed_image(clip_vision, preprocess(pictures, clip_vision.image_size))
+
+
+def encode_pictures(vae, pictures: Tensor, noise_aug: float, seed: int) -> Tensor:
+    """Latents of pictures with noise of that strength, (B, 4, h, w); each has its video's seed."""
+    seeds = [seed_of_video(seed, video) for video in range(len(pictures))]
+    noise = torch.cat([picture_noise(each, (1, *pictures.shape[1:])) for each in seeds])
+    return vae.encode(as_images(pictures + noise_aug * noise))
+
+
+def condition_videos(
+    embedding: Tensor, latent_image: Tensor, frames: int, fps: float, motion_bucket_id: int, noise_aug: float
+) -> tuple[list, list, dict]:
+    """Positive and negative CONDITIONING and the empty LATENT of a video for each picture."""
+    videos = latent_image.shape[0]
+    samples = torch.zeros(videos * frames, *latent_image.shape[1:], dtype=torch.float32, device="cpu")
+    if videos > 1:  # one row for each frame: the host repeats a single row by itself
+        embedding = embedding.expand(videos, -1, -1).repeat_interleave(frames, dim=0)
+        latent_image = latent_image.repeat_interleave(frames, dim=0)
+    options = {
+        "fps": fps,
+        "motion_bucket_id": motion_bucket_id,
+        "augmentation_level": noise_aug,
+        host.NUM_FRAMES: frames,
+    }
+    conditions = Conditions(embedding, latent_image)
+    positive, negative = (
+        [[branch.context, {**options, "concat_latent_image": branch.concat}]]
+        for branch in (conditions, conditions.unconditional())
+    )
+    return positive, negative, {"samples": samples, host.NUM_FRAMES: frames}
 
 
 class ImageToVideo(io.ComfyNode):
@@ -80,7 +101,7 @@ class ImageToVideo(io.ComfyNode):
                     tooltip="In pixels.",
                 ),
                 io.Combo.Input(
-                    "fit", options=FITS, default="crop", tooltip="How the picture gets that size."
+                    "fit", options=list(FITS), default="crop", tooltip="How the picture gets that size."
                 ),
                 io.Int.Input(
                     "frames", default=25, min=1, max=1024, tooltip="Frames a video: svd 14, svd_xt 25."
@@ -95,8 +116,9 @@ class ImageToVideo(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
+                    round=False,
                     advanced=True,
-                    tooltip="Noise on the picture: more gives the model a freer hand. SV3D wants 0.",
+                    tooltip="Noise on the picture: more gives the model a freer hand. SV3D: 0.00001.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -112,11 +134,19 @@ class ImageToVideo(io.ComfyNode):
                     optional=True,
                     tooltip="Replaces the picture's own CLIP embedding, from core's CLIP Vision Encode.",
                 ),
+                io.Boolean.Input(
+                    "cut_out",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For SV3D: what is not transparent goes to the middle, on white.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("positive", tooltip="With the picture."),
                 io.Conditioning.Output("negative", tooltip="Without it, for guidance."),
                 io.Latent.Output("latent", tooltip="Empty latents of all frames of all videos."),
+                io.Image.Output("picture", tooltip="The picture at that size; an orbit's last frame."),
             ],
         )
 
@@ -140,38 +170,24 @@ class ImageToVideo(io.ComfyNode):
         noise_aug,
         seed,
         clip_vision_output=None,
+        cut_out=False,
     ) -> io.NodeOutput:
         host.check_encoder(vae)
         if clip_vision_output is None:
             host.check_image_tower(clip_vision)
-        pictures = fit_images(image, width, height, fit)
+        pictures = fit_pictures(image, width, height, fit, cut_out)
         if clip_vision_output is None:
-            pixels = preprocess(pictures * 2 - 1, clip_vision.image_size)
-            embedding = host.embed_image(clip_vision, pixels)
+            embedding = embed_pictures(clip_vision, pictures)
         else:
             embedding = clip_vision_output.image_embeds[:, None].float()
             check_finite(embedding, "in clip_vision_output; look at the node that made it")
-        latent_image = vae.encode(noisy(pictures, noise_aug, seed).movedim(1, -1))
-        videos = pictures.shape[0]
-        if embedding.shape[0] not in (1, videos):
+        if embedding.shape[0] not in (1, len(pictures)):
             raise ValueError(
-                f"clip_vision_output holds {embedding.shape[0]} embeddings for {videos} pictures."
+                f"clip_vision_output holds {embedding.shape[0]} embeddings for {len(pictures)} pictures."
             )
-        if videos > 1:  # one row for each frame: the host repeats a single row by itself
-            embedding = embedding.expand(videos, -1, -1).repeat_interleave(frames, dim=0)
-            latent_image = latent_image.repeat_interleave(frames, dim=0)
-        options = {
-            "fps": fps,
-            "motion_bucket_id": motion_bucket_id,
-            "augmentation_level": noise_aug,
-            host.NUM_FRAMES: frames,
-        }
-        positive = [[embedding, {**options, "concat_latent_image": latent_image}]]
-        without = {**options, "concat_latent_image": torch.zeros_like(latent_image)}
-        negative = [[torch.zeros_like(embedding), without]]
-        size = (videos * frames, latent_image.shape[1], *latent_image.shape[2:])
-        samples = torch.zeros(size, dtype=torch.float32, device="cpu")
-        return io.NodeOutput(positive, negative, {"samples": samples, host.NUM_FRAMES: frames})
+        latent_image = encode_pictures(vae, pictures, noise_aug, seed)
+        conditioned = condition_videos(embedding, latent_image, frames, fps, motion_bucket_id, noise_aug)
+        return io.NodeOutput(*conditioned, as_images(pictures))
 
 
 class Orbit(io.ComfyNode):

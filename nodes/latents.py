@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from ..clips.noise import seed_of_video
 from . import host
 
 
@@ -31,7 +32,7 @@ def frames_of_video(latent: dict, remedy: str) -> int:
     if host.NUM_FRAMES in latent and len(origins) == total and len(set(origins)) > 1:
         for start in range(0, total, frames):
             video = origins[start : start + frames]
-            if video[0] % frames or _runs(video) != [frames]:
+            if not _is_video(video):
                 shown = ", ".join(map(str, video))
                 raise ValueError(
                     f"the latent was cut or put together within a video: its frames are {shown} of videos of "
@@ -78,6 +79,24 @@ def frames_told(positive: list, negative: list, latent: dict) -> int | None:
             "from the same SVD Image to Video."
         )
     return frames
+
+
+def seeds_of_videos(latent: dict, frames: int, seed: int) -> list[int]:
+    """The seed of each video of a LATENT, counted on from the seed of its batch's first video.
+
+    A video keeps its number, and so its seed, where core's nodes took it out of a batch.
+    """
+    total = latent["samples"].shape[0]
+    starts = range(0, total, frames)
+    origins = latent.get("batch_index", [])
+    if len(origins) == total and all(_is_video(origins[start : start + frames]) for start in starts):
+        starts = origins[::frames]
+    return [seed_of_video(seed, start // frames) for start in starts]
+
+
+def _is_video(origins: list[int]) -> bool:
+    """Whether those places in a batch are of one whole video."""
+    return origins[0] % len(origins) == 0 and _runs(origins) == [len(origins)]
 
 
 def _runs(origins: list[int]) -> list[int]:

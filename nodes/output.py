@@ -4,13 +4,17 @@ from fractions import Fraction
 
 import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
+from torch import Tensor
 
+from ..clips.conditions import FPS, MOTION_BUCKET_ID
+from ..samplers import schedules
 from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
+from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
-from .conditioning import ImageToVideo
+from .conditioning import as_images, condition_videos, embed_pictures, encode_pictures, fit_pictures
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
-from .sampling import KSampler, seed_input
+from .sampling import guided_model, sample_latent, seed_input
 
 CATEGORY = "stillmotion"
 GB = 10**9
@@ -19,12 +23,18 @@ PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
 
 
 def decode_latent(
-    vae, latent: dict, video: int = 0, memory_budget: float = 0.0, precision: str = FLOAT32, frames: int = 0
-):
+    vae,
+    latent: dict,
+    video: int = 0,
+    memory_budget: float = 0.0,
+    precision: str = FLOAT32,
+    frames: int = 0,
+    last_frame: Tensor | None = None,
+) -> Tensor:
     """IMAGE of a LATENT: each of its videos decoded whole; video is the one wanted, from 1, or 0 for all.
 
     memory_budget is in GB, 0 for what the host says is free; frames are of each video, 0 for what the latent
-    says.
+    says; last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end.
     """
     samples, frames = _videos(latent, frames)
     host.check_decoder(vae)
@@ -35,9 +45,29 @@ def decode_latent(
         )
     if video:
         samples = samples[(video - 1) * frames : video * frames]
-    return vae.decode(
+    if last_frame is not None:
+        scale = vae.upscale_ratio
+        last_frame = _last_frames(last_frame, videos, scale * samples.shape[3], scale * samples.shape[2])
+        last_frame = last_frame[video - 1 : video] if video else last_frame
+    images = vae.decode(
         samples, num_frames=frames, budget=round(memory_budget * GB), dtype=PRECISIONS[precision]
     )
+    if last_frame is not None:
+        images[frames - 1 :: frames] = last_frame.to(images)
+    return images
+
+
+def _last_frames(images: Tensor, videos: int, width: int, height: int) -> Tensor:
+    """One picture for each video; raises ValueError for another number of them, or of another size."""
+    host.check_images(images)
+    check_finite(images, "in last_frame; look at the node that made it")
+    if tuple(images.shape[1:]) != (height, width, 3) or images.shape[0] not in (1, videos):
+        found = "×".join(map(str, images.shape))
+        raise ValueError(
+            f"last_frame is {found}; {videos} videos of {width}×{height} want a picture for each, or one for "
+            f"all, {height}×{width}×3: connect picture of the SVD Image to Video that made the latent."
+        )
+    return images.expand(videos, -1, -1, -1)
 
 
 def _videos(latent: dict, frames: int):
@@ -107,14 +137,21 @@ class Decode(io.ComfyNode):
                     advanced=True,
                     tooltip="Of each video; 0 is what the latent says. One from core's Load Latent does not.",
                 ),
+                io.Image.Input(
+                    "last_frame",
+                    optional=True,
+                    tooltip="For SV3D: picture of SVD Image to Video, on which the orbit ends.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
 
     @classmethod
     @checked
-    def execute(cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32, frames=0) -> io.NodeOutput:
-        return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames))
+    def execute(
+        cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32, frames=0, last_frame=None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames, last_frame))
 
 
 def _own_or_given() -> list:
@@ -206,44 +243,21 @@ class Animate(io.ComfyNode):
         cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
     ) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
-        if opened.variant.orbit and motion != host.USUAL_MOTION:
+        orbit = opened.variant.orbit
+        if orbit and motion != MOTION_BUCKET_ID:
             raise ValueError(host.motion_without_use("motion", motion, opened.variant))
-        fps = 6.0
         frames = frames or opened.variant.num_frames
         variant = opened.variant.for_frames(frames)
         vae = host.load_vae(opened, frame_wise=decoder == FRAME_WISE)
-        prepared = ImageToVideo.execute(
-            clip_vision=host.load_image_tower(opened),
-            vae=vae,
-            image=image,
-            width=width or variant.width,
-            height=height or variant.height,
-            fit="crop",
-            frames=frames,
-            fps=fps,
-            motion_bucket_id=motion,
-            noise_aug=variant.noise_aug,
-            seed=seed,
-        )
-        positive, negative, latent = prepared.result
-        sampled = KSampler.execute(
-            model=host.load_model(opened),
-            positive=positive,
-            negative=negative,
-            latent=latent,
-            seed=seed,
-            sampler="euler",
-            shape=variant.guidance,
-            min_guidance=variant.min_guidance,
-            max_guidance=variant.max_guidance,
-            scales="",
-            schedule="karras",
-            steps=steps or variant.steps,
-            sigma_max=700.0,
-            sigma_min=0.002,
-            rho=7.0,
-            denoise=1.0,
-        )
-        images = decode_latent(vae, sampled.result[0])
-        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(fps))
+        size = (width or variant.width, height or variant.height)
+        pictures = fit_pictures(image, *size, "crop", cut_out=orbit)
+        embedding = embed_pictures(host.load_image_tower(opened), pictures)
+        latent_image = encode_pictures(vae, pictures, variant.noise_aug, seed)
+        conditioned = condition_videos(embedding, latent_image, frames, FPS, motion, variant.noise_aug)
+        scales = (variant.min_guidance, variant.max_guidance)
+        model = guided_model(host.load_model(opened), variant.guidance, *scales)
+        sigmas = schedules.karras(steps or variant.steps)
+        sampled = sample_latent(model, *conditioned, "stillmotion euler", sigmas, seed)
+        images = decode_latent(vae, sampled, last_frame=as_images(pictures) if orbit else None)
+        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(FPS))
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))

@@ -1,11 +1,13 @@
 """Nodes that sample: guidance frame by frame, noise levels, solvers, and all three in one."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
+from ..clips.noise import start_noise
 from ..samplers import guidance, schedules, solvers
 from . import host, latents
 from .checks import checked
@@ -50,10 +52,10 @@ def make_sigmas(schedule: str, steps: int, sigma_max: float, sigma_min: float, r
     )
 
 
-def make_sampler(name: str, churn: float = 0.0):
-    """A SAMPLER that runs one of our solvers."""
+def make_sampler(name: str, churn: float = 0.0, seeds: Sequence[int] = ()):
+    """A SAMPLER that runs one of our solvers; seeds are of the videos in the batch."""
     options = {"churn": churn} if name in solvers.CHURNING else {}
-    return host.make_sampler(solvers.SOLVERS[name], **options)
+    return host.make_sampler(solvers.SOLVERS[name], seeds, **options)
 
 
 def contact_sheet(latents: Tensor) -> Tensor:
@@ -67,8 +69,11 @@ def contact_sheet(latents: Tensor) -> Tensor:
     return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
 
 
-def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
-    """The host's sampling of a LATENT, with its previews, progress and cancel."""
+def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas: Tensor, seed: int) -> dict:
+    """The host's sampling of a LATENT, with its previews, progress and cancel.
+
+    sampler is a name of the host's, or of OWN_SOLVERS. Each video has the seed that would make it alone.
+    """
     samples = latents.samples_of(latent)
     told = latents.frames_told(positive, negative, latent)
     if told and samples.shape[0] % told == 0:  # else the model says what does not fit
@@ -80,7 +85,13 @@ def sample_latent(model, positive, negative, latent: dict, sampler, sigmas: Tens
             f"the latent holds {videos} videos, which core's model would mix; take the model of SVD Load "
             "Checkpoint, or one picture at a time."
         )
-    return host.sample_latent(model, positive, negative, latent, sampler, sigmas, seed, contact_sheet)
+    seeds = latents.seeds_of_videos(latent, frames, seed)
+    noise = torch.cat([start_noise(each, (frames, *samples.shape[1:])) for each in seeds])
+    if sampler in OWN_SOLVERS:
+        solver = make_sampler(OWN_SOLVERS[sampler], seeds=seeds)
+    else:
+        solver = host.named_sampler(sampler)
+    return host.sample_latent(model, positive, negative, latent, noise, solver, sigmas, seed, contact_sheet)
 
 
 def _guidance_inputs() -> list:
@@ -315,7 +326,6 @@ class KSampler(io.ComfyNode):
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
-        solver = make_sampler(OWN_SOLVERS[sampler]) if sampler in OWN_SOLVERS else host.named_sampler(sampler)
         # As core does it: more steps, of which only the last are taken.
         sigmas = make_sigmas(schedule, round(steps / denoise), sigma_max, sigma_min, rho)[-(steps + 1) :]
-        return io.NodeOutput(sample_latent(guided, positive, negative, latent, solver, sigmas, seed))
+        return io.NodeOutput(sample_latent(guided, positive, negative, latent, sampler, sigmas, seed))

@@ -5,9 +5,7 @@ Checked against ComfyUI 0.33. The nodes use what is named here and, of the host,
 
 from .files import checkpoint_names, open_checkpoint
 from .guider import check_without_guidance, with_guidance
-from .images import resize
 from .model import (
-    USUAL_MOTION,
     check_conditioning,
     keeps_videos_apart,
     load_model,
@@ -15,7 +13,7 @@ from .model import (
     with_feature_cache,
 )
 from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
-from .shared import CAMERA, NUM_FRAMES, PICTURE_NOISE
+from .shared import CAMERA, NUM_FRAMES
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
 from .values import check_images, check_latents, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
@@ -23,9 +21,7 @@ from .vision import check_image_tower, embed_image, load_image_tower
 __all__ = [
     "CAMERA",
     "NUM_FRAMES",
-    "PICTURE_NOISE",
     "SAMPLERS",
-    "USUAL_MOTION",
     "VideoVAE",
     "check_conditioning",
     "check_decoder",
@@ -45,7 +41,6 @@ __all__ = [
     "motion_without_use",
     "named_sampler",
     "open_checkpoint",
-    "resize",
     "sample_latent",
     "with_feature_cache",
     "with_guidance",

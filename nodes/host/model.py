@@ -13,16 +13,21 @@ import comfy.supported_models
 import comfy.utils
 from torch import Tensor
 
+from ...clips.conditions import MOTION_BUCKET_ID, vector
 from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
-from ...svd_model.networks import conditioning
 from ...svd_model.networks.unet import UNetParams
 from .shared import CAMERA, NUM_FRAMES
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
 
-USUAL_MOTION = 127
-"""The motion bucket that the nodes start with; of another one the user expects something."""
+_VECTOR_OPTIONS = {
+    "fps": "fps",
+    "motion_bucket_id": "motion_bucket_id",
+    "elevation": "elevation",
+    "azimuth": "azimuths",
+}
+"""Names in the host's CONDITIONING of what clips.conditions.vector takes."""
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -51,7 +56,7 @@ class VideoModel(comfy.model_base.BaseModel):
             raise ValueError(without_picture(kwargs.get("prompt_type", "the conditioning")))
         _check_sizes(latent, noise, num_frames)
         _check_camera(self, kwargs)
-        if self.variant.orbit and kwargs.get("motion_bucket_id", USUAL_MOTION) != USUAL_MOTION:
+        if self.variant.orbit and kwargs.get("motion_bucket_id", MOTION_BUCKET_ID) != MOTION_BUCKET_ID:
             raise ValueError(motion_without_use("motion_bucket_id", kwargs["motion_bucket_id"], self.variant))
         width = self.params.context_dim
         if context.shape[-1] != width:
@@ -68,16 +73,10 @@ class VideoModel(comfy.model_base.BaseModel):
         }
 
     def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
+        chosen = {ours: options[theirs] for theirs, ours in _VECTOR_OPTIONS.items() if theirs in options}
         noise_aug = options.get("augmentation_level", 0.0)
-        if not self.variant.orbit:
-            motion_bucket_id = options.get("motion_bucket_id", USUAL_MOTION)
-            return conditioning.svd_vector(options.get("fps", 6) - 1, motion_bucket_id, noise_aug)
-        if not self.variant.camera:
-            return conditioning.sv3d_u_vector(noise_aug)
-        elevations = _angles(options.get("elevation", 10.0), num_frames)
-        azimuths = _angles(options.get("azimuth", conditioning.orbit_azimuths(num_frames)), num_frames)
-        vectors = conditioning.orbit_vectors(noise_aug, elevations, azimuths)
-        return vectors.repeat(rows // num_frames, 1)
+        vectors = vector(self.variant, num_frames, noise_aug, **chosen)
+        return vectors.repeat(rows // num_frames, 1) if len(vectors) > 1 else vectors
 
     def state_dict_for_saving(self, unet_state_dict, **others) -> dict:
         """The tensors of a checkpoint; what the file said of itself goes with them, as tensors."""
@@ -137,9 +136,8 @@ def without_picture(name: str) -> str:
 
 def motion_without_use(name: str, motion: int, variant: Variant) -> str:
     """What to say of a motion bucket, an input of that name, for a model that takes none."""
-    return (
-        f"{name} is {motion}; {variant.name} circles the object and takes none: leave it at {USUAL_MOTION}."
-    )
+    remedy = f"leave it at {MOTION_BUCKET_ID}."
+    return f"{name} is {motion}; {variant.name} circles the object and takes none: {remedy}"
 
 
 def _check_camera(model: comfy.model_base.BaseModel, options: dict) -> None:
@@ -193,9 +191,14 @@ def frames_of_video(conditions: list) -> int:
     return conditions[0]["model_conds"]["num_video_frames"].cond
 
 
-def _angles(given, num_frames: int) -> list[float]:
-    angles = list(given) if hasattr(given, "__iter__") else [given]
-    return angles * num_frames if len(angles) == 1 else angles
+def frames_in_run(model, total: int) -> int:
+    """Frames of one video in a run of a SAMPLER, by the guider's conditions; total where none says so."""
+    for given in getattr(getattr(model, "inner_model", None), "conds", {}).values():
+        for condition in given:
+            frames = condition.get("model_conds", {}).get("num_video_frames")
+            if frames is not None and total % frames.cond == 0:
+                return frames.cond
+    return total
 
 
 def _unet_config(params: UNetParams) -> dict:

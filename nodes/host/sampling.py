@@ -1,6 +1,6 @@
 """SAMPLER and sampling, in the signatures of the host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import comfy.sample
@@ -10,8 +10,9 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ...clips.noise import seed_of_video, step_noise
 from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of_sampling
-from .shared import SOLVER_NOISE
+from .model import frames_in_run
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
 """Names of the host's own samplers."""
@@ -22,20 +23,25 @@ def named_sampler(name: str):
     return comfy.samplers.sampler_object(name)
 
 
-def make_sampler(solver: Callable, **options):
-    """A SAMPLER of a solver(denoise, x, sigmas, *, noise, callback, **options)."""
+def make_sampler(solver: Callable, seeds: Sequence[int] = (), **options):
+    """A SAMPLER of a solver(denoise, x, sigmas, *, noise, callback, **options).
+
+    Each video of a batch has a stream of noise of its own; where the videos' seeds are not given, they count
+    on from the seed of the run.
+    """
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
         sigmas = sigmas.cpu()  # solvers read them, and would wait for a GPU at every step
-        generator = torch.Generator("cpu").manual_seed((extra_args.get("seed") or 0) ^ SOLVER_NOISE)
+        streams = [step_noise(seed) for seed in seeds or _seeds_of_run(model, len(x), extra_args)]
+        of_video = (len(x) // len(streams), *x.shape[1:])
         ones = x.new_ones([x.shape[0]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             return model(x, sigma * ones, **extra_args)
 
         def noise(x: Tensor) -> Tensor:
-            return torch.randn(x.shape, generator=generator, dtype=torch.float32, device="cpu").to(x)
+            return torch.cat([draw(of_video) for draw in streams]).to(x)
 
         def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
             if callback is not None:
@@ -47,13 +53,29 @@ def make_sampler(solver: Callable, **options):
     return comfy.samplers.KSAMPLER(sample)
 
 
+def _seeds_of_run(model, total: int, extra_args: dict) -> list[int]:
+    """Seeds of the videos in a run over that many frames."""
+    seed = extra_args.get("seed") or 0
+    return [seed_of_video(seed, video) for video in range(total // frames_in_run(model, total))]
+
+
 def sample_latent(
-    model, positive, negative, latent: dict, sampler, sigmas: Tensor, seed: int, picture: Callable
+    model,
+    positive,
+    negative,
+    latent: dict,
+    noise: Tensor,
+    sampler,
+    sigmas: Tensor,
+    seed: int,
+    picture: Callable,
 ) -> dict:
-    """Samples a LATENT through the host, with progress and cancel; previews show picture(x0)."""
+    """Samples a LATENT through the host, with progress and cancel; previews show picture(x0).
+
+    noise is N(0, 1) in the shape of the latent; seed is for the samplers that draw more.
+    """
     samples = latent["samples"]
     check_finite(samples, "in the latent to sample; look at the node that made it")
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     preview = latent_preview.prepare_callback(model, len(sigmas) - 1)
     check = FiniteCheck(partial(_refuse_not_finite, model.model.get_dtype_inference()))
 

@@ -10,10 +10,6 @@ NUM_FRAMES = "stillmotion_num_frames"
 CAMERA = "stillmotion_camera"
 """The key in CONDITIONING that says that a user set the camera; core's node always sets one."""
 
-PICTURE_NOISE, SOLVER_NOISE = 0x91C7, 0x5EED
-"""What a seed is combined with for noise other than the first latents', or both would be the same numbers."""
-
-
 ATTENTION_PRECISION = torch.float32
 """That the host's attention accumulates in, since SVD's keys and values overflow float16."""
 

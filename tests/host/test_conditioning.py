@@ -5,23 +5,31 @@ import pytest
 from support import in_host
 
 SCRIPT = """
-from pack.nodes.conditioning import FITS, fit_images, noisy
+from pack.nodes.conditioning import FITS, encode_pictures, fit_pictures
 from pack.nodes.sampling import contact_sheet
 import comfy.sample
 from pack.nodes.host import make_sampler
 
-grey = torch.full((2, 3, 64, 64), 0.5)
-added = (noisy(grey, 0.3, 1) - grey) * 2  # in the range of [-1, 1]
+class NoEncoder:
+    # A VAE whose latents are the pictures themselves, in the range of [-1, 1].
+    def encode(self, images):
+        return images.movedim(-1, 1) * 2 - 1
+
+def noisy(pictures, noise_aug, seed):
+    return encode_pictures(NoEncoder(), pictures, noise_aug, seed)
+
+grey = torch.zeros(2, 3, 64, 64)
+added = noisy(grey, 0.3, 1)
 glass = torch.tensor([1.0, 0.0, 0.0, 0.25]).expand(1, 32, 48, 4)
-padded = fit_images(torch.ones(1, 32, 64, 3), 64, 64, "pad")
+padded = fit_pictures(torch.ones(1, 32, 64, 3), 64, 64, "pad")
 frames = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 3)
 
 def likeness(one, other):
     return torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1].abs().item()
 
 def streams(seed):
-    # The picture's noise, the first latents' and a solver's, as many numbers of each.
-    picture = noisy(torch.zeros(1, 3, 64, 64), 2.0, seed)
+    # Noise of the picture, of the start and of a solver, as many numbers of each.
+    picture = noisy(torch.zeros(1, 3, 64, 64), 1.0, seed)
     start = comfy.sample.prepare_noise(torch.zeros(3, 4, 32, 32), seed)
     solver = []
     sampler = make_sampler(lambda denoise, x, sigmas, *, noise, callback: solver.append(noise(x)))
@@ -35,7 +43,7 @@ def shapes():
         for size in ((64, 64), (512, 64), (64, 512)):
             for fit in FITS:
                 try:
-                    fitted = fit_images(torch.full((1, height, width, 3), 0.6), *size, fit)
+                    fitted = fit_pictures(torch.full((1, height, width, 3), 0.6), *size, fit) / 2 + 0.5
                 except Exception as error:
                     yield [width, height, *size, fit, str(error)]
                     continue
@@ -53,7 +61,8 @@ print(json.dumps({
     "same seed": torch.equal(noisy(grey, 0.3, 1), noisy(grey, 0.3, 1)),
     "other seed": torch.equal(noisy(grey, 0.3, 1), noisy(grey, 0.3, 2)),
     "no noise": torch.equal(noisy(grey, 0.0, 1), grey),
-    "over white": fit_images(glass, 64, 64, "crop")[0, :, 32, 32].tolist(),
+    "second alone": torch.equal(added[1:], noisy(grey[1:], 0.3, 2)),
+    "over white": (fit_pictures(glass, 64, 64, "crop") / 2 + 0.5)[0, :, 32, 32].tolist(),
     "pad": [padded[0, 0, 2, 32].item(), padded[0, 0, 32, 32].item()],
     "sheet": contact_sheet(frames)[0, 0, ::2, ::3].tolist(),
 }))
@@ -68,6 +77,7 @@ def measured():
 def test_noise_has_the_stated_strength_and_is_seeded(measured):
     assert measured["strength"] == pytest.approx(0.3, rel=0.03)
     assert measured["same seed"] and not measured["other seed"] and measured["no noise"]
+    assert measured["second alone"]
 
 
 def test_transparency_becomes_white(measured):
@@ -75,7 +85,7 @@ def test_transparency_becomes_white(measured):
 
 
 def test_padding_keeps_the_whole_picture_in_the_middle(measured):
-    assert measured["pad"] == [0.0, 1.0]
+    assert measured["pad"] == [-1.0, 1.0]
 
 
 def test_previews_show_frames_side_by_side(measured):

@@ -51,6 +51,8 @@ def table(text: str, section: str) -> dict[str, list[str]]:
 
 def shown(default) -> str:
     """Writes a default as the pages do."""
+    if isinstance(default, bool):
+        return str(default).lower()
     if isinstance(default, str):
         return f"`{default}`" if default else "empty"
     return f"{default:.10g}"
