@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..clips.settings import Settings
 from ..samplers import preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model import layerwise
@@ -25,7 +26,6 @@ from .engine import memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
 from .engine.local import Conditions, Denoiser, Guidance
 from .files import images
-from .settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from numbers import Integral, Real
 
-from ..svd_model.checkpoint.variants import nearest_side
+from ..clips.canvas import nearest_side
 
 MOST_NAMED = 12
 """Of a list of choices, in a sentence."""

@@ -5,10 +5,11 @@ from fractions import Fraction
 import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 
-from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
+from ..clips.presets import SVD, USUAL_MOTION, find_preset
 from . import host, latents
 from .checks import checked, verdict
 from .conditioning import ImageToVideo
+from .inputs import own_or_chosen, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input, open_checkpoint
 from .sampling import KSampler, seed_input
 
@@ -98,13 +99,9 @@ class Decode(io.ComfyNode):
                     advanced=True,
                     tooltip="float32 as in the reference; bfloat16 halves the memory and differs slightly.",
                 ),
-                io.Int.Input(
+                own_or_chosen(
+                    "num_frames",
                     "frames",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    optional=True,
-                    advanced=True,
                     tooltip="Of each video; 0 is what the latent says. One from core's Load Latent does not.",
                 ),
             ],
@@ -117,48 +114,16 @@ class Decode(io.ComfyNode):
         return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames))
 
 
-def _own_or_given() -> list:
+def _own_or_chosen() -> list:
     return [
-        io.Int.Input(
-            "width",
-            default=0,
-            min=0,
-            max=LARGEST_SIDE,
-            step=SIZE_STEP,
-            optional=True,
-            advanced=True,
-            tooltip="In pixels; 0 is the checkpoint's own.",
-        ),
-        io.Int.Input(
-            "height",
-            default=0,
-            min=0,
-            max=LARGEST_SIDE,
-            step=SIZE_STEP,
-            optional=True,
-            advanced=True,
-            tooltip="In pixels; 0 is the checkpoint's own.",
-        ),
-        io.Int.Input(
+        own_or_chosen("width", tooltip="In pixels; 0 is the checkpoint's own."),
+        own_or_chosen("height", tooltip="In pixels; 0 is the checkpoint's own."),
+        own_or_chosen(
+            "num_frames",
             "frames",
-            default=0,
-            min=0,
-            max=1024,
-            step=1,
-            optional=True,
-            advanced=True,
-            tooltip="Frames a video; 0 is the checkpoint's own, 14 brings the defaults of svd.",
+            tooltip=f"Frames a video; 0 is the checkpoint's own, {SVD.num_frames} brings svd's defaults.",
         ),
-        io.Int.Input(
-            "steps",
-            default=0,
-            min=0,
-            max=1000,
-            step=1,
-            optional=True,
-            advanced=True,
-            tooltip="Sampling steps; 0 is the checkpoint's own.",
-        ),
+        own_or_chosen("steps", tooltip="Sampling steps; 0 is the checkpoint's own."),
     ]
 
 
@@ -178,9 +143,9 @@ class Animate(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                io.Int.Input("motion", default=127, min=0, max=1023, tooltip="More for more motion."),
+                setting("motion_bucket_id", "motion", default=USUAL_MOTION),
                 seed_input(),
-                *_own_or_given(),
+                *_own_or_chosen(),
                 io.Combo.Input(
                     "decoder",
                     options=DECODERS,
@@ -209,20 +174,19 @@ class Animate(io.ComfyNode):
         if opened.variant.orbit and motion != host.USUAL_MOTION:
             raise ValueError(host.motion_without_use("motion", motion, opened.variant))
         fps = 6.0
-        frames = frames or opened.variant.num_frames
-        variant = opened.variant.for_frames(frames)
+        preset = find_preset(opened.variant, frames)
         vae = host.load_vae(opened, frame_wise=decoder == FRAME_WISE)
         prepared = ImageToVideo.execute(
             clip_vision=host.load_image_tower(opened),
             vae=vae,
             image=image,
-            width=width or variant.width,
-            height=height or variant.height,
+            width=width or preset.width,
+            height=height or preset.height,
             fit="crop",
-            frames=frames,
+            frames=preset.num_frames,
             fps=fps,
             motion_bucket_id=motion,
-            noise_aug=variant.noise_aug,
+            noise_aug=preset.noise_aug,
             seed=seed,
         )
         positive, negative, latent = prepared.result
@@ -233,12 +197,12 @@ class Animate(io.ComfyNode):
             latent=latent,
             seed=seed,
             sampler="euler",
-            shape=variant.guidance,
-            min_guidance=variant.min_guidance,
-            max_guidance=variant.max_guidance,
+            shape=preset.guidance,
+            min_guidance=preset.min_guidance,
+            max_guidance=preset.max_guidance,
             scales="",
-            schedule="karras",
-            steps=steps or variant.steps,
+            schedule=preset.schedule,
+            steps=steps or preset.steps,
             sigma_max=700.0,
             sigma_min=0.002,
             rho=7.0,

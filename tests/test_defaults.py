@@ -11,12 +11,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillmotion import builtin_model
+from stillmotion.clips.mistakes import Mistakes
+from stillmotion.clips.settings import FIELD_NAMES, LCM_GUIDANCE, SCHEDULES
 from stillmotion.headless import Settings
 from stillmotion.headless.files.images import FITS
 from stillmotion.headless.files.videos import EXTENSIONS
-from stillmotion.headless.mistakes import Mistakes
 from stillmotion.headless.options import parse, parsers
-from stillmotion.headless.settings import FIELD_NAMES, LCM_GUIDANCE, SCHEDULES
 from stillmotion.samplers import guidance, schedules
 from stillmotion.samplers.solvers import CHURNING, SOLVERS
 from stillmotion.svd_model import layerwise

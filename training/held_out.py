@@ -5,8 +5,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 
 from . import clips, scenes
 

@@ -9,8 +9,8 @@ from PIL import Image
 from scale import AT_STEP, FPS, MAX_GUIDANCE, MIN_GUIDANCE, MOTION_BUCKET_ID, SCHEDULE_STEPS, Inputs, Scale
 from torch import Tensor, nn
 
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Conditions, Pipeline
-from stillmotion.headless.settings import Settings
 from stillmotion.svd_model.networks import conditioning
 
 

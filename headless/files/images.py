@@ -20,11 +20,12 @@ import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
+from ...clips.canvas import FITS
+
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000  # by the header, before a pixel is decoded
 MIN_SIDE = 8  # one pixel of the latent
-FITS = ("crop", "pad", "stretch")
 
 Colour = tuple[int, int, int]
 Picture = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | Tensor

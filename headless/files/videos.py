@@ -22,7 +22,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import ExifTags, Image, PngImagePlugin
 
-from ..values import plain
+from ...clips.values import plain
 from . import destinations
 from .destinations import OutputError
 

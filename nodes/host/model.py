@@ -12,6 +12,7 @@ import comfy.supported_models
 import comfy.utils
 from torch import Tensor
 
+from ...clips.presets import USUAL_MOTION
 from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
@@ -19,9 +20,6 @@ from ...svd_model.networks import conditioning
 from ...svd_model.networks.unet import UNetParams
 from .shared import CAMERA, NUM_FRAMES, network_weights
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
-
-USUAL_MOTION = 127
-"""The motion bucket that the nodes start with; of another one the user expects something."""
 
 
 class VideoModel(comfy.model_base.BaseModel):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from stillmotion import builtin_model
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.commands.inspect import describe
-from stillmotion.headless.settings import Settings
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile
 
