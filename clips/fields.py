@@ -1,8 +1,7 @@
 """Fields: the rows of a table of settings, and the kinds of value that a row accepts.
 
 A row is the only place that names a setting: the command line makes an option of it, a node an input, the
-settings a check, and the pages a line. A kind yields complaints about a value: what follows the name in a
-sentence for the user.
+settings a check, and the pages a line.
 """
 
 import dataclasses
@@ -18,8 +17,21 @@ def is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+class Kind:
+    """What a setting accepts."""
+
+    @property
+    def accepted(self) -> str:
+        """The accepted values in words."""
+        raise NotImplementedError
+
+    def complaints(self, value) -> Iterator[str]:
+        """What to say of a value, after the name of the setting; nothing of an accepted one."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Number:
+class Number(Kind):
     """A number of any kind within a range; `step` is the stride of a spinner in a node."""
 
     lowest: float
@@ -40,7 +52,7 @@ class Rate(Number):
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Kind):
     """A whole number within a range."""
 
     lowest: int
@@ -52,13 +64,12 @@ class Whole:
         return f"a whole number from {self.lowest} to {self.highest}"
 
     def complaints(self, value) -> Iterator[str]:
-        right_type = is_number(value) and not isinstance(value, float)
-        if not (right_type and self.lowest <= value <= self.highest):
+        if not (_is_whole(value) and self.lowest <= value <= self.highest):
             yield f"is {value!r}; it must be {self.accepted}."
 
 
 @dataclass(frozen=True)
-class Side(Whole):
+class Side(Kind):
     """A width or a height in pixels."""
 
     lowest: int = SIZE_STEP
@@ -70,14 +81,14 @@ class Side(Whole):
         return f"a multiple of {self.step} from {self.lowest} to {self.highest}"
 
     def complaints(self, value) -> Iterator[str]:
-        whole = is_number(value) and not isinstance(value, float)
+        whole = _is_whole(value)
         if not (whole and self.lowest <= value <= self.highest and value % self.step == 0):
             nearest = f" The nearest is {nearest_side(value)}." if whole else ""
             yield f"is {value!r}; it must be {self.accepted}.{nearest}"
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Kind):
     """One of several names."""
 
     names: tuple[str, ...]
@@ -92,9 +103,10 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class NameOrNumbers(Choice):
+class NameOrNumbers(Kind):
     """One of several names, or a list of numbers, each within a range if any; `example` shows such a list."""
 
+    names: tuple[str, ...]
     number: Number | None
     example: str
 
@@ -111,7 +123,7 @@ class NameOrNumbers(Choice):
 
 
 @dataclass(frozen=True)
-class Angles:
+class Angles(Kind):
     """Degrees, one for each frame; unless `each`, one number may stand for all frames."""
 
     lowest: float
@@ -128,7 +140,7 @@ class Angles:
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(Kind):
     """Two noise levels, the lower one first."""
 
     lowest: float
@@ -150,7 +162,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Flag:
+class Flag(Kind):
     """Yes or no."""
 
     @property
@@ -160,9 +172,6 @@ class Flag:
     def complaints(self, value) -> Iterator[str]:
         if not isinstance(value, bool):
             yield f"is {value!r}; it must be {self.accepted}."
-
-
-Kind = Number | Whole | Choice | Angles | Interval | Flag
 
 
 @dataclass(frozen=True)
@@ -206,6 +215,10 @@ def setting(default, kind: Kind, group: str, words: str, **more):
 def rows(table: type) -> dict[str, Field]:
     """The rows of a dataclass by their names."""
     return {row.name: Field(row.name, row.default, **row.metadata) for row in dataclasses.fields(table)}
+
+
+def _is_whole(value) -> bool:
+    return is_number(value) and not isinstance(value, float)
 
 
 def _complaints_of_list(value, number: Number | None) -> Iterator[str]:
