@@ -23,8 +23,8 @@ from torch import Tensor
 from weights import single_file
 
 from stillmotion import builtin_model
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Clip, Pipeline
-from stillmotion.headless.settings import Settings
 
 EXACT = "exact, 25 steps"
 STEPS, TINY_RUNS = 25, 3

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..svd_model.checkpoint.variants import Variant
 from ..svd_model.networks.embedding import sinusoidal_embedding
+from .presets import USUAL_ELEVATION, USUAL_MOTION
 
-FPS, MOTION_BUCKET_ID, ELEVATION = 6.0, 127, 10.0
-"""Frames a second, motion bucket, and the camera's degrees above the object, where nobody says otherwise."""
+FPS = 6.0
+"""Frames a second where nobody says otherwise."""
 
 FEATURE_DIM = 256
 """Width of the embedding of a number; of a camera angle it is twice as much."""
@@ -36,8 +37,8 @@ def vector(
     noise_aug: float,
     *,
     fps: float = FPS,
-    motion_bucket_id: float = MOTION_BUCKET_ID,
-    elevation: float | Sequence[float] = ELEVATION,
+    motion_bucket_id: float = USUAL_MOTION,
+    elevation: float | Sequence[float] = USUAL_ELEVATION,
     azimuths: Sequence[float] | None = None,
 ) -> Tensor:
     """Embedded numbers of the clip, float32: (1, vector_dim), for sv3d_p (T, vector_dim).

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-FITS = ("crop", "pad", "stretch")
+from .canvas import FITS
 
 
 def to_canvas(picture: Tensor, width: int, height: int, fit: str = "crop", cut_out: bool = False) -> Tensor:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from ..clips.mistakes import Mistakes
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.inspect import describe
 from .engine.memory import REMEDIES
 from .files.sources import STANDARD_INPUT, refuse_url
-from .mistakes import Mistakes
 from .options import parse
 
 OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..clips.mistakes import Mistakes
 from .files import destinations, latents
 from .files.destinations import ExistsError, OutputError
 from .files.sources import STANDARD_INPUT, Picture, find_pictures, refuse_url
 from .files.videos import check_output
-from .mistakes import Mistakes
 
 NAME = "{name}"
 DEFAULT_EXTENSION = ".mp4"

@@ -9,16 +9,25 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from ..clips.picture import FITS
-from ..samplers.guidance import SHAPES
-from ..samplers.solvers import CHURNING, SOLVERS
+from ..clips.fields import (
+    Angles,
+    Choice,
+    Field,
+    Flag,
+    Interval,
+    NameOrNumbers,
+    Number,
+    Rate,
+    Side,
+    Whole,
+)
+from ..clips.mistakes import Mistakes, did_you_mean
+from ..clips.settings import FIELDS
 from .engine.devices import DEVICES, DTYPES
 from .engine.memory import parse_size
 from .files.videos import EXTENSIONS
 from .jobs import NAME
-from .mistakes import Mistakes, did_you_mean
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
-from .settings import SCHEDULES
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
 _EMPTY = "the name is empty, as that of a variable of the shell that is not set"
@@ -156,9 +165,7 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
         argument_default=argparse.SUPPRESS,
     )
     _add_files(animate)
-    _add_clip_options(animate.add_argument_group("the clip"))
-    _add_sampling_options(animate.add_argument_group("sampling"))
-    _add_orbit_options(animate.add_argument_group("orbits (sv3d_u, sv3d_p)"))
+    _add_settings(animate)
     _add_machine_options(animate.add_argument_group("machine"))
 
     inspect = commands.add_parser("inspect", help="say what a checkpoint file is, without loading it")
@@ -186,6 +193,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
     add("--checkpoint", type=_name, metavar="FILE", default=None, help="an SVD file; without: a built-in one")
+    add(
+        "--orbit",
+        action="store_true",
+        default=False,
+        help="insist on an SV3D file, which circles the object; needs no other option",
+    )
     add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
     add("--save-latents", type=_name, default=None, metavar="FILE", help="write the latents (.safetensors)")
     add(
@@ -197,88 +210,27 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_clip_options(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--frames", dest="num_frames", type=_whole, metavar="N", help="number of frames (svd 14, svd_xt 25)")
-    add("--width", type=_whole, metavar="PIXELS", help="a multiple of 64")
-    add("--height", type=_whole, metavar="PIXELS", help="a multiple of 64")
-    add(
-        "--fit",
-        metavar="HOW",
-        help=f"how the picture is fitted: {', '.join(FITS)} (default crop)",
-    )
-    add(
-        "--fps",
-        type=_rate,
-        metavar="N",
-        help="frames a second, told to the model and written to the file (default 6)",
-    )
-    add("--motion-bucket-id", type=_whole, metavar="N", help="how much motion, 0 to 1023 (default 127)")
-    add("--noise-aug", type=_number, metavar="X", help="noise added to the picture (default 0.02; SV3D 1e-5)")
-    add("--seed", type=_whole, metavar="N", help="the same seed gives the same clip (default 0)")
-    add(
-        "--frame-wise-decode", action="store_true", help="decode each frame on its own, with an image decoder"
-    )
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """An option for each row of the settings, under the heading of its group."""
+    groups = dict.fromkeys(field.group for field in FIELDS.values())
+    groups = {name: parser.add_argument_group(name) for name in groups}
+    for field in FIELDS.values():
+        groups[field.group].add_argument(
+            option_of(field), dest=field.name, help=_help_of(field), **_FORMS[type(field.kind)]
+        )
 
 
-def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--steps", type=_whole, metavar="N", help="number of steps (svd 25, svd_xt 30, SV3D 50)")
-    add("--sampler", metavar="NAME", help=f"{', '.join(SOLVERS)} (default euler)")
-    add(
-        "--churn",
-        type=_number,
-        metavar="X",
-        help=f"noise added during sampling, for {' and '.join(CHURNING)}",
-    )
-    add(
-        "--schedule",
-        type=_name_or_numbers,
-        metavar="NAME",
-        help=f"{', '.join(SCHEDULES)} (default karras), or the sigmas themselves: 700,50,5,0.5",
-    )
-    add("--sigma-min", type=_number, metavar="X", help="the lowest noise level (default 0.002)")
-    add("--sigma-max", type=_number, metavar="X", help="the highest noise level (default 700)")
-    add("--rho", type=_number, metavar="X", help="the bend of the karras schedule (default 7)")
-    add(
-        "--guidance",
-        type=_name_or_numbers,
-        metavar="SHAPE",
-        help=f"{', '.join(SHAPES)} over the frames (constant: the max), one scale, or one for each: 1,1.5,2",
-    )
-    add("--min-guidance", type=_number, metavar="X", help="the guidance scale where the shape is lowest")
-    add("--max-guidance", type=_number, metavar="X", help="the guidance scale where the shape is highest")
-    add(
-        "--guidance-interval",
-        type=_number,
-        nargs=2,
-        action=_Pair,
-        metavar=("LOW", "HIGH"),
-        help="guide only at noise levels from LOW to HIGH, which saves time elsewhere",
-    )
-    add(
-        "--feature-cache",
-        type=_whole,
-        metavar="N",
-        help="compute the deep layers only every N evaluations: faster, another clip (default 1: always)",
-    )
+def option_of(field: Field) -> str:
+    """What a setting is called on the command line."""
+    return field.option or f"--{field.name.replace('_', '-')}"
 
 
-def _add_orbit_options(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "--orbit",
-        action="store_true",
-        default=False,
-        help="insist on an SV3D file, which circles the object; needs no other option",
-    )
-    add(
-        "--elevation",
-        type=_numbers,
-        metavar="DEG",
-        help="of the camera, one or one for each frame: --elevation=-10 (sv3d_p)",
-    )
-    add("--azimuths", type=_many_numbers, metavar="DEG,…", help="of the camera, one for each frame (sv3d_p)")
+def _help_of(field: Field) -> str:
+    """The words of a row, what it accepts, and its default."""
+    if isinstance(field.kind, Flag):
+        return field.words
+    default = f" (default {field.shown_default})" if field.shown_default else ""
+    return f"{field.words}: {field.kind.accepted}{default}"
 
 
 def _add_machine_options(group: argparse._ArgumentGroup) -> None:
@@ -390,3 +342,17 @@ def _name_or_numbers(text: str) -> str | tuple[float, ...]:
         return _many_numbers(text)
     except argparse.ArgumentTypeError:
         return text
+
+
+_FORMS = {
+    Whole: {"type": _whole, "metavar": "N"},
+    Side: {"type": _whole, "metavar": "PIXELS"},
+    Number: {"type": _number, "metavar": "X"},
+    Rate: {"type": _rate, "metavar": "N"},
+    Choice: {"metavar": "NAME"},
+    NameOrNumbers: {"type": _name_or_numbers, "metavar": "NAME"},
+    Angles: {"type": _numbers, "metavar": "DEG"},
+    Interval: {"type": _number, "nargs": 2, "action": _Pair, "metavar": ("LOW", "HIGH")},
+    Flag: {"action": "store_true"},
+}
+"""How argparse reads each kind of setting, and what stands for its value in the help."""

@@ -15,6 +15,7 @@ from ..clips import conditions
 from ..clips.conditions import Conditions
 from ..clips.noise import picture_noise, start_noise, step_noise
 from ..clips.picture import to_canvas
+from ..clips.settings import Settings
 from ..samplers import guidance, preconditioning
 from ..samplers.solvers import CHURNING, SOLVERS, Denoiser, silent
 from ..svd_model import layerwise
@@ -29,7 +30,6 @@ from .engine import memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
 from .engine.local import Branch, Evaluator
 from .files import images
-from .settings import Settings
 
 logger = logging.getLogger(__name__)
 

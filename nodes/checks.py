@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from numbers import Integral, Real
 
-from ..svd_model.checkpoint.variants import nearest_side
+from ..clips.canvas import nearest_side
 
 MOST_NAMED = 12
 """Choices named in a sentence; the others are counted."""

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from ..clips.conditions import Conditions, orbit_azimuths
 from ..clips.noise import picture_noise, seed_of_video
-from ..clips.picture import FITS, to_canvas
-from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
+from ..clips.picture import to_canvas
+from ..clips.presets import SVD_XT, USUAL_ELEVATION, USUAL_MOTION, each
 from ..svd_model.networks.finite import check_finite
 from ..svd_model.networks.vision import preprocess
 from . import host
 from .checks import checked, verdict
+from .inputs import setting
 
 CATEGORY = "stillmotion/conditioning"
 
@@ -84,51 +85,25 @@ class ImageToVideo(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                io.Int.Input(
-                    "width",
-                    default=1024,
-                    min=SIZE_STEP,
-                    max=LARGEST_SIDE,
-                    step=SIZE_STEP,
-                    tooltip="In pixels.",
+                setting("width", default=SVD_XT.width),
+                setting("height", default=SVD_XT.height),
+                setting("fit", tooltip="How the picture gets that size."),
+                setting(
+                    "num_frames",
+                    "frames",
+                    default=SVD_XT.num_frames,
+                    tooltip=f"Frames a video: {each('num_frames')}.",
                 ),
-                io.Int.Input(
-                    "height",
-                    default=576,
-                    min=SIZE_STEP,
-                    max=LARGEST_SIDE,
-                    step=SIZE_STEP,
-                    tooltip="In pixels.",
-                ),
-                io.Combo.Input(
-                    "fit", options=list(FITS), default="crop", tooltip="How the picture gets that size."
-                ),
-                io.Int.Input(
-                    "frames", default=25, min=1, max=1024, tooltip="Frames a video: svd 14, svd_xt 25."
-                ),
-                io.Float.Input("fps", default=6.0, min=1.0, max=240.0, step=0.5, tooltip="Frames a second."),
-                io.Int.Input(
-                    "motion_bucket_id", default=127, min=0, max=1023, tooltip="More for more motion."
-                ),
-                io.Float.Input(
+                setting("fps", tooltip="Frames a second."),
+                setting("motion_bucket_id", default=USUAL_MOTION),
+                setting(
                     "noise_aug",
-                    default=0.02,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
+                    default=SVD_XT.noise_aug,
                     round=False,
                     advanced=True,
                     tooltip="Noise on the picture: more gives the model a freer hand. SV3D: 0.00001.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    advanced=True,
-                    tooltip="Of that noise.",
-                ),
+                setting("seed", control_after_generate=True, advanced=True, tooltip="Of that noise."),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output",
                     optional=True,
@@ -204,17 +179,9 @@ class Orbit(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From SVD Image to Video."),
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
-                io.Float.Input(
-                    "elevation",
-                    default=10.0,
-                    min=-90.0,
-                    max=90.0,
-                    step=1.0,
-                    tooltip="Of the camera, in degrees.",
-                ),
-                io.String.Input(
+                setting("elevation", default=USUAL_ELEVATION, tooltip="Of the camera, in degrees."),
+                setting(
                     "azimuths",
-                    default="",
                     advanced=True,
                     tooltip="Degrees for each frame, as in 90, 180, 270, 0. Empty: equal steps once around.",
                 ),

@@ -6,13 +6,14 @@ import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 from torch import Tensor
 
-from ..clips.conditions import FPS, MOTION_BUCKET_ID
-from ..samplers import schedules
-from ..svd_model.checkpoint.variants import LARGEST_SIDE, SIZE_STEP
+from ..clips.conditions import FPS
+from ..clips.presets import SVD, USUAL_MOTION, find_preset
+from ..samplers.schedules import SCHEDULES
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
 from .conditioning import as_images, condition_videos, embed_pictures, encode_pictures, fit_pictures
+from .inputs import own_or_chosen, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
 from .sampling import guided_model, sample_latent, seed_input
 
@@ -128,13 +129,9 @@ class Decode(io.ComfyNode):
                     advanced=True,
                     tooltip="float32 as in the reference; bfloat16 halves the memory and differs slightly.",
                 ),
-                io.Int.Input(
+                own_or_chosen(
+                    "num_frames",
                     "frames",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    optional=True,
-                    advanced=True,
                     tooltip="Of each video; 0 is what the latent says. One from core's Load Latent does not.",
                 ),
                 io.Image.Input(
@@ -154,48 +151,16 @@ class Decode(io.ComfyNode):
         return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames, last_frame))
 
 
-def _own_or_given() -> list:
+def _own_or_chosen() -> list:
     return [
-        io.Int.Input(
-            "width",
-            default=0,
-            min=0,
-            max=LARGEST_SIDE,
-            step=SIZE_STEP,
-            optional=True,
-            advanced=True,
-            tooltip="In pixels; 0 is the checkpoint's own.",
-        ),
-        io.Int.Input(
-            "height",
-            default=0,
-            min=0,
-            max=LARGEST_SIDE,
-            step=SIZE_STEP,
-            optional=True,
-            advanced=True,
-            tooltip="In pixels; 0 is the checkpoint's own.",
-        ),
-        io.Int.Input(
+        own_or_chosen("width", tooltip="In pixels; 0 is the checkpoint's own."),
+        own_or_chosen("height", tooltip="In pixels; 0 is the checkpoint's own."),
+        own_or_chosen(
+            "num_frames",
             "frames",
-            default=0,
-            min=0,
-            max=1024,
-            step=1,
-            optional=True,
-            advanced=True,
-            tooltip="Frames a video; 0 is the checkpoint's own, 14 brings the defaults of svd.",
+            tooltip=f"Frames a video; 0 is the checkpoint's own, {SVD.num_frames} brings svd's defaults.",
         ),
-        io.Int.Input(
-            "steps",
-            default=0,
-            min=0,
-            max=1000,
-            step=1,
-            optional=True,
-            advanced=True,
-            tooltip="Sampling steps; 0 is the checkpoint's own.",
-        ),
+        own_or_chosen("steps", tooltip="Sampling steps; 0 is the checkpoint's own."),
     ]
 
 
@@ -215,9 +180,9 @@ class Animate(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                io.Int.Input("motion", default=127, min=0, max=1023, tooltip="More for more motion."),
+                setting("motion_bucket_id", "motion", default=USUAL_MOTION),
                 seed_input(),
-                *_own_or_given(),
+                *_own_or_chosen(),
                 io.Combo.Input(
                     "decoder",
                     options=DECODERS,
@@ -244,19 +209,19 @@ class Animate(io.ComfyNode):
     ) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
         orbit = opened.variant.orbit
-        if orbit and motion != MOTION_BUCKET_ID:
+        if orbit and motion != USUAL_MOTION:
             raise ValueError(host.motion_without_use("motion", motion, opened.variant))
-        frames = frames or opened.variant.num_frames
-        variant = opened.variant.for_frames(frames)
+        preset = find_preset(opened.variant, frames)
         vae = host.load_vae(opened, frame_wise=decoder == FRAME_WISE)
-        size = (width or variant.width, height or variant.height)
+        size = (width or preset.width, height or preset.height)
         pictures = fit_pictures(image, *size, "crop", cut_out=orbit)
         embedding = embed_pictures(host.load_image_tower(opened), pictures)
-        latent_image = encode_pictures(vae, pictures, variant.noise_aug, seed)
-        conditioned = condition_videos(embedding, latent_image, frames, FPS, motion, variant.noise_aug)
-        scales = (variant.min_guidance, variant.max_guidance)
-        model = guided_model(host.load_model(opened), variant.guidance, *scales)
-        sigmas = schedules.karras(steps or variant.steps)
+        latent_image = encode_pictures(vae, pictures, preset.noise_aug, seed)
+        numbers = (preset.num_frames, FPS, motion, preset.noise_aug)
+        conditioned = condition_videos(embedding, latent_image, *numbers)
+        scales = (preset.min_guidance, preset.max_guidance)
+        model = guided_model(host.load_model(opened), preset.guidance, *scales)
+        sigmas = SCHEDULES[preset.schedule].make(steps or preset.steps)
         sampled = sample_latent(model, *conditioned, "stillmotion euler", sigmas, seed)
         images = decode_latent(vae, sampled, last_frame=as_images(pictures) if orbit else None)
         components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(FPS))

@@ -8,15 +8,18 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..clips.noise import start_noise
+from ..clips.presets import SVD_XT, each
+from ..clips.settings import HIGHEST_SIGMA
 from ..samplers import guidance, schedules, solvers
+from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
 from .conditioning import numbers
+from .inputs import setting
 
 CATEGORY = "stillmotion/sampling"
 SHAPES = [*guidance.SHAPES, "list"]
 MOST_IN_PREVIEW = 9
-SCHEDULES = ["karras", "exponential", "align_your_steps", "animate_lcm"]
 OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 
 
@@ -41,15 +44,12 @@ def guided_model(
     return host.with_guidance(model, make_terms)
 
 
-def make_sigmas(schedule: str, steps: int, sigma_max: float, sigma_min: float, rho: float) -> Tensor:
-    """The noise levels of a schedule; the range and ρ are those of karras, the range also of exponential."""
-    if schedule == "karras":
-        return schedules.karras(steps, sigma_min, sigma_max, rho)
-    if schedule == "exponential":
-        return schedules.exponential(steps, sigma_min, sigma_max)
-    return (
-        schedules.align_your_steps(steps) if schedule == "align_your_steps" else schedules.animate_lcm(steps)
-    )
+def make_sigmas(schedule: str, steps: int, **numbers: float) -> Tensor:
+    """The noise levels of a schedule, (steps + 1,); of the range and ρ those are left out that it has no use
+    for, since in a graph they always have values.
+    """
+    row = SCHEDULES[schedule]
+    return row.make(steps, **{name: numbers[name] for name in row.numbers})
 
 
 def make_sampler(name: str, churn: float = 0.0, seeds: Sequence[int] = ()):
@@ -96,18 +96,15 @@ def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas:
 
 def _guidance_inputs() -> list:
     return [
-        io.Combo.Input(
+        setting(
+            "guidance",
             "shape",
             options=SHAPES,
-            default="linear",
+            default=SVD_XT.guidance,
             tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
         ),
-        io.Float.Input(
-            "min_guidance", default=1.5, min=-100.0, max=100.0, step=0.1, tooltip="Where it is lowest."
-        ),
-        io.Float.Input(
-            "max_guidance", default=3.0, min=-100.0, max=100.0, step=0.1, tooltip="Where it is highest."
-        ),
+        setting("min_guidance", default=SVD_XT.min_guidance, tooltip="Where it is lowest."),
+        setting("max_guidance", default=SVD_XT.max_guidance, tooltip="Where it is highest."),
         io.String.Input(
             "scales",
             default="",
@@ -119,25 +116,13 @@ def _guidance_inputs() -> list:
 
 def _schedule_inputs() -> list:
     return [
-        io.Combo.Input(
-            "schedule",
-            options=SCHEDULES,
-            default="karras",
-            tooltip="align_your_steps is made for 10 steps; animate_lcm, with the sampler lcm, for 4.",
-        ),
-        io.Int.Input("steps", default=30, min=1, max=1000, tooltip="svd 25, svd_xt 30, SV3D 50."),
-        io.Float.Input(
-            "sigma_max",
-            default=700.0,
-            min=0.01,
-            max=1e5,
-            step=1.0,
-            advanced=True,
-            tooltip="The highest noise level.",
-        ),
-        io.Float.Input(
+        setting("schedule", default=SVD_XT.schedule),
+        setting("steps", default=SVD_XT.steps, tooltip=f"{each('steps')}."),
+        # The ranges of saved workflows, which are narrower than a script's.
+        setting("sigma_max", default=schedules.SIGMA_MAX, min=0.01, max=1e5, step=1.0, advanced=True),
+        setting(
             "sigma_min",
-            default=0.002,
+            default=schedules.SIGMA_MIN,
             min=1e-5,
             max=100.0,
             step=0.001,
@@ -145,17 +130,13 @@ def _schedule_inputs() -> list:
             advanced=True,
             tooltip="The lowest noise level before 0.",
         ),
-        io.Float.Input(
-            "rho", default=7.0, min=0.5, max=100.0, step=0.5, advanced=True, tooltip="Bend of karras."
-        ),
+        setting("rho", default=schedules.RHO, advanced=True),
     ]
 
 
 def seed_input() -> io.Int.Input:
     """The seed of a whole clip."""
-    return io.Int.Input(
-        "seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Same seed, same video."
-    )
+    return setting("seed", control_after_generate=True, tooltip="Same seed, same video.")
 
 
 class Guidance(io.ComfyNode):
@@ -172,21 +153,17 @@ class Guidance(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A video model, ours or core's."),
                 *_guidance_inputs(),
-                io.Float.Input(
+                setting(
+                    "guidance_interval",
                     "interval_low",
                     default=0.0,
-                    min=0.0,
-                    max=1e6,
-                    step=0.1,
                     advanced=True,
                     tooltip="Guide only from this noise level …",
                 ),
-                io.Float.Input(
+                setting(
+                    "guidance_interval",
                     "interval_high",
-                    default=1e6,
-                    min=0.0,
-                    max=1e6,
-                    step=0.1,
+                    default=HIGHEST_SIGMA,
                     advanced=True,
                     tooltip="… to this one; elsewhere a step takes half the time.",
                 ),
@@ -226,7 +203,7 @@ class Schedule(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, schedule, steps, sigma_max, sigma_min, rho) -> io.NodeOutput:
-        return io.NodeOutput(make_sigmas(schedule, steps, sigma_max, sigma_min, rho))
+        return io.NodeOutput(make_sigmas(schedule, steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho))
 
 
 class Sampler(io.ComfyNode):
@@ -241,18 +218,8 @@ class Sampler(io.ComfyNode):
             description="A solver for core's SamplerCustom and SamplerCustomAdvanced.",
             search_aliases=["svd", "sampler", "euler", "heun", "dpm++", "lcm"],
             inputs=[
-                io.Combo.Input(
-                    "sampler", options=list(solvers.SOLVERS), default="euler", tooltip="The solver."
-                ),
-                io.Float.Input(
-                    "churn",
-                    default=0.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.1,
-                    advanced=True,
-                    tooltip=f"Noise added on the way, for {' and '.join(solvers.CHURNING)}.",
-                ),
+                setting("sampler"),
+                setting("churn", advanced=True),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
         )
@@ -280,10 +247,9 @@ class KSampler(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
                 io.Latent.Input("latent", tooltip="From SVD Image to Video, or a video to sample anew."),
                 seed_input(),
-                io.Combo.Input(
+                setting(
                     "sampler",
                     options=[*host.SAMPLERS, *OWN_SOLVERS],
-                    default="euler",
                     tooltip="The host's samplers, and ours.",
                 ),
                 *_guidance_inputs(),
@@ -327,5 +293,6 @@ class KSampler(io.ComfyNode):
         host.check_conditioning(model, "negative", negative)
         guided = guided_model(model, shape, min_guidance, max_guidance, scales)
         # As core does it: more steps, of which only the last are taken.
-        sigmas = make_sigmas(schedule, round(steps / denoise), sigma_max, sigma_min, rho)[-(steps + 1) :]
+        levels = {"sigma_max": sigma_max, "sigma_min": sigma_min, "rho": rho}
+        sigmas = make_sigmas(schedule, round(steps / denoise), **levels)[-(steps + 1) :]
         return io.NodeOutput(sample_latent(guided, positive, negative, latent, sampler, sigmas, seed))

@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import io
 
 from . import host
 from .checks import checked
+from .inputs import setting
 
 
 class FeatureCache(io.ComfyNode):
@@ -19,11 +20,10 @@ class FeatureCache(io.ComfyNode):
             search_aliases=["svd", "deepcache", "cache", "speed", "faster", "interval"],
             inputs=[
                 io.Model.Input("model", tooltip="The model of SVD Load Checkpoint."),
-                io.Int.Input(
+                setting(
+                    "feature_cache",
                     "interval",
                     default=3,
-                    min=1,
-                    max=10,
                     tooltip="The whole network runs every so many evaluations; 1 is exact, and not faster.",
                 ),
             ],

@@ -4,7 +4,8 @@ Levels are computed in float64 and returned in float32.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -76,6 +77,26 @@ def given(sigmas: Sequence[float]) -> Tensor:
             "the next and be finite numbers above 0 (the last may be 0)."
         )
     return _with_zero(levels)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A function from a number of steps to n + 1 noise levels.
+
+    `numbers` are those of sigma_min, sigma_max and rho that it takes, `steps` the count that it is made for.
+    """
+
+    make: Callable[..., Tensor]
+    numbers: tuple[str, ...] = ()
+    steps: int | None = None
+
+
+SCHEDULES = {
+    "karras": Schedule(karras, ("sigma_min", "sigma_max", "rho")),
+    "exponential": Schedule(exponential, ("sigma_min", "sigma_max")),
+    "align_your_steps": Schedule(align_your_steps, steps=10),
+    "animate_lcm": Schedule(animate_lcm, steps=4),
+}
 
 
 def _karras_points(ramp: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:

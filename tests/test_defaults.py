@@ -4,6 +4,7 @@ import argparse
 import ast
 import re
 import shlex
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -11,74 +12,37 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillmotion import builtin_model
-from stillmotion.clips.picture import FITS
+from stillmotion.clips import presets
+from stillmotion.clips.canvas import FITS
+from stillmotion.clips.mistakes import Mistakes
+from stillmotion.clips.settings import FIELDS
 from stillmotion.headless import Settings
 from stillmotion.headless.files.videos import EXTENSIONS
-from stillmotion.headless.mistakes import Mistakes
 from stillmotion.headless.options import parse, parsers
-from stillmotion.headless.settings import FIELD_NAMES, LCM_GUIDANCE, SCHEDULES
 from stillmotion.samplers import guidance, schedules
+from stillmotion.samplers.schedules import SCHEDULES
 from stillmotion.samplers.solvers import CHURNING, SOLVERS
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import variants
 from stillmotion.svd_model.layerwise import in_units, plan_decode, smallest_budget
 from stillmotion.svd_model.networks.vae import VAEParams, VideoDecoder
-from support.pages import PAGES, ROOT, SCHEMAS, calls, page, schemas, shown, table
+from support.pages import PAGES, ROOT, SCHEMAS, page, schemas, table
 
 DOCS = {
     path.name: path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
 }
 README, COMMAND_LINE = DOCS["README.md"], DOCS["command-line.md"]
-TOOLTIPS = [
-    keyword.value.value
-    for schema in SCHEMAS
-    for key in ("inputs", "outputs")
-    for call in calls(schema[key], "Input" if key == "inputs" else "Output")
-    for keyword in call.keywords
-    if keyword.arg == "tooltip" and isinstance(keyword.value, ast.Constant)
-]
+TOOLTIPS = [port.options["tooltip"] for schema in SCHEMAS for port in [*schema.inputs, *schema.outputs]]
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES.glob("*.md")} | DOCS
 TEXTS["tooltips"] = "\n".join(TOOLTIPS)
 
-# What the nodes' sources call by a name, see `value`.
-NAMES = {
-    "SIZE_STEP": variants.SIZE_STEP,
-    "LARGEST_SIDE": variants.LARGEST_SIDE,
-    "2 ** 64 - 1": 2**64 - 1,
-    "DECODERS": ["as in the file", "frame-wise"],
-    "DECODERS[0]": "as in the file",
-    "list(FITS)": list(FITS),
-    "SHAPES": [*guidance.SHAPES, "list"],
-    "SCHEDULES": list(SCHEDULES),
-    "list(solvers.SOLVERS)": list(SOLVERS),
-    "list(PRECISIONS)": ["float32", "bfloat16"],
-}
 OWN_WORDS = {"seed", "video", "memory_budget"}  # whose range the pages describe
 
 
-def value(node: ast.AST):
-    source = ast.unparse(node)
-    return NAMES[source] if source in NAMES else ast.literal_eval(node)
-
-
-def inputs_of(schema: dict) -> dict[str, dict]:
-    """Of each input of a node the options that are written in its source."""
-    found = {}
-    for call in calls(schema["inputs"], "Input"):
-        written = {keyword.arg: keyword.value for keyword in call.keywords}
-        found[call.args[0].value] = {"kind": call.func.value.attr, **written}
-    return found
-
-
-@schemas
-def test_pages_name_every_default(schema):
-    rows = table(page(schema), "Inputs")
-    for name, options in inputs_of(schema).items():
-        if "default" in options:
-            assert rows[name][3] == shown(value(options["default"])), name
-        else:
-            assert rows[name][3] in ("", "the first"), name
+def inputs_of(schema) -> dict[str, dict]:
+    """The options of each input of a node."""
+    return {port.id: port.options for port in schema.inputs}
 
 
 @schemas
@@ -87,44 +51,41 @@ def test_pages_name_every_range(schema):
     for name, options in inputs_of(schema).items():
         if "min" not in options or name in OWN_WORDS:
             continue
-        low, high = value(options["min"]), value(options["max"])
         numbers = [
             float(number.replace("−", "-")) for number in re.findall(r"−?\d+(?:\.\d+)?", rows[name][2])
         ]
         assert numbers, name
-        assert (min(numbers), max(numbers)) == (low, high), name
+        assert (min(numbers), max(numbers)) == (options["min"], options["max"]), name
 
 
 @schemas
 def test_pages_name_every_option(schema):
     rows = table(page(schema), "Inputs")
     for name, options in inputs_of(schema).items():
-        source = ast.unparse(options.get("options", ast.Constant(None)))
-        if options["kind"] == "Combo" and not set("*(") & set(source):  # else known to the host alone
-            assert re.findall("`([^`]+)`", rows[name][2]) == value(options["options"]), name
-
-
-def test_nodes_and_settings_have_the_same_lists():
-    source = (ROOT / "nodes" / "sampling.py").read_text(encoding="utf-8")
-    assert ast.literal_eval(re.search(r"^SCHEDULES = (.*)$", source, re.M)[1]) == list(SCHEDULES)
+        if name not in ("checkpoint", "sampler") and "options" in options:
+            assert re.findall("`([^`]+)`", rows[name][2]) == options["options"], name
+    if schema.node_id == "StillmotionSampler":  # the KSampler's are also the host's
+        assert re.findall("`([^`]+)`", rows["sampler"][2]) == inputs_of(schema)["sampler"]["options"]
 
 
 # What each checkpoint is sampled with
 
-SVD, SVD_XT, SV3D = variants.SVD, variants.SVD_XT, variants.SV3D_U
-TINY = builtin_model.load().variant.for_frames(14)
+SVD, SVD_XT, SV3D = presets.SVD, presets.SVD_XT, presets.SV3D
+LCM = presets.find_preset(variants.SVD_XT, sampler="lcm")
+XT, SV3D_U = variants.SVD_XT, variants.SV3D_U
+TINY = presets.find_preset(builtin_model.load().variant)
 
 
 def scale(low: float, high: float) -> str:
     return f"{low:g} → {high:g}"
 
 
-def guided(variant) -> str:
-    return f"{variant.guidance} {scale(variant.min_guidance, variant.max_guidance)}"
+def guided(preset) -> str:
+    return f"{preset.guidance} {scale(preset.min_guidance, preset.max_guidance)}"
 
 
-def size(variant) -> str:
-    return f"{variant.width}×{variant.height}"
+def size(preset) -> str:
+    return f"{preset.width}×{preset.height}"
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -135,26 +96,26 @@ def cells(text: str, start: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("start", "variant"),
+    ("start", "preset"),
     [("svd,", SVD), ("svd_xt,", SVD_XT), ("sv3d_u,", SV3D), ("stillmotion-tiny", TINY)],
 )
-def test_load_checkpoint_says_what_to_set_later(start, variant):
-    expected = [str(variant.num_frames), size(variant), guided(variant), str(variant.steps)]
+def test_load_checkpoint_says_what_to_set_later(start, preset):
+    expected = [str(preset.num_frames), size(preset), guided(preset), str(preset.steps)]
     assert cells(TEXTS["StillmotionLoadCheckpoint.md"], start)[1:] == expected
 
 
 @pytest.mark.parametrize(
-    ("start", "variant"), [("svd, svd_xt and", SVD_XT), ("sv3d_u,", SV3D), ("stillmotion-tiny", TINY)]
+    ("start", "preset"), [("svd, svd_xt and", SVD_XT), ("sv3d_u,", SV3D), ("stillmotion-tiny", TINY)]
 )
-def test_animate_says_what_it_does(start, variant):
-    noise = f"{variant.noise_aug:f}".rstrip("0")
-    sampling = f"euler, karras, {variant.steps} steps, guidance {guided(variant)}, noise {noise}"
-    expected = [f"{variant.num_frames} of {size(variant)}", sampling]
+def test_animate_says_what_it_does(start, preset):
+    noise = f"{preset.noise_aug:f}".rstrip("0")
+    sampling = f"euler, karras, {preset.steps} steps, guidance {guided(preset)}, noise {noise}"
+    expected = [f"{preset.num_frames} of {size(preset)}", sampling]
     assert cells(TEXTS["StillmotionAnimate.md"], start)[1:] == expected
 
 
 @pytest.mark.parametrize(
-    ("start", "variant", "chosen"),
+    ("start", "preset", "chosen"),
     [
         ("svd |", SVD, {}),
         ("svd_xt |", SVD_XT, {}),
@@ -163,18 +124,18 @@ def test_animate_says_what_it_does(start, variant):
         ("svd or svd_xt, fast |", SVD_XT, {"schedule": "align_your_steps"}),
     ],
 )
-def test_ksampler_says_what_suits_each_checkpoint(start, variant, chosen):
+def test_ksampler_says_what_suits_each_checkpoint(start, preset, chosen):
     """In its tips: what the command line takes by default."""
-    s = Settings(num_frames=variant.num_frames, **chosen).complete(variant)
+    s = Settings(num_frames=preset.num_frames, **chosen).complete(SV3D_U if preset is SV3D else XT)
     scales = "the same" if "fast" in start else f"{s.guidance} {scale(s.min_guidance, s.max_guidance)}"
     expected = [scales, f"{s.schedule} {s.steps}", s.sampler]
     assert cells(TEXTS["StillmotionKSampler.md"], start)[1:] == expected
 
 
 def test_ksampler_says_whose_defaults_it_has():
-    (schema,) = [schema for schema in SCHEMAS if schema["node_id"].value == "StillmotionKSampler"]
+    (schema,) = [schema for schema in SCHEMAS if schema.node_id == "StillmotionKSampler"]
     inputs = inputs_of(schema)
-    defaults = [value(inputs[name]["default"]) for name in ("min_guidance", "max_guidance", "steps")]
+    defaults = [inputs[name]["default"] for name in ("min_guidance", "max_guidance", "steps")]
     assert defaults == [SVD_XT.min_guidance, SVD_XT.max_guidance, SVD_XT.steps]
     assert "defaults of guidance and steps are svd_xt's" in TEXTS["StillmotionKSampler.md"]
 
@@ -184,7 +145,8 @@ def test_guidance_says_what_suits_each_checkpoint():
     assert tip in TEXTS["StillmotionGuidance.md"]
 
 
-COUNTS = r"svd (\d+), svd_xt (\d+)(?:[^.;\n]*?SV3D (\d+))?"
+NUMBER = r"(\d+(?:\.\d+)?(?:e-\d+)?)"
+COUNTS = rf"svd {NUMBER}, svd_xt {NUMBER}(?:[^.;\n]*?SV3D {NUMBER})?"
 
 
 def everything_said() -> dict[str, str]:
@@ -207,17 +169,17 @@ def understood(command: list[str]) -> dict[str, object]:
 
 def test_frames_and_steps_are_those_of_the_checkpoints():
     """Wherever "svd 25, svd_xt 30" and the like are said."""
-    known = [(str(SVD.steps), str(SVD_XT.steps), str(SV3D.steps))]
-    known += [(str(SVD.num_frames), str(SVD_XT.num_frames), str(SV3D.num_frames))]
+    rows = zip(astuple(SVD), astuple(SVD_XT), astuple(SV3D), strict=True)
+    known = [tuple(f"{number:g}" for number in row) for row in rows if not isinstance(row[0], str)]
     found = {name: re.findall(COUNTS, text) for name, text in everything_said().items()}
-    assert len(found["help"]) == 2 and len(found["tooltips"]) >= 2
+    assert len(found["help"]) == len(known) and len(found["tooltips"]) >= 2
     for name, triples in found.items():
         for triple in triples:
             assert any(triple in (one, (*one[:2], "")) for one in known), (name, triple)
 
 
 def test_every_pair_of_scales_is_some_checkpoints():
-    known = {scale(v.min_guidance, v.max_guidance) for v in (SVD, SVD_XT, SV3D)} | {scale(*LCM_GUIDANCE)}
+    known = {scale(preset.min_guidance, preset.max_guidance) for preset in (SVD, SVD_XT, SV3D, LCM)}
     for name, text in everything_said().items():
         said = set(re.findall(r"(?:linear|triangle) (\d[\d.]* → \d[\d.]*\d|\d → \d)", text))
         assert said <= known, name
@@ -240,16 +202,17 @@ OTHERS = {  # what a default is where the settings leave it to someone else
     "sigma_max": schedules.SIGMA_MAX,
     "rho": schedules.RHO,
     "decode_dtype": "float32",
+    "guidance_interval": "all",
 }
 
 
 def test_help_says_what_the_defaults_are():
     """Where it says a plain one."""
-    defaults = vars(Settings().complete(SVD_XT)) | OTHERS
+    defaults = vars(Settings().complete(XT)) | OTHERS
     seen = set()
     for name, action in options().items():
-        said = re.search(r"\(default ([\w.]+\w|\d)", action.help or "")
-        if said and action.dest in defaults:
+        said = re.search(r"\(default (?:svd [\d.]+, svd_xt )?([\w.]+\w|\d)", action.help or "")
+        if said and defaults.get(action.dest) is not None:
             assert said[1] in (
                 str(defaults[action.dest]),
                 f"{defaults[action.dest]:g}" if said[1][0].isdigit() else "",
@@ -268,7 +231,7 @@ def test_help_says_what_the_defaults_are():
 
 
 def test_every_setting_has_an_option():
-    assert set(FIELD_NAMES) <= {action.dest for action in options().values()}
+    assert set(FIELDS) <= {action.dest for action in options().values()}
 
 
 def test_help_lists_what_is_accepted():
@@ -307,18 +270,18 @@ def test_options_of_the_page_are_understood_and_taken(row):
         if not given or given == "OUT":
             option = name + values.get(name, " a.safetensors" if "latents" in name else "")
         parsed = understood(["animate", "p.png", *option.split()])
-        chosen = {key: item for key, item in parsed.items() if key in FIELD_NAMES}
+        chosen = {key: item for key, item in parsed.items() if key in FIELDS}
         camera = {"elevation", "azimuths"} & chosen.keys()
-        Settings(**chosen, num_frames=3 if camera else None).complete(variants.SV3D_P if camera else SVD_XT)
+        Settings(**chosen, num_frames=3 if camera else None).complete(variants.SV3D_P if camera else XT)
 
 
 def test_options_of_the_page_show_their_defaults():
-    defaults = vars(Settings().complete(SVD_XT))
+    defaults = vars(Settings().complete(XT))
     parsed = {}
     for *shown_options, words in option_rows():
         if re.match(r" (or `|more for|frames a second)", words):
             parsed |= understood(["animate", "p.png", *shown_options[0].split()])
-    chosen = {key: item for key, item in parsed.items() if key in FIELD_NAMES}
+    chosen = {key: item for key, item in parsed.items() if key in FIELDS}
     assert len(chosen) == 7
     assert chosen == {key: defaults[key] for key in chosen}
 
@@ -350,13 +313,13 @@ def node_calls() -> list[tuple[str, dict]]:
 def test_the_script_for_comfyui_names_inputs_that_are_there_and_values_they_take():
     for schema in SCHEMAS:
         for kind, chosen in node_calls():
-            if kind != schema["node_id"].value:
+            if kind != schema.node_id:
                 continue
             inputs = inputs_of(schema)
             assert chosen.keys() <= inputs.keys()
             for name, node in chosen.items():
                 if "min" in inputs[name]:
-                    assert value(inputs[name]["min"]) <= value(node) <= value(inputs[name]["max"])
+                    assert inputs[name]["min"] <= ast.literal_eval(node) <= inputs[name]["max"]
 
 
 def test_the_script_for_comfyui_takes_what_suits_svd_xt():
@@ -374,7 +337,7 @@ def test_the_script_in_python_names_settings_that_are_there(page):
         for call in ast.walk(scripts(page)[0])
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "Settings"
     ]
-    Settings(**{keyword.arg: value(keyword.value) for keyword in call.keywords}).complete(SVD_XT)
+    Settings(**{keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}).complete(XT)
 
 
 # Time and memory

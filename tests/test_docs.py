@@ -1,43 +1,47 @@
 """The help pages say of each node what its schema says, and no local link leads nowhere."""
 
-import ast
 import re
 
 import pytest
 
-from support.pages import PAGES, ROOT, SCHEMAS, calls, output_name, page, schemas, shown, table
+from stillmotion.headless.option_table import options_page
+from support.pages import PAGES, ROOT, SCHEMAS, page, schemas, shown, table
+
+REMEDY = "write it anew: python -m stillmotion.headless.option_table docs/options.md"
 
 OTHERS = ("README.md", "CHANGELOG.md", "assets/README.md", "builtin_model/MODEL_CARD.md")
-OTHERS += ("docs/COMFYUI_CONTRACT.md",)
+OTHERS += ("docs/COMFYUI_CONTRACT.md", "docs/options.md")
 DOCUMENTS = [*(ROOT / name for name in OTHERS), *PAGES.rglob("*.md")]
 
 
 def test_every_node_has_a_page_and_every_page_a_node():
     assert len(SCHEMAS) == 11
-    assert {schema["node_id"].value for schema in SCHEMAS} == {path.stem for path in PAGES.glob("*.md")}
+    assert {schema.node_id for schema in SCHEMAS} == {path.stem for path in PAGES.glob("*.md")}
 
 
 @schemas
 def test_page_is_headed_with_the_display_name(schema):
-    assert page(schema).startswith(f"# {schema['display_name'].value}\n")
+    assert page(schema).startswith(f"# {schema.display_name}\n")
 
 
 @schemas
 def test_page_names_the_inputs_with_their_defaults(schema):
     rows = table(page(schema), "Inputs")
-    inputs = {call.args[0].value: call for call in calls(schema["inputs"], "Input")}
-    assert list(rows) == list(inputs)
-    for name, call in inputs.items():
-        defaults = [keyword.value for keyword in call.keywords if keyword.arg == "default"]
-        if defaults and isinstance(defaults[0], ast.Constant):
-            assert rows[name][3] == shown(defaults[0].value), name
+    assert list(rows) == [option.id for option in schema.inputs]
+    for option in schema.inputs:
+        if "default" in option.options:
+            assert rows[option.id][3] == shown(option.options["default"]), option.id
+        else:
+            assert rows[option.id][3] in ("", "the first"), option.id
 
 
 @schemas
 def test_page_names_the_outputs(schema):
-    assert list(table(page(schema), "Outputs")) == [
-        output_name(call) for call in calls(schema["outputs"], "Output")
-    ]
+    assert list(table(page(schema), "Outputs")) == [output.id for output in schema.outputs]
+
+
+def test_the_page_of_options_is_the_one_that_the_parser_gives():
+    assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == options_page(), REMEDY
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,8 +6,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks import measure
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 
 from . import clips, scenes
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from stillmotion.clips.conditions import orbit_azimuths
-from stillmotion.svd_model.checkpoint.variants import SV3D_P, SVD_XT, Variant
+from stillmotion.clips.presets import SV3D, SVD_XT, Preset
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 512, 288
@@ -26,37 +26,37 @@ def main() -> None:
 
 def drawn() -> dict[str, Image.Image]:
     """Draws the diagrams, keyed by template."""
-    return {"2 First video with SVD-XT": clip(SVD_XT), "8 SV3D orbit": orbit(SV3D_P)}
+    return {"2 First video with SVD-XT": clip(SVD_XT), "8 SV3D orbit": orbit(SV3D)}
 
 
-def clip(variant: Variant) -> Image.Image:
+def clip(preset: Preset) -> Image.Image:
     """Draws the photograph, an arrow and an empty box for each frame of the video."""
     picture, draw = _canvas()
     photograph = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB")
-    height = round(photograph.width * variant.height / variant.width)
+    height = round(photograph.width * preset.height / preset.width)
     top = (photograph.height - height) // 2
     photograph = photograph.crop((0, top, photograph.width, top + height))
     picture.paste(
         photograph.resize((180 * FINE, 101 * FINE), Image.Resampling.LANCZOS), (16 * FINE, 80 * FINE)
     )
     _arrow(draw, 204, 130)
-    columns = math.isqrt(variant.num_frames)
-    for frame in range(variant.num_frames):
+    columns = math.isqrt(preset.num_frames)
+    for frame in range(preset.num_frames):
         x, y = 234 + frame % columns * 53, 50 + frame // columns * 33
         _box(draw, (x, y, x + 48, y + 27), FAINT, LINE)
     _words(draw, 106, 200, "your picture")
-    _words(draw, 364, 234, f"{variant.num_frames} frames, {variant.width} by {variant.height}")
+    _words(draw, 364, 234, f"{preset.num_frames} frames, {preset.width} by {preset.height}")
     return _reduced(picture)
 
 
-def orbit(variant: Variant) -> Image.Image:
+def orbit(preset: Preset) -> Image.Image:
     """Draws a rocket, seen a little from above, and the camera positions around it.
 
     The position in front is the view of the input picture, which is the last frame.
     """
     picture, draw = _canvas()
     middle, half_width, half_height = (256, 132), 190, 74
-    angles = [math.radians(degrees) for degrees in orbit_azimuths(variant.num_frames)]
+    angles = [math.radians(degrees) for degrees in orbit_azimuths(preset.num_frames)]
     places = [
         (middle[0] + half_width * math.sin(angle), middle[1] + half_height * math.cos(angle))
         for angle in angles
@@ -68,7 +68,7 @@ def orbit(variant: Variant) -> Image.Image:
             _rocket(draw, *middle)
         _camera(draw, place, middle, MARK if place == places[-1] else LINE)
     _words(draw, 256, 228, "your picture", MARK)
-    _words(draw, 256, 258, f"{variant.num_frames} views, {variant.width} by {variant.height}, once around")
+    _words(draw, 256, 258, f"{preset.num_frames} views, {preset.width} by {preset.height}, once around")
     return _reduced(picture)
 
 

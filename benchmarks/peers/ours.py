@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from stillmotion.clips import conditions
 from stillmotion.clips.conditions import Conditions
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 
 
 def make_settings(scale: Scale, **changes) -> Settings:

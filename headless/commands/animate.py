@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ... import builtin_model
+from ...clips.mistakes import Mistakes
+from ...clips.settings import FIELDS, Settings
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
@@ -18,10 +20,8 @@ from ..files import latents
 from ..files.sources import refuse_missing, refuse_url
 from ..files.videos import write_video
 from ..jobs import Job, Output, plan, settle
-from ..mistakes import Mistakes
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
-from ..settings import FIELD_NAMES, Settings
 
 _HASH_BLOCK = 2**24
 
@@ -112,7 +112,7 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
 
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The options that were given, as settings; None where they can't be."""
-    given = {name: value for name, value in vars(options).items() if name in FIELD_NAMES}
+    given = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
         useless = sorted(given.keys() - {"fps", "frame_wise_decode"})
         if useless:

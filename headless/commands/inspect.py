@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from ...clips.presets import SVD, SVD_XT
+from ...clips.settings import Settings
 from ...svd_model.checkpoint import Checkpoint, Part
-from ...svd_model.checkpoint.variants import SVD, SVD_XT
-from ..settings import Settings
 
 _MOST_KEYS = 10
 
@@ -14,7 +14,7 @@ def describe(checkpoint: Checkpoint) -> str:
     variant = checkpoint.variant
     defaults = Settings().complete(variant)
     frames = f"{defaults.num_frames} frames"
-    if variant.name.startswith(SVD_XT.name) and defaults.num_frames == SVD_XT.num_frames:
+    if variant.conditioning == "svd" and defaults.num_frames == SVD_XT.num_frames:
         frames += f" ({SVD.num_frames} for the svd without xt, which has the same keys)"
     total = sum(network.parameters for network in checkpoint.networks)
     lines = [

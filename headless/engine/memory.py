@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import torch
 
+from ...clips.values import plain
 from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint
-from ..values import plain
 
 _CGROUP = Path("/sys/fs/cgroup")
 

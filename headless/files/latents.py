@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...clips.canvas import LARGEST_SIDE
+from ...clips.settings import MOST_FRAMES
 from ...svd_model.checkpoint.notes import METADATA_KEY
 from ...svd_model.checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile
-from ...svd_model.checkpoint.variants import LARGEST_SIDE
-from ..settings import MOST_FRAMES
 from . import destinations
 from .destinations import OutputError
 

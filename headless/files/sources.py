@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..mistakes import Mistakes, did_you_mean
+from ...clips.mistakes import Mistakes, did_you_mean
 from .images import ImageError, read_image
 
 STANDARD_INPUT = "-"

@@ -22,8 +22,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import ExifTags, Image, PngImagePlugin
 
+from ...clips.values import plain
 from ...svd_model.checkpoint.notes import METADATA_KEY
-from ..values import plain
 from . import destinations
 from .destinations import OutputError
 

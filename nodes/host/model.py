@@ -13,7 +13,8 @@ import comfy.supported_models
 import comfy.utils
 from torch import Tensor
 
-from ...clips.conditions import MOTION_BUCKET_ID, vector
+from ...clips.conditions import vector
+from ...clips.presets import USUAL_MOTION
 from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
@@ -56,7 +57,7 @@ class VideoModel(comfy.model_base.BaseModel):
             raise ValueError(without_picture(kwargs.get("prompt_type", "the conditioning")))
         _check_sizes(latent, noise, num_frames)
         _check_camera(self, kwargs)
-        if self.variant.orbit and kwargs.get("motion_bucket_id", MOTION_BUCKET_ID) != MOTION_BUCKET_ID:
+        if self.variant.orbit and kwargs.get("motion_bucket_id", USUAL_MOTION) != USUAL_MOTION:
             raise ValueError(motion_without_use("motion_bucket_id", kwargs["motion_bucket_id"], self.variant))
         width = self.params.context_dim
         if context.shape[-1] != width:
@@ -136,7 +137,7 @@ def without_picture(name: str) -> str:
 
 def motion_without_use(name: str, motion: int, variant: Variant) -> str:
     """What to say of a motion bucket, an input of that name, for a model that takes none."""
-    remedy = f"leave it at {MOTION_BUCKET_ID}."
+    remedy = f"leave it at {USUAL_MOTION}."
     return f"{name} is {motion}; {variant.name} circles the object and takes none: {remedy}"
 
 

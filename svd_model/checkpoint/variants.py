@@ -1,54 +1,59 @@
-"""The released checkpoints and what each is sampled with by default."""
+"""The released checkpoints, told apart by what their networks take."""
 
-from dataclasses import dataclass, replace
-
-SIZE_STEP, LARGEST_SIDE = 64, 4096
-"""Widths and heights are multiples of the one, in pixels, up to the other."""
+from dataclasses import dataclass
+from typing import NamedTuple
 
 
-def nearest_side(side: int) -> int:
-    """The width or height nearest to one that is none; halfway between two it is the larger."""
-    return min(max((side + SIZE_STEP // 2) // SIZE_STEP, 1) * SIZE_STEP, LARGEST_SIDE)
+class Conditioning(NamedTuple):
+    """Numbers that a UNet is told: the width of their vector, and whose UNet it is."""
+
+    vector_dim: int
+    checkpoints: str
+    orbit: bool = False
+    camera: bool = False
+
+
+CONDITIONINGS = {
+    "svd": Conditioning(768, "SVD"),  # fps, motion and noise
+    "orbit": Conditioning(256, "sv3d_u", orbit=True),  # noise
+    "camera": Conditioning(1280, "sv3d_p", orbit=True, camera=True),  # noise, elevation and azimuth
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A kind of checkpoint, with the defaults of the reference."""
+    """A kind of checkpoint: what its UNet is told, and how its decoder works.
+
+    Frames, width and height are None, or a file's own where its metadata has them.
+    """
 
     name: str
-    num_frames: int
-    width: int
-    height: int
-    steps: int
-    guidance: str
-    min_guidance: float
-    max_guidance: float
-    noise_aug: float
-    vector_dim: int
+    conditioning: str
     temporal_decoder: bool
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def vector_dim(self) -> int:
+        """The width of the conditioning vector."""
+        return CONDITIONINGS[self.conditioning].vector_dim
 
     @property
     def orbit(self) -> bool:
         """Whether it circles the object in the picture (SV3D) instead of animating the scene."""
-        return self.vector_dim != SVD.vector_dim
+        return CONDITIONINGS[self.conditioning].orbit
 
     @property
     def camera(self) -> bool:
         """Whether it takes the elevation and azimuth of each frame (sv3d_p)."""
-        return self.vector_dim == SV3D_P.vector_dim
-
-    def for_frames(self, num_frames: int) -> "Variant":
-        """The variant whose defaults suit that many frames: svd and svd_xt differ in nothing else."""
-        if self.vector_dim != SVD.vector_dim or num_frames != SVD.num_frames:
-            return self
-        return replace(self, steps=SVD.steps, min_guidance=SVD.min_guidance, max_guidance=SVD.max_guidance)
+        return CONDITIONINGS[self.conditioning].camera
 
 
-SVD = Variant("svd", 14, 1024, 576, 25, "linear", 1.0, 2.5, 0.02, 768, True)
-SVD_XT = Variant("svd_xt", 25, 1024, 576, 30, "linear", 1.5, 3.0, 0.02, 768, True)
-SVD_XT_IMAGE_DECODER = replace(SVD_XT, name="svd_xt_image_decoder", temporal_decoder=False)
-SV3D_U = Variant("sv3d_u", 21, 576, 576, 50, "triangle", 1.0, 2.5, 1e-5, 256, False)
-SV3D_P = replace(SV3D_U, name="sv3d_p", vector_dim=1280)
+SVD_XT = Variant("svd_xt", "svd", temporal_decoder=True)
+SVD_XT_IMAGE_DECODER = Variant("svd_xt_image_decoder", "svd", temporal_decoder=False)
+SV3D_U = Variant("sv3d_u", "orbit", temporal_decoder=False)
+SV3D_P = Variant("sv3d_p", "camera", temporal_decoder=False)
 
 DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P)
 """svd and svd_xt have the same keys and shapes: a file is taken for svd_xt; the frame count is the user's."""

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from stillmotion import builtin_model
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 from training import held_out
 
 ROCKET = Path(__file__).parent.parent.parent / "assets" / "rocket.jpg"

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillmotion.clips.picture import FITS, centre_object, fit_picture, over_white, to_canvas
+from stillmotion.clips.canvas import FITS
+from stillmotion.clips.picture import centre_object, fit_picture, over_white, to_canvas
 
 RED, PLAIN = (1.0, 0.0, 0.0), (0.8, 0.03, 0.39)
 BACKGROUND = 0.25

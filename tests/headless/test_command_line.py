@@ -328,12 +328,21 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ("--width 1000", "width is 1000; it must be a multiple of 64. The nearest is 1024."),
-            ("--height 570", "height is 570; it must be a multiple of 64. The nearest is 576."),
+            (
+                "--width 1000",
+                "width is 1000; it must be a multiple of 64 from 64 to 4096. The nearest is 1024",
+            ),
+            (
+                "--height 570",
+                "height is 570; it must be a multiple of 64 from 64 to 4096. The nearest is 576",
+            ),
             ("--width 10", "The nearest is 64."),
-            ("--width 0", "width is 0; it must be a whole number from 1 to 4096"),
+            ("--width 0", "width is 0; it must be a multiple of 64 from 64 to 4096"),
             ("--height -64", "height is -64"),
-            ("--width 100000", "width is 100000; it must be a whole number from 1 to 4096"),
+            (
+                "--width 100000",
+                "width is 100000; it must be a multiple of 64 from 64 to 4096",
+            ),
             ("--frames 0", "num_frames is 0; it must be a whole number from 1 to 1024"),
             ("--steps 0", "steps is 0"),
             ("--steps -1", "steps is -1"),

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile
 from support import checkpoints, tiny

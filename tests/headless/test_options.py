@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillmotion.headless.mistakes import Mistakes, MistakesError
+from stillmotion.clips.mistakes import Mistakes, MistakesError
 from stillmotion.headless.options import parse
 
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from stillmotion.clips.conditions import Conditions
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
 from stillmotion.headless.engine.devices import find_device, find_dtype
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import CheckpointError, TensorFile

@@ -5,7 +5,8 @@ import pytest
 from support import in_host
 
 SCRIPT = """
-from pack.nodes.conditioning import FITS, encode_pictures, fit_pictures
+from pack.clips.canvas import FITS
+from pack.nodes.conditioning import encode_pictures, fit_pictures
 from pack.nodes.sampling import contact_sheet
 import comfy.sample
 from pack.nodes.host import make_sampler

@@ -1,45 +1,83 @@
-"""Help pages and schemas of the nodes, read from their sources without a ComfyUI."""
+"""Help pages and schemas of the nodes, made with a stand-in of the host: no ComfyUI is needed."""
 
-import ast
+import asyncio
+import importlib
 import re
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from unittest import mock
 
 import pytest
 
+import stillmotion
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ROOT / "web" / "docs"
-TREES = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "nodes").rglob("*.py"))]
-FUNCTIONS = {node.name: node for tree in TREES for node in tree.body if isinstance(node, ast.FunctionDef)}
-SCHEMAS = [
-    {keyword.arg: keyword.value for keyword in call.keywords}
-    for tree in TREES
-    for call in ast.walk(tree)
-    if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
-]
-
-schemas = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema["node_id"].value)
+API = "comfy_api.v0_0_2"
 
 
-def calls(tree: ast.AST, ending: str):
-    """Yields the calls of io.….Input or io.….Output in a schema's list, and in helpers that it calls."""
-    for node in ast.iter_child_nodes(tree) if not isinstance(tree, ast.Call) else [tree]:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
-            yield from calls(FUNCTIONS[node.func.id], ending)
-        elif isinstance(node, ast.Call) and re.fullmatch(rf"io\.\w+\.{ending}", ast.unparse(node.func)):
-            yield node
-        elif not isinstance(node, ast.Call):
-            yield from calls(node, ending)
+@dataclass
+class Port:
+    """An input or an output of a schema: its type in the host's API, its name, and its options."""
+
+    kind: str
+    id: str
+    options: dict = field(default_factory=dict)
 
 
-def output_name(call: ast.Call) -> str:
-    """Name of an output on the page: its display name, or its type, such as CLIP_VISION."""
-    if call.args:
-        return call.args[0].value
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", call.func.value.attr).upper()
+class Type:
+    """A type of the host's API, such as io.Int; an output without a name is called as in CLIP_VISION."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def Input(self, id: str, **options) -> Port:
+        return Port(self._name, id, options)
+
+    def Output(self, id: str | None = None, **options) -> Port:
+        shown_name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self._name).upper()
+        return Port(self._name, id or shown_name, options)
 
 
-def page(schema: dict) -> str:
-    return (PAGES / f"{schema['node_id'].value}.md").read_text(encoding="utf-8")
+class Io(ModuleType):
+    """The part of the host's API that schemas are written in."""
+
+    ComfyNode = object
+    Schema = SimpleNamespace
+
+    def __getattr__(self, name: str) -> Type:
+        return Type(name)
+
+
+def _stand_ins() -> dict[str, object]:
+    io = Io("io")
+    api = SimpleNamespace(io=io, ComfyExtension=object, InputImpl=mock.MagicMock(), Types=mock.MagicMock())
+    host = mock.MagicMock(SAMPLERS=["euler"])  # all of it that a schema shows, and no checkpoints
+    return {
+        "comfy_api": SimpleNamespace(v0_0_2=api),
+        API: api,
+        "folder_paths": mock.MagicMock(),
+        "stillmotion.nodes.host": host,
+    }
+
+
+def _read_schemas() -> list[SimpleNamespace]:
+    """The schemas of all nodes; the modules that were imported for them are forgotten again."""
+    with mock.patch.dict(sys.modules, _stand_ins()):
+        nodes = importlib.import_module("stillmotion.nodes")
+        found = [node.define_schema() for node in asyncio.run(nodes.StillmotionExtension().get_node_list())]
+        del stillmotion.nodes
+    return found
+
+
+SCHEMAS = _read_schemas()
+schemas = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.node_id)
+
+
+def page(schema: SimpleNamespace) -> str:
+    return (PAGES / f"{schema.node_id}.md").read_text(encoding="utf-8")
 
 
 def table(text: str, section: str) -> dict[str, list[str]]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stillmotion import builtin_model
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.commands.inspect import describe
-from stillmotion.headless.settings import Settings
 from support import headers
 from support.headers import UNET, released
 

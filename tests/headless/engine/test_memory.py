@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.headless.settings import Settings
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile

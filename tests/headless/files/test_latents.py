@@ -8,9 +8,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from stillmotion.clips.canvas import LARGEST_SIDE
+from stillmotion.clips.settings import MOST_FRAMES
 from stillmotion.headless.files import latents
 from stillmotion.headless.files.destinations import ExistsError, OutputError
-from stillmotion.headless.settings import LARGEST_SIDE, MOST_FRAMES
 from support.refusals import refusal
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from stillmotion.clips.mistakes import Mistakes, MistakesError
 from stillmotion.headless.files.images import ImageError
 from stillmotion.headless.files.sources import Picture, find_pictures, refuse_url
-from stillmotion.headless.mistakes import Mistakes, MistakesError
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillmotion.headless.settings import Settings
+from stillmotion.clips.canvas import SIZE_STEP
+from stillmotion.clips.settings import Settings
 from stillmotion.svd_model.checkpoint import variants
-from stillmotion.svd_model.checkpoint.variants import SIZE_STEP
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,240 @@
+"""Fields: the rows of a table of settings, and the kinds of value that a row accepts.
+
+A row is the only place that names a setting: the command line makes an option of it, a node an input, the
+settings a check, and the pages a line.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .canvas import LARGEST_SIDE, SIZE_STEP, nearest_side
+from .mistakes import did_you_mean
+
+
+def is_number(value) -> bool:
+    """Whether a value is an int or a float; a bool is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Kind:
+    """What a setting accepts."""
+
+    @property
+    def accepted(self) -> str:
+        """The accepted values in words."""
+        raise NotImplementedError
+
+    def complaints(self, value) -> Iterator[str]:
+        """What to say of a value, after the name of the setting; nothing of an accepted one."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Number(Kind):
+    """A number of any kind within a range; `step` is the stride of a spinner in a node."""
+
+    lowest: float
+    highest: float
+    step: float | None = None
+
+    @property
+    def accepted(self) -> str:
+        return f"a number from {self.lowest:g} to {self.highest:g}"
+
+    def complaints(self, value) -> Iterator[str]:
+        if not (is_number(value) and self.lowest <= value <= self.highest):  # no NaN is in any range
+            yield f"is {value!r}; it must be {self.accepted}."
+
+
+class Rate(Number):
+    """A number of something a second, which a user may write as a fraction: 24000/1001."""
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    """A whole number within a range."""
+
+    lowest: int
+    highest: int
+    step: int = 1
+
+    @property
+    def accepted(self) -> str:
+        return f"a whole number from {self.lowest} to {self.highest}"
+
+    def complaints(self, value) -> Iterator[str]:
+        if not (_is_whole(value) and self.lowest <= value <= self.highest):
+            yield f"is {value!r}; it must be {self.accepted}."
+
+
+@dataclass(frozen=True)
+class Side(Kind):
+    """A width or a height in pixels."""
+
+    lowest: int = SIZE_STEP
+    highest: int = LARGEST_SIDE
+    step: int = SIZE_STEP
+
+    @property
+    def accepted(self) -> str:
+        return f"a multiple of {self.step} from {self.lowest} to {self.highest}"
+
+    def complaints(self, value) -> Iterator[str]:
+        whole = _is_whole(value)
+        if not (whole and self.lowest <= value <= self.highest and value % self.step == 0):
+            nearest = f" The nearest is {nearest_side(value)}." if whole else ""
+            yield f"is {value!r}; it must be {self.accepted}.{nearest}"
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of several names."""
+
+    names: tuple[str, ...]
+
+    @property
+    def accepted(self) -> str:
+        return ", ".join(self.names)
+
+    def complaints(self, value) -> Iterator[str]:
+        if value not in self.names:
+            yield f"is {value!r}; accepted are {self.accepted}{did_you_mean(value, self.names) or '.'}"
+
+
+@dataclass(frozen=True)
+class NameOrNumbers(Kind):
+    """One of several names, or a list of numbers, each within a range if any; `example` shows such a list."""
+
+    names: tuple[str, ...]
+    number: Number | None
+    example: str
+
+    @property
+    def accepted(self) -> str:
+        return f"{', '.join(self.names)}, or {self.example}"
+
+    def complaints(self, value) -> Iterator[str]:
+        if isinstance(value, tuple):
+            yield from _complaints_of_list(value, self.number)
+        elif value not in self.names:
+            meant = did_you_mean(value, self.names) or "."
+            yield f"is {value!r}; accepted are {', '.join(self.names)}, or a list of numbers{meant}"
+
+
+@dataclass(frozen=True)
+class Angles(Kind):
+    """Degrees, one for each frame; unless `each`, one number may stand for all frames."""
+
+    lowest: float
+    highest: float
+    step: float | None = None
+    each: bool = False
+
+    @property
+    def accepted(self) -> str:
+        return f"{'' if self.each else 'one or '}one for each frame, from {self.lowest:g} to {self.highest:g}"
+
+    def complaints(self, value) -> Iterator[str]:
+        yield from _complaints_of_list(value, Number(self.lowest, self.highest))
+
+
+@dataclass(frozen=True)
+class Interval(Kind):
+    """Two noise levels, the lower one first."""
+
+    lowest: float
+    highest: float
+    step: float | None = None
+
+    @property
+    def accepted(self) -> str:
+        return "two sigmas, the lower one first"
+
+    def complaints(self, value) -> Iterator[str]:
+        many = isinstance(value, tuple)
+        odd = list(_odd_elements(value)) if many else []
+        if odd:
+            yield from odd
+        elif not many or len(value) != 2 or not 0 <= value[0] <= value[1]:
+            shown = " to ".join(f"{sigma:g}" for sigma in value) if many else repr(value)
+            yield f"is {shown}; it must be {self.accepted}."
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """Yes or no."""
+
+    @property
+    def accepted(self) -> str:
+        return "True or False"
+
+    def complaints(self, value) -> Iterator[str]:
+        if not isinstance(value, bool):
+            yield f"is {value!r}; it must be {self.accepted}."
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting: its name and default, what it accepts, and its words.
+
+    `words` say what it is, as a phrase. Where the default is None, `usual` says in words which value the
+    checkpoint or the schedule brings. `option` is the name on the command line, if another. `only` names the
+    conditionings whose variants have a use for it, where not all have.
+    """
+
+    name: str
+    default: object
+    kind: Kind
+    group: str
+    words: str
+    usual: str = ""
+    option: str = ""
+    only: tuple[str, ...] = ()
+
+    @property
+    def shown_default(self) -> str:
+        """The default in words, empty where there is none."""
+        if self.default is None or self.default is False:
+            return self.usual
+        return f"{self.default:g}" if is_number(self.default) else str(self.default)
+
+    def mistakes(self, value) -> Iterator[str]:
+        """A sentence for each fault of a value; None passes where it is the default."""
+        if value is None and self.default is None:
+            return
+        for complaint in self.kind.complaints(value):
+            yield f"{self.name} {complaint}"
+
+
+def setting(default, kind: Kind, group: str, words: str, **more):
+    """The row of a setting in a dataclass; `more` are the other fields of Field."""
+    return dataclasses.field(default=default, metadata={"kind": kind, "group": group, "words": words, **more})
+
+
+def rows(table: type) -> dict[str, Field]:
+    """The rows of a dataclass by their names."""
+    return {row.name: Field(row.name, row.default, **row.metadata) for row in dataclasses.fields(table)}
+
+
+def _is_whole(value) -> bool:
+    return is_number(value) and not isinstance(value, float)
+
+
+def _complaints_of_list(value, number: Number | None) -> Iterator[str]:
+    """Complaints about numbers in a list, or about one alone."""
+    if not isinstance(value, tuple):
+        yield from number.complaints(value)
+        return
+    odd = list(_odd_elements(value))
+    yield from odd
+    for element in value if number and not odd else ():
+        yield from number.complaints(element)
+
+
+def _odd_elements(value: tuple) -> Iterator[str]:
+    if value == ():
+        yield "is an empty list; leave it out, or give numbers."
+    for element in value:
+        if not is_number(element):
+            yield f"holds {element!r}; give numbers."

@@ -1,0 +1,318 @@
+"""What a clip is made with: the user's choices, checked, and the checkpoint's defaults for the rest."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+from torch import Tensor
+
+from ..samplers import guidance, schedules
+from ..samplers.schedules import SCHEDULES
+from ..samplers.solvers import CHURNING, SOLVERS
+from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
+from ..svd_model.networks.conditioning import orbit_azimuths
+from . import presets
+from .canvas import FITS
+from .fields import (
+    Angles,
+    Choice,
+    Flag,
+    Interval,
+    NameOrNumbers,
+    Number,
+    Rate,
+    Side,
+    Whole,
+    is_number,
+    rows,
+    setting,
+)
+from .mistakes import Mistakes
+from .values import plain
+
+MOST_FRAMES = 1024
+MOST_STEPS = 1000
+HIGHEST_SEED = 2**64 - 1
+
+CANVAS, PICTURE, SAMPLING = "canvas", "picture", "sampling"
+GUIDANCE, CAMERA, DECODING = "guidance", "camera (sv3d_p)", "decoding"
+
+HIGHEST_SIGMA = 1e6
+
+_SIGMA = Number(1e-6, HIGHEST_SIGMA)
+_SCALE = Number(-100, 100, step=0.1)
+_MADE_FOR = ", ".join(f"{name} {row.steps}" for name, row in SCHEDULES.items() if row.steps)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The user's choices, one row each; None is left to the checkpoint (`complete` fills it in).
+
+    Angles are in degrees, fps in frames a second, noise_aug in the picture's range of [−1, 1]. Numbers and
+    lists may be of any kind, such as NumPy's; what is kept are plain ones, as JSON has them.
+    """
+
+    num_frames: int | None = setting(
+        None,
+        Whole(1, MOST_FRAMES),
+        CANVAS,
+        "number of frames",
+        usual=presets.each("num_frames"),
+        option="--frames",
+    )
+    width: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("width"))
+    height: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("height"))
+    fps: float = setting(
+        6.0,
+        Rate(1, 240, step=0.5),
+        CANVAS,
+        "frames a second, told to the model and written to the file",
+    )
+
+    fit: str = setting("crop", Choice(FITS), PICTURE, "how the picture gets the shape of the clip")
+    motion_bucket_id: int | None = setting(
+        None,
+        Whole(0, 1023),
+        PICTURE,
+        "more for more motion",
+        usual=str(presets.USUAL_MOTION),
+        only=("svd",),
+    )
+    noise_aug: float | None = setting(
+        None,
+        Number(0, 10, step=0.01),
+        PICTURE,
+        "noise added to the picture: more gives the model a freer hand",
+        usual=presets.each("noise_aug"),
+    )
+
+    steps: int | None = setting(
+        None, Whole(1, MOST_STEPS), SAMPLING, "number of steps", usual=presets.each("steps")
+    )
+    sampler: str = setting("euler", Choice(tuple(SOLVERS)), SAMPLING, "the solver")
+    churn: float = setting(
+        0.0,
+        Number(0, 1000, step=0.1),
+        SAMPLING,
+        f"noise added during sampling, for {' and '.join(CHURNING)}",
+    )
+    schedule: str | tuple[float, ...] | None = setting(
+        None,
+        NameOrNumbers(tuple(SCHEDULES), None, "the sigmas themselves, as in 700,50,5,0.5"),
+        SAMPLING,
+        f"how the noise levels are spread, some for their own number of steps ({_MADE_FOR})",
+        usual=f"{presets.SVD.schedule}; with the sampler lcm {presets.OF_SAMPLERS['lcm']['schedule']}",
+    )
+    sigma_min: float | None = setting(
+        None, _SIGMA, SAMPLING, "the lowest noise level", usual=f"{schedules.SIGMA_MIN:g}"
+    )
+    sigma_max: float | None = setting(
+        None, _SIGMA, SAMPLING, "the highest noise level", usual=f"{schedules.SIGMA_MAX:g}"
+    )
+    rho: float | None = setting(
+        None,
+        Number(*schedules.RHO_RANGE, step=0.5),
+        SAMPLING,
+        "the bend of the karras schedule",
+        usual=f"{schedules.RHO:g}",
+    )
+    seed: int = setting(0, Whole(0, HIGHEST_SEED), SAMPLING, "the same seed gives the same clip")
+    feature_cache: int = setting(
+        1,
+        Whole(1, 10),
+        SAMPLING,
+        "compute the deep layers only at every so many evaluations; above 1 faster, and another clip",
+    )
+
+    guidance: str | float | tuple[float, ...] | None = setting(
+        None,
+        NameOrNumbers(tuple(guidance.SHAPES), _SCALE, "one scale, or one for each frame, as in 1,1.5,2"),
+        GUIDANCE,
+        "how the scale runs over the frames",
+        usual=f"{presets.SVD.guidance}; SV3D {presets.SV3D.guidance}",
+    )
+    min_guidance: float | None = setting(
+        None, _SCALE, GUIDANCE, "the scale where the shape is lowest", usual=presets.each("min_guidance")
+    )
+    max_guidance: float | None = setting(
+        None,
+        _SCALE,
+        GUIDANCE,
+        "the scale where the shape is highest; the scale of constant",
+        usual=presets.each("max_guidance"),
+    )
+    guidance_interval: tuple[float, float] | None = setting(
+        None,
+        Interval(0, HIGHEST_SIGMA, step=0.1),
+        GUIDANCE,
+        "guide only at noise levels from the one to the other, which saves time elsewhere",
+        usual="all",
+    )
+
+    elevation: float | tuple[float, ...] | None = setting(
+        None,
+        Angles(-90, 90, step=1.0),
+        CAMERA,
+        "of the camera, in degrees above the horizon",
+        usual=f"{presets.USUAL_ELEVATION:g}",
+        only=("camera",),
+    )
+    azimuths: tuple[float, ...] | None = setting(
+        None,
+        Angles(-360, 360, each=True),
+        CAMERA,
+        "of the camera, in degrees around the object",
+        usual="once around, ending on the picture",
+        only=("camera",),
+    )
+
+    frame_wise_decode: bool = setting(
+        False, Flag(), DECODING, "decode each frame on its own, with an image decoder"
+    )
+
+    def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        if is_number(self.guidance):
+            object.__setattr__(self, "guidance", (self.guidance,))
+
+    @classmethod
+    def of(cls, chosen: "Settings | Mapping | None") -> "Settings":
+        """Settings as they are, a dict of them, or the defaults; raises ValueError for anything else."""
+        if isinstance(chosen, cls):
+            return chosen
+        chosen = {} if chosen is None else chosen
+        if not isinstance(chosen, Mapping):
+            raise ValueError(f"settings is {chosen!r}; give Settings(…), or a dict of its fields.")
+        unknown = [name for name in chosen if name not in FIELDS]
+        if unknown:
+            names = ", ".join(map(repr, unknown))
+            raise ValueError(f"{names} is no setting; there are {', '.join(FIELDS)}.")
+        return cls(**chosen)
+
+    def complete(self, variant: Variant) -> "Settings":
+        """The settings with the variant's defaults for every None; raises ValueError for the impossible."""
+        mistakes = Mistakes()
+        with mistakes.collected():
+            self.check()
+        _check_variant(self, variant, mistakes)
+        mistakes.raise_any()
+        settings = _with_defaults(self, variant)
+        if variant.camera:
+            settings = _with_camera(settings)
+        _check_schedule(settings)
+        _check_guidance(settings)
+        return settings
+
+    def check(self) -> None:
+        """Raises ValueError, with all mistakes, for what no checkpoint could do."""
+        mistakes = Mistakes()
+        for name, field in FIELDS.items():
+            for mistake in field.mistakes(getattr(self, name)):
+                mistakes.add(mistake)
+        if self.churn and self.sampler in SOLVERS and self.sampler not in CHURNING:
+            mistakes.add(f"churn goes with {' and '.join(CHURNING)}; the sampler {self.sampler} has none.")
+        mistakes.raise_any()
+
+    def sigmas(self) -> Tensor:
+        """The noise levels of complete settings, (steps + 1,)."""
+        if isinstance(self.schedule, tuple):
+            return schedules.given(self.schedule)
+        return SCHEDULES[self.schedule].make(self.steps, **_numbers_of_schedule(self))
+
+    def guidance_scales(self) -> Tensor:
+        """One scale a frame, (T,), of complete settings."""
+        if isinstance(self.guidance, tuple):
+            if len(self.guidance) == 1:
+                return guidance.constant(self.num_frames, *self.guidance)
+            return guidance.given(self.num_frames, self.guidance)
+        return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
+
+    def as_metadata(self) -> dict:
+        """The settings as JSON can hold them, for a file's metadata."""
+        return {name: value for name, value in asdict(self).items() if value is not None and _is_json(value)}
+
+
+FIELDS = rows(Settings)
+"""The rows of the settings by their names."""
+
+
+def _check_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> None:
+    """Refuses choices that this checkpoint has no use for, rather than ignoring them."""
+    for name, field in FIELDS.items():
+        if field.only and variant.conditioning not in field.only and getattr(settings, name) is not None:
+            names = " and ".join(CONDITIONINGS[conditioning].checkpoints for conditioning in field.only)
+            mistakes.add(f"{name} goes with {names}; this checkpoint ({variant.name}) takes none.")
+
+
+def _with_defaults(settings: Settings, variant: Variant) -> Settings:
+    """The settings with a value for every None that the variant has a use for."""
+    preset = presets.find_preset(variant, settings.num_frames, settings.sampler)
+    schedule = _default(settings.schedule, preset.schedule)
+    defaults = {
+        **asdict(preset),
+        "steps": _default_steps(schedule, settings.sampler, preset),
+        "guidance_interval": (0.0, math.inf),
+    }
+    if not variant.orbit:
+        defaults["motion_bucket_id"] = presets.USUAL_MOTION
+    return replace(
+        settings, **{name: _default(getattr(settings, name), value) for name, value in defaults.items()}
+    )
+
+
+def _default_steps(schedule: str | tuple[float, ...], sampler: str, preset: presets.Preset) -> int:
+    """Steps of a list of sigmas, or of the sampler, the schedule or the preset: the first that has some."""
+    if isinstance(schedule, tuple):
+        return len(schedules.given(schedule)) - 1
+    if "steps" in presets.OF_SAMPLERS.get(sampler, {}):
+        return preset.steps
+    return SCHEDULES[schedule].steps or preset.steps
+
+
+def _with_camera(settings: Settings) -> Settings:
+    """The settings with an elevation and an azimuth for each frame; raises ValueError for another count."""
+    frames = settings.num_frames
+    elevation = _default(settings.elevation, presets.USUAL_ELEVATION)
+    elevations = elevation if isinstance(elevation, tuple) else (elevation,) * frames
+    azimuths = _default(settings.azimuths, tuple(orbit_azimuths(frames)))
+    azimuths = azimuths if isinstance(azimuths, tuple) else (azimuths,)
+    for name, angles in (("elevation", elevations), ("azimuths", azimuths)):
+        if len(angles) != frames:
+            raise ValueError(f"{name} has {len(angles)} angles; give one for each of the {frames} frames.")
+    return replace(settings, elevation=elevations, azimuths=azimuths)
+
+
+def _numbers_of_schedule(settings: Settings) -> dict[str, float]:
+    """The range and the bend that the user chose."""
+    chosen = {name: getattr(settings, name) for name in ("sigma_min", "sigma_max", "rho")}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _check_schedule(settings: Settings) -> None:
+    """Raises ValueError for numbers that the schedule has no use for, or that make no falling levels."""
+    listed = isinstance(settings.schedule, tuple)
+    accepted = () if listed else SCHEDULES[settings.schedule].numbers
+    useless = [name for name in _numbers_of_schedule(settings) if name not in accepted]
+    if useless:
+        which = "a given list of sigmas" if listed else f"the {settings.schedule} schedule"
+        raise ValueError(f"{' and '.join(useless)} can't be given with {which}; leave it out.")
+    steps = len(settings.sigmas()) - 1  # the schedule refuses what it can't do
+    if steps != settings.steps:
+        raise ValueError(f"steps is {settings.steps}, but the list of sigmas makes {steps}; leave steps out.")
+
+
+def _check_guidance(settings: Settings) -> None:
+    """Raises ValueError for a list of scales that is not as long as the clip."""
+    settings.guidance_scales()  # it refuses such a list itself
+
+
+def _default(value, default):
+    return default if value is None else value
+
+
+def _is_json(value) -> bool:
+    """Whether JSON has it: infinities are left out."""
+    return all(
+        math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, float)
+    )

@@ -1,0 +1,48 @@
+"""The page of options, written from the parser: python -m stillmotion.headless.option_table FILE"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..clips.fields import Flag
+from ..clips.settings import FIELDS
+from .options import parsers
+
+_HEAD = """# Options of animate
+
+`python -m stillmotion animate` takes these. What is not given follows the checkpoint.
+"""
+
+
+def options_page() -> str:
+    """Markdown with a table for each group of options."""
+    parser = parsers("")["animate"]
+    sections = [_HEAD]
+    for group in parser._action_groups:  # argparse has no other way to ask
+        rows = [_row(action) for action in group._group_actions if _is_option(action)]
+        if rows:
+            title = "files" if group.title == "options" else group.title
+            sections.append(f"## {title[0].upper()}{title[1:]}\n")
+            sections.append("| option | what it does | accepted | default |\n|---|---|---|---|")
+            sections.append("\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n")
+    return "\n".join(sections)
+
+
+def _is_option(action: argparse.Action) -> bool:
+    """Whether it is an option of ours: neither a picture's name nor --help."""
+    return bool(action.option_strings) and action.dest != "help"
+
+
+def _row(action: argparse.Action) -> tuple[str, str, str, str]:
+    """Cells for an option: name and value, words, and for a setting what it accepts and its default."""
+    metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar
+    value = metavar or action.dest.upper()
+    name = f"`{action.option_strings[0]}{'' if action.nargs == 0 else ' ' + value}`"
+    field = FIELDS.get(action.dest)
+    if field is None or isinstance(field.kind, Flag):
+        return name, action.help, "", ""
+    return name, field.words, field.kind.accepted, field.shown_default
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(options_page(), encoding="utf-8")

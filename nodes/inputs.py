@@ -1,0 +1,53 @@
+"""Inputs of nodes that are settings, made of the settings' rows."""
+
+from comfy_api.v0_0_2 import io
+
+from ..clips.fields import Angles, Choice, Interval, NameOrNumbers, Number, Rate, Side, Whole
+from ..clips.settings import FIELDS
+
+
+def setting(name: str, as_named: str = "", **changes) -> io.Input:
+    """The input of a setting, under another name if any; `changes` go before what the row says.
+
+    A row without a default has none for a node either: there the node gives it. In a graph every input has a
+    value, so that 0 may be a node's word for the checkpoint's own.
+    """
+    field = FIELDS[name]
+    make, given = _FORMS[type(field.kind)](field.kind)
+    if field.default is not None:
+        given["default"] = field.default
+    given["tooltip"] = f"{field.words[0].upper()}{field.words[1:]}."
+    return make(as_named or name, **(given | changes))
+
+
+def own_or_chosen(name: str, as_named: str = "", **changes) -> io.Input:
+    """The input of a setting that may be left at 0, the checkpoint's own."""
+    return setting(name, as_named, default=0, min=0, optional=True, advanced=True, **changes)
+
+
+def _number(kind: Number | Interval | Angles) -> tuple[type, dict]:
+    return io.Float.Input, {"min": float(kind.lowest), "max": float(kind.highest), "step": kind.step}
+
+
+def _whole(kind: Whole) -> tuple[type, dict]:
+    return io.Int.Input, {"min": kind.lowest, "max": kind.highest, "step": kind.step}
+
+
+def _choice(kind: Choice) -> tuple[type, dict]:
+    return io.Combo.Input, {"options": list(kind.names)}
+
+
+def _angles(kind: Angles) -> tuple[type, dict]:
+    return (io.String.Input, {"default": ""}) if kind.each else _number(kind)
+
+
+_FORMS = {
+    Whole: _whole,
+    Side: _whole,
+    Number: _number,
+    Rate: _number,
+    Interval: _number,
+    Choice: _choice,
+    NameOrNumbers: _choice,
+    Angles: _angles,
+}
