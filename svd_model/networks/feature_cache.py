@@ -22,7 +22,7 @@ class DeepFeatures:
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
-        """Run the whole UNet every `interval` evaluations, its last stage on cached deep features between."""
+        """Run the whole UNet every `interval` evaluations; between them its first and last layers."""
         conditions = (shifts, constants, hooks)
         first = unet.first(x)
         if self._evaluations % interval == 0:

@@ -245,8 +245,8 @@ class VideoUNet(nn.Module):
 
         x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
         multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
-        CLIP tokens. y: (B·T, vector_dim). hooks change the features at their places. Returns (B·T,
-        out_channels, h, w).
+        CLIP tokens. y: (B·T, vector_dim). hooks change features at the places of the UNet.
+        Returns (B·T, out_channels, h, w).
         """
         self._check_inputs(x, timesteps, context, y, num_video_frames)
         constants = self.prepare(context.to(x.dtype), y.to(x.dtype), num_video_frames)
