@@ -69,7 +69,7 @@ class LayerShape:
         inputs = self.channels_in * self.height_in * self.width_in
         hidden = self.channels * self.height * self.width
         if self.name == "output":
-            outputs = 6 * self.frame_numbers  # twice, and the three pictures that the last convolution mixes
+            outputs = 6 * self.frame_numbers  # a picture twice, and its neighbours in the last convolution
         elif self.predecessor == "attention":
             outputs = 6 * hidden  # queries, keys, values, the result, and copies for the backend
         else:
@@ -95,7 +95,7 @@ class LayerPlan:
     temporal_rows: int  # per band of all frames in the temporal part
     scores: int  # of attention, at once
     cached_rows: int = 0  # hidden rows that pass 3 reads instead of computing them once more
-    inputs_on_device: int = 0  # input frames on the device at the layer's begin
+    inputs_on_device: int = 0  # input frames on the device when the layer begins
     outputs_on_device: int = 0  # output frames that stay on the device
     inputs_in_one_tensor: bool = False  # on the device, until the layer's end
     outputs_in_one_tensor: bool = False  # on the device

@@ -117,7 +117,7 @@ class TemporalPartInPlanes(TemporalPart):
     def second_convolution(self, hidden: Tensor | None, band: Tensor) -> list[Callable[[], object]]:
         hidden = self.first_convolution(band) if hidden is None else hidden
         normal = self._normalise2(hidden)
-        del hidden  # so that at most one tensor of its size exists
+        del hidden  # frees it for the windows, which are as large
         windows = self._windows(normal)
         taps, onto = self._taps[1].expand(len(band), -1, -1), band.flatten(2)  # a view
         bias = self._alpha * self._biases[1][:, None]
