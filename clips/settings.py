@@ -10,9 +10,9 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from ..svd_model.networks.conditioning import orbit_azimuths
 from . import presets
 from .canvas import FITS
+from .conditions import orbit_azimuths
 from .fields import (
     Angles,
     Choice,
