@@ -1,15 +1,12 @@
 """A small trained model of SVD's architecture that comes with the pack, for a first try and for tests.
 
-training/ made it; builtin_model/MODEL_CARD.md says from what, what it is for and what it can't do.
+training/ made it. builtin_model/MODEL_CARD.md gives its sources, its purpose and its limits.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.checkpoint.official_files import OFFICIAL_FILES
-
-if TYPE_CHECKING:
-    from ..svd_model.checkpoint import Checkpoint
 
 NAME = "stillmotion-tiny (built in)"
 PATH = Path(__file__).parent / "stillmotion_tiny.safetensors"
@@ -19,8 +16,6 @@ NOTICE = (
 )
 
 
-def load() -> "Checkpoint":
-    """The built-in checkpoint, read like any other file of the released layout."""
-    from ..svd_model.checkpoint import Checkpoint  # here, so that the name can be known without torch
-
+def load() -> Checkpoint:
+    """Opens the built-in checkpoint, a file of the released layout."""
     return Checkpoint.open(PATH)

@@ -1,4 +1,4 @@
-"""What `inspect` says of a checkpoint file."""
+"""The report of `inspect` on a checkpoint file."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _MOST_KEYS = 10
 
 
 def describe(checkpoint: Checkpoint) -> str:
-    """The variant, its sizes, each network, and what is missing or unexpected, as lines of text."""
+    """Describes the variant, its sizes, each network, missing and unexpected tensors, in lines of text."""
     variant = checkpoint.variant
     defaults = Settings().complete(variant)
     frames = f"{defaults.num_frames} frames"

@@ -1,7 +1,7 @@
-"""Where results go: nothing that is there already is lost, and nothing that is finished is thrown away.
+"""Destinations of results: no existing file is lost, and no finished result is thrown away.
 
-A result is written under a temporary name beside its destination and moved there at the very end. What lies
-there is replaced only where the caller says so; a finished result that can't be moved is kept beside.
+A result is written under a temporary name beside its destination and moved there at the very end. An
+existing file is replaced only where the caller says so; a finished result that can't be moved is kept beside.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ _SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")  # what file browsers 
 
 
 class OutputError(ValueError):
-    """An output that cannot be written: the message says which, what is wrong with it, and what to do."""
+    """An output that can't be written; the message names it, the fault and the remedy."""
 
 
 class ExistsError(OutputError):
-    """An output that is there already and would be replaced if the caller allowed it."""
+    """An output that exists already, and would be replaced if the caller allowed it."""
 
     def __init__(self, path: Path):
         super().__init__(f"{path} is there already and stays; name another, or ask to overwrite it.")
@@ -30,7 +30,7 @@ class ExistsError(OutputError):
 
 
 def real(path: Path) -> Path:
-    """Where a path leads, behind all links."""
+    """Resolves all links of a path."""
     return Path(os.path.realpath(path))
 
 
@@ -85,9 +85,9 @@ def check_parent(final: Path, is_folder: bool = False) -> None:
 
 
 def free_name(final: Path, taken: Collection[Path] = ()) -> Path:
-    """`final`, or where that is there or taken already, the first of final-2, final-3, …
+    """Finds a free name: `final`, or the first of final-2, final-3, … that is neither there nor in `taken`.
 
-    A name that differs in case only is taken too: many disks make no difference.
+    Names that differ in case only count as equal, as on many disks.
     """
     folded = {str(path).casefold() for path in taken}
     for candidate in _names(final):
@@ -145,7 +145,7 @@ def _move_file(temporary: Path, final: Path, overwrite: bool) -> None:
 
 
 def _move_folder(temporary: Path, final: Path, check_folder: Callable[[Path], Collection[str]]) -> None:
-    """Into a folder that is there the files are moved one by one; only those that may go make place."""
+    """Moves a folder; into an existing one file by file, and only replaceable files make place."""
     if not os.path.lexists(final):
         os.rename(temporary, final)
         return
@@ -177,7 +177,7 @@ def _move_back(source: Path, target: Path, names: Iterable[str]) -> None:
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file browser puts a file of that name into folders."""
+    """Tells whether file browsers put a file of that name into folders."""
     return name in _SYSTEM_FILES
 
 
@@ -200,7 +200,7 @@ def _names(final: Path) -> Iterator[Path]:
 
 
 def _neighbour(final: Path) -> Path:
-    """A temporary name, no longer than disks take; of a long name its end is kept, which says the format."""
+    """A temporary name of a length that disks take; it keeps the end of a long name, for its extension."""
     start = f".{secrets.token_hex(4)}.partial."
     end = os.fsencode(final.name)[len(start) - _LONGEST_NAME :].decode(errors="ignore")
     return final.parent / (start + end)

@@ -22,15 +22,15 @@ _REMEDY = "give a file of latents that Stillmotion saved."
 
 @dataclass(frozen=True)
 class SavedLatents:
-    """What a file of latents holds."""
+    """Content of a file of latents."""
 
     latents: Tensor  # float32, (T, 4, h, w), in the diffusion model's scale
     picture: Tensor | None  # float32, (1, 3, H, W), on which an orbit ends
-    notes: dict  # how they were made; {} where that was kept out
+    notes: dict  # the settings that made them; {} in a file without metadata
 
 
 def check_destination(path: Path, overwrite: bool = False) -> Path:
-    """Refuses, before any work, where `save` would fail, else says where it leads; leaves nothing behind."""
+    """Resolves a path, and raises OutputError where `save` would fail; leaves nothing behind."""
     if path.suffix.lower() != ".safetensors":
         raise OutputError(f"{path}: latents are saved as .safetensors; give the name that ending.")
     final = destinations.real(path)
@@ -42,9 +42,9 @@ def check_destination(path: Path, overwrite: bool = False) -> Path:
 def save(
     path: Path, latents: Tensor, notes: dict | None, picture: Tensor | None = None, *, overwrite: bool = False
 ) -> None:
-    """Writes latents, and the picture that an orbit ends on; an unfinished file is never left.
+    """Writes latents, and the last picture of an orbit; never leaves an unfinished file.
 
-    Where a file is there already, it stays unless `overwrite`, and OutputError names the new one.
+    Without `overwrite` an existing file stays, and OutputError names the new one.
     """
     final = destinations.real(path)
     tensors = {KEY: latents.contiguous()}
@@ -63,7 +63,7 @@ def save(
 
 
 def read(path: Path) -> SavedLatents:
-    """What `save` wrote; raises CheckpointError for another file."""
+    """Reads a file that `save` wrote; raises CheckpointError for another file."""
     try:
         file = TensorFile.open(path)
     except AnotherFileWanted as error:

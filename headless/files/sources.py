@@ -1,4 +1,4 @@
-"""What a command reads: the pictures that were named, in whatever way they were."""
+"""Pictures that a command reads: named files, folders, or standard input."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from .images import ImageError, read_image
 
 STANDARD_INPUT = "-"
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".jp2")
-"""Of the files that are taken from a folder; a file that is named may be called anything."""
+"""Extensions of pictures in a folder; a file that is named itself may have any."""
 _MOST_BYTES = 2**30  # of a picture on standard input
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}")  # not C:/, and what pathlib leaves of https://
 
@@ -28,16 +28,16 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """For messages and metadata."""
+        """The name in messages and metadata."""
         return "standard input" if self.path is None else self.path.name
 
     @property
     def stem(self) -> str:
-        """For the names of its outputs."""
+        """The stem of the names of outputs."""
         return "picture" if self.path is None else self.path.stem
 
     def read(self) -> Image.Image:
-        """The picture, upright and in sRGB; raises ImageError."""
+        """Reads the picture, upright and in sRGB; raises ImageError."""
         if self.path is not None:
             return read_image(self.path)
         content = b"" if sys.stdin is None else sys.stdin.buffer.read(_MOST_BYTES + 1)
@@ -49,7 +49,7 @@ class Picture:
 
 
 def find_pictures(names: Sequence[str], mistakes: Mistakes) -> list[Picture]:
-    """The pictures of those names: files, all pictures of a folder by name, "-" for standard input."""
+    """Finds pictures by name: a file, all pictures of a folder, or "-" for standard input."""
     found: list[Picture] = []
     for name in names:
         if name == STANDARD_INPUT:
@@ -69,7 +69,7 @@ def find_pictures(names: Sequence[str], mistakes: Mistakes) -> list[Picture]:
 
 
 def refuse_url(name: str | os.PathLike[str]) -> None:
-    """Raises ValueError for an address on the network, which is never read from or written to."""
+    """Raises ValueError for an address on the network: Stillmotion never uses it."""
     text = os.fspath(name)
     if _URL.match(text) and not os.path.lexists(text):
         raise ValueError(
@@ -78,7 +78,7 @@ def refuse_url(name: str | os.PathLike[str]) -> None:
 
 
 def refuse_missing(path: Path) -> None:
-    """Raises ValueError where there is nothing of that name, with the name that may have been meant."""
+    """Raises ValueError for a path without a file, with the name of one that may have been meant."""
     if os.path.exists(path):
         return
     if path.is_symlink():

@@ -1,4 +1,4 @@
-"""Writes the frames of a clip to the file the user named, in the format its extension asks for.
+"""Writers of clips, in the format that the extension of the file asks for.
 
 .mp4 (H.264) and .webm (VP9) are BT.709 in limited range; .webp, .gif and the lossless .png are animated
 images; a path without extension, or ending in a slash, is a folder of PNG frames. An interrupted run leaves
@@ -119,7 +119,7 @@ def _destination(path: str | os.PathLike) -> tuple[Path, str]:
 
 
 def _replaceable(folder: Path, overwrite: bool) -> list[str]:
-    """The frames of ours in a folder, which may go; raise OutputError where it is not to be replaced."""
+    """List the replaceable frames of a folder; raise OutputError where other files are in it."""
     if not folder.is_dir():
         accepted = ", ".join(EXTENSIONS)
         raise OutputError(f"{folder}: is a file; name a folder for PNG frames or a file ending in {accepted}")
@@ -138,7 +138,7 @@ def _replaceable(folder: Path, overwrite: bool) -> list[str]:
 
 
 def _is_ours(frame: Path) -> bool:
-    """Whether the file is a frame that `write_video` wrote with metadata."""
+    """Tell whether `write_video` wrote the file, as a frame with metadata."""
     if not FRAME_NAME.fullmatch(frame.name) or frame.is_symlink() or not frame.is_file():
         return False
     try:
@@ -195,7 +195,7 @@ def _checked(
 
 
 def _as_array(frame) -> np.ndarray:
-    """A frame of whatever kind; a tensor may lie on a device."""
+    """Converts a frame of any kind to an array, also a tensor on a device."""
     return np.asarray(frame.detach().cpu() if hasattr(frame, "detach") else frame)
 
 

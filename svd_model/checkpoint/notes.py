@@ -1,6 +1,7 @@
-"""What a small checkpoint says of itself beside its weights: sizes, and the colours of its latents.
+"""Notes of a small checkpoint about itself: sizes, and the colours of its latents.
 
-In the metadata of the file's header; in a copy that a host saved, which has no say in the header, as tensors.
+They are in the metadata of the file's header. A host writes that header itself, so a copy that it saves has
+them as tensors.
 """
 
 import math
@@ -15,7 +16,7 @@ from .layouts import released
 from .sources import CheckpointError, TensorFile
 
 METADATA_KEY = "stillmotion"
-"""A JSON object in the metadata, with any of the notes."""
+"""The key of Stillmotion's JSON object in metadata: notes here, settings in latents and clips."""
 
 VISION_HEAD_WIDTH = "vision_head_width"
 LATENT_RGB = "latent_rgb"
@@ -26,7 +27,7 @@ _LARGEST_SIZE = 8192
 
 @dataclass(frozen=True)
 class LatentColours:
-    """A latent's colours to first order: RGB in [−1, 1] ≈ factorsᵀ·z + bias, for scaled latents z.
+    """Colours of latents to first order: RGB in [−1, 1] ≈ factorsᵀ·z + bias, for scaled latents z.
 
     Fitted by training/latent_colours.py.
     """
@@ -36,19 +37,19 @@ class LatentColours:
 
     @classmethod
     def of_rows(cls, rows, channels: int) -> "LatentColours | None":
-        """From a note: a row of three for each channel, then the bias; None where it is anything else."""
+        """Reads a note: a row of three for each channel, then the bias; None for any other value."""
         try:
             numbers = tuple(tuple(float(number) for number in row) for row in rows)
         except (TypeError, ValueError, OverflowError):
             return None
-        right = len(numbers) == channels + 1 and all(len(row) == 3 for row in numbers)
-        if not right or not all(math.isfinite(number) for row in numbers for number in row):
+        fits = len(numbers) == channels + 1 and all(len(row) == 3 for row in numbers)
+        if not fits or not all(math.isfinite(number) for row in numbers for number in row):
             return None
         return cls(numbers[:-1], numbers[-1])
 
 
 def read(file: TensorFile) -> dict:
-    """The notes of a file: those in its metadata, and of the others those that it has as tensors."""
+    """Reads the notes of a file: from its tensors, and first of all from its metadata."""
     notes = {name: _numbers(file, key) for name in NOTES for key in _keys(name) if key in file.shapes}
     return {name: value for name, value in notes.items() if value is not None} | file.json_metadata(
         METADATA_KEY
@@ -67,7 +68,7 @@ def size(notes: Mapping, key: str, path: Path) -> int | None:
 
 
 def as_tensors(notes: Mapping) -> dict[str, Tensor]:
-    """The notes as tensors to save beside weights; float32, which all tools keep."""
+    """Writes notes as tensors to save beside weights; float32, which all tools keep."""
     return {
         released.NOTES + name: torch.tensor(notes[name], dtype=torch.float32, device="cpu")
         for name in NOTES
@@ -76,12 +77,12 @@ def as_tensors(notes: Mapping) -> dict[str, Tensor]:
 
 
 def _keys(name: str) -> tuple[str, str]:
-    """Where a note is: among the tensors of the file, or of its image tower."""
+    """Keys of a note: at the top level of the file, and in its image tower."""
     return released.NOTES + name, released.VISION + released.NOTES + name
 
 
 def _numbers(file: TensorFile, key: str) -> int | float | list | None:
-    """A small tensor's numbers, a whole one as an int."""
+    """Numbers of a small tensor, a whole one as an int."""
     if math.prod(file.shapes[key]) > _MOST_NUMBERS:
         return None
     value = file.read(key).tolist()

@@ -1,4 +1,4 @@
-"""Where the released checkpoints are to be had, for messages whose remedy is another file."""
+"""Addresses of the released checkpoints, for messages whose remedy is another file."""
 
 _PAGES = "https://huggingface.co/stabilityai"
 

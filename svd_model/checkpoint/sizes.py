@@ -13,25 +13,25 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def below(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
-    """The keys with that prefix, without it."""
+    """Selects the keys with a prefix, and takes the prefix off."""
     return {key[len(prefix) :]: shape for key, shape in shapes.items() if key.startswith(prefix)}
 
 
 def _dimension(shapes: Shapes, key: str, axis: int, default: int) -> int:
-    """One number of one shape; the default where the key is missing, so that the report is about that key."""
+    """One number of a shape; the default where the key is missing, so that its part reports that key."""
     shape = shapes.get(key, ())
     size = shape[axis] if axis < len(shape) else 0
     return size if 0 < size <= LARGEST_DIMENSION else default
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """How many of prefix + "0.", prefix + "1.", … begin a key, up to the first that does not."""
+    """Counts prefix + "0.", prefix + "1.", … among the keys, up to the first gap."""
     numbers = {key[len(prefix) :].partition(".")[0] for key in shapes if key.startswith(prefix)}
     return next(number for number in itertools.count() if str(number) not in numbers)
 
 
 def unet_params(shapes: Shapes, head_channels: int | None = None) -> UNetParams:
-    """The sizes of the UNet with these keys (without prefix); heads are 64 wide, or half the channels."""
+    """Reads the sizes of a UNet off its keys (without prefix); heads are 64 wide, or half the channels."""
     default = UNetParams()
     channels = _dimension(shapes, "input_blocks.0.0.weight", 0, default.model_channels)
     levels: list[list[int]] = [[]]  # the blocks' widths, level by level
@@ -60,7 +60,7 @@ def unet_params(shapes: Shapes, head_channels: int | None = None) -> UNetParams:
 
 
 def encoder_params(shapes: Shapes) -> VAEParams:
-    """The sizes of an encoder with these keys (without prefix)."""
+    """Reads the sizes of an encoder off its keys (without prefix)."""
     default = VAEParams()
     channels = _dimension(shapes, "encoder.conv_in.weight", 0, default.channels)
     mult = _channel_mult(shapes, "encoder.down", channels, default)
@@ -74,7 +74,7 @@ def encoder_params(shapes: Shapes) -> VAEParams:
 
 
 def decoder_params(shapes: Shapes) -> VAEParams:
-    """The sizes of a decoder, temporal or not, with these keys (without prefix)."""
+    """Reads the sizes of a decoder, temporal or not, off its keys (without prefix)."""
     default = VAEParams()
     channels = _dimension(shapes, "decoder.norm_out.weight", 0, default.channels)
     mult = _channel_mult(shapes, "decoder.up", channels, default)
@@ -95,7 +95,7 @@ def _channel_mult(shapes: Shapes, levels: str, channels: int, default: VAEParams
 
 
 def vision_params(shapes: Shapes, head_width: int | None = None) -> VisionParams:
-    """The sizes of a CLIP tower with these keys (without prefix); heads are 80 wide, or width / 4."""
+    """Reads the sizes of a CLIP tower off its keys (without prefix); heads are 80 wide, or width / 4."""
     default = VisionParams()
     width = _dimension(shapes, "class_embedding", 0, default.width)
     patch = _dimension(shapes, "conv1.weight", 3, default.patch_size)

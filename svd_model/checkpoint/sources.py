@@ -23,7 +23,7 @@ _SAFETENSORS_DTYPES = {
 }
 
 _OTHER_CONTENTS = (
-    # What files that were saved under the wrong name, or not downloaded, begin with.
+    # First bytes of files that were saved under the wrong name, or not downloaded.
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with 'git lfs pull'"),
     (b"<", "a web page: the download was refused or needs a login; download the file again"),
     (b"GGUF", "a GGUF file; Stillmotion reads .safetensors"),
@@ -39,11 +39,11 @@ _AGAIN = "download it again."
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint we can use; the message says what it is and what to do."""
+    """A file that can't be used as a checkpoint; the message says what it is and what to do."""
 
 
 class AnotherFileWanted(CheckpointError):
-    """A file that nothing but another one can replace: `found` says what it is, without what to do."""
+    """A file that only another one can replace; `found` says what it is, without the remedy."""
 
     def __init__(self, found: str, remedy: str | None = None):
         super().__init__(f"{found}; {remedy}" if remedy else f"{found}.")
@@ -52,7 +52,7 @@ class AnotherFileWanted(CheckpointError):
 
 @dataclass(frozen=True)
 class TensorFile:
-    """The names, shapes and dtypes of a file's tensors, and each of them on demand.
+    """Names, shapes and dtypes of the tensors in a file; `read` gives each tensor on demand.
 
     Tensors of a safetensors file are views of the mapped file, not copies.
     """
@@ -66,7 +66,7 @@ class TensorFile:
 
     @classmethod
     def open(cls, path: str | Path) -> "TensorFile":
-        """Reads the header alone. Raises CheckpointError for a file that is not whole or not of tensors."""
+        """Reads the header alone; raises CheckpointError for a file that is not whole or holds no tensors."""
         path = Path(path)
         size = _size(path)
         if path.suffix.lower() in PICKLE_SUFFIXES:
@@ -81,7 +81,7 @@ class TensorFile:
     def of_tensors(
         cls, path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None, size: int = 0
     ) -> "TensorFile":
-        """Tensors in memory as if they were a file; the path is their name in messages."""
+        """Wraps tensors in memory as a file; the path is their name in messages."""
         return cls(
             path=path,
             size=size or sum(tensor.nbytes for tensor in tensors.values()),
@@ -92,7 +92,7 @@ class TensorFile:
         )
 
     def json_metadata(self, key: str) -> dict:
-        """A JSON object in the file's metadata, {} when it is not there or is something else."""
+        """Reads a JSON object in the metadata; {} where it is absent or another value."""
         try:
             value = json.loads(self.metadata.get(key, "{}"))
         except (ValueError, RecursionError):
@@ -101,10 +101,10 @@ class TensorFile:
 
 
 def _open_safetensors(path: Path, size: int) -> TensorFile:
-    """safe_open checks that the header and the data fit together; the tensors are views of our own mapping.
+    """Checks with safe_open that header and data fit together; tensors are views of a mapping made here.
 
-    Those of safe_open are views as well, but it looks at the first byte of each, and so waits for the disk
-    once a tensor: more than 3 of the 4 seconds that loading a cold svd_xt took.
+    Tensors of safe_open are views too, but it reads the first byte of each and so waits for the disk once a
+    tensor: more than 3 of the 4 seconds that loading a cold svd_xt took.
     """
     try:
         file = safe_open(path, framework="pt", device="cpu")
@@ -116,7 +116,7 @@ def _open_safetensors(path: Path, size: int) -> TensorFile:
     content = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
     def read(key: str) -> Tensor:
-        """A view, or a copy where the file has the tensor at an address that its dtype can't have."""
+        """Gives a view, or a copy of a tensor at an address that its dtype can't have."""
         dtype = dtypes[key]
         if isinstance(dtype, str):
             return file.get_tensor(key)
@@ -162,7 +162,7 @@ def _size(path: Path) -> int:
 
 
 def _not_safetensors(path: Path, error: SafetensorError) -> tuple[str, str | None]:
-    """What the file is, and what to do."""
+    """Describes the file, and the remedy."""
     other = _other_content(path)
     if other:
         return f"{path} is {other}", None
@@ -176,7 +176,7 @@ def _not_safetensors(path: Path, error: SafetensorError) -> tuple[str, str | Non
 
 
 def _other_content(path: Path) -> str | None:
-    """What a file that does not begin as a safetensors file is."""
+    """Describes a file by its first bytes; None where it begins as a safetensors file or is unknown."""
     with path.open("rb") as file:
         start = file.read(64)
     if start[8:9] == b"{":  # a header's length comes first, and may begin with any byte
@@ -185,7 +185,7 @@ def _other_content(path: Path) -> str | None:
 
 
 def _header(path: Path) -> tuple[dict, int]:
-    """A safetensors file's header, and where the data begin."""
+    """Reads the header of a safetensors file, and where the data begin."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         return json.loads(file.read(length)), 8 + length
@@ -198,7 +198,7 @@ def _described_size(path: Path) -> int:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a torch.save file; nothing in it is executed."""
+    """Reads the tensors of a torch.save file; executes nothing in it."""
     with path.open("rb") as file:
         start = file.read(9)
     if start[8:] == b"{":
@@ -214,7 +214,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             "convert the file to .safetensors where you trust it."
         ) from error
     except Exception as error:
-        # Not torch's own words, which advise to switch the safe reading off.
+        # Not torch's own words: they advise to switch the safe reading off.
         raise AnotherFileWanted(f"{path} is no torch checkpoint, or is damaged", _AGAIN) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -1,4 +1,4 @@
-"""Layouts of checkpoint files: where a file has other names than the released ones, a view that has those."""
+"""Layouts of checkpoint files, and views of them under the released names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,11 @@ class Layout:
     to_released_names: Callable[[TensorFile], TensorFile]
 
 
-LAYOUTS = (Layout(transformers.recognise, transformers.to_released_names),)
-"""All layouts but the released one, outer names before inner ones: each sees the view of the one before."""
+LAYOUTS = (
+    # Wrappers of whole files before the names inside: each layout sees the view of the one before.
+    Layout(transformers.recognise, transformers.to_released_names),
+)
+"""All layouts but the released one."""
 
 
 def with_released_names(file: TensorFile) -> TensorFile:
