@@ -18,7 +18,7 @@ def is_number(value) -> bool:
 
 
 class Kind:
-    """What a setting accepts."""
+    """A kind of value that a setting accepts."""
 
     @property
     def accepted(self) -> str:
@@ -26,7 +26,7 @@ class Kind:
         raise NotImplementedError
 
     def complaints(self, value) -> Iterator[str]:
-        """What to say of a value, after the name of the setting; nothing of an accepted one."""
+        """A sentence for each fault of a value, without its subject, which is the setting's name."""
         raise NotImplementedError
 
 
@@ -178,9 +178,9 @@ class Flag(Kind):
 class Field:
     """A setting: its name and default, what it accepts, and its words.
 
-    `words` say what it is, as a phrase. Where the default is None, `usual` says in words which value the
-    checkpoint or the schedule brings. `option` is the name on the command line, if another. `only` names the
-    conditionings whose variants have a use for it, where not all have.
+    `words` describe it in a phrase. `usual` describes the value that the checkpoint or the schedule brings
+    where the default is None. `option` is its name on the command line, where that is another. `only` lists
+    the conditionings of the variants that take it, empty for all.
     """
 
     name: str

@@ -22,7 +22,7 @@ OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 
 
 def guided_model(
-    model, shape: str, min_scale: float, max_scale: float, scales: str = "", interval=(0.0, 1e6)
+    model, shape: str, min_scale: float, max_scale: float, scales: str = "", interval=(0.0, HIGHEST_SIGMA)
 ):
     """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
     given = numbers(scales, "scales") if shape == "list" else None
@@ -41,12 +41,13 @@ def guided_model(
     return host.with_guidance(model, matters, guide)
 
 
-def make_sigmas(schedule: str, steps: int, **numbers: float) -> Tensor:
-    """The noise levels of a schedule, (steps + 1,); of the range and ρ those are left out that it has no use
-    for, since in a graph they always have values.
+def make_sigmas(schedule: str, steps: int, **levels: float) -> Tensor:
+    """The noise levels of a schedule, (steps + 1,), from those of sigma_max, sigma_min and rho that it takes.
+
+    A graph has a value for each of them, whatever the schedule; the others are ignored.
     """
     row = SCHEDULES[schedule]
-    return row.make(steps, **{name: numbers[name] for name in row.numbers})
+    return row.make(steps, **{name: levels[name] for name in row.numbers})
 
 
 def make_sampler(name: str, churn: float = 0.0):
