@@ -141,7 +141,7 @@ class Angles(Kind):
 
 @dataclass(frozen=True)
 class Interval(Kind):
-    """Two noise levels, the lower one first."""
+    """Two noise levels, the lower one first; `highest` bounds a spinner, and infinity is accepted too."""
 
     lowest: float
     highest: float
@@ -156,7 +156,7 @@ class Interval(Kind):
         odd = list(_odd_elements(value)) if many else []
         if odd:
             yield from odd
-        elif not many or len(value) != 2 or not 0 <= value[0] <= value[1]:
+        elif not many or len(value) != 2 or not self.lowest <= value[0] <= value[1]:
             shown = " to ".join(f"{sigma:g}" for sigma in value) if many else repr(value)
             yield f"is {shown}; it must be {self.accepted}."
 

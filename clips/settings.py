@@ -200,8 +200,10 @@ class Settings:
         settings = _with_defaults(self, variant)
         if variant.camera:
             settings = _with_camera(settings)
-        _check_schedule(settings)
-        _check_guidance(settings)
+        for check in (_check_schedule, _check_guidance):
+            with mistakes.collected():
+                check(settings)
+        mistakes.raise_any()
         return settings
 
     def check(self) -> None:
@@ -312,7 +314,7 @@ def _default(value, default):
 
 
 def _is_json(value) -> bool:
-    """Whether JSON can hold a value: it has no infinities."""
+    """Whether JSON can hold a value: neither infinity nor NaN."""
     return all(
         math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, float)
     )

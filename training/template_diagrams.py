@@ -1,7 +1,7 @@
 """The pictures of the templates that need a file to run, drawn: python -m training.template_diagrams
 
 Neither could be run for its picture, so it shows what goes in and what comes out, and no frame of it. The
-sizes, the number of frames and the places of the camera are the variant's own.
+sizes, the number of frames and the places of the camera are the preset's.
 """
 
 import math
