@@ -18,7 +18,7 @@ def is_number(value) -> bool:
 
 
 class Kind:
-    """What a setting accepts."""
+    """A kind of value that a setting accepts."""
 
     @property
     def accepted(self) -> str:
@@ -26,7 +26,7 @@ class Kind:
         raise NotImplementedError
 
     def complaints(self, value) -> Iterator[str]:
-        """What to say of a value, after the name of the setting; nothing of an accepted one."""
+        """A sentence for each fault of a value, without its subject, which is the setting's name."""
         raise NotImplementedError
 
 
@@ -141,7 +141,7 @@ class Angles(Kind):
 
 @dataclass(frozen=True)
 class Interval(Kind):
-    """Two noise levels, the lower one first."""
+    """Two noise levels, the lower one first; `highest` bounds a spinner, and infinity is accepted too."""
 
     lowest: float
     highest: float
@@ -156,7 +156,7 @@ class Interval(Kind):
         odd = list(_odd_elements(value)) if many else []
         if odd:
             yield from odd
-        elif not many or len(value) != 2 or not 0 <= value[0] <= value[1]:
+        elif not many or len(value) != 2 or not self.lowest <= value[0] <= value[1]:
             shown = " to ".join(f"{sigma:g}" for sigma in value) if many else repr(value)
             yield f"is {shown}; it must be {self.accepted}."
 
@@ -178,9 +178,9 @@ class Flag(Kind):
 class Field:
     """A setting: its name and default, what it accepts, and its words.
 
-    `words` say what it is, as a phrase. Where the default is None, `usual` says in words which value the
-    checkpoint or the schedule brings. `option` is the name on the command line, if another. `only` names the
-    conditionings whose variants have a use for it, where not all have.
+    `words` describe it in a phrase. `usual` describes the value that the checkpoint or the schedule brings
+    where the default is None. `option` is its name on the command line, where that is another. `only` lists
+    the conditionings of the variants that take it, empty for all.
     """
 
     name: str

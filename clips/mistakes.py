@@ -1,4 +1,4 @@
-"""All that is wrong with what was asked, so that it is said at once."""
+"""The user's mistakes, collected, so that all of them are said at once."""
 
 import contextlib
 import difflib
@@ -21,31 +21,31 @@ class Mistakes:
         self._found: list[str] = []
 
     def add(self, mistake: str | Exception) -> None:
-        """One more, or several, unless they have been said."""
+        """Adds a mistake, or all of a MistakesError, unless it is there already."""
         for text in mistake.found if isinstance(mistake, MistakesError) else (str(mistake),):
             if text not in self._found:
                 self._found.append(text)
 
     @property
     def any(self) -> bool:
-        """Whether there are some."""
+        """Whether there are mistakes."""
         return bool(self._found)
 
     @contextlib.contextmanager
     def collected(self) -> Iterator[None]:
-        """Within it, an error of the user's is collected, and what is left of the block is not done."""
+        """A block that ends at the first error of the user's, which is collected."""
         try:
             yield
         except (ValueError, OSError) as error:
             self.add(error)
 
     def raise_any(self) -> None:
-        """Raises MistakesError where there are some."""
+        """Raises MistakesError where there are mistakes."""
         if self._found:
             raise MistakesError(self._found)
 
 
 def did_you_mean(word: object, accepted: Iterable[str]) -> str:
-    """Asks, after a semicolon, whether something accepted was meant, where it is much like the word."""
+    """A question, after a semicolon, for the accepted word most like this one; empty where none is close."""
     close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.7) if isinstance(word, str) else ()
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Presets: what a clip is made with where the user leaves it to the checkpoint."""
+"""Presets: the checkpoints' values for settings that the user leaves open."""
 
 from dataclasses import dataclass, replace
 
@@ -31,7 +31,7 @@ OF_SAMPLERS = {
     # As AnimateLCM-SVD is shown.
     "lcm": {"steps": 4, "min_guidance": 1.0, "max_guidance": 1.2, "schedule": "animate_lcm"},
 }
-"""What a sampler changes in any preset."""
+"""Changes that a sampler makes to any preset."""
 
 USUAL_MOTION = 127
 """The motion bucket where the user names none; with another one the user expects something."""
@@ -43,7 +43,7 @@ USUAL_ELEVATION = 10.0
 def find_preset(variant: Variant, num_frames: int | None = None, sampler: str = "") -> Preset:
     """The preset of a variant for a number of frames, by default its own, and for a sampler.
 
-    Frames and size that a file names in its metadata go before the preset's.
+    Frames and size in the metadata of a file replace the preset's.
     """
     presets = PRESETS[variant.conditioning]
     frames = num_frames or variant.num_frames or presets[0].num_frames

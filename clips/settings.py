@@ -1,4 +1,4 @@
-"""What a clip is made with: the user's choices, checked, and the checkpoint's defaults for the rest."""
+"""Settings of a clip: the user's choices, checked, and the checkpoint's defaults for the rest."""
 
 import math
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Settings:
     """The user's choices, one row each; None is left to the checkpoint (`complete` fills it in).
 
     Angles are in degrees, fps in frames a second, noise_aug in the picture's range of [−1, 1]. Numbers and
-    lists may be of any kind, such as NumPy's; what is kept are plain ones, as JSON has them.
+    lists may be of any kind, such as NumPy's; plain ones are kept, as in JSON.
     """
 
     num_frames: int | None = setting(
@@ -178,7 +178,7 @@ class Settings:
 
     @classmethod
     def of(cls, chosen: "Settings | Mapping | None") -> "Settings":
-        """Settings as they are, a dict of them, or the defaults; raises ValueError for anything else."""
+        """Settings from a caller's Settings, dict or None; raises ValueError for anything else."""
         if isinstance(chosen, cls):
             return chosen
         chosen = {} if chosen is None else chosen
@@ -200,8 +200,10 @@ class Settings:
         settings = _with_defaults(self, variant)
         if variant.camera:
             settings = _with_camera(settings)
-        _check_schedule(settings)
-        _check_guidance(settings)
+        for check in (_check_schedule, _check_guidance):
+            with mistakes.collected():
+                check(settings)
+        mistakes.raise_any()
         return settings
 
     def check(self) -> None:
@@ -297,14 +299,14 @@ def _check_schedule(settings: Settings) -> None:
     if useless:
         which = "a given list of sigmas" if listed else f"the {settings.schedule} schedule"
         raise ValueError(f"{' and '.join(useless)} can't be given with {which}; leave it out.")
-    steps = len(settings.sigmas()) - 1  # the schedule refuses what it can't do
+    steps = len(settings.sigmas()) - 1  # raises ValueError itself where there are none
     if steps != settings.steps:
         raise ValueError(f"steps is {settings.steps}, but the list of sigmas makes {steps}; leave steps out.")
 
 
 def _check_guidance(settings: Settings) -> None:
-    """Raises ValueError for a list of scales that is not as long as the clip."""
-    settings.guidance_scales()  # it refuses such a list itself
+    """Raises ValueError for scales that can't be made, such as of a list that is not as long as the clip."""
+    settings.guidance_scales()
 
 
 def _default(value, default):
@@ -312,7 +314,7 @@ def _default(value, default):
 
 
 def _is_json(value) -> bool:
-    """Whether JSON has it: infinities are left out."""
+    """Whether JSON can hold a value: neither infinity nor NaN."""
     return all(
         math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, float)
     )

@@ -8,8 +8,8 @@ from numbers import Integral, Real
 def plain(value):
     """An int, float or tuple for NumPy's and torch's numbers and lists, fractions, decimals and ranges.
 
-    What is neither a number nor a list is returned as it is, so that whoever checks it can show it; so are
-    bools, which are no numbers here, and numbers that no float can hold.
+    Everything that is neither a number nor a list is returned unchanged, so that a check can show it. Bools,
+    which are no numbers here, and numbers that no float can hold are returned unchanged too.
     """
     if isinstance(value, bool | str | bytes | bytearray):
         return value

@@ -216,11 +216,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     groups = {name: parser.add_argument_group(name) for name in groups}
     for field in FIELDS.values():
         groups[field.group].add_argument(
-            option_of(field), dest=field.name, help=_help_of(field), **_FORMS[type(field.kind)]
+            _option_of(field), dest=field.name, help=_help_of(field), **_FORMS[type(field.kind)]
         )
 
 
-def option_of(field: Field) -> str:
+def _option_of(field: Field) -> str:
     """What a setting is called on the command line."""
     return field.option or f"--{field.name.replace('_', '-')}"
 

@@ -44,12 +44,13 @@ def guided_model(
     return host.with_guidance(model, make_terms)
 
 
-def make_sigmas(schedule: str, steps: int, **numbers: float) -> Tensor:
-    """The noise levels of a schedule, (steps + 1,); of the range and ρ those are left out that it has no use
-    for, since in a graph they always have values.
+def make_sigmas(schedule: str, steps: int, **levels: float) -> Tensor:
+    """The noise levels of a schedule, (steps + 1,), from those of sigma_max, sigma_min and rho that it takes.
+
+    A graph has a value for each of them, whatever the schedule; the others are ignored.
     """
     row = SCHEDULES[schedule]
-    return row.make(steps, **{name: numbers[name] for name in row.numbers})
+    return row.make(steps, **{name: levels[name] for name in row.numbers})
 
 
 def make_sampler(name: str, churn: float = 0.0, seeds: Sequence[int] = ()):

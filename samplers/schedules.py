@@ -81,9 +81,10 @@ def given(sigmas: Sequence[float]) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A function from a number of steps to n + 1 noise levels.
+    """A function that makes n + 1 noise levels for n steps.
 
-    `numbers` are those of sigma_min, sigma_max and rho that it takes, `steps` the count that it is made for.
+    `numbers` names the arguments that it takes, of sigma_min, sigma_max and rho. `steps` is the count that it
+    was designed for, if any.
     """
 
     make: Callable[..., Tensor]

@@ -1,7 +1,7 @@
 """Diagrams for the templates that need a model file: python -m training.template_diagrams
 
 Such a template can't run without its file, so its picture is a diagram of input and output instead of frames.
-Sizes, number of frames and camera positions are the variant's.
+Sizes, number of frames and camera positions are the preset's.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The released checkpoints, told apart by what their networks take."""
+"""Variants: the released checkpoints, told apart by the numbers that their UNet takes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +22,7 @@ CONDITIONINGS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A kind of checkpoint: what its UNet is told, and how its decoder works.
+    """A kind of checkpoint: the conditioning of its UNet, and whether its decoder looks over time.
 
     Frames, width and height are None, or a file's own where its metadata has them.
     """

@@ -142,6 +142,12 @@ def test_what_does_not_fit_is_refused(variant, chosen, message):
         Settings(**chosen).complete(variant)
 
 
+def test_a_schedule_and_a_list_of_scales_are_refused_together():
+    chosen = Settings(schedule="exponential", rho=7.0, num_frames=3, guidance=(1.0, 2.0))
+    with pytest.raises(ValueError, match=r"(?s)2 mistakes:.*rho can't be given.*3 frames"):
+        chosen.complete(variants.SVD_XT)
+
+
 @given(st.integers(1, 4096))
 def test_a_size_is_accepted_or_the_nearest_one_is_named(width):
     if width % SIZE_STEP == 0:
