@@ -1,9 +1,9 @@
 """One clip behind both doors: the command's latents, SVD Animate's and the long graph's, in a real ComfyUI.
 
-The doors compute with networks of their own kinds, the host's attention and the host's CLIP, so they agree up
-to rounding. The bound is support.rounding's, four times the command's own error, which float64 networks show,
-and the host's own: with guidance of a node it takes both estimates from x, mixes these with a scale of at most
-3, and takes the mix from x. That is (3 + 2 + 1 + 1) half units of the last place of x, largest at the start.
+The doors compute with networks of their own kinds, with the host's attention and CLIP, so they agree up to
+rounding. The bound is support.rounding's, four times the command's own error as float64 networks show it, plus
+the host's own roundings: for guidance of a node it takes both estimates from x, mixes them with a scale of at
+most 3, and takes the mix from x. That is (3 + 2 + 1 + 1) half units of the last place of x, at the start.
 """
 
 import json
@@ -163,6 +163,15 @@ def seeds(origins):
 # The second of two alone, as core's Latent From Batch cuts it out; two joined, as Latent Batch joins them.
 cut = {"second": seeds([3, 4, 5]), "both": seeds([0, 1, 2, 3, 4, 5]), "joined": seeds([0, 1, 2, 0, 1, 2])}
 
+refused = []
+for size in ((1, 64, 64, 3), (2, 64, 128, 3), (1, 64, 128, 4)):
+    latent = {"samples": torch.zeros(FRAMES, 4, 8, 16)}
+    try:
+        output.decode_latent(loaders.LoadCheckpoint.execute(checkpoint=NAMES["svd"]).result[2], latent,
+                             last_frame=torch.zeros(size))
+    except ValueError as error:
+        refused.append(str(error))
+
 # A door that is changed in one thing alone is another clip.
 other = lambda draw: lambda seed, *shape: draw(seed ^ 1, *shape)
 ancestral = {"schedule": "karras", "min_guidance": 1.5, "max_guidance": 3.0, "sampler": "euler_ancestral"}
@@ -177,7 +186,7 @@ changed = {
     "steps": expected.error(swapped(host_sampling, "step_noise", other(noise.step_noise), run)),
     "resize": expected.error(swapped(conditioning, "to_canvas", nearest, run)),
 }
-print(json.dumps({"errors": errors, "changed": changed, "cut": cut}))
+print(json.dumps({"errors": errors, "changed": changed, "cut": cut, "refused": refused}))
 """
 
 
@@ -202,3 +211,9 @@ def test_one_stream_of_noise_or_another_resize_makes_another_clip(measured, what
 
 def test_a_video_keeps_the_seed_that_it_had_in_its_batch(measured):
     assert measured["cut"] == {"second": [0], "both": [2**64 - 1, 0], "joined": [2**64 - 1] * 2}
+
+
+def test_a_last_frame_of_another_size_or_number_is_refused(measured):
+    assert len(measured["refused"]) == 3
+    for found, said in zip(("1×64×64×3", "2×64×128×3", "1×64×128×4"), measured["refused"], strict=True):
+        assert f"last_frame is {found}; 1 videos of 128×64 want a picture for each" in said
