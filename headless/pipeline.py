@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -11,24 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..clips import conditions
 from ..clips.conditions import Conditions
-from ..clips.noise import picture_noise, start_noise, step_noise
-from ..clips.picture import to_canvas
+from ..clips.plan import Plan, Run
+from ..clips.recipes import Decode, Encode, Sample, Step, drive
+from ..clips.recipes.animate import animate
 from ..clips.settings import Settings
-from ..samplers import guidance, preconditioning
-from ..samplers.solvers import CHURNING, SOLVERS, Denoiser, silent
+from ..samplers.solvers import Denoiser, silent
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
-from ..svd_model.checkpoint.sources import CheckpointError
 from ..svd_model.networks import float8
-from ..svd_model.networks.finite import FiniteCheck, check_latents_to_decode, complaint_of_sampling
+from ..svd_model.networks.finite import check_latents_to_decode
 from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import noises
-from .engine import memory
-from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype, to_device
-from .engine.local import Branch, Evaluator
+from .engine import local, memory
+from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype
+from .engine.fit import Fit, Size
 from .files import images
 
 logger = logging.getLogger(__name__)
@@ -91,7 +90,8 @@ class Pipeline:
                 f"later), and {self.device} is none; leave it out."
             )
         self._compiled, self._linear_dtype = compiled, linear_dtype
-        self._memory_budget = None if memory_budget is None else memory.find_size(memory_budget)
+        budget = None if memory_budget is None else memory.find_size(memory_budget)
+        self.fit = Fit(checkpoint, self.device, self.dtype, self.decode_dtype, budget)
         if scratch_folder is not None and not os.path.isdir(scratch_folder):
             raise ValueError(f"scratch_folder is {str(scratch_folder)!r}, which is no folder; make it first.")
         self._scratch_folder = scratch_folder
@@ -114,151 +114,71 @@ class Pipeline:
 
         `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise.
         """
-        settings = self._complete(settings)
-        self.check_whole(settings)
-        self.check_budget(*self.latent_size(settings), settings.frame_wise_decode)
-        picture = self.prepare(image, settings)
-        latents = self.animate_latents(picture, settings, noise)
-        return Clip(self.decode_clip(latents, settings, picture), latents, settings)
+        plan = self.plan(settings)
+        size = self.latent_size(plan)
+        self.fit.check(size, plan.settings.frame_wise_decode)
+        start = None if noise is None else noises.checked(noise, self._shape(plan))
+        recipe = animate(plan, plan.canvas(images.to_tensor(images.read_image(image))), start)
+        latents = []
 
-    def latent_size(self, settings: Settings) -> tuple[int, int, int]:
-        """Frames, height and width of the latents of a clip of complete settings."""
+        def perform(step: Step):
+            if isinstance(step, Decode):
+                latents.append(step.latents)
+            return self.perform(step)
+
+        (frames,) = drive([recipe], perform)
+        return Clip(np.stack(list(frames)), latents[0], plan.settings)
+
+    def plan(self, settings: Settings | Mapping | None) -> Plan:
+        """Settings resolved for the checkpoint, its defaults for what they leave open."""
+        return Plan.of(Settings.of(settings), self.checkpoint.variant)
+
+    def latent_size(self, plan: Plan) -> Size:
+        """Frames, height and width of the latents of a clip."""
         scale = self.checkpoint.decoder.params.downscale
-        return settings.num_frames, settings.height // scale, settings.width // scale
+        return plan.settings.num_frames, plan.settings.height // scale, plan.settings.width // scale
 
-    def check_whole(self, settings: Settings, sample: bool = True, decode: bool = True) -> None:
-        """Raises CheckpointError, before any work, where a network that it needs is not whole."""
-        checkpoint = self.checkpoint
-        networks = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
-        if decode:
-            networks.append(self.checkpoint.decoder_for(settings.frame_wise_decode))
-        for network in networks:
-            if not network.whole:
-                raise CheckpointError(network.why_incomplete())
-        misfits = self.checkpoint.misfits()
-        if misfits:
-            path = self.checkpoint.file.path
-            raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
-
-    def check_budget(
-        self, num_frames: int, height: int, width: int, frame_wise: bool, encode: bool = True
-    ) -> None:
-        """Raises NotEnoughMemoryError, before any work, for a budget that is too small.
-
-        Height and width are those of the latents.
-        """
-        self._decode_budget(num_frames, height, width, frame_wise)
-        if encode:
-            scale = self.checkpoint.encoder.params.downscale
-            self._encode_budget(scale * height, scale * width)
-
-    def animate_latents(
-        self, picture: Tensor, settings: Settings, noise: Tensor | np.ndarray | None = None
-    ) -> Tensor:
-        """The latents of the clip of a picture that `prepare` gave."""
-        settings = self._complete(settings)
-        return self.sample(self.encode(picture, settings), settings, noise)
-
-    def decode_clip(self, latents: Tensor, settings: Settings, picture: Tensor | None) -> np.ndarray:
-        """The frames of those latents, uint8 (T, H, W, 3); an orbit ends on the picture, if given."""
-        return np.stack(list(self.stream_clip(latents, settings, picture)))
-
-    def stream_clip(
-        self, latents: Tensor, settings: Settings, picture: Tensor | None
-    ) -> Iterator[np.ndarray]:
-        """The same, frame by frame as they are made: uint8 (H, W, 3)."""
-        last = len(latents) - 1
-        for index, frame in enumerate(self.stream(latents, Settings.of(settings).frame_wise_decode)):
-            if index == last and self.checkpoint.variant.orbit and picture is not None:
-                frame = picture[0]  # the reference ends the orbit on the input itself
-            yield images.to_uint8(frame[None])[0]
+    def perform(self, step: Step):
+        """The result of a recipe's step; of Decode the frames, uint8 (H, W, 3), each as it is made."""
+        if isinstance(step, Encode):
+            return self._embed(step.picture), self.encode_pictures(step.noisy)
+        if isinstance(step, Sample):
+            return self.sample_run(step.run)
+        return self._frames(step)
 
     def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
-        settings = self._complete(settings)
-        pixels = images.to_tensor(images.read_image(image))
-        size = (settings.width, settings.height)
-        return to_canvas(pixels, *size, settings.fit, cut_out=self.checkpoint.variant.orbit)
+        return self.plan(settings).canvas(images.to_tensor(images.read_image(image)))
 
-    @in_own_modes
     def encode(self, picture: Tensor, settings: Settings) -> Conditions:
         """The conditions of the UNet for a picture that `prepare` gave; the seed's noise is on its latent."""
-        settings = self._complete(settings)
-        size = self.vision.params.image_size
-        pixels = preprocess(picture, size).to(self.device, self.dtype)
-        context = self.vision(pixels).float()[:, None]
-        noisy = picture + settings.noise_aug * picture_noise(settings.seed, picture.shape)
-        return Conditions(context, self.encode_pictures(noisy), self._vector(settings).to(self.device))
-
-    def _vector(self, settings: Settings) -> Tensor:
-        """The numbers of complete settings, as the UNet is told them."""
-        chosen = {
-            "fps": settings.fps,
-            "motion_bucket_id": settings.motion_bucket_id,
-            "elevation": settings.elevation,
-            "azimuths": settings.azimuths,
-        }
-        chosen = {name: value for name, value in chosen.items() if value is not None}
-        return conditions.vector(self.checkpoint.variant, settings.num_frames, settings.noise_aug, **chosen)
-
-    def _complete(self, settings: Settings | Mapping | None) -> Settings:
-        """The settings with the checkpoint's defaults for what is left to them; complete ones stay."""
-        return Settings.of(settings).complete(self.checkpoint.variant)
+        plan = self.plan(settings)
+        return plan.conditions(self._embed(picture), self.encode_pictures(plan.noisy(picture)))
 
     @in_own_modes
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         """The latents of pictures, (N, 3, H, W) in [−1, 1], unscaled, float32 on the device."""
-        encoder, budget = self.encoder, self._encode_budget(*pictures.shape[2:])
+        encoder, budget = self.encoder, self.fit.to_encode(*pictures.shape[2:])
         return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
 
-    @in_own_modes
     def sample(
-        self,
-        conditions: Conditions,
-        settings: Settings,
-        noise: Tensor | np.ndarray | None = None,
+        self, conditions: Conditions, settings: Settings, noise: Tensor | np.ndarray | None = None
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
-        settings = self._complete(settings)
-        shape = (settings.num_frames, *conditions.concat.shape[1:])
-        noise = start_noise(settings.seed, shape) if noise is None else noises.checked(noise, shape)
-        next_noise = step_noise(settings.seed)
-        check = FiniteCheck(self._refuse_not_finite)
+        plan = self.plan(settings)
+        start = None if noise is None else noises.checked(noise, self._shape(plan))
+        return self.sample_run(plan.run(conditions, start))
 
-        def fresh_noise(x: Tensor) -> Tensor:
-            return to_device(next_noise(x.shape), x.device)
-
-        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
-            check.look_at(denoised, f"at step {step + 1} of {settings.steps}")
-            self._progress("sampling", step + 1, settings.steps)
-
-        sigmas = settings.sigmas()  # on the CPU, where solvers look at them
-        denoise = self.denoiser(conditions, settings)
-        x = preconditioning.scale_noise(noise.to(self.device), sigmas[0])
-        churn = {"churn": settings.churn} if settings.sampler in CHURNING else {}
-        self._progress("sampling", 0, settings.steps)
-        solver = SOLVERS[settings.sampler]
-        x = solver(denoise, x, sigmas, noise=fresh_noise, callback=after_step, **churn)
-        check.look_at(x, "after the last step")
-        check.finish()
-        return x.cpu()
+    @in_own_modes
+    def sample_run(self, run: Run) -> Tensor:
+        """Latents of a run, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
+        progress = partial(self._progress, "sampling")
+        return local.sample(self.unet, run, self.dtype, self.device, progress)
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
         """The guided denoiser D(x, σ) of a clip, for a solver."""
-        settings = self._complete(settings)
-        evaluate = Evaluator(
-            self.unet,
-            {
-                guidance.CONDITIONAL: Branch(conditions),
-                guidance.UNCONDITIONAL: Branch(conditions.unconditional()),
-            },
-            self.dtype,
-            sigmas=settings.sigmas(),
-            feature_cache=settings.feature_cache,
-        )
-        scales, interval = settings.guidance_scales(), settings.guidance_interval
-        return guidance.guided(evaluate, [guidance.TERMS["cfg"](scales, interval)])
+        return local.denoiser(self.unet, self.plan(settings).run(conditions), self.dtype)
 
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
@@ -267,57 +187,39 @@ class Pipeline:
     @torch.inference_mode(False)  # in which gradients are on, so the order counts
     @torch.no_grad()
     def stream(self, latents: Tensor, frame_wise: bool = False) -> Iterator[Tensor]:
-        """The same, frame by frame as they are made: (3, 8h, 8w), on the CPU."""
+        """Decoded frames, each as it is made: (3, 8h, 8w) near [−1, 1], on the CPU."""
         check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
         decoder = self.frame_wise_decoder if frame_wise else self.decoder
-        budget = self._decode_budget(frames, height, width, frame_wise)
+        budget = self.fit.to_decode((frames, height, width), frame_wise)
         self._progress("decoding", 0, 100)
         for frame in layerwise.decode_frames(
             decoder,
             (latents / LATENT_SCALE).to(self.decode_dtype),
             budget=budget,
-            spill=layerwise.Spill(self.device, self._host_memory(), self._scratch_folder),
+            spill=layerwise.Spill(self.device, memory.for_spilling(), self._scratch_folder),
             device=self.device,
             progress=lambda done: self._progress("decoding", round(100 * done), 100),
         ):
             yield frame.float().cpu()
 
-    def _decode_budget(self, num_frames: int, height: int, width: int, frame_wise: bool) -> int | None:
-        """Bytes for the tensors of decoding latents of that height and width."""
-        network = self.checkpoint.decoder_for(frame_wise)
-        least = memory.tensors_to_decode(
-            self.checkpoint, num_frames, height, width, frame_wise, self.decode_dtype, self.device
-        )
-        scale = network.params.downscale
-        work = f"decoding {num_frames} frames of {scale * width}×{scale * height}"
-        return self._budget(work, network, least)
+    def _frames(self, step: Decode) -> Iterator[np.ndarray]:
+        last = len(step.latents) - 1
+        for index, frame in enumerate(self.stream(step.latents, step.frame_wise)):
+            if index == last and step.last_frame is not None:
+                frame = step.last_frame[0]
+            yield images.to_uint8(frame[None])[0]
 
-    def _encode_budget(self, height: int, width: int) -> int | None:
-        """Bytes for the tensors of encoding a picture of that size."""
-        network = self.checkpoint.encoder
-        size = (network.params, height, width)
-        least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
-        return self._budget(f"encoding a picture of {width}×{height}", network, least)
+    @in_own_modes
+    def _embed(self, picture: Tensor) -> Tensor:
+        """The picture's CLIP embedding, (1, 1, context_dim), float32 on the device."""
+        pixels = preprocess(picture, self.vision.params.image_size).to(self.device, self.dtype)
+        return self.vision(pixels).float()[:, None]
 
-    def _budget(self, work: str, network: Part, least: int) -> int | None:
-        """Bytes for the tensors of a network, which can't do with less than `least`; None for no bound."""
-        if self._memory_budget is None:
-            free = memory.available(self.device)
-            return None if free is None else max(least, int(layerwise.SHARE_OF_FREE * free))
-        besides = network.size + memory.overhead(self.device)
-        if self._memory_budget < least + besides:
-            budget, needed = (layerwise.in_units(size) for size in (self._memory_budget, least + besides))
-            message = f"the memory budget is {budget}, and {work} needs at least {needed}, weights included"
-            raise layerwise.NotEnoughMemoryError(message, least + besides)
-        return self._memory_budget - besides
-
-    def _host_memory(self) -> int:
-        """Bytes of host memory for what a device has no room for."""
-        return int(layerwise.SHARE_OF_FREE * memory.available(torch.device("cpu")))
-
-    def _refuse_not_finite(self, where: str) -> None:
-        raise complaint_of_sampling(where, self.dtype, "use the dtype bfloat16 or float32")
+    def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
+        """Shape of a clip's latents."""
+        frames, height, width = self.latent_size(plan)
+        return frames, self.checkpoint.unet.params.out_channels, height, width
 
     @loaded_once
     def unet(self) -> nn.Module:

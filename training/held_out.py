@@ -43,7 +43,8 @@ def animate(
 def latents(pipeline: Pipeline, crop: np.ndarray, seed: int, **settings) -> Tensor:
     """Samples the latents of one picture's clip, (T, 4, h, w)."""
     complete = Settings(seed=seed, **settings).complete(pipeline.checkpoint.variant)
-    return pipeline.animate_latents(pipeline.prepare(Image.fromarray(crop), complete), complete)
+    conditions = pipeline.encode(pipeline.prepare(Image.fromarray(crop), complete), complete)
+    return pipeline.sample(conditions, complete)
 
 
 def table(header: list[str], rows: list[list]) -> str:

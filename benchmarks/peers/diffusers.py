@@ -41,7 +41,7 @@ class Diffusers:
         from support import diffusers_models
 
         networks = (checkpoint.unet, checkpoint.encoder, checkpoint.decoder, checkpoint.vision)
-        result = diffusers_models.pipeline(*(of_file(checkpoint, network) for network in networks))
+        result = diffusers_models.pipeline(*(of_file(network) for network in networks))
         return cls(result.to(scale.device, scale.torch_dtype), scale)
 
     def resized(self, scale: Scale) -> "Diffusers":

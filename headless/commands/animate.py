@@ -10,13 +10,16 @@ import numpy as np
 
 from ... import builtin_model
 from ...clips.mistakes import Mistakes
+from ...clips.plan import Plan
+from ...clips.recipes import Decode, Step, drive
+from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
 from ..engine import memory
 from ..engine.devices import find_device
-from ..files import latents
+from ..files import images, latents
 from ..files.sources import refuse_missing, refuse_url
 from ..files.videos import write_video
 from ..jobs import Job, Output, plan, settle
@@ -59,7 +62,7 @@ def animate(
     try:
         pipeline = _pipeline(checkpoint, options, bars)
         if saved is None:
-            yield from _animate_pictures(pipeline, settings, jobs, options, say, bars)
+            yield from _animate_pictures(pipeline, pipeline.plan(settings), jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, settings, saved, jobs[0], options, say, bars)
     finally:
@@ -128,23 +131,24 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
 
 def _animate_pictures(
     pipeline: Pipeline,
-    settings: Settings,
+    plan: Plan,
     jobs: Sequence[Job],
     options: Namespace,
     say: Callable[[str], None],
     bars: ProgressBars,
 ) -> Iterator[Path]:
     """One clip after the other; what goes wrong with one of several is said, and the next is begun."""
-    decode = bool(jobs[0].outputs)  # which all jobs have, or none
-    pipeline.check_whole(settings, decode=decode)
-    if decode:
-        pipeline.check_budget(*pipeline.latent_size(settings), settings.frame_wise_decode)
+    size = pipeline.latent_size(plan)
+    stages = {"decode": bool(jobs[0].outputs)}  # which all jobs have, or none
+    pipeline.fit.check(size, plan.settings.frame_wise_decode, **stages)
+    needed = pipeline.fit.needed(size, plan.settings.frame_wise_decode, **stages)
+    _warn_of_shortage(needed, pipeline, say)
     failed = 0
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
-            yield from _animate_picture(pipeline, settings, job, options, say, bars)
+            yield from _animate_picture(pipeline, plan, job, options, say, bars)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise
@@ -156,35 +160,34 @@ def _animate_pictures(
 
 def _animate_picture(
     pipeline: Pipeline,
-    settings: Settings,
+    plan: Plan,
     job: Job,
     options: Namespace,
     say: Callable[[str], None],
     bars: ProgressBars,
 ) -> Iterator[Path]:
-    checkpoint = pipeline.checkpoint
     image = job.picture.read()
-    if checkpoint.variant.orbit and image.mode == "RGB":
+    if plan.ends_on_picture and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
-    picture = pipeline.prepare(image, settings)
-    size = pipeline.latent_size(settings)
-    needed = memory.to_sample(checkpoint, *size, pipeline.dtype)
-    if job.outputs:
-        numbers = (settings.frame_wise_decode, pipeline.decode_dtype, pipeline.device)
-        needed = max(needed, memory.to_decode(checkpoint, *size, *numbers))
-    _warn_of_shortage(needed, pipeline, say)
-    sampled = pipeline.animate_latents(picture, settings)
+    picture = plan.canvas(images.to_tensor(image))
     notes = None
     if not options.no_metadata:
-        notes = {"image": job.picture.name, **_origin(pipeline, bars), **settings.as_metadata()}
-    if save := job.save_latents:
-        # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
-        last = picture if checkpoint.variant.orbit else None
-        latents.save(Path(save.name), sampled, notes, last, overwrite=save.overwrite)
-        yield save.path
+        notes = {"image": job.picture.name, **_origin(pipeline, bars), **plan.settings.as_metadata()}
+    written = []
+
+    def perform(step: Step):
+        if not isinstance(step, Decode):
+            return pipeline.perform(step)
+        if save := job.save_latents:
+            # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
+            latents.save(Path(save.name), step.latents, notes, step.last_frame, overwrite=save.overwrite)
+            written.append(save.path)
+        return pipeline.perform(step)
+
+    (frames,) = drive([recipe(plan, picture)], perform)
+    yield from written
     if job.outputs:
-        frames = pipeline.stream_clip(sampled, settings, picture)
-        yield from _write(job.outputs, frames, settings.fps, notes, bars)
+        yield from _write(job.outputs, frames, plan.settings.fps, notes, bars)
 
 
 def _decode_latents(
@@ -197,13 +200,12 @@ def _decode_latents(
     bars: ProgressBars,
 ) -> Iterator[Path]:
     fps = settings.fps if "fps" in vars(options) else saved.notes.get("fps", settings.fps)
-    pipeline.check_whole(settings, sample=False)
     frames, _, height, width = saved.latents.shape
-    size = (frames, height, width, settings.frame_wise_decode)
-    pipeline.check_budget(*size, encode=False)
-    needed = memory.to_decode(pipeline.checkpoint, *size, pipeline.decode_dtype, pipeline.device)
-    _warn_of_shortage(needed, pipeline, say)
-    clip = pipeline.stream_clip(saved.latents, settings, saved.picture)
+    size, frame_wise = (frames, height, width), settings.frame_wise_decode
+    pipeline.fit.check(size, frame_wise, sample=False)
+    _warn_of_shortage(pipeline.fit.needed(size, frame_wise, sample=False), pipeline, say)
+    last_frame = saved.picture if pipeline.checkpoint.variant.orbit else None
+    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame))
     notes = None
     if not options.no_metadata:
         decoded = {"frame_wise_decode": settings.frame_wise_decode, "fps": fps}

@@ -1,19 +1,23 @@
-"""Evaluates the UNet under the conditions of one clip, for each branch that guidance compares.
+"""Samples a run: evaluates the UNet for each branch that guidance compares, and runs the solver.
 
 Constants of a run are computed once: see RunConstants and TimeShifts in `svd_model.networks.unet`.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ...clips.conditions import Conditions
-from ...samplers.preconditioning import precondition, scalings
+from ...clips.noise import step_noise
+from ...clips.plan import Branch, Run
+from ...samplers.guidance import guided
+from ...samplers.preconditioning import precondition, scale_noise, scalings
+from ...samplers.solvers import CHURNING, SOLVERS, Denoiser
 from ...svd_model import layerwise
 from ...svd_model.networks.feature_cache import DeepFeatures
+from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.unet import RunConstants, StepShifts, TimeShifts, VideoUNet
 from . import memory
@@ -23,11 +27,44 @@ _MOST_ROWS = 4096
 """Limit of steps × frames with precomputed shifts; each takes about 80 kB in float16."""
 
 
-@dataclass(frozen=True)
-class Branch:
-    """One evaluation of the UNet, which guidance compares with others."""
+def sample(
+    unet: VideoUNet,
+    run: Run,
+    dtype: torch.dtype,
+    device: torch.device,
+    progress: Callable[[int, int], object],
+) -> Tensor:
+    """Latents of a run, (T, 4, h, w), float32 on the CPU; raises NotFiniteError where numbers overflow.
 
-    conditions: Conditions
+    `progress` is called with the number of steps done, and of all.
+    """
+    steps, next_noise = len(run.sigmas) - 1, step_noise(run.seed)
+
+    def refuse(where: str) -> None:
+        raise complaint_of_sampling(where, dtype, "use the dtype bfloat16 or float32")
+
+    def fresh_noise(x: Tensor) -> Tensor:
+        return to_device(next_noise(x.shape), x.device)
+
+    def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
+        check.look_at(denoised, f"at step {step + 1} of {steps}")
+        progress(step + 1, steps)
+
+    check = FiniteCheck(refuse)
+    denoise = denoiser(unet, run, dtype)
+    x = scale_noise(run.start.to(device), run.sigmas[0])
+    churn = {"churn": run.churn} if run.solver in CHURNING else {}
+    progress(0, steps)
+    x = SOLVERS[run.solver](denoise, x, run.sigmas, noise=fresh_noise, callback=after_step, **churn)
+    check.look_at(x, "after the last step")
+    check.finish()
+    return x.cpu()
+
+
+def denoiser(unet: VideoUNet, run: Run, dtype: torch.dtype) -> Denoiser:
+    """The guided denoiser D(x, σ) of a run."""
+    evaluate = Evaluator(unet, run.branches, dtype, sigmas=run.sigmas, feature_cache=run.feature_cache)
+    return guided(evaluate, run.terms)
 
 
 class Evaluator:

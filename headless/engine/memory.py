@@ -90,6 +90,11 @@ def available(device: torch.device) -> int | None:
     return None
 
 
+def for_spilling() -> int:
+    """Bytes of host memory for tensors that a device has no room for."""
+    return int(layerwise.SHARE_OF_FREE * available(torch.device("cpu")))
+
+
 def shortage(needed: int, free: int | None) -> str | None:
     """A warning where the needed bytes exceed the free ones, or None."""
     if free is None or needed <= free:

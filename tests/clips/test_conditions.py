@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stillmotion.clips.conditions import Conditions, orbit_azimuths, vector
-from stillmotion.svd_model.checkpoint.variants import SV3D_P, SV3D_U, SVD, SVD_XT
+from stillmotion.svd_model.checkpoint.variants import SV3D_P, SV3D_U, SVD_XT, SVD_XT_IMAGE_DECODER
 
 
 def sinusoid(value, dim):
@@ -14,7 +14,7 @@ def sinusoid(value, dim):
     return torch.tensor([math.cos(a) for a in angles] + [math.sin(a) for a in angles])
 
 
-@pytest.mark.parametrize("variant", [SVD, SVD_XT], ids=lambda variant: variant.name)
+@pytest.mark.parametrize("variant", [SVD_XT, SVD_XT_IMAGE_DECODER], ids=lambda variant: variant.name)
 def test_svd_is_told_fps_less_one_then_motion_then_noise(variant):
     found = vector(variant, 14, 0.02, fps=6, motion_bucket_id=127)
     expected = torch.cat([sinusoid(value, 256) for value in (5, 127, 0.02)])
@@ -26,7 +26,7 @@ def test_sv3d_u_is_told_the_noise_augmentation_alone():
 
 
 def test_what_nobody_says_is_six_frames_a_second_motion_127_and_ten_degrees():
-    assert torch.equal(vector(SVD, 2, 0.02), vector(SVD, 2, 0.02, fps=6, motion_bucket_id=127))
+    assert torch.equal(vector(SVD_XT, 2, 0.02), vector(SVD_XT, 2, 0.02, fps=6, motion_bucket_id=127))
     chosen = {"elevation": [10.0] * 4, "azimuths": [90, 180, 270, 0]}
     assert torch.equal(vector(SV3D_P, 4, 1e-5), vector(SV3D_P, 4, 1e-5, **chosen))
 

@@ -309,7 +309,7 @@ class TestCheckpoints:
 
     def test_a_damaged_decoder_is_named_before_sampling(self, capsys, monkeypatch, picture, out, without):
         path = without("first_stage_model.decoder.norm_out.bias")
-        monkeypatch.setattr(pipeline.Pipeline, "animate_latents", None)
+        monkeypatch.setattr(pipeline.Pipeline, "sample_run", None)
         self.check(capsys, picture, out, path, "the temporal decoder is not whole: 1 of")
 
     def test_a_damaged_decoder_does_not_matter_where_nothing_is_decoded(self, picture, out, without):
@@ -507,7 +507,7 @@ class TestLimits:
         def fail(*arguments):
             raise error
 
-        monkeypatch.setattr(pipeline.Pipeline, "animate_latents", fail)
+        monkeypatch.setattr(pipeline.Pipeline, "sample_run", fail)
         assert "not enough memory" in refusal_of(
             capsys, "animate", picture, "--output", out / "a.mp4", *QUICK
         )
@@ -517,7 +517,7 @@ class TestLimits:
         def fail(*arguments):
             raise RuntimeError("a defect of ours")
 
-        monkeypatch.setattr(pipeline.Pipeline, "animate_latents", fail)
+        monkeypatch.setattr(pipeline.Pipeline, "sample_run", fail)
         with pytest.raises(RuntimeError, match="a defect of ours"):
             main(["animate", str(picture), "--output", str(out / "a.mp4"), *QUICK])
 

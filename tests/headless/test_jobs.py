@@ -141,7 +141,7 @@ class TestSeveral:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(Pipeline, "animate_latents", interrupt)
+        monkeypatch.setattr(Pipeline, "sample_run", interrupt)
         assert run("many") == INTERRUPTED
         assert names(place) == []
 

@@ -109,7 +109,7 @@ def test_thread_count_does_not_change_the_picture(photograph, kind):
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            results.append(pipeline.decode(pipeline.animate_latents(picture, settings)))
+            results.append(pipeline.decode(pipeline.sample(pipeline.encode(picture, settings), settings)))
     finally:
         torch.set_num_threads(threads)
     assert (results[0] - results[1]).abs().max() <= 1e-4 * results[0].abs().max()
@@ -197,7 +197,7 @@ def test_frame_wise_decoding_without_such_a_decoder_is_refused():
     pipeline = make_pipeline(without=("conditioner.embedders.3.encoder.decoder.",), device="cpu")
     settings = Settings(frame_wise_decode=True).complete(pipeline.checkpoint.variant)
     with pytest.raises(CheckpointError, match="has no frame-wise decoder, only a temporal one"):
-        pipeline.check_whole(settings)
+        pipeline.fit.check((2, 8, 8), settings.frame_wise_decode)
 
 
 def test_a_network_that_is_not_whole_is_named_before_any_work():
@@ -206,7 +206,7 @@ def test_a_network_that_is_not_whole_is_named_before_any_work():
     with pytest.raises(
         CheckpointError, match=rf"the UNet is not whole: 2 of {count} tensors are missing .*out\.2"
     ):
-        pipeline.check_whole(QUICK.complete(pipeline.checkpoint.variant))
+        pipeline.animate(Image.new("RGB", (64, 64)), QUICK)
 
 
 @pytest.mark.parametrize("sampler", SOLVERS)
@@ -215,7 +215,7 @@ def test_every_sampler_makes_finite_latents_of_the_seed_alone(photograph, sample
     settings = Settings(num_frames=2, width=64, height=64, steps=3, sampler=sampler)
     settings = settings.complete(pipeline.checkpoint.variant)
     picture = pipeline.prepare(photograph, settings)
-    latents, again = (pipeline.animate_latents(picture, settings) for _ in range(2))
+    latents, again = (pipeline.sample(pipeline.encode(picture, settings), settings) for _ in range(2))
     assert torch.isfinite(latents).all()
     assert torch.equal(latents, again)
 

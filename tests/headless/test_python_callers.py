@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stillmotion.clips.recipes import Decode
 from stillmotion.headless import Pipeline, Settings, write_video
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile
@@ -180,11 +181,12 @@ def test_every_step_of_the_way_completes_settings_for_itself(pipeline, file):
     expected = pipeline.animate(file, SHORT)
     settings = Settings(**SHORT)
     picture = pipeline.prepare(file, settings)
-    latents = pipeline.animate_latents(picture, settings)
+    latents = pipeline.sample(pipeline.encode(picture, settings), settings)
     assert torch.equal(latents, expected.latents)
     conditions = pipeline.encode(picture, settings)
     assert torch.equal(pipeline.sample(conditions, settings), expected.latents)
-    assert pipeline.decode_clip(latents, settings, picture).tobytes() == expected.frames.tobytes()
+    frames = np.stack(list(pipeline.perform(Decode(latents))))
+    assert frames.tobytes() == expected.frames.tobytes()
 
 
 def test_a_pipeline_of_a_path_is_told_how_to_open_it():

@@ -1,9 +1,10 @@
 """One clip behind both doors: the command's latents, SVD Animate's and the long graph's, in a real ComfyUI.
 
 The doors compute with networks of their own kinds, with the host's attention and CLIP, so they agree up to
-rounding. The bound is support.rounding's, four times the command's own error as float64 networks show it, plus
-the host's own roundings: for guidance of a node it takes both estimates from x, mixes them with a scale of at
-most 3, and takes the mix from x. That is (3 + 2 + 1 + 1) half units of the last place of x, at the start.
+rounding. The bound is support.rounding's, four times the command's own error as float64 networks show it,
+plus the host's own roundings: for guidance of a node it takes both estimates from x, mixes them with a scale
+of at most 3, and takes the mix from x. That is (3 + 2 + 1 + 1) half units of the last place of x, at the
+start.
 """
 
 import json
@@ -24,9 +25,11 @@ from types import SimpleNamespace
 from support.rounding import FLOOR, TIMES
 from pack import builtin_model
 from pack.headless import Pipeline
-from pack.headless.settings import Settings
+from pack.clips.settings import Settings
 from pack.nodes import conditioning, latents, loaders, output, sampling
 from pack.clips import noise, picture
+from pack.clips.canvas import FITS
+from pack.clips.presets import find_preset
 from pack.samplers.solvers import CHURNING, SOLVERS
 from pack.svd_model.checkpoint import Checkpoint
 from pack.svd_model.networks.vae import LATENT_SCALE
@@ -74,7 +77,7 @@ def command(kind, pixels, seed=SEED, **options):
     found = []
     for pipeline in (PIPELINES[kind], EXACT[kind]):
         prepared = pipeline.prepare(pixels, settings)
-        found.append(pipeline.animate_latents(prepared, settings))
+        found.append(pipeline.sample(pipeline.encode(prepared, settings), settings))
     return Reference(plain=found[0], exact=found[1])
 
 def caught(make):
@@ -96,14 +99,14 @@ def animate(kind, *pictures, seed=SEED, **options):
 
 def graph(kind, *pictures, seed=SEED, sampler="stillmotion euler", fit="crop", between=None):
     variant = CHECKPOINTS[kind].variant
+    chosen = find_preset(variant, FRAMES)
     model, tower, vae = loaders.LoadCheckpoint.execute(checkpoint=NAMES[kind]).result
     positive, negative, latent, shown = conditioning.ImageToVideo.execute(
         clip_vision=tower, vae=vae, image=image_of(*pictures), fit=fit, frames=FRAMES, fps=6.0,
-        motion_bucket_id=127, noise_aug=variant.noise_aug, seed=seed, cut_out=variant.orbit, **SIZE).result
+        motion_bucket_id=127, noise_aug=chosen.noise_aug, seed=seed, cut_out=variant.orbit, **SIZE).result
     if variant.camera:
         positive, negative = conditioning.Orbit.execute(
             positive=positive, negative=negative, elevation=10.0, azimuths="").result
-    chosen = variant.for_frames(FRAMES)
     sampled = sampling.KSampler.execute(
         model=model, positive=positive, negative=negative, latent=between(latent) if between else latent,
         seed=seed, sampler=sampler, shape=chosen.guidance, min_guidance=chosen.min_guidance,
@@ -135,7 +138,7 @@ for kind in FILES:
             errors[f"{kind}, {door.__name__}, first frame is another"] = 1e-2 / ends[1]
 
 for name in SOLVERS:
-    scales = CHECKPOINTS["svd"].variant
+    scales = find_preset(CHECKPOINTS["svd"].variant)
     scales = {"schedule": "karras", "min_guidance": scales.min_guidance, "max_guidance": scales.max_guidance}
     expected = command("svd", RGB, sampler=name, **scales)
     errors[f"{name}"] = expected.error(graph("svd", RGB, sampler=f"stillmotion {name}")[0])
@@ -143,7 +146,7 @@ for name in SOLVERS:
     errors[f"{name}, second of two"] = expected.error(two[FRAMES:])
 
 for kind, pixels in (("svd", RGB), ("svd", OBJECT), ("sv3d_u", OBJECT), ("sv3d_u", OPAQUE)):
-    for fit in picture.FITS:
+    for fit in FITS:
         shown = {id(RGB): "RGB", id(OBJECT): "RGBA", id(OPAQUE): "opaque RGBA"}[id(pixels)]
         found = graph(kind, pixels, fit=fit)[0]
         errors[f"{kind}, {shown}, {fit}"] = command(kind, pixels, fit=fit).error(found)

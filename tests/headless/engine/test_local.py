@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from stillmotion.clips.conditions import Conditions
+from stillmotion.clips.plan import Branch
 from stillmotion.headless.engine import memory
-from stillmotion.headless.engine.local import Branch, Evaluator
+from stillmotion.headless.engine.local import Evaluator
 from stillmotion.samplers import preconditioning, schedules
 from stillmotion.samplers.guidance import CONDITIONAL, EVERYWHERE, UNCONDITIONAL, cfg, guided
 from stillmotion.svd_model import layerwise

@@ -61,8 +61,8 @@ def test_a_budget_that_is_too_small_is_refused_before_any_work(pipeline):
     least = smallest(pipeline, 4, 16, 16, False)
     bounded = Pipeline(pipeline.checkpoint, device="cpu", memory_budget=least - 1)
     with pytest.raises(layerwise.NotEnoughMemoryError, match="decoding 4 frames of 128×128 needs at least"):
-        bounded.check_budget(4, 16, 16, False)
-    bounded.check_budget(4, 16, 8, False)
+        bounded.fit.check((4, 16, 16), False)
+    bounded.fit.check((4, 16, 8), False)
 
 
 MEASURE = """
@@ -122,7 +122,7 @@ def test_sampling_takes_what_was_estimated(released_levels, monkeypatch, free, b
     monkeypatch.setattr(memory, "available", lambda device: free)
     settings = Settings(num_frames=40, width=128, height=128, steps=1).complete(pipeline.checkpoint.variant)
     picture = torch.zeros(1, 3, 128, 128)
-    pipeline.animate_latents(picture, settings)  # loads the networks
+    pipeline.sample(pipeline.encode(picture, settings), settings)  # loads the networks
     conditions = pipeline.encode(picture, settings)
     with LiveMemory() as live:
         pipeline.sample(conditions, settings)

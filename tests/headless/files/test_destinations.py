@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -16,6 +17,8 @@ from hypothesis import event, given, settings
 from PIL import Image
 
 from stillmotion import builtin_model
+from stillmotion.clips.plan import Plan
+from stillmotion.clips.recipes import Encode, Sample
 from stillmotion.headless.command_line import main
 from stillmotion.headless.commands import animate
 from stillmotion.headless.files.destinations import OutputError, check_apart, free_name, replacing
@@ -61,21 +64,24 @@ class Stub:
     def __init__(self, disk_full_at: int | None, comes: str | None):
         self._disk_full_at, self._comes = disk_full_at, comes
 
-    def check_whole(self, *_, **__):
-        """Nothing is missing."""
+    @property
+    def fit(self):
+        """Everything fits."""
+        return SimpleNamespace(check=lambda *_, **__: None, needed=lambda *_, **__: 0)
 
-    check_budget = check_whole
+    def plan(self, settings):
+        """A plan for the checkpoint."""
+        return Plan.of(settings, self.checkpoint.variant)
 
     def latent_size(self, *_):
         return 2, 8, 8
 
-    def prepare(self, *_):
-        return torch.zeros(1, 3, 64, 64)
+    def perform(self, step):
+        if isinstance(step, Encode):
+            return torch.zeros(1, 1, 64), torch.zeros(1, 4, 8, 8)
+        return torch.zeros(2, 4, 8, 8) if isinstance(step, Sample) else self._frames()
 
-    def animate_latents(self, *_):
-        return torch.zeros(2, 4, 8, 8)
-
-    def stream_clip(self, *_):
+    def _frames(self):
         for index, frame in enumerate(FRAMES):
             if index == self._disk_full_at:
                 raise OSError(28, "No space left on device")

@@ -1,0 +1,98 @@
+"""A plan: settings resolved for a variant, once, into tensors; and the runs that engines sample."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..samplers import guidance
+from ..svd_model.checkpoint.variants import Variant
+from . import conditions
+from .conditions import Conditions
+from .noise import picture_noise, start_noise
+from .picture import to_canvas
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One evaluation of the UNet, which guidance compares with others."""
+
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way from noise to latents: everything that an engine needs to sample."""
+
+    branches: Mapping[str, Branch]  # named as guidance names them
+    terms: tuple[guidance.Term, ...]  # for this run alone: a term may have a state
+    sigmas: Tensor  # (steps + 1,), on the CPU, where solvers look at them
+    start: Tensor  # (T, 4, h, w) of N(0, 1)
+    seed: int  # of the noise that the solver adds
+    solver: str
+    churn: float
+    feature_cache: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a clip is made with."""
+
+    settings: Settings  # complete
+    ends_on_picture: bool  # an orbit, whose last frame is the picture; the object is centred
+    vector: Tensor  # (1 or T, vector_dim)
+    sigmas: Tensor  # (steps + 1,)
+    scales: Tensor  # (T,)
+
+    @classmethod
+    def of(cls, settings: Settings, variant: Variant) -> "Plan":
+        """Resolves settings for a variant; raises ValueError for the impossible."""
+        settings = settings.complete(variant)
+        return cls(
+            settings=settings,
+            ends_on_picture=variant.orbit,
+            vector=_vector(settings, variant),
+            sigmas=settings.sigmas(),
+            scales=settings.guidance_scales(),
+        )
+
+    def canvas(self, pixels: Tensor) -> Tensor:
+        """Fits a picture to the clip: (3 or 4, H, W) in [0, 1] -> (1, 3, height, width) in [−1, 1]."""
+        settings = self.settings
+        size = (settings.width, settings.height)
+        return to_canvas(pixels, *size, settings.fit, cut_out=self.ends_on_picture)
+
+    def noisy(self, picture: Tensor) -> Tensor:
+        """A picture with the seed's noise on it, which the first frame's latent is made of."""
+        noise = picture_noise(self.settings.seed, picture.shape)
+        return picture + self.settings.noise_aug * noise
+
+    def conditions(self, context: Tensor, concat: Tensor) -> Conditions:
+        """Conditions of the embedded and the encoded picture, with the clip's numbers."""
+        return Conditions(context, concat, self.vector.to(concat.device))
+
+    def run(self, pictured: Conditions, start: Tensor | None = None) -> Run:
+        """The run of a clip under conditions; `start` replaces the seed's noise."""
+        settings = self.settings
+        shape = (settings.num_frames, *pictured.concat.shape[1:])
+        return Run(
+            branches={
+                guidance.CONDITIONAL: Branch(pictured),
+                guidance.UNCONDITIONAL: Branch(pictured.unconditional()),
+            },
+            terms=(guidance.TERMS["cfg"](self.scales, settings.guidance_interval),),
+            sigmas=self.sigmas,
+            start=start_noise(settings.seed, shape) if start is None else start,
+            seed=settings.seed,
+            solver=settings.sampler,
+            churn=settings.churn,
+            feature_cache=settings.feature_cache,
+        )
+
+
+def _vector(settings: Settings, variant: Variant) -> Tensor:
+    """The numbers of complete settings that the variant's UNet is told."""
+    names = ("fps", "motion_bucket_id", "elevation", "azimuths")
+    numbers = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    return conditions.vector(variant, settings.num_frames, settings.noise_aug, **numbers)

@@ -1,0 +1,61 @@
+"""Recipes: how clips come about, as generators that compute nothing themselves.
+
+A recipe yields a step and is sent its result; the result of its last step is the clip. Each door performs the
+steps with its own networks, so a recipe of several runs is a plain loop, and testable without a network.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..plan import Run
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Embed a picture and encode its noisy copy, (1, 3, H, W) in [−1, 1] both.
+
+    The result is the context, (1, 1, context_dim), and the latent, (1, 4, h, w), not scaled.
+    """
+
+    picture: Tensor
+    noisy: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sample a run; the result is latents, (T, 4, h, w), in the diffusion model's scale."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Decode latents, (T, 4, h, w); the result is the frames, in a form of the door's."""
+
+    latents: Tensor
+    frame_wise: bool = False
+    last_frame: Tensor | None = None  # (1, 3, H, W) in [−1, 1], in place of the last decoded one
+
+
+Step = Encode | Sample | Decode
+Recipe = Generator[Step, Any, None]
+
+
+def drive(recipes: Sequence[Recipe], perform: Callable[[Step], Any]) -> list:
+    """Performs the steps of recipes and returns the result of each one's last step.
+
+    The recipes go side by side, a step each in turn, so that a network serves all before the next is loaded.
+    """
+    results = [None] * len(recipes)
+    steps = {number: next(recipe) for number, recipe in enumerate(recipes)}
+    while steps:
+        for number, step in list(steps.items()):
+            results[number] = perform(step)
+            try:
+                steps[number] = recipes[number].send(results[number])
+            except StopIteration:
+                del steps[number]
+    return results

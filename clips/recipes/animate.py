@@ -1,0 +1,14 @@
+"""One picture becomes one clip, by one run: SVD, and SV3D's orbits."""
+
+from torch import Tensor
+
+from ..plan import Plan
+from . import Decode, Encode, Recipe, Sample
+
+
+def animate(plan: Plan, picture: Tensor, start: Tensor | None = None) -> Recipe:
+    """The clip of a picture that `plan.canvas` fitted; `start`, (T, 4, h, w), replaces the seed's noise."""
+    context, concat = yield Encode(picture, plan.noisy(picture))
+    latents = yield Sample(plan.run(plan.conditions(context, concat), start))
+    last_frame = picture if plan.ends_on_picture else None
+    yield Decode(latents, plan.settings.frame_wise_decode, last_frame)

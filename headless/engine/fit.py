@@ -1,0 +1,81 @@
+"""Whether a clip fits a checkpoint, a device and a budget, and the bytes that each stage may take."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...svd_model import layerwise
+from ...svd_model.checkpoint import Checkpoint, CheckpointError, Part
+from . import memory
+
+Size = tuple[int, int, int]
+"""Frames, height and width of a clip's latents."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a pipeline has for its clips; `budget`: bytes for encoding and for decoding, None for no bound."""
+
+    checkpoint: Checkpoint
+    device: torch.device
+    dtype: torch.dtype
+    decode_dtype: torch.dtype
+    budget: int | None = None
+
+    def check(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> None:
+        """Raises an error, before any work, for a network that is not whole or a budget that is too small.
+
+        CheckpointError for the one, NotEnoughMemoryError for the other.
+        """
+        checkpoint = self.checkpoint
+        parts = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
+        if decode:
+            parts.append(checkpoint.decoder_for(frame_wise))
+        for part in parts:
+            if not part.whole:
+                raise CheckpointError(part.why_incomplete())
+        misfits = checkpoint.misfits()
+        if misfits:
+            path = checkpoint.file.path
+            raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
+        if decode:
+            self.to_decode(size, frame_wise)
+            if sample:
+                scale = checkpoint.encoder.params.downscale
+                self.to_encode(scale * size[1], scale * size[2])
+
+    def needed(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> int:
+        """Estimates the bytes that a clip can't do without, weights included."""
+        sampling = memory.to_sample(self.checkpoint, *size, self.dtype) if sample else 0
+        if not decode:
+            return sampling
+        numbers = (frame_wise, self.decode_dtype, self.device)
+        return max(sampling, memory.to_decode(self.checkpoint, *size, *numbers))
+
+    def to_decode(self, size: Size, frame_wise: bool) -> int | None:
+        """Bytes for the tensors of decoding latents of that size; None for no bound."""
+        part = self.checkpoint.decoder_for(frame_wise)
+        numbers = (frame_wise, self.decode_dtype, self.device)
+        least = memory.tensors_to_decode(self.checkpoint, *size, *numbers)
+        frames, height, width = size
+        scale = part.params.downscale
+        return self._share(f"decoding {frames} frames of {scale * width}×{scale * height}", part, least)
+
+    def to_encode(self, height: int, width: int) -> int | None:
+        """Bytes for the tensors of encoding a picture of that size in pixels; None for no bound."""
+        part = self.checkpoint.encoder
+        size = (part.params, height, width)
+        least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
+        return self._share(f"encoding a picture of {width}×{height}", part, least)
+
+    def _share(self, work: str, part: Part, least: int) -> int | None:
+        """Bytes for the tensors of a network that can't do with less than `least`."""
+        if self.budget is None:
+            free = memory.available(self.device)
+            return None if free is None else max(least, int(layerwise.SHARE_OF_FREE * free))
+        fixed = part.size + memory.overhead(self.device)
+        if self.budget < least + fixed:
+            budget, needed = (layerwise.in_units(size) for size in (self.budget, least + fixed))
+            message = f"the memory budget is {budget}, and {work} needs at least {needed}, weights included"
+            raise layerwise.NotEnoughMemoryError(message, least + fixed)
+        return self.budget - fixed
