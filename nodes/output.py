@@ -1,21 +1,24 @@
 """Nodes at the end of the graph: frames from latents, and the whole way in one."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 from torch import Tensor
 
-from ..clips.conditions import FPS
-from ..clips.presets import SVD, USUAL_MOTION, find_preset
-from ..samplers.schedules import SCHEDULES
+from ..clips.noise import seed_of_video
+from ..clips.plan import Plan
+from ..clips.presets import SVD, USUAL_MOTION
+from ..clips.recipes import drive
+from ..clips.recipes.animate import animate
+from ..clips.settings import Settings
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
-from .conditioning import as_images, condition_videos, embed_pictures, encode_pictures, fit_pictures
 from .inputs import own_or_chosen, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
-from .sampling import guided_model, sample_latent, seed_input
+from .sampling import contact_sheet, seed_input
 
 CATEGORY = "stillmotion"
 GB = 10**9
@@ -208,21 +211,24 @@ class Animate(io.ComfyNode):
         cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
     ) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
-        orbit = opened.variant.orbit
-        if orbit and motion != USUAL_MOTION:
-            raise ValueError(host.motion_without_use("motion", motion, opened.variant))
-        preset = find_preset(opened.variant, frames)
-        vae = host.load_vae(opened, frame_wise=decoder == FRAME_WISE)
-        size = (width or preset.width, height or preset.height)
-        pictures = fit_pictures(image, *size, "crop", cut_out=orbit)
-        embedding = embed_pictures(host.load_image_tower(opened), pictures)
-        latent_image = encode_pictures(vae, pictures, preset.noise_aug, seed)
-        numbers = (preset.num_frames, FPS, motion, preset.noise_aug)
-        conditioned = condition_videos(embedding, latent_image, *numbers)
-        scales = (preset.min_guidance, preset.max_guidance)
-        model = guided_model(host.load_model(opened), preset.guidance, *scales)
-        sigmas = SCHEDULES[preset.schedule].make(steps or preset.steps)
-        sampled = sample_latent(model, *conditioned, "stillmotion euler", sigmas, seed)
-        images = decode_latent(vae, sampled, last_frame=as_images(pictures) if orbit else None)
-        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(FPS))
+        variant = opened.variant
+        if variant.orbit and motion != USUAL_MOTION:
+            raise ValueError(host.motion_without_use("motion", motion, variant))
+        host.check_images(image)
+        check_finite(image, "in the image; look at the node that made it")
+        settings = Settings(
+            width=width or None,
+            height=height or None,
+            num_frames=frames or None,
+            steps=steps or None,
+            motion_bucket_id=None if variant.orbit else motion,
+            frame_wise_decode=decoder == FRAME_WISE,
+        )
+        recipes = []
+        for number, pixels in enumerate(image):
+            plan = Plan.of(replace(settings, seed=seed_of_video(seed, number)), variant)
+            recipes.append(animate(plan, plan.canvas(pixels.movedim(-1, 0))))
+        engine = host.Engine(opened, settings.frame_wise_decode, contact_sheet)
+        images = torch.cat(drive(recipes, engine.perform))
+        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(settings.fps))
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))

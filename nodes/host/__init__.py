@@ -12,6 +12,7 @@ from .model import (
     motion_without_use,
     with_feature_cache,
 )
+from .recipes import Engine
 from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, NUM_FRAMES
 from .vae import VideoVAE, check_decoder, check_encoder, load_vae
@@ -22,6 +23,7 @@ __all__ = [
     "CAMERA",
     "NUM_FRAMES",
     "SAMPLERS",
+    "Engine",
     "VideoVAE",
     "check_conditioning",
     "check_decoder",

@@ -19,7 +19,7 @@ from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
-from .shared import CAMERA, NUM_FRAMES
+from .shared import CAMERA, NUM_FRAMES, VECTOR
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
 
 _VECTOR_OPTIONS = {
@@ -76,7 +76,9 @@ class VideoModel(comfy.model_base.BaseModel):
     def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
         chosen = {ours: options[theirs] for theirs, ours in _VECTOR_OPTIONS.items() if theirs in options}
         noise_aug = options.get("augmentation_level", 0.0)
-        vectors = vector(self.variant, num_frames, noise_aug, **chosen)
+        vectors = options.get(VECTOR)
+        if vectors is None:
+            vectors = vector(self.variant, num_frames, noise_aug, **chosen)
         return vectors.repeat(rows // num_frames, 1) if len(vectors) > 1 else vectors
 
     def state_dict_for_saving(self, unet_state_dict, **others) -> dict:

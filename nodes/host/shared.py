@@ -7,6 +7,9 @@ from torch import Tensor
 NUM_FRAMES = "stillmotion_num_frames"
 """The key for the frames of one video, in LATENT and CONDITIONING, where the batch holds several."""
 
+VECTOR = "stillmotion_vector"
+"""The key in CONDITIONING for the vector of a clip, in place of its numbers by their names."""
+
 CAMERA = "stillmotion_camera"
 """The key in CONDITIONING that says that a user set the camera; core's node always sets one."""
 

@@ -27,6 +27,7 @@ from pack import builtin_model
 from pack.headless import Pipeline
 from pack.clips.settings import Settings
 from pack.nodes import conditioning, latents, loaders, output, sampling
+from pack.nodes.host import VideoVAE
 from pack.clips import noise, picture
 from pack.clips.canvas import FITS
 from pack.clips.presets import find_preset
@@ -83,14 +84,14 @@ def command(kind, pixels, seed=SEED, **options):
 def caught(make):
     # What a node hands to the decoder, in the scale of the diffusion model.
     held = []
-    decode = output.decode_latent
-    output.decode_latent = lambda vae, latent, *more, **rest: held.append(latent) or decode(
-        vae, latent, *more, **rest)
+    decode = VideoVAE.decode
+    VideoVAE.decode = lambda vae, latents, *more, **rest: held.append(latents) or decode(
+        vae, latents, *more, **rest)
     try:
         frames = make().result[0]
     finally:
-        output.decode_latent = decode
-    return held[0]["samples"] * LATENT_SCALE, frames
+        VideoVAE.decode = decode
+    return torch.cat(held) * LATENT_SCALE, frames
 
 def animate(kind, *pictures, seed=SEED, **options):
     return caught(lambda: output.Animate.execute(
