@@ -59,7 +59,7 @@ def encoding() -> dict:
 # cancel: what the stage does between two looks at whether it is cancelled.
 STAGES = {
     "loading": (loading, 0.1, 0),
-    "sampling": (sampling, 0.5, 0.002),  # one of 600
+    "sampling": (sampling, 0.5, 4 / 600),  # a layer: a folded upsampling has four products, a gated one two
     "decoding": (decoding, 0.5, 0.05),  # a block of layers, for some of the frames
     "encoding": (lambda: watched(encoding(), "encode", "vae"), 0.5, 1 / 8),  # a picture
 }
