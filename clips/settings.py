@@ -219,7 +219,7 @@ class Settings:
     def sigmas(self) -> Tensor:
         """The noise levels of complete settings, (steps + 1,)."""
         if isinstance(self.schedule, tuple):
-            return schedules.given(self.schedule)
+            return schedules.listed(self.schedule)
         return SCHEDULES[self.schedule].make(self.steps, **_numbers_of_schedule(self))
 
     def guidance_scales(self) -> Tensor:
@@ -227,7 +227,7 @@ class Settings:
         if isinstance(self.guidance, tuple):
             if len(self.guidance) == 1:
                 return guidance.constant(self.num_frames, *self.guidance)
-            return guidance.given(self.num_frames, self.guidance)
+            return guidance.listed(self.num_frames, self.guidance)
         return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
 
     def as_metadata(self) -> dict:
@@ -266,7 +266,7 @@ def _with_defaults(settings: Settings, variant: Variant) -> Settings:
 def _default_steps(schedule: str | tuple[float, ...], sampler: str, preset: presets.Preset) -> int:
     """Steps of a list of sigmas, or of the sampler, the schedule or the preset: the first that has some."""
     if isinstance(schedule, tuple):
-        return len(schedules.given(schedule)) - 1
+        return len(schedules.listed(schedule)) - 1
     if "steps" in presets.OF_SAMPLERS.get(sampler, {}):
         return preset.steps
     return SCHEDULES[schedule].steps or preset.steps

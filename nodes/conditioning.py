@@ -195,12 +195,12 @@ class Orbit(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, positive, negative, elevation, azimuths) -> io.NodeOutput:
-        return io.NodeOutput(*(_with_camera(given, elevation, azimuths) for given in (positive, negative)))
+        return io.NodeOutput(*(_with_camera(branch, elevation, azimuths) for branch in (positive, negative)))
 
 
-def _with_camera(given: list, elevation: float, azimuths: str) -> list:
+def _with_camera(conditioning: list, elevation: float, azimuths: str) -> list:
     result = []
-    for embedding, options in given:
+    for embedding, options in conditioning:
         frames = options.get(host.NUM_FRAMES, 21)
         angles = numbers(azimuths, "azimuths") or orbit_azimuths(frames)
         if len(angles) != frames:

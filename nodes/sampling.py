@@ -32,13 +32,13 @@ def guided_model(
     interval: tuple[float, float] = guidance.EVERYWHERE,
 ):
     """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
-    listed = numbers(scales, "scales") if shape == "list" else None
+    chosen = numbers(scales, "scales") if shape == "list" else None
 
     def make_terms(num_frames: int) -> list[guidance.Term]:
-        if listed is None:
+        if chosen is None:
             of_frames = guidance.SHAPES[shape](num_frames, min_scale, max_scale)
         else:
-            of_frames = guidance.given(num_frames, listed)
+            of_frames = guidance.listed(num_frames, chosen)
         return [guidance.TERMS["cfg"](of_frames, interval)]
 
     return host.with_guidance(model, make_terms)

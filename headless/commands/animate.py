@@ -114,16 +114,16 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
 
 
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
-    """The options that were given, as settings; None where they can't be."""
-    given = {name: value for name, value in vars(options).items() if name in FIELDS}
+    """The user's options as settings; None for options with mistakes."""
+    chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
-        useless = sorted(given.keys() - {"fps", "frame_wise_decode"})
+        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"})
         if useless:
             mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
             )
     with mistakes.collected():
-        settings = Settings(**given)
+        settings = Settings(**chosen)
         settings.check()
         return settings
     return None

@@ -84,12 +84,12 @@ def check_parent(final: Path, is_folder: bool = False) -> None:
         raise OutputError(f"{final}: not writable ({error.strerror}); {remedy}") from error
 
 
-def free_name(final: Path, taken: Collection[Path] = ()) -> Path:
-    """Finds a free name: `final`, or the first of final-2, final-3, … that is neither there nor in `taken`.
+def free_name(final: Path, reserved: Collection[Path] = ()) -> Path:
+    """Finds a name that is neither on the disk nor reserved: `final`, or the first of final-2, final-3, ….
 
     Names that differ in case only count as equal, as on many disks.
     """
-    folded = {str(path).casefold() for path in taken}
+    folded = {str(path).casefold() for path in reserved}
     for candidate in _names(final):
         if str(real(candidate)).casefold() not in folded and not os.path.lexists(candidate):
             return candidate
@@ -184,7 +184,7 @@ def is_system_file(name: str) -> bool:
 def _keep_beside(temporary: Path, final: Path) -> Path:
     """Gives a finished result another name in the same folder; leaves it where it is if that fails too."""
     with contextlib.suppress(OSError, OutputError):
-        kept = free_name(final, taken=(real(final),))
+        kept = free_name(final, reserved=(real(final),))
         if temporary.is_dir():
             os.rename(temporary, kept)
         else:

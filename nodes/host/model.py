@@ -121,11 +121,11 @@ def with_feature_cache(model, interval: int):
     return patched
 
 
-def check_conditioning(model, name: str, given: list) -> None:
+def check_conditioning(model, name: str, conditioning: list) -> None:
     """Raises ValueError where a CONDITIONING, an input of that name, is none to animate that MODEL with."""
-    if not given or any(options.get("concat_latent_image") is None for _, options in given):
+    if not conditioning or any(options.get("concat_latent_image") is None for _, options in conditioning):
         raise ValueError(without_picture(name))
-    for _, options in given:
+    for _, options in conditioning:
         _check_camera(model.model, options)
 
 
@@ -196,8 +196,8 @@ def frames_of_video(conditions: list) -> int:
 
 def frames_in_run(model, total: int) -> int:
     """Frames of one video in a run of a SAMPLER, by the guider's conditions; total where none says so."""
-    for given in getattr(getattr(model, "inner_model", None), "conds", {}).values():
-        for condition in given:
+    for conditions in getattr(getattr(model, "inner_model", None), "conds", {}).values():
+        for condition in conditions:
             frames = condition.get("model_conds", {}).get("num_video_frames")
             if frames is not None and total % frames.cond == 0:
                 return frames.cond
