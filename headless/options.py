@@ -112,7 +112,7 @@ def _without_unknown(words: Sequence[str], names: Iterable[str], mistakes: Mista
             continue
         mistakes.add(f"{name} is no option{did_you_mean(name, names) or '; --help lists them.'}")
         if rest and not equals and not rest[0].startswith("-") and not os.path.exists(rest[0]):
-            rest.pop(0)  # else its value would be taken for a picture
+            rest.pop(0)  # or the value would pass for a picture
     return kept
 
 

@@ -37,7 +37,7 @@ def real(path: Path) -> Path:
 def check_apart(path: Path, read: Iterable[Path], written: Iterable[Path]) -> None:
     """Raises OutputError where an output meets what is read, or another output.
 
-    They meet where they are the same file, under whatever names, or one is a folder that holds the other. An
+    Two paths meet if they lead to one file, or if a folder at one path holds the other. An
     output may lie in a folder that is read.
     """
     written = list(written)
@@ -182,7 +182,7 @@ def is_system_file(name: str) -> bool:
 
 
 def _keep_beside(temporary: Path, final: Path) -> Path:
-    """Gives a finished result another name in the same folder; leaves it where it is if that fails too."""
+    """Gives a finished result another name in its folder; leaves it where it is if that fails too."""
     with contextlib.suppress(OSError, OutputError):
         kept = free_name(final, reserved=(real(final),))
         if temporary.is_dir():
