@@ -1,1 +1,1 @@
-"""What a clip is, for both front doors: its picture, its conditions, its noise."""
+"""A clip, for both front doors: its settings, picture, conditions and noise, its plan and its recipe."""

@@ -9,22 +9,19 @@ from torch import Tensor
 
 from ..svd_model.checkpoint.variants import Variant
 from ..svd_model.networks.embedding import sinusoidal_embedding
-from .presets import USUAL_ELEVATION, USUAL_MOTION
-
-FPS = 6.0
-"""Frames a second where nobody says otherwise."""
+from .presets import USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION
 
 FEATURE_DIM = 256
-"""Width of the embedding of a number; of a camera angle it is twice as much."""
+"""Width of the embedding of a number; the embedding of a camera angle has twice the width."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Everything that the UNet is told: one row for the clip, or one for each of its frames."""
+    """Inputs of the UNet beside latents and σ: one row for the clip, or one for each of its frames."""
 
     context: Tensor  # (1, 1, context_dim)
     concat: Tensor  # (1, 4, h, w)
-    vector: Tensor | None = None  # (1 or T, vector_dim); None until a model says which numbers it is told
+    vector: Tensor | None = None  # (1 or T, vector_dim); None until a model embeds the numbers
 
     def unconditional(self) -> "Conditions":
         """Conditions without the picture; the vector stays."""
@@ -36,21 +33,21 @@ def vector(
     num_frames: int,
     noise_aug: float,
     *,
-    fps: float = FPS,
+    fps: float = USUAL_FPS,
     motion_bucket_id: float = USUAL_MOTION,
     elevation: float | Sequence[float] = USUAL_ELEVATION,
     azimuths: Sequence[float] | None = None,
 ) -> Tensor:
     """Embedded numbers of the clip, float32: (1, vector_dim), for sv3d_p (T, vector_dim).
 
-    Each variant is told those that it was trained with: svd fps, motion and noise, sv3d_u noise, sv3d_p
+    The numbers are the ones that a variant was trained with: svd fps, motion and noise, sv3d_u noise, sv3d_p
     noise and camera. Angles are in degrees; azimuths count from the last frame's. Raises ValueError where
     there are not as many angles as frames.
     """
     if variant.camera:
-        elevations = _each_frame("elevation", elevation, num_frames)
+        elevations = each_frame("elevation", elevation, num_frames)
         azimuths = orbit_azimuths(num_frames) if azimuths is None else azimuths
-        return _orbit_vectors(noise_aug, elevations, _each_frame("azimuths", azimuths, num_frames))
+        return _orbit_vectors(noise_aug, elevations, each_frame("azimuths", azimuths, num_frames))
     if variant.orbit:
         return _embed([noise_aug], FEATURE_DIM)
     # The frame rate is embedded less one, as the checkpoints were trained.
@@ -62,8 +59,9 @@ def orbit_azimuths(num_frames: int) -> list[float]:
     return [360 * (frame + 1) / num_frames % 360 for frame in range(num_frames)]
 
 
-def _each_frame(name: str, angles: float | Sequence[float], num_frames: int) -> list[float]:
-    angles = list(angles) if hasattr(angles, "__iter__") else [angles] * num_frames
+def each_frame(name: str, angles: float | Sequence[float], num_frames: int) -> tuple[float, ...]:
+    """One angle for each frame, of one number or a list; raises ValueError for a list of another length."""
+    angles = tuple(angles) if hasattr(angles, "__iter__") else (angles,) * num_frames
     if len(angles) != num_frames:
         raise ValueError(f"{name} has {len(angles)} angles; give one for each of the {num_frames} frames.")
     return angles

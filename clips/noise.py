@@ -16,8 +16,13 @@ They are far enough apart that no two streams of a batch of 8,000 videos coincid
 
 
 def picture_noise(seed: int, shape: Iterable[int]) -> Tensor:
-    """Noise on the picture, of that shape; noise_aug is its strength."""
+    """Noise on the picture, of a shape."""
     return _stream(seed ^ _PICTURE)(shape)
+
+
+def noisy_picture(picture: Tensor, noise_aug: float, seed: int) -> Tensor:
+    """A picture, (1, 3, H, W) in [−1, 1], with the seed's noise of a strength, for the encoder."""
+    return picture + noise_aug * picture_noise(seed, picture.shape)
 
 
 def start_noise(seed: int, shape: Iterable[int]) -> Tensor:
@@ -31,7 +36,7 @@ def step_noise(seed: int) -> Callable[[Iterable[int]], Tensor]:
 
 
 def seed_of_video(seed: int, number: int) -> int:
-    """Seed of a batch's video of that number, from 0: the one that makes this video alone."""
+    """Seed of a video of a batch, by its number from 0; alone the video has this seed."""
     return (seed + number) % SEEDS
 
 

@@ -9,7 +9,7 @@ from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
 from . import conditions
 from .conditions import Conditions
-from .noise import picture_noise, start_noise
+from .noise import noisy_picture, start_noise
 from .picture import to_canvas
 from .settings import Settings
 
@@ -23,7 +23,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Run:
-    """One way from noise to latents: everything that an engine needs to sample."""
+    """One way from noise to latents, complete for an engine to sample."""
 
     branches: Mapping[str, Branch]  # named as guidance names them
     terms: tuple[guidance.Term, ...]  # for this run alone: a term may have a state
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a clip is made with."""
+    """Settings of a clip, and the tensors that follow from them."""
 
     settings: Settings  # complete
     ends_on_picture: bool  # an orbit, whose last frame is the picture; the object is centred
@@ -64,9 +64,8 @@ class Plan:
         return to_canvas(pixels, *size, settings.fit, cut_out=self.ends_on_picture)
 
     def noisy(self, picture: Tensor) -> Tensor:
-        """A picture with the seed's noise on it, which the first frame's latent is made of."""
-        noise = picture_noise(self.settings.seed, picture.shape)
-        return picture + self.settings.noise_aug * noise
+        """A picture with the seed's noise, for the encoder."""
+        return noisy_picture(picture, self.settings.noise_aug, self.settings.seed)
 
     def conditions(self, context: Tensor, concat: Tensor) -> Conditions:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
@@ -92,7 +91,7 @@ class Plan:
 
 
 def _vector(settings: Settings, variant: Variant) -> Tensor:
-    """The numbers of complete settings that the variant's UNet is told."""
+    """The vector of complete settings for the variant's UNet."""
     names = ("fps", "motion_bucket_id", "elevation", "azimuths")
     numbers = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     return conditions.vector(variant, settings.num_frames, settings.noise_aug, **numbers)

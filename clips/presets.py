@@ -33,6 +33,9 @@ OF_SAMPLERS = {
 }
 """Changes that a sampler makes to any preset."""
 
+USUAL_FPS = 6.0
+"""Frames a second where the user names no rate."""
+
 USUAL_MOTION = 127
 """The motion bucket where the user names none; with another one the user expects something."""
 

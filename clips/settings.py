@@ -12,7 +12,7 @@ from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
 from . import presets
 from .canvas import FITS
-from .conditions import orbit_azimuths
+from .conditions import each_frame, orbit_azimuths
 from .fields import (
     Angles,
     Choice,
@@ -28,11 +28,11 @@ from .fields import (
     setting,
 )
 from .mistakes import Mistakes
+from .noise import SEEDS
 from .values import plain
 
 MOST_FRAMES = 1024
 MOST_STEPS = 1000
-HIGHEST_SEED = 2**64 - 1
 
 CANVAS, PICTURE, SAMPLING = "canvas", "picture", "sampling"
 GUIDANCE, CAMERA, DECODING = "guidance", "camera (sv3d_p)", "decoding"
@@ -63,7 +63,7 @@ class Settings:
     width: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("width"))
     height: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("height"))
     fps: float = setting(
-        6.0,
+        presets.USUAL_FPS,
         Rate(1, 240, step=0.5),
         CANVAS,
         "frames a second, told to the model and written to the file",
@@ -116,7 +116,7 @@ class Settings:
         "the bend of the karras schedule",
         usual=f"{schedules.RHO:g}",
     )
-    seed: int = setting(0, Whole(0, HIGHEST_SEED), SAMPLING, "the same seed gives the same clip")
+    seed: int = setting(0, Whole(0, SEEDS - 1), SAMPLING, "the same seed gives the same clip")
     feature_cache: int = setting(
         1,
         Whole(1, 10),
@@ -178,7 +178,7 @@ class Settings:
 
     @classmethod
     def of(cls, chosen: "Settings | Mapping | None") -> "Settings":
-        """Settings from a caller's Settings, dict or None; raises ValueError for anything else."""
+        """Settings from a caller's Settings, dict or None; raises ValueError for other values."""
         if isinstance(chosen, cls):
             return chosen
         chosen = {} if chosen is None else chosen
@@ -207,7 +207,7 @@ class Settings:
         return settings
 
     def check(self) -> None:
-        """Raises ValueError, with all mistakes, for what no checkpoint could do."""
+        """Raises ValueError, with all mistakes, for values that no checkpoint accepts."""
         mistakes = Mistakes()
         for name, field in FIELDS.items():
             for mistake in field.mistakes(getattr(self, name)):
@@ -219,7 +219,7 @@ class Settings:
     def sigmas(self) -> Tensor:
         """The noise levels of complete settings, (steps + 1,)."""
         if isinstance(self.schedule, tuple):
-            return schedules.given(self.schedule)
+            return schedules.listed(self.schedule)
         return SCHEDULES[self.schedule].make(self.steps, **_numbers_of_schedule(self))
 
     def guidance_scales(self) -> Tensor:
@@ -227,7 +227,7 @@ class Settings:
         if isinstance(self.guidance, tuple):
             if len(self.guidance) == 1:
                 return guidance.constant(self.num_frames, *self.guidance)
-            return guidance.given(self.num_frames, self.guidance)
+            return guidance.listed(self.num_frames, self.guidance)
         return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
 
     def as_metadata(self) -> dict:
@@ -266,7 +266,7 @@ def _with_defaults(settings: Settings, variant: Variant) -> Settings:
 def _default_steps(schedule: str | tuple[float, ...], sampler: str, preset: presets.Preset) -> int:
     """Steps of a list of sigmas, or of the sampler, the schedule or the preset: the first that has some."""
     if isinstance(schedule, tuple):
-        return len(schedules.given(schedule)) - 1
+        return len(schedules.listed(schedule)) - 1
     if "steps" in presets.OF_SAMPLERS.get(sampler, {}):
         return preset.steps
     return SCHEDULES[schedule].steps or preset.steps
@@ -276,13 +276,13 @@ def _with_camera(settings: Settings) -> Settings:
     """The settings with an elevation and an azimuth for each frame; raises ValueError for another count."""
     frames = settings.num_frames
     elevation = _default(settings.elevation, presets.USUAL_ELEVATION)
-    elevations = elevation if isinstance(elevation, tuple) else (elevation,) * frames
-    azimuths = _default(settings.azimuths, tuple(orbit_azimuths(frames)))
-    azimuths = azimuths if isinstance(azimuths, tuple) else (azimuths,)
-    for name, angles in (("elevation", elevations), ("azimuths", azimuths)):
-        if len(angles) != frames:
-            raise ValueError(f"{name} has {len(angles)} angles; give one for each of the {frames} frames.")
-    return replace(settings, elevation=elevations, azimuths=azimuths)
+    azimuths = _default(settings.azimuths, orbit_azimuths(frames))
+    azimuths = [azimuths] if is_number(azimuths) else azimuths
+    return replace(
+        settings,
+        elevation=each_frame("elevation", elevation, frames),
+        azimuths=each_frame("azimuths", azimuths, frames),
+    )
 
 
 def _numbers_of_schedule(settings: Settings) -> dict[str, float]:

@@ -35,14 +35,14 @@ _NOT_GIVEN = "expected one"  # how argparse begins to say that a value is missin
 
 
 def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> argparse.Namespace:
-    """The options of a command, and its name; what can't be read is added to the mistakes and left out.
+    """Options and name of a command; words with mistakes are reported there and left out.
 
-    Raises ValueError where not even the command is known, SystemExit after --help and --version.
+    Raises ValueError for an unknown command, SystemExit after --help and --version.
     """
     words = [os.fspath(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    known = parsers(version)
-    _check_command(words, known)
-    command, parser = words[0], known[words.pop(0)]
+    commands = parsers(version)
+    _check_command(words, commands)
+    command, parser = words[0], commands[words.pop(0)]
     values = _values_of_options(parser)
     words = _without_unknown(words, values, mistakes)
     while True:
@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> 
 
 
 def _drop_empty_names(options: argparse.Namespace, mistakes: Mistakes) -> None:
-    """Of the names that stand without an option; one that is empty would be the current folder."""
+    """Drops empty names of pictures and files: an empty path is the current folder."""
     if getattr(options, "file", None) == "":
         mistakes.add(f"FILE: {_EMPTY}")
     if "" in getattr(options, "images", ()):
@@ -72,7 +72,7 @@ def _drop_empty_names(options: argparse.Namespace, mistakes: Mistakes) -> None:
 
 
 def _values_of_options(parser: argparse.ArgumentParser) -> dict[str, int]:
-    """How many values each option takes."""
+    """Number of values of each option."""
     return {
         name: 1 if action.nargs is None else action.nargs
         for action in parser._actions  # argparse has no other way to ask
@@ -99,25 +99,25 @@ def _check_command(words: Sequence[str], parsers: dict[str, argparse.ArgumentPar
     raise ValueError(f"{words[0]} is no command; accepted are {', '.join(accepted)}, and --help{meant}")
 
 
-def _without_unknown(words: Sequence[str], known: Iterable[str], mistakes: Mistakes) -> list[str]:
-    """The words without options that there are none of, and without the value that one was given."""
+def _without_unknown(words: Sequence[str], names: Iterable[str], mistakes: Mistakes) -> list[str]:
+    """The words without unknown options and their values."""
     kept, rest = [], list(words)
     while rest:
         word = rest.pop(0)
         if word == "--":
             return [*kept, word, *rest]
         name, equals, _ = word.partition("=")
-        if not _OPTION.match(name) or name in known:
+        if not _OPTION.match(name) or name in names:
             kept.append(word)
             continue
-        mistakes.add(f"{name} is no option{did_you_mean(name, known) or '; --help lists them.'}")
+        mistakes.add(f"{name} is no option{did_you_mean(name, names) or '; --help lists them.'}")
         if rest and not equals and not rest[0].startswith("-") and not os.path.exists(rest[0]):
-            rest.pop(0)  # else its value would be taken for a picture
+            rest.pop(0)  # or the value would pass for a picture
     return kept
 
 
 def _without(words: Sequence[str], option: str | None, values: dict[str, int]) -> list[str]:
-    """The words without that option and its values."""
+    """The words without one option and its values."""
     kept, rest = [], list(words)
     while rest:
         word = rest.pop(0)
@@ -141,7 +141,7 @@ def _in_words(error: argparse.ArgumentError) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that raises, so that the other mistakes are still found."""
+    """Parser that raises instead of exiting, so that all other mistakes are found."""
 
     def __init__(self, **options):
         super().__init__(exit_on_error=False, allow_abbrev=False, **options)
@@ -152,7 +152,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
-    """A parser for each command, and under "" the one of all of them, for --help and --version."""
+    """Parsers by command; under "" the parser of all commands, for --help and --version."""
     program = "stillmotion" if Path(sys.argv[0]).stem == "stillmotion" else "python -m stillmotion"
     parser = _Parser(prog=program, description="Animate a still image with Stable Video Diffusion.")
     parser.add_argument("--version", action="version", version=f"Stillmotion {version}")
@@ -221,7 +221,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _option_of(field: Field) -> str:
-    """What a setting is called on the command line."""
+    """Name of a setting on the command line."""
     return field.option or f"--{field.name.replace('_', '-')}"
 
 
@@ -355,4 +355,4 @@ _FORMS = {
     Interval: {"type": _number, "nargs": 2, "action": _Pair, "metavar": ("LOW", "HIGH")},
     Flag: {"action": "store_true"},
 }
-"""How argparse reads each kind of setting, and what stands for its value in the help."""
+"""Options of argparse for each kind of setting: its conversion, and its placeholder in the help."""

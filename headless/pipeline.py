@@ -53,12 +53,12 @@ class Pipeline:
 
     The UNet and the image tower compute in `dtype`, the encoder in float32, the decoder in `decode_dtype`:
     float32 as in the reference, or bfloat16. `memory_budget`: bytes, or text such as "6GB", that encoding and
-    decoding may take on the device, weights included (what is free, less a margin, if not given); what does
-    not fit goes to host memory, then into files in `scratch_folder` (the system's temporary one). The clip is
-    the same whatever the budget, and whatever modes, default dtype, default device and seed of torch's the
-    caller has set, which stay as they are. Several threads may use one pipeline. `compiled`: the UNet by
-    torch.compile, at the first step. `linear_dtype`: "float8" has its linear layers multiply in float8, on
-    hardware that can; the clip is then another one, a little.
+    decoding may take on the device, weights included (by default the free memory less a margin); tensors that
+    do not fit go to host memory, then into files in `scratch_folder` (the system's temporary one). The clip
+    depends neither on the budget nor on torch's modes, default dtype, default device and seed, which stay.
+    Several threads may use one pipeline. `compiled`: the UNet by torch.compile, at the first step.
+    `linear_dtype`: "float8" has its linear layers multiply in float8, on hardware that can; the clip is then
+    another one, a little.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Pipeline:
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
-        """The pipeline of a checkpoint file; options are those of the constructor."""
+        """Opens a checkpoint file and makes its pipeline; `options` go to the constructor."""
         return cls(Checkpoint.open(path), **options)
 
     def animate(
@@ -110,7 +110,7 @@ class Pipeline:
         settings: Settings | Mapping | None = None,
         noise: Tensor | np.ndarray | None = None,
     ) -> Clip:
-        """The clip of a picture, of any kind that `images.read_image` takes; settings may be a dict of them.
+        """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
         `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise.
         """
@@ -139,7 +139,7 @@ class Pipeline:
         return plan.settings.num_frames, plan.settings.height // scale, plan.settings.width // scale
 
     def perform(self, step: Step):
-        """The result of a recipe's step; of Decode the frames, uint8 (H, W, 3), each as it is made."""
+        """Performs a step of a recipe; Decode gives an iterator of decoded frames, uint8 (H, W, 3)."""
         if isinstance(step, Encode):
             return self._embed(step.picture), self.encode_pictures(step.noisy)
         if isinstance(step, Sample):
@@ -151,7 +151,7 @@ class Pipeline:
         return self.plan(settings).canvas(images.to_tensor(images.read_image(image)))
 
     def encode(self, picture: Tensor, settings: Settings) -> Conditions:
-        """The conditions of the UNet for a picture that `prepare` gave; the seed's noise is on its latent."""
+        """Conditions of the UNet for a picture from `prepare`; its latent is of the noisy picture."""
         plan = self.plan(settings)
         return plan.conditions(self._embed(picture), self.encode_pictures(plan.noisy(picture)))
 
@@ -187,7 +187,7 @@ class Pipeline:
     @torch.inference_mode(False)  # in which gradients are on, so the order counts
     @torch.no_grad()
     def stream(self, latents: Tensor, frame_wise: bool = False) -> Iterator[Tensor]:
-        """Decoded frames, each as it is made: (3, 8h, 8w) near [−1, 1], on the CPU."""
+        """Yields each decoded frame at once: (3, 8h, 8w) near [−1, 1], on the CPU."""
         check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
         decoder = self.frame_wise_decoder if frame_wise else self.decoder

@@ -6,8 +6,8 @@ import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..clips.conditions import Conditions, orbit_azimuths
-from ..clips.noise import picture_noise, seed_of_video
+from ..clips.conditions import Conditions, each_frame, orbit_azimuths
+from ..clips.noise import noisy_picture, seed_of_video
 from ..clips.picture import to_canvas
 from ..clips.presets import SVD_XT, USUAL_ELEVATION, USUAL_MOTION, each
 from ..svd_model.networks.finite import check_finite
@@ -26,21 +26,18 @@ def fit_pictures(images: Tensor, width: int, height: int, fit: str, cut_out: boo
     return torch.cat([to_canvas(image.movedim(-1, 0), width, height, fit, cut_out) for image in images])
 
 
-def as_images(pictures: Tensor) -> Tensor:
-    """IMAGE (B, H, W, 3) of pictures (B, 3, H, W) in [−1, 1]."""
-    return pictures.movedim(1, -1) / 2 + 0.5
-
-
 def embed_pictures(clip_vision, pictures: Tensor) -> Tensor:
     """CLIP embeddings of pictures, (B, 1, context_dim)."""
     return host.embed_image(clip_vision, preprocess(pictures, clip_vision.image_size))
 
 
 def encode_pictures(vae, pictures: Tensor, noise_aug: float, seed: int) -> Tensor:
-    """Latents of pictures with noise of that strength, (B, 4, h, w); each has its video's seed."""
-    seeds = [seed_of_video(seed, video) for video in range(len(pictures))]
-    noise = torch.cat([picture_noise(each, (1, *pictures.shape[1:])) for each in seeds])
-    return vae.encode(as_images(pictures + noise_aug * noise))
+    """Latents of noisy pictures, (B, 4, h, w); the noise of each is of its video's seed."""
+    noisy = [
+        noisy_picture(picture, noise_aug, seed_of_video(seed, video))
+        for video, picture in enumerate(pictures.split(1))
+    ]
+    return vae.encode(host.as_images(torch.cat(noisy)))
 
 
 def condition_videos(
@@ -60,8 +57,7 @@ def condition_videos(
     }
     conditions = Conditions(embedding, latent_image)
     positive, negative = (
-        [[branch.context, {**options, "concat_latent_image": branch.concat}]]
-        for branch in (conditions, conditions.unconditional())
+        host.conditioning_of(branch, options) for branch in (conditions, conditions.unconditional())
     )
     return positive, negative, {"samples": samples, host.NUM_FRAMES: frames}
 
@@ -162,7 +158,7 @@ class ImageToVideo(io.ComfyNode):
             )
         latent_image = encode_pictures(vae, pictures, noise_aug, seed)
         conditioned = condition_videos(embedding, latent_image, frames, fps, motion_bucket_id, noise_aug)
-        return io.NodeOutput(*conditioned, as_images(pictures))
+        return io.NodeOutput(*conditioned, host.as_images(pictures))
 
 
 class Orbit(io.ComfyNode):
@@ -195,17 +191,15 @@ class Orbit(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, positive, negative, elevation, azimuths) -> io.NodeOutput:
-        return io.NodeOutput(*(_with_camera(given, elevation, azimuths) for given in (positive, negative)))
+        return io.NodeOutput(*(_with_camera(branch, elevation, azimuths) for branch in (positive, negative)))
 
 
-def _with_camera(given: list, elevation: float, azimuths: str) -> list:
+def _with_camera(conditioning: list, elevation: float, azimuths: str) -> list:
     result = []
-    for embedding, options in given:
+    for embedding, options in conditioning:
         frames = options.get(host.NUM_FRAMES, 21)
-        angles = numbers(azimuths, "azimuths") or orbit_azimuths(frames)
-        if len(angles) != frames:
-            raise ValueError(f"azimuths has {len(angles)} angles; give one for each of the {frames} frames.")
-        camera = {"elevation": [elevation] * frames, "azimuth": angles, host.CAMERA: True}
+        angles = each_frame("azimuths", numbers(azimuths, "azimuths") or orbit_azimuths(frames), frames)
+        camera = {"elevation": [elevation] * frames, "azimuth": list(angles), host.CAMERA: True}
         result.append([embedding, {**options, **camera}])
     return result
 

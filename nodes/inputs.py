@@ -7,17 +7,17 @@ from ..clips.settings import FIELDS
 
 
 def setting(name: str, as_named: str = "", **changes) -> io.Input:
-    """The input of a setting, under another name if any; `changes` go before what the row says.
+    """The input of a setting, under another name if any; `changes` replace the row's own options.
 
-    A row without a default has none for a node either: there the node gives it. In a graph every input has a
-    value, so that 0 may be a node's word for the checkpoint's own.
+    A node brings the default of a row without one. In a graph every input has a value, so 0 may mean the
+    checkpoint's own.
     """
     field = FIELDS[name]
-    make, given = _FORMS[type(field.kind)](field.kind)
+    make, options = _FORMS[type(field.kind)](field.kind)
     if field.default is not None:
-        given["default"] = field.default
-    given["tooltip"] = f"{field.words[0].upper()}{field.words[1:]}."
-    return make(as_named or name, **(given | changes))
+        options["default"] = field.default
+    options["tooltip"] = f"{field.words[0].upper()}{field.words[1:]}."
+    return make(as_named or name, **(options | changes))
 
 
 def own_or_chosen(name: str, as_named: str = "", **changes) -> io.Input:

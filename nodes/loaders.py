@@ -12,7 +12,7 @@ DECODERS = ["as in the file", FRAME_WISE]
 
 
 def checkpoint_input() -> io.Combo.Input:
-    """A choice of checkpoints, those that can be opened first."""
+    """A choice of checkpoints; readable SVD files come first."""
     return io.Combo.Input(
         "checkpoint",
         options=host.checkpoint_names(),

@@ -35,7 +35,7 @@ def decode_latent(
     frames: int = 0,
     last_frame: Tensor | None = None,
 ) -> Tensor:
-    """IMAGE of a LATENT: each of its videos decoded whole; video is the one wanted, from 1, or 0 for all.
+    """IMAGE of a LATENT: each of its videos decoded whole; video is a number from 1, or 0 for all.
 
     memory_budget is in GB, 0 for what the host says is free; frames are of each video, 0 for what the latent
     says; last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end.
@@ -74,8 +74,8 @@ def _last_frames(images: Tensor, videos: int, width: int, height: int) -> Tensor
     return images.expand(videos, -1, -1, -1)
 
 
-def _videos(latent: dict, frames: int):
-    """The frames of all videos, and how many one video has: as told, else as the latent says."""
+def _videos(latent: dict, frames: int) -> tuple[Tensor, int]:
+    """The frames of all videos, and the number of frames of one: the user's, or the latent's own."""
     samples, own = host.frames_as_batch(latents.samples_of(latent))
     if frames:
         if samples.shape[0] % frames:
@@ -127,7 +127,7 @@ class Decode(io.ComfyNode):
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISIONS),
-                    default="float32",
+                    default=FLOAT32,
                     optional=True,
                     advanced=True,
                     tooltip="float32 as in the reference; bfloat16 halves the memory and differs slightly.",
@@ -154,7 +154,7 @@ class Decode(io.ComfyNode):
         return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames, last_frame))
 
 
-def _own_or_chosen() -> list:
+def _size_and_steps() -> list:
     return [
         own_or_chosen("width", tooltip="In pixels; 0 is the checkpoint's own."),
         own_or_chosen("height", tooltip="In pixels; 0 is the checkpoint's own."),
@@ -185,7 +185,7 @@ class Animate(io.ComfyNode):
                 ),
                 setting("motion_bucket_id", "motion", default=USUAL_MOTION),
                 seed_input(),
-                *_own_or_chosen(),
+                *_size_and_steps(),
                 io.Combo.Input(
                     "decoder",
                     options=DECODERS,

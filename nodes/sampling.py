@@ -32,20 +32,20 @@ def guided_model(
     interval: tuple[float, float] = guidance.EVERYWHERE,
 ):
     """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
-    listed = numbers(scales, "scales") if shape == "list" else None
+    chosen = numbers(scales, "scales") if shape == "list" else None
 
     def make_terms(num_frames: int) -> list[guidance.Term]:
-        if listed is None:
+        if chosen is None:
             of_frames = guidance.SHAPES[shape](num_frames, min_scale, max_scale)
         else:
-            of_frames = guidance.given(num_frames, listed)
+            of_frames = guidance.listed(num_frames, chosen)
         return [guidance.TERMS["cfg"](of_frames, interval)]
 
     return host.with_guidance(model, make_terms)
 
 
 def make_sigmas(schedule: str, steps: int, **levels: float) -> Tensor:
-    """The noise levels of a schedule, (steps + 1,), from those of sigma_max, sigma_min and rho that it takes.
+    """The noise levels of a schedule, (steps + 1,), from its own of the levels sigma_max, sigma_min and rho.
 
     A graph has a value for each of them, whatever the schedule; the others are ignored.
     """
@@ -55,8 +55,7 @@ def make_sigmas(schedule: str, steps: int, **levels: float) -> Tensor:
 
 def make_sampler(name: str, churn: float = 0.0, seeds: Sequence[int] = ()):
     """A SAMPLER that runs one of our solvers; seeds are of the videos in the batch."""
-    options = {"churn": churn} if name in solvers.CHURNING else {}
-    return host.make_sampler(solvers.SOLVERS[name], seeds, **options)
+    return host.make_sampler(solvers.find_solver(name, churn), seeds)
 
 
 def contact_sheet(latents: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas:
     """
     samples = latents.samples_of(latent)
     told = latents.frames_told(positive, negative, latent)
-    if told and samples.shape[0] % told == 0:  # else the model says what does not fit
+    if told and samples.shape[0] % told == 0:  # otherwise the model refuses
         latent = {**latent, host.NUM_FRAMES: told}
     frames = latents.frames_of_video(latent, "connect the latent of SVD Image to Video unchanged.")
     videos = samples.shape[0] // frames

@@ -46,7 +46,7 @@ def trapezoid(num_frames: int, min_scale: float, max_scale: float) -> Tensor:
     return torch.cat([rise, constant(num_frames - 2 * edge, max_scale), rise.flip(0)])
 
 
-def given(num_frames: int, scales: Sequence[float]) -> Tensor:
+def listed(num_frames: int, scales: Sequence[float]) -> Tensor:
     """Scales of a list with one finite number for each frame; raises ValueError for another list."""
     if len(scales) != num_frames or not all(math.isfinite(scale) for scale in scales):
         raise ValueError(

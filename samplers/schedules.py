@@ -65,7 +65,7 @@ def animate_lcm(steps: int) -> Tensor:
     return _with_zero(_karras_points(index / (ANIMATE_LCM_TRAIN_STEPS - 1), SIGMA_MIN, SIGMA_MAX, RHO))
 
 
-def given(sigmas: Sequence[float]) -> Tensor:
+def listed(sigmas: Sequence[float]) -> Tensor:
     """Levels of a falling list; a missing last 0 is added."""
     if len(sigmas) == 0:
         raise ValueError("the list of sigmas is empty; give at least one level above 0.")

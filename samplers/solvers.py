@@ -8,6 +8,7 @@ the x at its start.
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
@@ -133,6 +134,11 @@ SOLVERS = {
 }
 CHURNING = ("euler", "heun")
 """Names of the solvers that take a churn."""
+
+
+def find_solver(name: str, churn: float = 0.0) -> Callable[..., Tensor]:
+    """The solver of a name, bound to a churn where it takes one."""
+    return partial(SOLVERS[name], churn=churn) if name in CHURNING else SOLVERS[name]
 
 
 def _churned(x: Tensor, sigma: Tensor, churn: float, steps: int, noise: Noise) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ FOLDERS = [
     path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in APART
 ]
 CODE = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in folder.rglob("*.py"))])
+PRODUCT = [path for path in CODE if path.relative_to(ROOT).parts[0] in PACKAGE]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
 
 
@@ -64,11 +65,7 @@ FACTORIES = {"as_tensor", "empty", "eye", "full", "linspace", "logspace", "ones"
 FACTORIES |= {"zeros", "arange"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in CODE if path.relative_to(ROOT).parts[0] in PACKAGE],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
 def test_new_tensors_do_not_depend_on_the_callers_defaults(path):
     """Each says its dtype and its device, which torch.set_default_dtype and set_default_device change."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -122,3 +119,29 @@ def test_public_methods_are_documented(path):
             for method in methods(node):
                 if method.name not in CALLED_BY_OTHERS and not documented_in_a_base(node, method.name):
                     assert ast.get_docstring(method), f"{node.name}.{method.name} has no docstring"
+
+
+NO_NAMES = {"given", "known", "made", "taken", "ready", "before"}
+
+
+def names(tree: ast.AST) -> set[str]:
+    """Names that a file gives: functions, classes, parameters, variables, attributes and imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+        elif isinstance(node, ast.alias) and node.asname:
+            found.add(node.asname)
+    return found
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_are_nouns_of_the_field(path):
+    """A participle says nothing of the thing: name the noun."""
+    assert not names(ast.parse(path.read_text(encoding="utf-8"))) & NO_NAMES

@@ -37,11 +37,10 @@ def animate(
     say: Callable[[str], None],
     ask: Callable[[str], bool] | None = None,
 ) -> Iterator[Path]:
-    """Does what the options ask, and yields each file as it is written.
+    """Animates pictures or decodes latents, and yields each file once it is written.
 
     `say` takes notices and warnings, `ask` a question of yes or no, where there is somebody to ask. Raises
-    ValueError with all mistakes before any work; of several pictures, those that can't be animated don't
-    keep the others from it.
+    ValueError with all mistakes before any work. A picture with an error does not stop the next ones.
     """
     jobs, there = plan(options, mistakes)
     settings = _settings(options, mistakes)
@@ -114,16 +113,16 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
 
 
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
-    """The options that were given, as settings; None where they can't be."""
-    given = {name: value for name, value in vars(options).items() if name in FIELDS}
+    """The user's options as settings; None for options with mistakes."""
+    chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
-        useless = sorted(given.keys() - {"fps", "frame_wise_decode"})
+        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"})
         if useless:
             mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
             )
     with mistakes.collected():
-        settings = Settings(**given)
+        settings = Settings(**chosen)
         settings.check()
         return settings
     return None
@@ -137,7 +136,7 @@ def _animate_pictures(
     say: Callable[[str], None],
     bars: ProgressBars,
 ) -> Iterator[Path]:
-    """One clip after the other; what goes wrong with one of several is said, and the next is begun."""
+    """Animates picture after picture; of several, an error is reported and the next one begins."""
     size = pipeline.latent_size(plan)
     stages = {"decode": bool(jobs[0].outputs)}  # which all jobs have, or none
     pipeline.fit.check(size, plan.settings.frame_wise_decode, **stages)
@@ -226,7 +225,7 @@ def _write(
     notes: dict | None,
     bars: ProgressBars,
 ) -> Iterator[Path]:
-    """Writes the one output while the frames are made, or several when they are there.
+    """Writes a single output while frames are decoded, several outputs after all frames.
 
     An output that fails does not keep the others from being written.
     """
@@ -248,7 +247,7 @@ def _write(
 
 
 def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
-    """What made a clip, for its metadata; names without folders, since those are nobody's business."""
+    """Origin of a clip for its metadata; file names stand without folders, which are private."""
     file = pipeline.checkpoint.file
     name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
     notes = {"stillmotion": version(), "checkpoint": name}

@@ -14,7 +14,7 @@ Size = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Fit:
-    """What a pipeline has for its clips; `budget`: bytes for encoding and for decoding, None for no bound."""
+    """Networks, device and memory of a pipeline; `budget`: bytes to encode and to decode in, or None."""
 
     checkpoint: Checkpoint
     device: torch.device
@@ -23,9 +23,9 @@ class Fit:
     budget: int | None = None
 
     def check(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> None:
-        """Raises an error, before any work, for a network that is not whole or a budget that is too small.
+        """Checks a clip before any work.
 
-        CheckpointError for the one, NotEnoughMemoryError for the other.
+        Raises CheckpointError for a network that is not whole, NotEnoughMemoryError for too small a budget.
         """
         checkpoint = self.checkpoint
         parts = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
@@ -45,7 +45,7 @@ class Fit:
                 self.to_encode(scale * size[1], scale * size[2])
 
     def needed(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> int:
-        """Estimates the bytes that a clip can't do without, weights included."""
+        """Estimates the least bytes of a clip, weights included."""
         sampling = memory.to_sample(self.checkpoint, *size, self.dtype) if sample else 0
         if not decode:
             return sampling
@@ -53,7 +53,7 @@ class Fit:
         return max(sampling, memory.to_decode(self.checkpoint, *size, *numbers))
 
     def to_decode(self, size: Size, frame_wise: bool) -> int | None:
-        """Bytes for the tensors of decoding latents of that size; None for no bound."""
+        """Bytes for the tensors of decoding latents of a size; None: no bound."""
         part = self.checkpoint.decoder_for(frame_wise)
         numbers = (frame_wise, self.decode_dtype, self.device)
         least = memory.tensors_to_decode(self.checkpoint, *size, *numbers)
@@ -62,14 +62,14 @@ class Fit:
         return self._share(f"decoding {frames} frames of {scale * width}×{scale * height}", part, least)
 
     def to_encode(self, height: int, width: int) -> int | None:
-        """Bytes for the tensors of encoding a picture of that size in pixels; None for no bound."""
+        """Bytes for the tensors of encoding a picture of a size in pixels; None: no bound."""
         part = self.checkpoint.encoder
         size = (part.params, height, width)
         least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
         return self._share(f"encoding a picture of {width}×{height}", part, least)
 
     def _share(self, work: str, part: Part, least: int) -> int | None:
-        """Bytes for the tensors of a network that can't do with less than `least`."""
+        """Bytes for the tensors of a network, at least `least`; raises NotEnoughMemoryError below."""
         if self.budget is None:
             free = memory.available(self.device)
             return None if free is None else max(least, int(layerwise.SHARE_OF_FREE * free))

@@ -14,7 +14,7 @@ from ...clips.noise import step_noise
 from ...clips.plan import Branch, Run
 from ...samplers.guidance import guided
 from ...samplers.preconditioning import precondition, scale_noise, scalings
-from ...samplers.solvers import CHURNING, SOLVERS, Denoiser
+from ...samplers.solvers import Denoiser, find_solver
 from ...svd_model import layerwise
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
@@ -53,9 +53,9 @@ def sample(
     check = FiniteCheck(refuse)
     denoise = denoiser(unet, run, dtype)
     x = scale_noise(run.start.to(device), run.sigmas[0])
-    churn = {"churn": run.churn} if run.solver in CHURNING else {}
+    solve = find_solver(run.solver, run.churn)
     progress(0, steps)
-    x = SOLVERS[run.solver](denoise, x, run.sigmas, noise=fresh_noise, callback=after_step, **churn)
+    x = solve(denoise, x, run.sigmas, noise=fresh_noise, callback=after_step)
     check.look_at(x, "after the last step")
     check.finish()
     return x.cpu()

@@ -37,7 +37,7 @@ def real(path: Path) -> Path:
 def check_apart(path: Path, read: Iterable[Path], written: Iterable[Path]) -> None:
     """Raises OutputError where an output meets what is read, or another output.
 
-    They meet where they are the same file, under whatever names, or one is a folder that holds the other. An
+    Two paths meet if they lead to one file, or if a folder at one path holds the other. An
     output may lie in a folder that is read.
     """
     written = list(written)
@@ -84,12 +84,12 @@ def check_parent(final: Path, is_folder: bool = False) -> None:
         raise OutputError(f"{final}: not writable ({error.strerror}); {remedy}") from error
 
 
-def free_name(final: Path, taken: Collection[Path] = ()) -> Path:
-    """Finds a free name: `final`, or the first of final-2, final-3, … that is neither there nor in `taken`.
+def free_name(final: Path, reserved: Collection[Path] = ()) -> Path:
+    """Finds a name that is neither on the disk nor reserved: `final`, or the first of final-2, final-3, ….
 
     Names that differ in case only count as equal, as on many disks.
     """
-    folded = {str(path).casefold() for path in taken}
+    folded = {str(path).casefold() for path in reserved}
     for candidate in _names(final):
         if str(real(candidate)).casefold() not in folded and not os.path.lexists(candidate):
             return candidate
@@ -182,9 +182,9 @@ def is_system_file(name: str) -> bool:
 
 
 def _keep_beside(temporary: Path, final: Path) -> Path:
-    """Gives a finished result another name in the same folder; leaves it where it is if that fails too."""
+    """Gives a finished result another name in its folder; leaves it where it is if that fails too."""
     with contextlib.suppress(OSError, OutputError):
-        kept = free_name(final, taken=(real(final),))
+        kept = free_name(final, reserved=(real(final),))
         if temporary.is_dir():
             os.rename(temporary, kept)
         else:

@@ -36,7 +36,7 @@ _UPRIGHT = {orientation: Image.Transpose[name] for orientation, name in enumerat
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used: says which one, what was found, what is accepted and what to do."""
+    """A picture that can't be used; the message has its name, the fault and the remedy."""
 
 
 def read_image(source: Picture) -> Image.Image:
@@ -46,9 +46,9 @@ def read_image(source: Picture) -> Image.Image:
     array or a tensor: (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, also as a batch of one, in
     uint8, uint16 or bool, or as floats in [0, 1]. The way that a picture comes does not change its pixels.
 
-    Returns 8 bits a channel, "RGBA" where not all pixels are opaque, else "RGB". 16-bit greyscale is scaled,
-    not clipped; floating-point pictures have to lie in [0, 1]. An ICC profile is applied; a broken one is
-    ignored, with a warning in the log. Raises ImageError for whatever cannot be read.
+    Returns 8 bits a channel, "RGBA" where not all pixels are opaque, "RGB" otherwise. 16-bit greyscale
+    is scaled, not clipped; floating-point pictures have to lie in [0, 1]. An ICC profile is applied; a broken
+    one is ignored, with a warning in the log. Raises ImageError for an unreadable picture.
     """
     name, image = _open(source)
     colour, alpha = _split(name, image)
@@ -62,7 +62,7 @@ def read_image(source: Picture) -> Image.Image:
 
 
 def _open(source: Picture) -> tuple[str, Image.Image]:
-    """What to call the picture in messages, and its pixels, upright and of a size that is accepted."""
+    """Name of the picture in messages, and its pixels, upright and of an accepted size."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         return str(path), _of_path(path)

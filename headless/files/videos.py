@@ -2,9 +2,8 @@
 
 .mp4 (H.264) and .webm (VP9) are BT.709 in limited range; .webp, .gif and the lossless .png are animated
 images; a path without extension, or ending in a slash, is a folder of PNG frames. An interrupted run leaves
-neither half a file nor a damaged older one (destinations.py). The same frames and metadata give the same
-bytes. Animated images store a frame equal to the one before as a longer showing of that one: fewer frames,
-same playback.
+neither half a file nor a damaged older one (destinations.py). Equal frames and metadata give equal bytes.
+Animated images store repeated frames once, shown for longer: fewer frames, equal playback.
 """
 
 import itertools
@@ -37,9 +36,9 @@ DAMAGED_INPUT_ERRORS += (av.error.FFmpegError, Image.DecompressionBombError)
 
 
 def check_output(path: str | os.PathLike, overwrite: bool = False) -> Path:
-    """Raise OutputError if `write_video` could not write `path`, else return where it leads.
+    """Returns the path that `write_video` would write; raises OutputError where it could not.
 
-    What is there already is ExistsError without `overwrite`. Leaves nothing behind.
+    Without `overwrite` an existing file raises ExistsError. Leaves nothing behind.
     """
     final, extension = _destination(path)
     destinations.check_parent(final, is_folder=not extension)
@@ -67,8 +66,8 @@ def write_video(
     say that they were written here; any other folder with something in it is refused. Raises OutputError for
     arguments that cannot be written and errors of the disk, passes on any other exception of `frames` or
     `progress`, and then leaves the folder as it was before; if only the last move fails, the clip is kept
-    under the name that the error gives. `checked`: `check_output` has found the path good, perhaps hours ago;
-    where something has come there since, the clip is written all the same, and kept beside it.
+    under the name that the error gives. `checked`: `check_output` accepted the path earlier; a file
+    that has come there since stays, and the clip is kept beside it.
     """
     if not checked:
         check_output(path, overwrite)
@@ -89,9 +88,8 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
     Raises FileNotFoundError if there is no such file, OutputError for an unknown extension.
     """
     _, extension = _destination(path)
-    source = Path(path).absolute() / (
-        "" if extension else FIRST_FRAME_NAME
-    )  # else FFmpeg reads file: in names
+    source = Path(path).absolute()  # or FFmpeg would read "file:" in a name as a protocol
+    source = source if extension else source / FIRST_FRAME_NAME
     if not source.is_file():
         raise FileNotFoundError(f"{source}: there is no such file to read metadata from")
     _, read = FORMATS[extension]
@@ -209,7 +207,7 @@ def _durations(count: int, rate: Fraction, tick: int, fewest_ticks: int = 1) -> 
 
 
 def _write_mp4(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
-    # For the same bytes each time: one thread, since their number shows, and no macroblock tree, since the
+    # For equal bytes each time: one thread, since their number shows, and no macroblock tree, since the
     # AVX-512 code of x264 165 for it reads memory nobody has written (at widths such as 64 and 576).
     codec_options = {"crf": "16", "preset": "medium", "threads": "1", "mbtree": "0"}
     _encode(temporary, frames, rate, text, "mp4", "libx264", codec_options, {"movflags": "+faststart"})
@@ -242,7 +240,10 @@ def _encode(
         context.time_base = 1 / rate
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = ColorRange.MPEG
-        bt709 = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}  # else BT.601
+        bt709 = {
+            "dst_colorspace": Colorspace.ITU709,
+            "dst_color_range": ColorRange.MPEG,
+        }  # default: BT.601
         converter = VideoReformatter()
         for index, frame in enumerate(itertools.chain([first], frames)):
             rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
@@ -284,7 +285,7 @@ def _write_gif(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, te
     dithering = {"palette": palette, "dither": Image.Dither.FLOYDSTEINBERG}
     first, *rest = (Image.fromarray(frame).quantize(**dithering) for frame in clip)
     durations = _durations(len(clip), rate, tick=10, fewest_ticks=2)  # browsers slow down what is shorter
-    # Naming the palette makes it the only one in the file; else Pillow repeats it for every frame.
+    # Naming the palette makes it the only one in the file; otherwise Pillow repeats it for every frame.
     options = {"palette": bytes(first.palette.palette), "loop": 0, "comment": text or ""}
     first.save(temporary, "GIF", save_all=True, append_images=rest, duration=durations, **options)
 

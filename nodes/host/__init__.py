@@ -15,8 +15,8 @@ from .model import (
 from .recipes import Engine
 from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, NUM_FRAMES
-from .vae import VideoVAE, check_decoder, check_encoder, load_vae
-from .values import check_images, check_latents, frames_as_batch
+from .vae import check_decoder, check_encoder, load_vae
+from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "NUM_FRAMES",
     "SAMPLERS",
     "Engine",
-    "VideoVAE",
+    "as_images",
     "check_conditioning",
     "check_decoder",
     "check_encoder",
@@ -33,6 +33,7 @@ __all__ = [
     "check_latents",
     "check_without_guidance",
     "checkpoint_names",
+    "conditioning_of",
     "embed_image",
     "frames_as_batch",
     "keeps_videos_apart",

@@ -28,7 +28,7 @@ _VECTOR_OPTIONS = {
     "elevation": "elevation",
     "azimuth": "azimuths",
 }
-"""Names in the host's CONDITIONING of what clips.conditions.vector takes."""
+"""Options of the host's CONDITIONING -> parameters of clips.conditions.vector."""
 
 
 class VideoModel(comfy.model_base.BaseModel):
@@ -87,7 +87,7 @@ class VideoModel(comfy.model_base.BaseModel):
         return saved | notes.as_tensors(self.notes)
 
     def memory_required(self, input_shape, cond_shapes=None) -> int:
-        """Bytes that a pass over a batch of that shape takes besides the weights."""
+        """Bytes of a pass over a batch of a shape, without the weights."""
         if len(input_shape) != 4:  # asked before extra_conds is, with the rows of all conditions at once
             raise ValueError(_of_another_kind(input_shape[1:], self.latent_format.latent_channels))
         frames, _, height, width = input_shape
@@ -121,16 +121,16 @@ def with_feature_cache(model, interval: int):
     return patched
 
 
-def check_conditioning(model, name: str, given: list) -> None:
+def check_conditioning(model, name: str, conditioning: list) -> None:
     """Raises ValueError where a CONDITIONING, an input of that name, is none to animate that MODEL with."""
-    if not given or any(options.get("concat_latent_image") is None for _, options in given):
+    if not conditioning or any(options.get("concat_latent_image") is None for _, options in conditioning):
         raise ValueError(without_picture(name))
-    for _, options in given:
+    for _, options in conditioning:
         _check_camera(model.model, options)
 
 
 def without_picture(name: str) -> str:
-    """What to say of conditioning, an input of that name, that is not SVD's."""
+    """Message on a conditioning input that holds no picture."""
     return (
         f"{name} holds no picture to animate, as if it came from a text encoder; connect {name} of SVD Image "
         "to Video, or of core's SVD_img2vid_Conditioning."
@@ -138,7 +138,7 @@ def without_picture(name: str) -> str:
 
 
 def motion_without_use(name: str, motion: int, variant: Variant) -> str:
-    """What to say of a motion bucket, an input of that name, for a model that takes none."""
+    """Message on a motion bucket, an input of a node, for a model without one."""
     remedy = f"leave it at {USUAL_MOTION}."
     return f"{name} is {motion}; {variant.name} circles the object and takes none: {remedy}"
 
@@ -161,7 +161,7 @@ def _check_camera(model: comfy.model_base.BaseModel, options: dict) -> None:
 
 
 def _of_another_kind(shape, channels: int) -> str:
-    """What to say of latents, of that shape without their number, that are no frames of ours."""
+    """Message on latents of another kind of model; the shape is of one latent."""
     return (
         f"the latents are of another kind of model, {'×'.join(map(str, shape))} numbers each; SVD's are "
         f"frames of {channels} × height/8 × width/8: connect the latent of SVD Image to Video."
@@ -196,8 +196,8 @@ def frames_of_video(conditions: list) -> int:
 
 def frames_in_run(model, total: int) -> int:
     """Frames of one video in a run of a SAMPLER, by the guider's conditions; total where none says so."""
-    for given in getattr(getattr(model, "inner_model", None), "conds", {}).values():
-        for condition in given:
+    for conditions in getattr(getattr(model, "inner_model", None), "conds", {}).values():
+        for condition in conditions:
             frames = condition.get("model_conds", {}).get("num_video_frames")
             if frames is not None and total % frames.cond == 0:
                 return frames.cond

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...clips.plan import Branch, Run
 from ...clips.recipes import Encode, Sample, Step
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
-from ...samplers.solvers import CHURNING, SOLVERS
+from ...samplers.solvers import find_solver
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.networks.vision import preprocess
 from .guider import with_guidance
@@ -16,6 +16,7 @@ from .model import load_model, with_feature_cache
 from .sampling import make_sampler, sample_latent
 from .shared import NUM_FRAMES, VECTOR
 from .vae import load_vae
+from .values import as_images, conditioning_of
 from .vision import embed_image, load_image_tower
 
 
@@ -36,33 +37,26 @@ class Engine:
         """The result of a step, see clips.recipes."""
         if isinstance(step, Encode):
             pixels = preprocess(step.picture, self._tower.image_size)
-            return embed_image(self._tower, pixels), self._vae.encode(_image(step.noisy))
+            return embed_image(self._tower, pixels), self._vae.encode(as_images(step.noisy))
         if isinstance(step, Sample):
             return self._sample(step.run)
         images = self._vae.decode(self._model.model.process_latent_out(step.latents))
         if step.last_frame is not None:
-            images[-1:] = _image(step.last_frame).to(images)
+            images[-1:] = as_images(step.last_frame).to(images)
         return images
 
     def _sample(self, run: Run) -> Tensor:
         model = with_guidance(self._model, lambda num_frames: run.terms)
         if run.feature_cache > 1:
             model = with_feature_cache(model, run.feature_cache)
-        churn = {"churn": run.churn} if run.solver in CHURNING else {}
-        solver = make_sampler(SOLVERS[run.solver], [run.seed], **churn)
-        told = [_conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)]
+        solver = make_sampler(find_solver(run.solver, run.churn), [run.seed])
+        both = [_conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)]
         latent = {"samples": torch.zeros_like(run.start)}
-        sampled = sample_latent(model, *told, latent, run.start, solver, run.sigmas, run.seed, self._preview)
+        sampled = sample_latent(model, *both, latent, run.start, solver, run.sigmas, run.seed, self._preview)
         return self._model.model.process_latent_in(sampled["samples"])
 
 
 def _conditioning(branch: Branch, num_frames: int) -> list:
     """CONDITIONING of one branch."""
     conditions = branch.conditions
-    options = {"concat_latent_image": conditions.concat, VECTOR: conditions.vector, NUM_FRAMES: num_frames}
-    return [[conditions.context, options]]
-
-
-def _image(picture: Tensor) -> Tensor:
-    """(1, 3, H, W) in [−1, 1] as an IMAGE, (1, H, W, 3) in [0, 1]."""
-    return picture.movedim(1, -1) / 2 + 0.5
+    return conditioning_of(conditions, {VECTOR: conditions.vector, NUM_FRAMES: num_frames})

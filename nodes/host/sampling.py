@@ -23,11 +23,11 @@ def named_sampler(name: str):
     return comfy.samplers.sampler_object(name)
 
 
-def make_sampler(solver: Callable, seeds: Sequence[int] = (), **options):
-    """A SAMPLER of a solver(denoise, x, sigmas, *, noise, callback, **options).
+def make_sampler(solver: Callable, seeds: Sequence[int] = ()):
+    """A SAMPLER of a solver(denoise, x, sigmas, *, noise, callback).
 
-    Each video of a batch has a stream of noise of its own; where the videos' seeds are not given, they count
-    on from the seed of the run.
+    Each video of a batch has a stream of noise of its own; without `seeds` they
+    count on from the seed of the run.
     """
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
@@ -48,7 +48,7 @@ def make_sampler(solver: Callable, seeds: Sequence[int] = (), **options):
                 levels = {"sigma": sigmas[step], "sigma_hat": sigmas[step]}
                 callback({"x": x, "i": step, "denoised": denoised, **levels})
 
-        return solver(denoise, x, sigmas, noise=noise, callback=after_step, **options)
+        return solver(denoise, x, sigmas, noise=noise, callback=after_step)
 
     return comfy.samplers.KSAMPLER(sample)
 

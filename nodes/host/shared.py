@@ -1,4 +1,4 @@
-"""What the parts of this package share: keys, numbers, and attention through the host."""
+"""Keys, numbers and the host's attention, for all files of this package."""
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention
@@ -14,9 +14,9 @@ CAMERA = "stillmotion_camera"
 """The key in CONDITIONING that says that a user set the camera; core's node always sets one."""
 
 ATTENTION_PRECISION = torch.float32
-"""That the host's attention accumulates in, since SVD's keys and values overflow float16."""
+"""Precision in which the host's attention accumulates: SVD's keys and values overflow float16."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """The user's backend."""
+    """Attention by the backend that the user chose for the host."""
     return optimized_attention(q, k, v, heads, attn_precision=ATTENTION_PRECISION)

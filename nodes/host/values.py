@@ -1,6 +1,8 @@
-"""Checks of the IMAGE and LATENT values that other nodes pass on."""
+"""IMAGE, LATENT and CONDITIONING: checks of values from other nodes, and our tensors as such values."""
 
 from torch import Tensor
+
+from ...clips.conditions import Conditions
 
 _PICTURES = "an IMAGE is pictures (N, height, width, 3 or 4), of floating point numbers from 0 to 1"
 _LATENTS = "a LATENT of SVD's is frames × 4 × height/8 × width/8"
@@ -38,6 +40,16 @@ def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
     if samples.ndim != 5:
         return samples, None
     return samples.movedim(2, 1).flatten(0, 1), samples.shape[2]
+
+
+def as_images(pictures: Tensor) -> Tensor:
+    """IMAGE (B, H, W, 3) in [0, 1] of pictures (B, 3, H, W) in [−1, 1]."""
+    return pictures.movedim(1, -1) / 2 + 0.5
+
+
+def conditioning_of(conditions: Conditions, options: dict) -> list:
+    """CONDITIONING of one branch, with its options beside the picture's latent."""
+    return [[conditions.context, {**options, "concat_latent_image": conditions.concat}]]
 
 
 def _described(value) -> str:

@@ -1,4 +1,4 @@
-"""What a file is, by the names, shapes and number formats of its tensors; nothing is read for it."""
+"""Kinds of files, by the names, shapes and number formats of its tensors; nothing is read for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

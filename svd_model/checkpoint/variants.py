@@ -56,7 +56,7 @@ SV3D_U = Variant("sv3d_u", "orbit", temporal_decoder=False)
 SV3D_P = Variant("sv3d_p", "camera", temporal_decoder=False)
 
 DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P)
-"""svd and svd_xt have the same keys and shapes: a file is taken for svd_xt; the frame count is the user's."""
+"""Keys and shapes of svd and svd_xt are equal: a file counts as svd_xt; the frame count is the user's."""
 
 
 def find_variant(vector_dim: int, frame_wise_decoder: bool) -> Variant | None:

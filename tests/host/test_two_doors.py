@@ -27,7 +27,7 @@ from pack import builtin_model
 from pack.headless import Pipeline
 from pack.clips.settings import Settings
 from pack.nodes import conditioning, latents, loaders, output, sampling
-from pack.nodes.host import VideoVAE
+from pack.nodes.host.vae import VideoVAE
 from pack.clips import noise, picture
 from pack.clips.canvas import FITS
 from pack.clips.presets import find_preset
@@ -185,7 +185,7 @@ from pack.nodes.host import sampling as host_sampling
 def nearest(pixels, width, height, fit, cut_out):
     return torch.nn.functional.interpolate(pixels[None], (height, width), mode="bilinear") * 2 - 1
 changed = {
-    "picture": expected.error(swapped(conditioning, "picture_noise", other(noise.picture_noise), run)),
+    "picture": expected.error(swapped(noise, "picture_noise", other(noise.picture_noise), run)),
     "start": expected.error(swapped(sampling, "start_noise", other(noise.start_noise), run)),
     "steps": expected.error(swapped(host_sampling, "step_noise", other(noise.step_noise), run)),
     "resize": expected.error(swapped(conditioning, "to_canvas", nearest, run)),

@@ -93,7 +93,7 @@ def test_trapezoid_ends_at_min_and_has_max_on_its_plateau(frames: int, low: floa
 
 @pytest.mark.parametrize("scales", [[1], [1.5, 2, 2.5], (0, -1.25), np.array([1.0, 2.0])])
 def test_a_given_list_is_taken_as_it_is(scales):
-    assert_scales(guidance.given(len(scales), scales), list(scales))
+    assert_scales(guidance.listed(len(scales), scales), list(scales))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_given_list_is_taken_as_it_is(scales):
 )
 def test_a_list_of_the_wrong_length_or_not_finite_is_refused_and_shown(frames: int, scales: list, shown: str):
     with pytest.raises(ValueError) as refusal:
-        guidance.given(frames, scales)
+        guidance.listed(frames, scales)
     assert f"the guidance list is {shown}; give one finite number for each of the {frames} frames." == str(
         refusal.value
     )

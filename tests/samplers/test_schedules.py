@@ -151,20 +151,20 @@ def test_animate_lcm_refuses_more_steps_than_it_was_distilled_for():
     ],
 )
 def test_given_levels_are_taken_as_they_are_and_end_in_0(levels, expected: list[float]):
-    taken = schedules.given(levels)
+    taken = schedules.listed(levels)
     assert taken.dtype == torch.float32
     assert taken.tolist() == expected
 
 
 def test_a_given_list_is_left_as_it_was():
     levels = [3.0, 1.0, 0.0]
-    schedules.given(levels)
+    schedules.listed(levels)
     assert levels == [3.0, 1.0, 0.0]
 
 
 def test_an_empty_list_of_levels_is_refused():
     with pytest.raises(ValueError, match="the list of sigmas is empty; give at least one level above 0"):
-        schedules.given([])
+        schedules.listed([])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_given_levels_that_do_not_fall_or_are_no_levels_are_refused_and_shown(
     levels: list[float], shown: str
 ):
     with pytest.raises(ValueError) as refusal:
-        schedules.given(levels)
+        schedules.listed(levels)
     assert f"the sigmas are {shown};" in str(refusal.value)
     assert "must fall" in str(refusal.value)
     assert "finite numbers above 0 (the last may be 0)" in str(refusal.value)
@@ -276,7 +276,7 @@ def test_animate_lcm_falls_strictly_from_700_to_0(steps: int):
 @hypothesis.given(st.sets(st.floats(2**-14, 2**14, width=32), min_size=1, max_size=50), st.booleans())
 def test_any_falling_list_is_a_schedule_as_it_is(levels: set[float], with_zero: bool):
     falling = sorted(levels, reverse=True)
-    taken = schedules.given([*falling, 0.0] if with_zero else falling)
+    taken = schedules.listed([*falling, 0.0] if with_zero else falling)
     assert_is_a_schedule(taken, len(falling))
     assert taken.tolist() == [*falling, 0.0]
 
@@ -292,4 +292,4 @@ def test_levels_that_float32_can_not_tell_apart_are_refused(schedule):
 @pytest.mark.parametrize("levels", [[2, 1.00000001, 1], [2, 1, 1e-50], [1e39, 1]])
 def test_given_levels_that_float32_can_not_tell_apart_are_refused(levels):
     with pytest.raises(ValueError, match="they must fall from each to the next and be finite"):
-        schedules.given(levels)
+        schedules.listed(levels)

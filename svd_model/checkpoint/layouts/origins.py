@@ -28,16 +28,16 @@ def renamed(file: TensorFile, origins: Mapping[str, Origin]) -> TensorFile:
     A released tensor is missing from the view where its origin is missing or of no fitting shapes. Tensors
     are made when they are read.
     """
-    made = {name: _shape_and_dtype(file, origin) for name, origin in origins.items()}
-    made = {name: found for name, found in made.items() if found is not None}
-    consumed = {key for name in made for key in origins[name].keys}
+    found = {name: _shape_and_dtype(file, origin) for name, origin in origins.items()}
+    released = {name: described for name, described in found.items() if described is not None}
+    consumed = {key for name in released for key in origins[name].keys}
     shapes = {key: shape for key, shape in file.shapes.items() if key not in consumed}
     dtypes = {key: file.dtypes[key] for key in shapes}
-    shapes |= {name: shape for name, (shape, _) in made.items()}
-    dtypes |= {name: dtype for name, (_, dtype) in made.items()}
+    shapes |= {name: shape for name, (shape, _) in released.items()}
+    dtypes |= {name: dtype for name, (_, dtype) in released.items()}
 
     def read(key: str) -> Tensor:
-        if key not in made:
+        if key not in released:
             return file.read(key)
         origin = origins[key]
         return origin.make(*map(file.read, origin.keys))
