@@ -19,8 +19,8 @@ FEATURE_DIM = 256
 class Conditions:
     """Inputs of the UNet beside latents and σ: one row for the clip, or one for each of its frames."""
 
-    context: Tensor  # (1, 1, context_dim)
-    concat: Tensor  # (1, 4, h, w)
+    context: Tensor  # (1 or T, 1, context_dim)
+    concat: Tensor  # (1 or T, 4, h, w)
     vector: Tensor | None = None  # (1 or T, vector_dim); None until a model embeds the numbers
 
     def unconditional(self) -> "Conditions":

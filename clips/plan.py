@@ -40,7 +40,7 @@ class Plan:
     """Settings of a clip, and the tensors that follow from them."""
 
     settings: Settings  # complete
-    ends_on_picture: bool  # an orbit, whose last frame is the picture; the object is centred
+    orbit: bool  # SV3D: the object is centred on white, and the clip ends on the picture
     vector: Tensor  # (1 or T, vector_dim)
     sigmas: Tensor  # (steps + 1,)
     scales: Tensor  # (T,)
@@ -51,7 +51,7 @@ class Plan:
         settings = settings.complete(variant)
         return cls(
             settings=settings,
-            ends_on_picture=variant.orbit,
+            orbit=variant.orbit,
             vector=_vector(settings, variant),
             sigmas=settings.sigmas(),
             scales=settings.guidance_scales(),
@@ -61,7 +61,7 @@ class Plan:
         """Fits a picture to the clip: (3 or 4, H, W) in [0, 1] -> (1, 3, height, width) in [−1, 1]."""
         settings = self.settings
         size = (settings.width, settings.height)
-        return to_canvas(pixels, *size, settings.fit, cut_out=self.ends_on_picture)
+        return to_canvas(pixels, *size, settings.fit, cut_out=self.orbit)
 
     def noisy(self, picture: Tensor) -> Tensor:
         """A picture with the seed's noise, for the encoder."""

@@ -41,7 +41,7 @@ class Job:
 _UNKNOWN = Picture(Path("picture"))
 
 
-def plan(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
+def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
     """Plans the jobs of a command line; returns them and the existing outputs that may not be replaced.
 
     Adds every fault to the mistakes.

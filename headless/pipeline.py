@@ -24,7 +24,7 @@ from ..svd_model.networks import float8
 from ..svd_model.networks.finite import check_latents_to_decode
 from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
-from . import noises
+from . import caller_noise
 from .engine import local, memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype
 from .engine.fit import Fit, Size
@@ -117,7 +117,7 @@ class Pipeline:
         plan = self.plan(settings)
         size = self.latent_size(plan)
         self.fit.check(size, plan.settings.frame_wise_decode)
-        start = None if noise is None else noises.checked(noise, self._shape(plan))
+        start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
         recipe = animate(plan, plan.canvas(images.to_tensor(images.read_image(image))), start)
         latents = []
 
@@ -166,7 +166,7 @@ class Pipeline:
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
         plan = self.plan(settings)
-        start = None if noise is None else noises.checked(noise, self._shape(plan))
+        start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
         return self.sample_run(plan.run(conditions, start))
 
     @in_own_modes

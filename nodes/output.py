@@ -228,7 +228,7 @@ class Animate(io.ComfyNode):
         for number, pixels in enumerate(image):
             plan = Plan.of(replace(settings, seed=seed_of_video(seed, number)), variant)
             recipes.append(animate(plan, plan.canvas(pixels.movedim(-1, 0))))
-        engine = host.Engine(opened, settings.frame_wise_decode, contact_sheet)
-        images = torch.cat(drive(recipes, engine.perform))
+        performer = host.Performer(opened, settings.frame_wise_decode, contact_sheet)
+        images = torch.cat(drive(recipes, performer.perform))
         components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(settings.fps))
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))

@@ -10,5 +10,5 @@ def animate(plan: Plan, picture: Tensor, start: Tensor | None = None) -> Recipe:
     """The clip of a picture that `plan.canvas` fitted; `start`, (T, 4, h, w), replaces the seed's noise."""
     context, concat = yield Encode(picture, plan.noisy(picture))
     latents = yield Sample(plan.run(plan.conditions(context, concat), start))
-    last_frame = picture if plan.ends_on_picture else None
+    last_frame = picture if plan.orbit else None
     yield Decode(latents, plan.settings.frame_wise_decode, last_frame)

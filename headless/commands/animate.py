@@ -22,7 +22,7 @@ from ..engine.devices import find_device
 from ..files import images, latents
 from ..files.sources import refuse_missing, refuse_url
 from ..files.videos import write_video
-from ..jobs import Job, Output, plan, settle
+from ..jobs import Job, Output, plan_jobs, settle
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
 
@@ -42,7 +42,7 @@ def animate(
     `say` takes notices and warnings, `ask` a question of yes or no, where there is somebody to ask. Raises
     ValueError with all mistakes before any work. A picture with an error does not stop the next ones.
     """
-    jobs, there = plan(options, mistakes)
+    jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
     saved = checkpoint = None
     with mistakes.collected():
@@ -53,7 +53,7 @@ def animate(
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
         settings = checkpoint and settings and settings.complete(checkpoint.variant)
-    jobs = settle(jobs, there, mistakes, ask)
+    jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
         say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
@@ -166,7 +166,7 @@ def _animate_picture(
     bars: ProgressBars,
 ) -> Iterator[Path]:
     image = job.picture.read()
-    if plan.ends_on_picture and image.mode == "RGB":
+    if plan.orbit and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture = plan.canvas(images.to_tensor(image))
     notes = None

@@ -12,7 +12,7 @@ from .model import (
     motion_without_use,
     with_feature_cache,
 )
-from .recipes import Engine
+from .performer import Performer
 from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, NUM_FRAMES
 from .vae import check_decoder, check_encoder, load_vae
@@ -23,7 +23,7 @@ __all__ = [
     "CAMERA",
     "NUM_FRAMES",
     "SAMPLERS",
-    "Engine",
+    "Performer",
     "as_images",
     "check_conditioning",
     "check_decoder",

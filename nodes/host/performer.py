@@ -20,7 +20,7 @@ from .values import as_images, conditioning_of
 from .vision import embed_image, load_image_tower
 
 
-class Engine:
+class Performer:
     """Encodes, samples and decodes in the host's memory management, with its progress and cancel.
 
     Latents are in the diffusion model's scale; frames are an IMAGE, (T, H, W, 3) in [0, 1]. `preview` makes
