@@ -26,7 +26,7 @@ def noisy_picture(picture: Tensor, noise_aug: float, seed: int) -> Tensor:
 
 
 def start_noise(seed: int, shape: Iterable[int]) -> Tensor:
-    """First latents before their scaling to σ_max, (T, 4, h, w); equal to ComfyUI's noise of that seed."""
+    """First latents before their scaling to σ_max, (T, 4, h, w); equal to ComfyUI's noise of the seed."""
     return _stream(seed)(shape)
 
 

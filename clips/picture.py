@@ -26,7 +26,7 @@ def to_canvas(picture: Tensor, width: int, height: int, fit: str = "crop", cut_o
 
 
 def centre_object(picture: Tensor) -> Tensor:
-    """Moves what is not transparent to the middle of a transparent square, as SV3D was trained.
+    """Moves the visible pixels to the middle of a transparent square, as SV3D was trained.
 
     The square's side is the picture's longer side, so the object keeps its size in pixels. A picture without
     any transparency stays. Raises ValueError where nothing is visible.
@@ -59,9 +59,9 @@ def fit_picture(
 ) -> Tensor:
     """Brings (3, H, W) to (3, height, width) with one Lanczos resize, clamped to [0, 1].
 
-    "crop" covers the size and cuts off what stands out on both sides alike, "pad" fits inside it, centred
-    between bars of `background`, and "stretch" ignores the proportions. A picture of that size stays. Raises
-    ValueError for a size below 1 and an unknown `fit`.
+    "crop" covers the size and cuts both edges alike, "pad" fits inside it, centred between bars of
+    `background`, and "stretch" ignores the proportions. A picture of the wanted size stays. Raises ValueError
+    for a size below 1 and an unknown `fit`.
     """
     _check(picture, (3,))
     if width < 1 or height < 1:
@@ -96,7 +96,7 @@ def _resize(picture: Tensor, width: int, height: int, box: tuple[float, float, f
 
 
 def _ends(flags: Tensor) -> tuple[int, int]:
-    """Index of the first True, and of what follows the last."""
+    """Index of the first True, and the index behind the last."""
     places = flags.nonzero()
     return int(places[0]), int(places[-1]) + 1
 

@@ -305,7 +305,7 @@ def _check_schedule(settings: Settings) -> None:
 
 
 def _check_guidance(settings: Settings) -> None:
-    """Raises ValueError for scales that can't be made, such as of a list that is not as long as the clip."""
+    """Raises ValueError for a list of scales that is not as long as the clip."""
     settings.guidance_scales()
 
 

@@ -1,4 +1,4 @@
-"""Numbers and lists of whatever kind a Python caller has, as plain ones."""
+"""Plain numbers and lists, from all kinds that Python callers have."""
 
 from collections.abc import Sequence
 from decimal import Decimal

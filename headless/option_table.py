@@ -29,12 +29,12 @@ def options_page() -> str:
 
 
 def _is_option(action: argparse.Action) -> bool:
-    """Whether it is an option of ours: neither a picture's name nor --help."""
+    """Whether an action is an option other than --help."""
     return bool(action.option_strings) and action.dest != "help"
 
 
 def _row(action: argparse.Action) -> tuple[str, str, str, str]:
-    """Cells for an option: name and value, words, and for a setting what it accepts and its default."""
+    """Cells of an option: name and value, words, and for a setting its accepted values and default."""
     metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar
     value = metavar or action.dest.upper()
     name = f"`{action.option_strings[0]}{'' if action.nargs == 0 else ' ' + value}`"

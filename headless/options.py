@@ -1,4 +1,4 @@
-"""The command line's words: what each option is called, takes and means."""
+"""Options of the command line: names, values and words."""
 
 import argparse
 import contextlib
@@ -226,7 +226,7 @@ def _option_of(field: Field) -> str:
 
 
 def _help_of(field: Field) -> str:
-    """The words of a row, what it accepts, and its default."""
+    """The words of a row, its accepted values and its default."""
     if isinstance(field.kind, Flag):
         return field.words
     default = f" (default {field.shown_default})" if field.shown_default else ""

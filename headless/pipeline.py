@@ -130,7 +130,7 @@ class Pipeline:
         return Clip(np.stack(list(frames)), latents[0], plan.settings)
 
     def plan(self, settings: Settings | Mapping | None) -> Plan:
-        """Settings resolved for the checkpoint, its defaults for what they leave open."""
+        """Resolves settings for the checkpoint, with its defaults for every None."""
         return Plan.of(Settings.of(settings), self.checkpoint.variant)
 
     def latent_size(self, plan: Plan) -> Size:

@@ -1,4 +1,4 @@
-"""Inputs of nodes that are settings, made of the settings' rows."""
+"""Inputs of nodes, from the rows of the settings."""
 
 from comfy_api.v0_0_2 import io
 

@@ -61,7 +61,7 @@ def check_frames_said(latent: dict, frames: int, remedy: str) -> None:
         )
 
 
-def frames_told(positive: list, negative: list, latent: dict) -> int | None:
+def frames_of_conditioning(positive: list, negative: list, latent: dict) -> int | None:
     """Number of frames in a video by the conditioning; raises ValueError for contradictory numbers."""
     numbers = [
         options[host.NUM_FRAMES] for _, options in [*positive, *negative] if host.NUM_FRAMES in options

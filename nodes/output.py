@@ -37,8 +37,8 @@ def decode_latent(
 ) -> Tensor:
     """IMAGE of a LATENT: each of its videos decoded whole; video is a number from 1, or 0 for all.
 
-    memory_budget is in GB, 0 for what the host says is free; frames are of each video, 0 for what the latent
-    says; last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end.
+    memory_budget is in GB, 0 for the host's free memory; frames are of each video, 0 for the latent's own;
+    last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end.
     """
     samples, frames = _videos(latent, frames)
     host.check_decoder(vae)

@@ -75,9 +75,9 @@ def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas:
     sampler is a name of the host's, or of OWN_SOLVERS. Each video has the seed that would make it alone.
     """
     samples = latents.samples_of(latent)
-    told = latents.frames_told(positive, negative, latent)
-    if told and samples.shape[0] % told == 0:  # otherwise the model refuses
-        latent = {**latent, host.NUM_FRAMES: told}
+    frames = latents.frames_of_conditioning(positive, negative, latent)
+    if frames and samples.shape[0] % frames == 0:  # otherwise the model refuses
+        latent = {**latent, host.NUM_FRAMES: frames}
     frames = latents.frames_of_video(latent, "connect the latent of SVD Image to Video unchanged.")
     videos = samples.shape[0] // frames
     if videos > 1 and not host.keeps_videos_apart(model):

@@ -257,7 +257,7 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
 
 
 def version() -> str:
-    """Stillmotion's version, under whatever name the package was imported."""
+    """Version of Stillmotion, for any name under which the package was imported."""
     return sys.modules[__package__.removesuffix(".headless.commands")].__version__
 
 

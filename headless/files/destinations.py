@@ -35,7 +35,7 @@ def real(path: Path) -> Path:
 
 
 def check_apart(path: Path, read: Iterable[Path], written: Iterable[Path]) -> None:
-    """Raises OutputError where an output meets what is read, or another output.
+    """Raises OutputError where an output meets an input or another output.
 
     Two paths meet if they lead to one file, or if a folder at one path holds the other. An
     output may lie in a folder that is read.
@@ -54,7 +54,7 @@ def check_apart(path: Path, read: Iterable[Path], written: Iterable[Path]) -> No
 
 
 def check_free(final: Path, overwrite: bool) -> None:
-    """Raises OutputError where a file can't become `final`: what is there is kept, or is no file."""
+    """Raises OutputError where a file can't become `final`: an existing file stays, a folder is no file."""
     if final.is_dir():
         raise OutputError(f"{final}: is a folder; name a file, or end it in a slash for PNG frames")
     if not os.path.lexists(final):
@@ -102,7 +102,7 @@ def replacing(
 ) -> Iterator[Path]:
     """Gives a temporary path to write to, a file or a folder, which becomes `final` at the end.
 
-    Without `overwrite` what is there by then stays. `check_folder` is asked which files of an existing folder
+    Without `overwrite` an existing file stays. `check_folder` is asked which files of an existing folder
     may go; it raises OutputError where that is not to be replaced. Raises OutputError, naming where the
     finished result lies, if it can't be moved to `final`; on any other error nothing is left.
     """
@@ -177,7 +177,7 @@ def _move_back(source: Path, target: Path, names: Iterable[str]) -> None:
 
 
 def is_system_file(name: str) -> bool:
-    """Tells whether file browsers put a file of that name into folders."""
+    """Whether file browsers put files of a name into folders."""
     return name in _SYSTEM_FILES
 
 

@@ -137,7 +137,7 @@ def _check_size(name: str, width: int, height: int) -> None:
 
 @contextmanager
 def _in_words(name: str) -> Iterator[None]:
-    """Within it, whatever keeps a picture from being read is an ImageError."""
+    """Within the block every error of reading is an ImageError."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of pictures that are below MAX_PIXELS and so accepted here.

@@ -1,6 +1,6 @@
 """Our networks inside of ComfyUI's own types: the one place that knows the host's classes.
 
-Checked against ComfyUI 0.33. The nodes use what is named here and, of the host, its API for nodes alone.
+Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
 from .files import checkpoint_names, open_checkpoint

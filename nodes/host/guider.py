@@ -59,7 +59,7 @@ class _Guider:
 
 
 def with_guidance(model, make_terms: MakeTerms):
-    """A copy of a MODEL that any sampler node guides by these terms, made anew for every run."""
+    """A copy of a MODEL that any sampler node guides; `make_terms` makes the terms of each run."""
     guider = _Guider(make_terms)
     patched = model.clone()
     patched.set_model_sampler_cfg_function(guider.combine, disable_cfg1_optimization=True)
@@ -70,7 +70,7 @@ def with_guidance(model, make_terms: MakeTerms):
 
 
 def check_without_guidance(model, name: str) -> None:
-    """Raises ValueError for a MODEL that the node of that name can't guide."""
+    """Raises ValueError for a MODEL that a node, by its name, can't guide."""
     check_video_model(model)
     if any(key in model.model_options for key in _REPLACED):
         raise ValueError(

@@ -122,7 +122,7 @@ def with_feature_cache(model, interval: int):
 
 
 def check_conditioning(model, name: str, conditioning: list) -> None:
-    """Raises ValueError where a CONDITIONING, an input of that name, is none to animate that MODEL with."""
+    """Raises ValueError for a CONDITIONING, an input of a node, that does not fit the MODEL."""
     if not conditioning or any(options.get("concat_latent_image") is None for _, options in conditioning):
         raise ValueError(without_picture(name))
     for _, options in conditioning:
@@ -261,5 +261,5 @@ def load_model(checkpoint: Checkpoint, disable_dynamic: bool = False):
 
 
 def _load_again(path: Path, disable_dynamic: bool = False):
-    """The MODEL anew: what the host asks for to compile it, to hook its weights, or for another GPU."""
+    """Loads the MODEL again, for the host to compile it, to hook its weights, or to use another GPU."""
     return load_model(Checkpoint.open(path), disable_dynamic)

@@ -24,7 +24,7 @@ class Performer:
     """Encodes, samples and decodes in the host's memory management, with its progress and cancel.
 
     Latents are in the diffusion model's scale; frames are an IMAGE, (T, H, W, 3) in [0, 1]. `preview` makes
-    of the latents of a step what the host shows.
+    a picture for the host of the latents of a step.
     """
 
     def __init__(self, checkpoint: Checkpoint, frame_wise: bool, preview: Callable[[Tensor], Tensor]):

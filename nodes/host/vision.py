@@ -18,7 +18,7 @@ class ShallowEncoder(comfy.clip_model.CLIPEncoder):
         self.layers = encoder.layers
 
     def forward(self, x: Tensor, mask=None, intermediate_output=None) -> tuple[Tensor, Tensor | None]:
-        """The last state, and the intermediate state of that index."""
+        """The last state, and the intermediate state of an index."""
         first = x.clone() if intermediate_output == -2 else None  # the layer writes into x
         x, intermediate = super().forward(x, mask, intermediate_output)
         return x, intermediate if first is None else first

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Conditioning(NamedTuple):
-    """Numbers that a UNet is told: the width of their vector, and whose UNet it is."""
+    """Numbers that condition a UNet: the width of their vector, and the checkpoints with such a UNet."""
 
     vector_dim: int
     checkpoints: str

@@ -23,7 +23,16 @@ from diffusers import (
 
 from stillmotion.samplers import schedules
 from stillmotion.samplers.preconditioning import precondition
-from stillmotion.samplers.solvers import dpmpp_2m, dpmpp_2m_sde, euler, euler_ancestral, heun, lcm
+from stillmotion.samplers.solvers import (
+    SOLVERS,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    euler,
+    euler_ancestral,
+    find_solver,
+    heun,
+    lcm,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -548,3 +557,10 @@ def test_euler_ancestral_splits_the_next_level_into_a_way_down_and_a_way_up():
     clean = svd_like(x, sigmas[0])
     result = euler_ancestral(svd_like, x, sigmas, noise=lambda x: fresh)
     torch.testing.assert_close(result, x + (1.8 - 5) * (x - clean) / 5 + 2.4 * fresh)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_found_by_name_has_its_churn_where_it_takes_one(name):
+    solver = find_solver(name, churn=2.0)
+    assert getattr(solver, "keywords", {}) == ({"churn": 2.0} if name in ("euler", "heun") else {})
+    assert getattr(solver, "func", solver) is SOLVERS[name]

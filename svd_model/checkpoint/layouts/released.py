@@ -22,7 +22,7 @@ NOT_NEEDED = (
 
 
 def is_known(key: str) -> bool:
-    """Tells whether released files are known to have a key that no network needs."""
+    """Whether released files have a key that no network needs."""
     needed = key.startswith((UNET, VISION)) and not key.startswith(VISION + NOTES)
     return key.startswith(NOT_NEEDED) and not needed
 
