@@ -1,7 +1,7 @@
 """Stillmotion without ComfyUI: the pipeline as a Python API, and the command line."""
 
 from ..clips.settings import Settings
-from .files.videos import write_video
+from .files.videos import read_metadata, write_video
 from .pipeline import Clip, Pipeline
 
-__all__ = ["Clip", "Pipeline", "Settings", "write_video"]
+__all__ = ["Clip", "Pipeline", "Settings", "read_metadata", "write_video"]
