@@ -5,6 +5,7 @@ settings a check, and the pages a line.
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,17 +18,17 @@ def is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class Kind:
+class Kind(ABC):
     """A kind of value that a setting accepts."""
 
     @property
+    @abstractmethod
     def accepted(self) -> str:
         """The accepted values in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complaints(self, value) -> Iterator[str]:
         """A sentence for each fault of a value, without its subject, which is the setting's name."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = None
+    saved = checkpoint = plan = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
@@ -52,7 +52,7 @@ def animate(
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
-        settings = checkpoint and settings and settings.complete(checkpoint.variant)
+        plan = checkpoint and settings and Plan.of(settings, checkpoint.variant)
     jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
@@ -61,9 +61,9 @@ def animate(
     try:
         pipeline = _pipeline(checkpoint, options, bars)
         if saved is None:
-            yield from _animate_pictures(pipeline, pipeline.plan(settings), jobs, options, say, bars)
+            yield from _animate_pictures(pipeline, plan, jobs, options, say, bars)
         else:
-            yield from _decode_latents(pipeline, settings, saved, jobs[0], options, say, bars)
+            yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
         bars.close()
 

@@ -45,18 +45,25 @@ class Fit:
                 self.to_encode(scale * size[1], scale * size[2])
 
     def needed(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> int:
-        """Estimates the least bytes of a clip, weights included."""
-        sampling = memory.to_sample(self.checkpoint, *size, self.dtype) if sample else 0
-        if not decode:
-            return sampling
-        numbers = (frame_wise, self.decode_dtype, self.device)
-        return max(sampling, memory.to_decode(self.checkpoint, *size, *numbers))
+        """Estimates the least bytes of a clip, weights included; more bytes only make it faster.
+
+        Sampling counts one branch of the guidance at a time; n branches at once take n times the activations.
+        """
+        sampling = decoding = 0
+        if sample:
+            unet, encoder, vision = self.checkpoint.unet, self.checkpoint.encoder, self.checkpoint.vision
+            weights = sum(part.size for part in (unet, encoder, vision))
+            sampling = weights + unet.params.memory(*size, self.dtype)
+        if decode:
+            weights = self.checkpoint.decoder_for(frame_wise).size
+            tensors = self._least_tensors_to_decode(size, frame_wise)
+            decoding = weights + memory.overhead(self.device) + tensors
+        return max(sampling, decoding)
 
     def to_decode(self, size: Size, frame_wise: bool) -> int | None:
         """Bytes for the tensors of decoding latents of a size; None: no bound."""
         part = self.checkpoint.decoder_for(frame_wise)
-        numbers = (frame_wise, self.decode_dtype, self.device)
-        least = memory.tensors_to_decode(self.checkpoint, *size, *numbers)
+        least = self._least_tensors_to_decode(size, frame_wise)
         frames, height, width = size
         scale = part.params.downscale
         return self._share(f"decoding {frames} frames of {scale * width}×{scale * height}", part, least)
@@ -67,6 +74,13 @@ class Fit:
         size = (part.params, height, width)
         least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
         return self._share(f"encoding a picture of {width}×{height}", part, least)
+
+    def _least_tensors_to_decode(self, size: Size, frame_wise: bool) -> int:
+        """The least bytes of activations for decoding; weights not included."""
+        temporal = self.checkpoint.variant.temporal_decoder and not frame_wise
+        options = {"temporal": temporal, "dtype": self.decode_dtype, "device": self.device}
+        params = self.checkpoint.decoder_for(frame_wise).params
+        return layerwise.smallest_budget(layerwise.plan_decode, params, *size, **options)
 
     def _share(self, work: str, part: Part, least: int) -> int | None:
         """Bytes for the tensors of a network, at least `least`; raises NotEnoughMemoryError below."""

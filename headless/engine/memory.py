@@ -9,48 +9,8 @@ import torch
 
 from ...clips.values import plain
 from ...svd_model import layerwise
-from ...svd_model.checkpoint import Checkpoint
 
 _CGROUP = Path("/sys/fs/cgroup")
-
-
-def to_sample(checkpoint: Checkpoint, frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-    """Bytes of the weights and the peak activations of sampling latents of a height and width.
-
-    For one branch of the guidance at a time; several at once take as many times the activations.
-    """
-    networks = (checkpoint.unet, checkpoint.encoder, checkpoint.vision)
-    weights = sum(network.size for network in networks)
-    return weights + checkpoint.unet.params.memory(frames, height, width, dtype)
-
-
-def to_decode(
-    checkpoint: Checkpoint,
-    frames: int,
-    height: int,
-    width: int,
-    frame_wise: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> int:
-    """The least bytes for decoding latents of a height and width; more bytes only make it faster."""
-    tensors = tensors_to_decode(checkpoint, frames, height, width, frame_wise, dtype, device)
-    return checkpoint.decoder_for(frame_wise).size + overhead(device) + tensors
-
-
-def tensors_to_decode(
-    checkpoint: Checkpoint,
-    frames: int,
-    height: int,
-    width: int,
-    frame_wise: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> int:
-    """The least bytes of activations for decoding; weights not included."""
-    options = {"temporal": checkpoint.variant.temporal_decoder and not frame_wise, "dtype": dtype}
-    size = (checkpoint.decoder_for(frame_wise).params, frames, height, width)
-    return layerwise.smallest_budget(layerwise.plan_decode, *size, **options, device=device)
 
 
 def overhead(device: torch.device) -> int:

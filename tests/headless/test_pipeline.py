@@ -11,7 +11,6 @@ from PIL import Image
 
 from stillmotion.clips.conditions import Conditions
 from stillmotion.clips.settings import Settings
-from stillmotion.headless.engine import memory
 from stillmotion.headless.engine.devices import find_device, find_dtype
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.samplers.solvers import SOLVERS
@@ -177,7 +176,7 @@ def test_a_clip_is_the_same_whatever_the_memory(frame_wise, tmp_path):
     """
     plain = shared_pipeline("svd")
     latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-    least = memory.to_decode(plain.checkpoint, 5, 8, 8, frame_wise, torch.float32, plain.device)
+    least = plain.fit.needed((5, 8, 8), frame_wise, sample=False)
     tight = Pipeline(plain.checkpoint, "cpu", memory_budget=least, scratch_folder=tmp_path)
     expected = plain.decode(latents, frame_wise)
     assert (tight.decode(latents, frame_wise) - expected).abs().max() < 2e-5 * expected.abs().max()

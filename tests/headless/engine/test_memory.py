@@ -12,6 +12,7 @@ import torch
 
 from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
+from stillmotion.headless.engine.fit import Fit
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import Checkpoint
@@ -39,7 +40,8 @@ def released_levels():
 
 
 def smallest(pipeline, *size):
-    return memory.to_decode(pipeline.checkpoint, *size, torch.float32, pipeline.device)
+    *size, frame_wise = size
+    return pipeline.fit.needed(size, frame_wise, sample=False)
 
 
 @pytest.mark.parametrize("frame_wise", [False, True])
@@ -128,7 +130,7 @@ def test_sampling_takes_what_was_estimated(released_levels, monkeypatch, free, b
         pipeline.sample(conditions, settings)
     checkpoint = pipeline.checkpoint
     weights = sum(network.size for network in (checkpoint.unet, checkpoint.encoder, checkpoint.vision))
-    estimate = memory.to_sample(checkpoint, 40, 16, 16, torch.float32) - weights
+    estimate = pipeline.fit.needed((40, 16, 16), False, decode=False) - weights
     forms = checkpoint.unet.params.memory(0, 16, 16, torch.float32)  # of weights, where there is little else
     assert live.peak <= branches * estimate
     assert live.peak == pytest.approx(branches * (estimate - forms), rel=0.1)
@@ -164,10 +166,11 @@ def test_a_frame_wise_decode_is_weighed_by_the_decoder_that_does_it():
     }
     mixed = Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), tensors | first_stage))
     both = Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), tensors))
-    cpu = torch.device("cpu")
-    needed = [memory.to_decode(file, 4, 16, 16, True, torch.float32, cpu) for file in (mixed, both)]
+    of_machine = (torch.device("cpu"), torch.float32, torch.float32)
+    fits = [Fit(file, *of_machine) for file in (mixed, both)]
+    needed = [fit.needed((4, 16, 16), True, sample=False) for fit in fits]
     assert needed[0] == needed[1]
-    assert needed[0] < memory.to_decode(mixed, 4, 16, 16, False, torch.float32, cpu)
+    assert needed[0] < fits[0].needed((4, 16, 16), False, sample=False)
 
 
 @pytest.mark.parametrize(
