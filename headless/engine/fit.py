@@ -47,13 +47,14 @@ class Fit:
     def needed(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> int:
         """Estimates the least bytes of a clip, weights included; more bytes only make it faster.
 
-        Sampling counts one branch of the guidance at a time; n branches at once take n times the activations.
+        Sampling counts one branch of the guidance at a time.
         """
         sampling = decoding = 0
         if sample:
             unet, encoder, vision = self.checkpoint.unet, self.checkpoint.encoder, self.checkpoint.vision
             weights = sum(part.size for part in (unet, encoder, vision))
-            sampling = weights + unet.params.memory(*size, self.dtype)
+            planner = layerwise.UNetPlanner(unet.params, 1, *size, self.dtype, self.device)
+            sampling = weights + planner.smallest().peak
         if decode:
             weights = self.checkpoint.decoder_for(frame_wise).size
             tensors = self._least_tensors_to_decode(size, frame_wise)

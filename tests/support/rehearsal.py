@@ -44,6 +44,8 @@ class Ledger(TorchDispatchMode):
             return True if args[0].dtype == torch.bool else 1
         if function == aten._pin_memory.default:
             return args[0]  # has no effect without a card
+        if kwargs.get("pin_memory"):
+            kwargs = {**kwargs, "pin_memory": False}
         if not _is_fake((args, kwargs)) and torch.device(kwargs.get("device") or "cpu").type != "cuda":
             return function(*args, **kwargs)
         with self._fake:
