@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..networks import planes, residual, transformer, unet
+from ..networks import kernels, planes, residual, transformer, unet
 from ..networks.pieces import WHOLE, Pieces
 from .memory import NotEnoughMemoryError, in_units
 
@@ -108,9 +108,10 @@ class UNetPlanner:
             return frames * width * self._positions(level) * itemsize
 
         shifts = sum(2 * layer.width for layer in self._layers if layer.kind == "residual")
-        constant = size(params.in_channels) + frames * shifts * itemsize
+        contexts = sum(2 * layer.width for layer in self._layers if layer.kind == "transformer")
+        constant = size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
         if self.cached:
-            constant += self.branches * size(params.width(min(1, len(params.channel_mult) - 1))) // branches
+            constant += self.branches * size(params.model_channels) // branches
         peak = calls = 0
         for layer in self._layers:
             skips = layer.skips if pieces.skips_on_device else layer.skips[:1]
@@ -214,6 +215,9 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
         work.group(tokens, transformer.FEED_FORWARD * features),
     ]
     groups = [count for _, count in parts]
+    if work.dtype.itemsize < 4 and not work.in_planes:  # a CPU's attention copies its result
+        size, count = parts[2]
+        parts[2] = size * (transformer.TEMPORAL_ATTENTION + 1) // transformer.TEMPORAL_ATTENTION, count
     return 3 * features + max(size for size, _ in parts), 2 * groups[0] + groups[1] + groups[2] + 3 * groups[
         3
     ]
@@ -222,5 +226,9 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
 def _upsample(layer: _Layer, work: _Work) -> tuple[int, int]:
     features = work.size(layer.width)
     size, groups = work.group(work.frames, unet.ENLARGED * features)
-    weights = 32 * layer.width**2 * work.dtype.itemsize if work.dtype.itemsize >= 4 else 0  # folded
+    positions = work.positions * -(-work.frames // groups)
+    folded = work.dtype.itemsize >= 4 and (work.in_planes or positions >= kernels.WORTH_FOLDING)
+    weights = 32 * layer.width**2 * work.dtype.itemsize if folded else 0
+    if folded:  # padded features and a quarter of the result are beside it
+        size = size * 25 // (4 * unet.ENLARGED)
     return features + max(size + (4 * features if groups > 1 else 0), 4 * features + weights), groups

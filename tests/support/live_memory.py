@@ -16,6 +16,11 @@ class LiveMemory(TorchDispatchMode):
         self._alive = 0
         self._counted = set()
 
+    @property
+    def alive(self) -> int:
+        """Live bytes that were allocated in the context."""
+        return self._alive
+
     def restart(self) -> None:
         """Restarts the peak from the live bytes."""
         self.peak = self._alive

@@ -119,16 +119,24 @@ def test_other_texts_are_no_sizes(text):
 def test_sampling_takes_what_was_planned(released_levels, monkeypatch, free):
     pipeline = released_levels
     monkeypatch.setattr(memory, "available", lambda device: free)
-    settings = Settings(num_frames=40, width=128, height=128, steps=1).complete(pipeline.checkpoint.variant)
-    picture = torch.zeros(1, 3, 128, 128)
+    settings = Settings(num_frames=12, width=256, height=256, steps=1).complete(pipeline.checkpoint.variant)
+    picture = torch.zeros(1, 3, 256, 256)
     pipeline.sample(pipeline.encode(picture, settings), settings)  # loads the networks
     conditions = pipeline.encode(picture, settings)
-    with LiveMemory() as live:
+    live, constants, predict = LiveMemory(), [], pipeline.unet.predict
+
+    def recorded(*inputs, **options):
+        constants.append(live.alive)
+        return predict(*inputs, **options)
+
+    monkeypatch.setattr(pipeline.unet, "predict", recorded)
+    with live:
         pipeline.sample(conditions, settings)
-    size = (40, 16, 16, torch.float32, torch.device("cpu"))
+    size = (12, 32, 32, torch.float32, torch.device("cpu"))
     planner = layerwise.UNetPlanner(pipeline.checkpoint.unet.params, 2, *size)
     plan = planner.within(max(free, planner.smallest().peak))
-    assert live.peak == pytest.approx(plan.peak, rel=0.05)
+    # The run's constants, a tenth of so small a clip, are no part of a pass.
+    assert 0.95 * plan.peak <= live.peak <= plan.peak + max(constants)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("5000", 3000), ("max", math.inf)])

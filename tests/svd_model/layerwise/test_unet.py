@@ -1,0 +1,67 @@
+"""Plans of the UNet: their peaks against tracked bytes, and their order. A rehearsed GPU has its own test."""
+
+import pytest
+import torch
+
+from stillmotion.svd_model.layerwise import NotEnoughMemoryError, UNetPlanner
+from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
+from support import tiny
+from support.live_memory import LiveMemory
+from support.named_tensors import NamedTensors
+
+NAMED = NamedTensors("planner:")
+
+
+def planner(branches=2, size=(25, 72, 128), dtype=torch.float16, device="cpu", params=None, **options):
+    params = params or UNetParams()
+    return UNetPlanner(params, branches, *size, dtype, torch.device(device), **options)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("branches", [1, 2])
+def test_the_peak_is_predicted(dtype, branches):
+    frames, height, width = size = (3, 48, 64)
+    unet = NAMED.fill(VideoUNet(tiny.SMALL.unet, device="meta")).to(dtype)
+    plans = planner(branches, size, dtype, params=tiny.SMALL.unet, apart=False)
+    whole, least = plans.within(None), plans.smallest()
+    rows = branches * frames
+    shapes = ((rows, 8, height, width), (rows, 1, 64), (rows, 768))
+    for budget in (None, (whole.peak + least.peak) // 2, least.peak):
+        plan = plans.within(budget)
+        with LiveMemory() as live:
+            x, context, y = (torch.zeros(shape, dtype=dtype, device="cpu") for shape in shapes)
+            constants = unet.prepare(context, y, frames)
+            steps = torch.ones(rows, dtype=torch.float32, device="cpu")
+            unet.predict(x, unet.shifts(steps, constants), constants, pieces=plan.pieces)
+        assert 0.98 * live.peak <= plan.peak <= 1.05 * live.peak
+
+
+def test_a_smaller_budget_is_a_smaller_peak_and_more_calls():
+    plans = planner()
+    peaks = [plans.within(None)]
+    least = plans.smallest()
+    while peaks[-1].peak > least.peak:
+        peaks.append(plans.within(peaks[-1].peak - 1))
+    assert [plan.calls for plan in peaks] == sorted(plan.calls for plan in peaks)
+    assert len(peaks) > 8
+
+
+def test_below_the_smallest_a_budget_is_refused():
+    plans = planner(device="cuda")
+    least = plans.smallest()
+    with pytest.raises(NotEnoughMemoryError) as caught:
+        plans.within(least.peak - 1)
+    assert caught.value.smallest == least.peak
+    assert not plans.within(least.peak).pieces.skips_on_device
+
+
+def test_branches_that_stay_together_are_never_parted():
+    plans = planner(apart=False)
+    assert plans.smallest().branches == plans.within(None).branches == 2
+    assert planner().smallest().branches == 1
+
+
+def test_kept_deep_features_count():
+    kept, plain = (planner(cached=cached).within(None).peak for cached in (True, False))
+    assert kept - plain == 2 * 320 * 25 * 72 * 128 * 2
