@@ -38,6 +38,7 @@ from .encode import encode_frames
 from .memory import SHARE_OF_FREE, NotEnoughMemoryError, in_units, is_out_of_memory
 from .plan import LayerwisePlan, plan_decode, plan_encode, smallest_budget
 from .spill import Spill, SpillError
+from .unet import UNetPlan, UNetPlanner
 
 __all__ = [
     "SHARE_OF_FREE",
@@ -45,6 +46,8 @@ __all__ = [
     "NotEnoughMemoryError",
     "Spill",
     "SpillError",
+    "UNetPlan",
+    "UNetPlanner",
     "decode_frames",
     "encode_frames",
     "in_units",
