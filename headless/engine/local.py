@@ -33,6 +33,7 @@ def sample(
     dtype: torch.dtype,
     device: torch.device,
     progress: Callable[[int, int], object],
+    budget: int | None = None,
 ) -> Tensor:
     """Latents of a run, (T, 4, h, w), float32 on the CPU; raises NotFiniteError where numbers overflow.
 
@@ -51,7 +52,7 @@ def sample(
         progress(step + 1, steps)
 
     check = FiniteCheck(refuse)
-    denoise = denoiser(unet, run, dtype)
+    denoise = denoiser(unet, run, dtype, budget)
     x = scale_noise(run.start.to(device), run.sigmas[0])
     solve = find_solver(run.solver, run.churn)
     progress(0, steps)
@@ -61,9 +62,11 @@ def sample(
     return x.cpu()
 
 
-def denoiser(unet: VideoUNet, run: Run, dtype: torch.dtype) -> Denoiser:
+def denoiser(unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None = None) -> Denoiser:
     """The guided denoiser D(x, σ) of a run."""
-    evaluate = Evaluator(unet, run.branches, dtype, sigmas=run.sigmas, feature_cache=run.feature_cache)
+    evaluate = Evaluator(
+        unet, run.branches, dtype, sigmas=run.sigmas, feature_cache=run.feature_cache, budget=budget
+    )
     return guided(evaluate, run.terms)
 
 
@@ -84,9 +87,10 @@ class Evaluator:
         *,
         sigmas: Iterable[Tensor] = (),
         feature_cache: int = 1,
+        budget: int | None = None,
     ):
         self._unet, self._branches, self._dtype = unet, branches, dtype
-        self._interval = feature_cache
+        self._interval, self._budget = feature_cache, budget
         self._batches: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
@@ -106,11 +110,13 @@ class Evaluator:
 
     def _fitting(self, wanted: int, x: Tensor) -> int:
         """How many of the wanted branches the free memory holds at once; at least 1."""
-        free = memory.available(x.device)
-        if free is None:
-            return wanted
+        budget = self._budget
+        if budget is None:
+            free = memory.available(x.device)
+            if free is None:
+                return wanted
+            budget = layerwise.SHARE_OF_FREE * free
         frames, _, height, width = x.shape
-        budget = layerwise.SHARE_OF_FREE * free
         fits = (
             count
             for count in range(wanted, 1, -1)

@@ -25,7 +25,13 @@ class _Loaded:
     end_streaming: Callable[[], None] | None = None
 
     @property
+    def streams(self) -> bool:
+        """Whether the weights stream to the device."""
+        return self.end_streaming is not None
+
+    @property
     def size(self) -> int:
+        """Bytes of the weights."""
         return sum(tensor.nbytes for tensor in (*self.module.parameters(), *self.module.buffers()))
 
 
@@ -43,11 +49,11 @@ class Networks:
         self._lock = RLock()
 
     def __getitem__(self, name: str) -> nn.Module:
-        """The network, loaded onto the device if it is nowhere yet."""
-        with self._lock:
-            if name not in self._loaded:
-                self._load(name, streams=False)
-            return self._loaded[name].module
+        """The network, on the device unless it streams."""
+        with self._lock, own_modes(self._device):
+            loaded = self._loaded.get(name)
+            with self.use(name, Choice(streams=loaded is not None and loaded.streams)) as network:
+                return network
 
     def held(self, name: str) -> Held:
         """Bytes on the device for a network to have: its own, and of networks that nobody uses."""
@@ -86,7 +92,7 @@ class Networks:
             if shares_host_memory(self._device):
                 del self._loaded[other]
             else:
-                loaded.module.to(HOST)
+                streaming.move(loaded.module, HOST)
                 loaded.device = HOST
 
     def _load(self, name: str, streams: bool) -> None:
@@ -99,13 +105,13 @@ class Networks:
     def _move(self, name: str, streams: bool) -> None:
         """Brings a network to the device, or has it stream, if it does not already."""
         loaded = self._loaded[name]
-        if streams == (loaded.end_streaming is not None) and (streams or loaded.device == self._device):
+        if streams == loaded.streams and (streams or loaded.device == self._device):
             return
-        if loaded.end_streaming is not None:
+        if loaded.streams:
             loaded.end_streaming()
             loaded.end_streaming = None
         place = HOST if streams else self._device
-        loaded.module.to(place)
+        streaming.move(loaded.module, place)
         loaded.device = place  # only now, since memory may run out on the way
         if streams:
             self._stream(name)

@@ -6,10 +6,11 @@ A layer outside of every stage, as of an embedding, has its weights copied for e
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..networks.unet import Stage
 
@@ -38,35 +39,50 @@ def stream(network: nn.Module, device: torch.device) -> Callable[[], None]:
     return end
 
 
+def move(network: nn.Module, device: torch.device) -> None:
+    """Move weights to a device one by one; no two copies of all of them are there at once."""
+    for place in _weights(network):
+        place.put(place.tensor.to(device))
+
+
 def pin(network: nn.Module) -> None:
     """Move weights to pages that a CUDA device reads without a wait, as far as the system has such pages."""
     with contextlib.suppress(RuntimeError):
-        for layer, name, weight in _weights(network):
-            _put(layer, name, nn.Parameter(weight.pin_memory(), requires_grad=False))
+        for place in _weights(network):
+            place.put(place.tensor.pin_memory())
+
+
+class _Place(NamedTuple):
+    """A weight, and the names of a layer's weights among which it is."""
+
+    named: dict[str, Tensor | None]
+    name: str
+    tensor: Tensor
+
+    def put(self, tensor: Tensor) -> None:
+        """Put a tensor in the weight's place."""
+        is_parameter = isinstance(self.tensor, nn.Parameter) and tensor is not self.tensor
+        self.named[self.name] = nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
+
+
+def _weights(network: nn.Module) -> Iterator[_Place]:
+    for layer in network.modules():
+        for named in (layer._parameters, layer._buffers):
+            yield from (_Place(named, key, value) for key, value in list(named.items()) if value is not None)
 
 
 def _stream_stage(stage: Stage, device: torch.device) -> list:
     """Hooks of a stage: its weights are copied before it runs, and the copies dropped when it is done."""
-    weights = _weights(stage)
+    weights = list(_weights(stage))
 
     def bring(*_) -> None:
-        copies = [weight.to(device, non_blocking=True, copy=True) for _, _, weight in weights]
-        for (layer, name, _), copy in zip(weights, copies, strict=True):
-            _put(layer, name, nn.Parameter(copy, requires_grad=False))
+        copies = [place.tensor.to(device, non_blocking=True, copy=True) for place in weights]
+        for place, copy in zip(weights, copies, strict=True):
+            place.put(copy)
 
     def drop(*_) -> None:
         for place in weights:
-            _put(*place)
+            place.put(place.tensor)
 
     # After a failed run too, since it is done again within less memory.
     return [stage.register_forward_pre_hook(bring), stage.register_forward_hook(drop, always_call=True)]
-
-
-def _weights(network: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
-    """Each weight of a network, with its layer and its name there."""
-    layers = ((layer, layer._parameters.items()) for layer in network.modules())
-    return [(layer, name, weight) for layer, named in layers for name, weight in named if weight is not None]
-
-
-def _put(layer: nn.Module, name: str, weight: nn.Parameter) -> None:
-    layer._parameters[name] = weight

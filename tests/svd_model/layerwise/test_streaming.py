@@ -78,7 +78,7 @@ def test_the_end_puts_every_weight_back_and_copies_nothing_more(unet):
     evaluate(unet, *inputs(unet))
     assert all(weight is weights[key] for key, weight in unet.named_parameters())
     end()
-    with mock.patch.object(streaming, "_put", side_effect=AssertionError):
+    with mock.patch.object(streaming._Place, "put", side_effect=AssertionError):
         evaluate(unet, *inputs(unet))
 
 
