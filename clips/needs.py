@@ -56,7 +56,7 @@ def to_embed(checkpoint: Checkpoint, dtype: torch.dtype) -> Need:
 def to_encode(checkpoint: Checkpoint, height: int, width: int, device: torch.device) -> Need:
     """Need of the encoder for a picture of a size in pixels; it computes in float32."""
     part = checkpoint.encoder
-    planner = EncodePlanner(part.params, height, width, dtype=torch.float32, device=device)
+    planner = layerwise.EncodePlanner(part.params, height, width, dtype=torch.float32, device=device)
     work = f"encoding a picture of {width}×{height}"
     return _planned(part.name, work, part.sizes_in(torch.float32), planner)
 
@@ -80,7 +80,7 @@ def to_decode(
     part = checkpoint.decoder_for(frame_wise)
     temporal, scale = checkpoint.variant.temporal_decoder and not frame_wise, part.params.downscale
     frames, height, width = size
-    planner = DecodePlanner(part.params, *size, temporal=temporal, dtype=dtype, device=device)
+    planner = layerwise.DecodePlanner(part.params, *size, temporal=temporal, dtype=dtype, device=device)
     work = f"decoding {frames} frames of {scale * width}×{scale * height}"
     return _planned(part.name, work, part.sizes_in(torch.float32), planner)
 
@@ -98,24 +98,3 @@ def _planned(name: str, work: str, sizes: dict[str, int], planner, streamed: int
         slowdown=lambda budget: planner.within(budget).calls / fastest.calls,
     )
 
-
-class _Old:
-    def __init__(self, plan, *args, **options):
-        self._plan, self._args, self._options = plan, args, options
-
-    def within(self, budget):
-        from dataclasses import make_dataclass
-
-        plan = self._plan(*self._args, **self._options, budget=budget)
-        return make_dataclass("P", ["peak", "calls"])(plan.peak, 1)
-
-    def smallest(self):
-        return self.within(layerwise.smallest_budget(self._plan, *self._args, **self._options))
-
-
-def EncodePlanner(*args, **options):
-    return _Old(layerwise.plan_encode, *args, **options)
-
-
-def DecodePlanner(*args, **options):
-    return _Old(layerwise.plan_decode, *args, **options)
