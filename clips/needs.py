@@ -3,7 +3,7 @@
 Both doors read these numbers, and plan with the planners that give them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,11 +30,6 @@ class Need:
     least: int  # of activations
     fastest: int  # of activations, from which more makes nothing faster
     slowdown: Callable[[int], float]  # times the work of the fastest, for bytes of activations
-
-    @property
-    def smallest(self) -> int:
-        """The least bytes, weights included."""
-        return self.streamed + self.least
 
 
 def to_embed(checkpoint: Checkpoint, dtype: torch.dtype) -> Need:
@@ -85,6 +80,16 @@ def to_decode(
     return _planned(part.name, work, part.sizes_in(torch.float32), planner)
 
 
+def in_words(stages: Sequence[Need]) -> list[str]:
+    """A sentence for each stage: the least memory with all of its weights, and how much makes it fastest."""
+    units = layerwise.in_units
+    return [
+        f"{need.work}: {units(need.weights + need.least)}, "
+        f"fastest from {units(need.weights + need.fastest)} on"
+        for need in stages
+    ]
+
+
 def _planned(name: str, work: str, sizes: dict[str, int], planner, streamed: int | None = None) -> Need:
     """Need of a network by its planner; without `streamed` its weights stay on the device."""
     fastest, weights = planner.within(None), sum(sizes.values())
@@ -97,4 +102,3 @@ def _planned(name: str, work: str, sizes: dict[str, int], planner, streamed: int
         fastest=fastest.peak,
         slowdown=lambda budget: planner.within(budget).calls / fastest.calls,
     )
-

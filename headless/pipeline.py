@@ -30,7 +30,7 @@ from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .engine import local, memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
-from .engine.fit import Fit
+from .engine.fit import Fit, latent_size
 from .engine.networks import Networks
 from .files import images
 
@@ -149,8 +149,7 @@ class Pipeline:
 
     def latent_size(self, plan: Plan) -> Size:
         """Frames, height and width of the latents of a clip."""
-        scale = self.checkpoint.decoder.params.downscale
-        return plan.settings.num_frames, plan.settings.height // scale, plan.settings.width // scale
+        return latent_size(self.checkpoint, plan)
 
     def perform(self, step: Step):
         """Performs a step of a recipe; Decode gives an iterator of decoded frames, uint8 (H, W, 3)."""

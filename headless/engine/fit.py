@@ -8,6 +8,7 @@ import torch
 
 from ...clips import needs
 from ...clips.needs import Need, Size
+from ...clips.plan import Plan
 from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint, CheckpointError
 from . import memory
@@ -22,6 +23,12 @@ class Held(NamedTuple):
 
 
 NOTHING_HELD = Held()
+
+
+def latent_size(checkpoint: Checkpoint, plan: Plan) -> Size:
+    """Frames, height and width of the latents of a clip."""
+    scale, settings = checkpoint.decoder.params.downscale, plan.settings
+    return settings.num_frames, settings.height // scale, settings.width // scale
 
 
 @dataclass(frozen=True)
