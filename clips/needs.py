@@ -57,12 +57,20 @@ def to_encode(checkpoint: Checkpoint, height: int, width: int, device: torch.dev
 
 
 def to_sample(
-    checkpoint: Checkpoint, size: Size, dtype: torch.dtype, device: torch.device, branches: int = GUIDED
+    checkpoint: Checkpoint,
+    size: Size,
+    dtype: torch.dtype,
+    device: torch.device,
+    branches: int = GUIDED,
+    cached: bool = False,
 ) -> Need:
-    """Need of the UNet for latents of a size; its weights can stream, a stage at a time."""
+    """Need of the UNet for latents of a size; its weights can stream, a stage at a time.
+
+    cached: whether deep features are kept from one evaluation to the next.
+    """
     part, scale = checkpoint.unet, checkpoint.decoder.params.downscale
     frames, height, width = size
-    planner = layerwise.UNetPlanner(part.params, branches, *size, dtype, device)
+    planner = layerwise.UNetPlanner(part.params, branches, *size, dtype, device, cached=cached)
     work = f"sampling {frames} frames of {scale * width}×{scale * height}"
     sizes = part.sizes_in(dtype)
     return _planned(part.name, work, sizes, planner, streamed=streaming.largest_stage(sizes))

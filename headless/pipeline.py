@@ -244,7 +244,7 @@ class Pipeline:
         """The UNet, in use until the stack closes, and the bytes for its activations."""
         frames, _, height, width = run.start.shape
         held = self._networks.held("unet")
-        choice = self.fit.to_sample((frames, height, width), len(run.branches), held)
+        choice = self.fit.to_sample((frames, height, width), len(run.branches), run.feature_cache > 1, held)
         return stack.enter_context(self._networks.use("unet", choice)), choice.activations
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:

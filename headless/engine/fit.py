@@ -96,9 +96,11 @@ class Fit:
         """How a picture of a size in pixels is encoded."""
         return self._choose(needs.to_encode(self.checkpoint, height, width, self.device), held)
 
-    def to_sample(self, size: Size, branches: int = needs.GUIDED, held: Held = NOTHING_HELD) -> Choice:
-        """How latents of a size are sampled."""
-        need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches)
+    def to_sample(
+        self, size: Size, branches: int = needs.GUIDED, cached: bool = False, held: Held = NOTHING_HELD
+    ) -> Choice:
+        """How latents of a size are sampled; cached: with deep features kept between evaluations."""
+        need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches, cached)
         return self._choose(need, held)
 
     def to_decode(self, size: Size, frame_wise: bool, held: Held = NOTHING_HELD) -> Choice:

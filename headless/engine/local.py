@@ -16,9 +16,11 @@ from ...samplers.guidance import guided
 from ...samplers.preconditioning import precondition, scale_noise, scalings
 from ...samplers.solvers import Denoiser, find_solver
 from ...svd_model import layerwise
+from ...svd_model.layerwise.memory import BoundedPlan
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
 from ...svd_model.networks.operations import fastest_attention
+from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.unet import RunConstants, StepShifts, TimeShifts, VideoUNet
 from . import memory
 from .devices import to_device
@@ -37,7 +39,7 @@ def sample(
 ) -> Tensor:
     """Latents of a run, (T, 4, h, w), float32 on the CPU; raises NotFiniteError where numbers overflow.
 
-    `progress` is called with the number of steps done, and of all.
+    `progress` is called with the number of steps done, and of all. `budget`: as of an Evaluator.
     """
     steps, next_noise = len(run.sigmas) - 1, step_noise(run.seed)
 
@@ -64,19 +66,19 @@ def sample(
 
 def denoiser(unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None = None) -> Denoiser:
     """The guided denoiser D(x, σ) of a run."""
-    evaluate = Evaluator(
-        unet, run.branches, dtype, sigmas=run.sigmas, feature_cache=run.feature_cache, budget=budget
-    )
+    options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
+    evaluate = Evaluator(unet, run.branches, dtype, **options)
     return guided(evaluate, run.terms)
 
 
 class Evaluator:
     """Clean estimates of a clip's branches: names, x (T, 4, h, w) and σ, () on the CPU -> (T, 4, h, w) each.
 
-    Branches go through the UNet as videos of one batch, as many at once as the free memory holds; the
-    estimates are equal up to rounding. All branches have one vector. Shifts for `sigmas` are computed in
-    advance. With `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024);
-    1 is exact.
+    Branches go through the UNet as videos of one batch, and layers in pieces, by the fastest plan within
+    `budget`: bytes for the UNet's activations, None for a share of the free ones. Where memory runs out in
+    spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding. All
+    branches have one vector. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep
+    blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Evaluator:
     ):
         self._unet, self._branches, self._dtype = unet, branches, dtype
         self._interval, self._budget = feature_cache, budget
-        self._batches: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        self._plans: dict[tuple[str, ...], BoundedPlan[layerwise.UNetPlan]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
         self._vector = unet.label_emb(vector.to(dtype))  # (1 or T, E)
@@ -99,32 +101,37 @@ class Evaluator:
 
     def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
         branches = tuple(branches)
-        if branches not in self._batches:
-            self._batches[branches] = _batched(branches, self._fitting(len(branches), x))
+        if branches not in self._plans:
+            self._plans[branches] = self._planned(len(branches), x)
         shifts = self._shifts.get(float(sigma))
         if shifts is None:
             shifts = self._precompute_shifts([sigma])[float(sigma)]
+
+        together = self._plans[branches].plan.branches
+
+        def evaluate(plan: layerwise.UNetPlan) -> list[Tensor]:
+            if plan.branches < together:
+                self._passes.clear()  # constants and deep features of batches that don't fit
+            batches = _batched(branches, plan.branches)
+            return [self._estimates(batch, x, sigma, shifts, plan.pieces) for batch in batches]
+
         with fastest_attention(x.device):
-            estimates = [self._estimates(batch, x, sigma, shifts) for batch in self._batches[branches]]
+            estimates = self._plans[branches].with_budget(evaluate)
         return tuple(itertools.chain(*estimates))
 
-    def _fitting(self, wanted: int, x: Tensor) -> int:
-        """How many of the wanted branches the free memory holds at once; at least 1."""
+    def _planned(self, count: int, x: Tensor) -> BoundedPlan[layerwise.UNetPlan]:
+        """Plan for a number of branches; raises NotEnoughMemoryError for too small a budget."""
+        size, cached = (len(x), *x.shape[2:]), self._interval > 1
+        planner = layerwise.UNetPlanner(self._unet.params, count, *size, self._dtype, x.device, cached=cached)
         budget = self._budget
-        if budget is None:
-            free = memory.available(x.device)
-            if free is None:
-                return wanted
-            budget = layerwise.SHARE_OF_FREE * free
-        frames, _, height, width = x.shape
-        fits = (
-            count
-            for count in range(wanted, 1, -1)
-            if self._unet.params.memory(count * frames, height, width, self._dtype) < budget
-        )
-        return next(fits, 1)
+        free = memory.available(x.device) if budget is None else None
+        if free is not None:
+            budget = max(int(layerwise.SHARE_OF_FREE * free), planner.smallest().peak)
+        return BoundedPlan(planner, budget, x.device)
 
-    def _estimates(self, batch: tuple[str, ...], x: Tensor, sigma: Tensor, shifts: StepShifts) -> Tensor:
+    def _estimates(
+        self, batch: tuple[str, ...], x: Tensor, sigma: Tensor, shifts: StepShifts, pieces: Pieces
+    ) -> Tensor:
         """Clean estimates of a batch of branches, (branches, T, 4, h, w), float32 outside of the UNet."""
         if batch not in self._passes:
             conditions = [self._branches[name].conditions for name in batch]
@@ -132,7 +139,7 @@ class Evaluator:
         videos = self._passes[batch]
 
         def network(x: Tensor, _: Tensor) -> Tensor:
-            return videos(x, shifts, self._interval)
+            return videos(x, shifts, self._interval, pieces)
 
         return precondition(network)(x, sigma)
 
@@ -171,16 +178,16 @@ class _BatchedBranches:
         self._constants = unet.prepare(context, vector, num_frames)
         self._deep = DeepFeatures()
 
-    def __call__(self, x: Tensor, shifts: StepShifts, interval: int) -> Tensor:
+    def __call__(self, x: Tensor, shifts: StepShifts, interval: int, pieces: Pieces) -> Tensor:
         """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
         repeats = branches * num_frames // shifts[-1][-1].spatial.shape[0]
         shifts = _each(shifts, lambda rows: rows.repeat(repeats, 1))
         if interval == 1:
-            result = self._unet.predict(x, shifts, self._constants)
+            result = self._unet.predict(x, shifts, self._constants, pieces=pieces)
         else:
-            result = self._deep.predict(self._unet, interval, x, shifts, self._constants)
+            result = self._deep.predict(self._unet, interval, x, shifts, self._constants, pieces=pieces)
         return result.float().unflatten(0, self._shape)
 
 

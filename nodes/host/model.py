@@ -15,12 +15,13 @@ from torch import Tensor
 
 from ...clips.conditions import vector
 from ...clips.presets import USUAL_MOTION
+from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
 from .shared import CAMERA, NUM_FRAMES, VECTOR
-from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks
+from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks, planner_for
 
 _VECTOR_OPTIONS = {
     "fps": "fps",
@@ -87,12 +88,19 @@ class VideoModel(comfy.model_base.BaseModel):
         return saved | notes.as_tensors(self.notes)
 
     def memory_required(self, input_shape, cond_shapes=None) -> int:
-        """Bytes of a pass over a batch of a shape, without the weights."""
+        """Bytes of a pass over a batch of a shape, without the weights, by the plan that will run.
+
+        It is the fastest plan with which all weights stay on the device, or else the smallest one.
+        """
         if len(input_shape) != 4:  # asked before extra_conds is, with the rows of all conditions at once
             raise ValueError(_of_another_kind(input_shape[1:], self.latent_format.latent_channels))
-        frames, _, height, width = input_shape
-        dtype = self.get_dtype_inference()
-        return self.params.memory(frames, height, width, dtype)
+        management, dtype = comfy.model_management, self.get_dtype_inference()
+        device = management.get_torch_device()
+        # The host leaves a tenth of the weights' size free beside them, and memory for other programs.
+        weights = 1.1 * management.module_size(self.diffusion_model) + management.extra_reserved_memory()
+        room = int(layerwise.SHARE_OF_FREE * (management.get_total_memory(device) - weights))
+        planner = planner_for(self.params, tuple(input_shape), input_shape[0], dtype, device)
+        return planner.within(max(room, planner.smallest().peak)).peak
 
 
 def check_video_model(model) -> None:

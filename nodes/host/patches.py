@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...svd_model.networks.hooks import NO_HOOKS, Axis, Hooks, Place
+from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.transformer import Context, TransformerBlock
 from .blocks import OVERRIDE, OverriddenTemporalBlock, SpatialBlock
 
@@ -80,10 +81,18 @@ class PatchHooks(Hooks):
             x, skip = patch(x, skip, {**self._options, "block": (place.part, place.index)})
         return x, skip
 
-    def block(self, place: Place, axis: Axis, block: TransformerBlock, x: Tensor, context: Context) -> Tensor:
+    def block(
+        self,
+        place: Place,
+        axis: Axis,
+        block: TransformerBlock,
+        x: Tensor,
+        context: Context,
+        pieces: Pieces,
+    ) -> Tensor:
         """Output of a block, in core's order where patches reach it."""
         if not self._patches.reach(place, axis):
-            return block(x, context)
+            return block(x, context, pieces)
         options, patches = self._options_at(place, x), self._patches
         if axis == "time":
             return OverriddenTemporalBlock(options, self._first_tokens(x), context)(block, x)

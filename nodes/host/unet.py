@@ -1,16 +1,25 @@
 """Our UNet as the host calls it, and its cache from step to step of a sampling run."""
 
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+import comfy.model_management
 import comfy.patcher_extension
 import comfy.utils
 import torch
 from torch import Tensor
 
+from ...svd_model import layerwise
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.operations import without_autocast
-from ...svd_model.networks.unet import RunConstants, VideoUNet
+from ...svd_model.networks.pieces import Pieces
+from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
 from .operations import with_kernels
 from .patches import Patches, patches_of, wrappers_of
 from .shared import attention
+
+logger = logging.getLogger(__name__)
 
 FEATURE_CACHE = "stillmotion_feature_cache"
 """Key in transformer_options of the number of evaluations from one of the whole UNet to the next."""
@@ -138,10 +147,50 @@ class HostUNet(VideoUNet):
         shifts = self.shifts(timesteps, constants)
         hooks = patches.hooks(x, context)
         interval = options.get(FEATURE_CACHE, 1)
-        if compiling or interval == 1:
+        if compiling:
             return self.predict(x, shifts, constants, hooks)
+        planner = planner_for(self.params, x.shape, num_video_frames, x.dtype, x.device, interval > 1)
+        if interval == 1:
+            return within_memory(
+                planner, lambda pieces: self.predict(x, shifts, constants, hooks, pieces=pieces)
+            )
         deep = self.run_cache.deep(_kind_of_call(x, options), patches)
-        return deep.predict(self, interval, x, shifts, constants, hooks)
+        inputs = (self, interval, x, shifts, constants, hooks)
+        return within_memory(planner, lambda pieces: deep.predict(*inputs, pieces=pieces))
+
+
+@lru_cache(maxsize=32)
+def planner_for(
+    params: UNetParams,
+    shape: tuple[int, ...],
+    num_frames: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    cached: bool = False,
+) -> layerwise.UNetPlanner:
+    """Planner for a batch (B·T, C, h, w) of the host's, whose videos stay together."""
+    rows, _, height, width = shape
+    size = (num_frames, height, width)
+    return layerwise.UNetPlanner(params, rows // num_frames, *size, dtype, device, cached, apart=False)
+
+
+def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tensor]) -> Tensor:
+    """Result of work(pieces) by the fastest plan that the free memory holds.
+
+    On out-of-memory the work is done again by a smaller plan; the smallest one's error is the host's own.
+    """
+    smallest = planner.smallest()
+    budget = int(layerwise.SHARE_OF_FREE * comfy.model_management.get_free_memory(planner.device))
+    while True:
+        plan = planner.within(max(budget, smallest.peak))
+        try:
+            return work(plan.pieces)
+        except Exception as error:
+            if not layerwise.is_out_of_memory(error) or plan.peak <= smallest.peak:
+                raise
+        comfy.model_management.soft_empty_cache()  # now that the tensors of the failed call are free
+        budget = plan.peak // 2
+        logger.info("out of memory; the UNet runs again, in smaller pieces")
 
 
 def _refuse(control, conditions: dict) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
+from ..networks import planes, residual, transformer, unet
 from ..networks.pieces import WHOLE, Pieces
-from ..networks.unet import UNetParams
 from .memory import NotEnoughMemoryError, in_units
 
 
@@ -21,17 +22,34 @@ class UNetPlan:
     calls: int  # of layers, a measure of the time for all branches
 
 
+class _Layer(NamedTuple):
+    """Layer of a UNet, and the features that are alive beside it."""
+
+    kind: str  # "residual", "transformer" or "upsample"
+    parts: tuple[int, ...]  # widths of the features that it joins
+    width: int  # of its output
+    level: int  # of its input
+    freed: int  # channels of its input that nobody needs afterwards
+    skips: tuple[tuple[int, int], ...]  # width and level of each skip alive, the first of all included
+
+
 @dataclass(frozen=True)
 class UNetPlanner:
-    """Plans for latents of a size, (T, in_channels, height, width) a branch."""
+    """Plans for latents of a size, (T, in_channels, height, width) a branch.
 
-    params: UNetParams
+    cached: whether the deep features of each branch are kept from one evaluation to the next. apart: whether
+    branches may go one after another.
+    """
+
+    params: unet.UNetParams
     branches: int
     num_frames: int
     height: int
     width: int
     dtype: torch.dtype
     device: torch.device
+    cached: bool = False
+    apart: bool = True
 
     def within(self, budget: int | None) -> UNetPlan:
         """Fastest plan within a budget; raise NotEnoughMemoryError, naming the smallest, below it."""
@@ -52,10 +70,157 @@ class UNetPlanner:
     @cached_property
     def _plans(self) -> list[UNetPlan]:
         """All plans, the fastest first."""
-        return sorted(self._candidates(), key=lambda plan: (not plan.pieces.skips_on_device, plan.calls))
+        plans = []
+        for branches in range(self.branches, 0 if self.apart else self.branches - 1, -1):
+            passes = -(-self.branches // branches)
+            for pieces in self._ladder(branches):
+                peak, calls = self._weigh(branches, pieces)
+                plans.append(UNetPlan(branches, pieces, peak, passes * calls))
+        return sorted(plans, key=lambda plan: (not plan.pieces.skips_on_device, plan.calls, plan.peak))
 
-    def _candidates(self) -> Iterator[UNetPlan]:
-        for branches in range(self.branches, 0, -1):
-            features = self.params.model_channels * self.num_frames * self.height * self.width
-            peak = 21 * branches * features * self.dtype.itemsize
-            yield UNetPlan(branches, WHOLE, peak, -(-self.branches // branches))
+    def _ladder(self, branches: int) -> Iterator[Pieces]:
+        """Bounds from none down to one frame of the widest layer, each 1/√2 of its predecessor."""
+        yield WHOLE
+        frames = branches * self.num_frames
+        bound = self._most(branches * self.num_frames)
+        least = bound // frames
+        while (bound := int(bound / 2**0.5)) > least:
+            yield Pieces(bound)
+        yield Pieces(least)
+        if self.device.type != "cpu":
+            yield Pieces(least, skips_on_device=False)
+
+    def _most(self, frames: int) -> int:
+        """The most temporary bytes of a layer, computed at once."""
+        sizes = (
+            _TEMPORARY[layer.kind] * layer.width * self._positions(layer.level) for layer in self._layers
+        )
+        return frames * max(sizes) * self.dtype.itemsize
+
+    def _positions(self, level: int) -> int:
+        return (self.height >> level) * (self.width >> level)
+
+    def _weigh(self, branches: int, pieces: Pieces) -> tuple[int, int]:
+        """Peak and number of calls of a plan."""
+        params, frames, itemsize = self.params, branches * self.num_frames, self.dtype.itemsize
+
+        def size(width: int, level: int = 0) -> int:
+            return frames * width * self._positions(level) * itemsize
+
+        shifts = sum(2 * layer.width for layer in self._layers if layer.kind == "residual")
+        constant = size(params.in_channels) + frames * shifts * itemsize
+        if self.cached:
+            constant += self.branches * size(params.width(min(1, len(params.channel_mult) - 1))) // branches
+        peak = calls = 0
+        for layer in self._layers:
+            skips = layer.skips if pieces.skips_on_device else layer.skips[:1]
+            resident = constant + sum(size(*skip) for skip in skips)
+            weigh = {"residual": _residual, "transformer": _transformer, "upsample": _upsample}[layer.kind]
+            work = _Work(
+                pieces,
+                frames,
+                self.num_frames,
+                self._positions(layer.level),
+                self.dtype,
+                planes.fits(self.device),
+            )
+            more, count = weigh(layer, work)
+            peak, calls = max(peak, resident + more), calls + count
+        return peak, calls
+
+    @cached_property
+    def _layers(self) -> list[_Layer]:
+        """Layers in the order of the work."""
+        params = self.params
+        width, places = params.model_channels, params.places()
+        skips, layers = [(width, 0)], []
+        for place, successor in zip(places[1:], [*places[2:], None], strict=True):
+            level, wide, alive = place.level, params.width(place.level), tuple(skips)
+            if place.part == "input" and place.index % (params.num_res_blocks + 1) == 0:  # a downsampling
+                skips.append((width, level))
+                continue
+            parts, freed = (width,), 0
+            if place.part == "output":
+                parts = (width, skips[-1][0])
+                freed = width if len(skips) == 1 else sum(parts)
+                skips = skips[:-1]
+                alive = tuple(skips) or alive  # the first features stay to the end
+            layers.append(_Layer("residual", parts, wide, level, freed, alive))
+            if place.number is not None:
+                layers.append(_Layer("transformer", (wide,), wide, level, 0, alive))
+            if place.part == "middle":
+                layers.append(_Layer("residual", (wide,), wide, level, wide, alive))
+            if successor is not None and successor.part == "output" and successor.level < level:
+                layers.append(_Layer("upsample", (wide,), wide, level, 0, alive))
+            if place.part == "input":
+                skips.append((wide, level))
+            width = wide
+        return layers
+
+
+_TEMPORARY = {"residual": 5, "transformer": transformer.WHOLE_TRANSFORMER, "upsample": unet.ENLARGED}
+"""Temporary tensors of a layer that is computed at once, at most, in sizes of its output."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Features of a layer and their bounds."""
+
+    pieces: Pieces
+    frames: int  # of all videos
+    num_frames: int  # of one
+    positions: int  # of a frame
+    dtype: torch.dtype
+    in_planes: bool
+
+    def size(self, width: float) -> int:
+        """Bytes of features."""
+        return round(self.frames * self.positions * width * self.dtype.itemsize)
+
+    def group(self, count: int, size: int) -> tuple[int, int]:
+        """Bytes of a group of `count` rows that take `size` together, and the number of groups."""
+        each = size // count
+        rows = self.pieces.size(count, each)
+        return rows * each, -(-count // rows)
+
+
+def _residual(layer: _Layer, work: _Work) -> tuple[int, int]:
+    whole = work.size(residual.spatial_channels(layer.parts, layer.width, work.in_planes))
+    space, groups = work.group(work.frames, whole)
+    features, itemsize = work.size(layer.width), work.dtype.itemsize
+    space += work.size(layer.freed) + (features if groups > 1 else 0)
+    units = residual.over_time_units(work.num_frames, work.dtype, work.in_planes)
+    at_once = residual.OVER_TIME if not work.in_planes else units
+    if work.pieces.hold(round(at_once * features)):
+        time, positions = round(at_once * features), 1
+    else:
+        time, positions = work.group(work.positions, round(units * features))
+        time += features
+    weights = 3 * layer.width**2 * itemsize if work.in_planes else 0  # rearranged
+    return max(space, features + time + weights, 2 * features + 2 * weights), groups + 2 * positions
+
+
+def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
+    features = work.size(layer.width)
+    if work.pieces.hold(transformer.WHOLE_TRANSFORMER * features):
+        return (1 + transformer.WHOLE_TRANSFORMER) * features, 7
+    if work.pieces.hold(transformer.WHOLE_BLOCK * features):
+        return (3 + transformer.WHOLE_BLOCK) * features, 7
+    tokens = work.frames * work.positions
+    parts = [
+        work.group(work.frames, transformer.TOKENS * features),
+        work.group(work.frames, transformer.ATTENTION * features),
+        work.group(work.positions, transformer.TEMPORAL_ATTENTION * features),
+        work.group(tokens, transformer.FEED_FORWARD * features),
+    ]
+    groups = [count for _, count in parts]
+    return 3 * features + max(size for size, _ in parts), 2 * groups[0] + groups[1] + groups[2] + 3 * groups[
+        3
+    ]
+
+
+def _upsample(layer: _Layer, work: _Work) -> tuple[int, int]:
+    features = work.size(layer.width)
+    size, groups = work.group(work.frames, unet.ENLARGED * features)
+    weights = 32 * layer.width**2 * work.dtype.itemsize if work.dtype.itemsize >= 4 else 0  # folded
+    return features + max(size + (4 * features if groups > 1 else 0), 4 * features + weights), groups

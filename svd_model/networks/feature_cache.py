@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from .hooks import NO_HOOKS, Hooks
+from .pieces import WHOLE, Pieces
 from .unet import RunConstants, StepShifts, VideoUNet
 
 
@@ -21,12 +22,18 @@ class DeepFeatures:
         shifts: StepShifts,
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
+        pieces: Pieces = WHOLE,
     ) -> Tensor:
-        """Run the whole UNet every `interval` evaluations; between them its first and last layers."""
+        """Run the whole UNet every `interval` evaluations; between them its first and last layers.
+
+        An evaluation that fails, as when memory runs out, does not count: it can be done again.
+        """
         conditions = (shifts, constants, hooks)
         first = unet.first(x)
         if self._evaluations % interval == 0:
-            self._features = unet.deep(first, *conditions)
-        self._evaluations += 1
+            self._features = None  # free while the next ones are computed
+            self._features = unet.deep(first, *conditions, pieces=pieces)
         deep = self._features if hooks is NO_HOOKS else self._features.clone()  # hooks may write over it
-        return unet.last(deep, first, *conditions)
+        result = unet.last(deep, first, *conditions, pieces=pieces)
+        self._evaluations += 1
+        return result

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from .pieces import Pieces
+
 Axis = Literal["space", "time"]
 """Axis along which a transformer block attends: positions of a frame, or frames of a position."""
 
@@ -30,12 +32,13 @@ class Hooks:
         """Features x (B·T, C, H, W) and skip (B·T, C', H, W) that an output stage joins."""
         return x, skip
 
-    def block(self, place: Place, axis: Axis, block: nn.Module, x: Tensor, context) -> Tensor:
+    def block(self, place: Place, axis: Axis, block: nn.Module, x: Tensor, context, pieces: Pieces) -> Tensor:
         """Output of a transformer block, in the shape of x.
 
-        x: (B·T, S, C) for axis "space", (B, T, S, C) for "time". context: the block's second input.
+        x: (B·T, S, C) for axis "space", (B, T, S, C) for "time". context: the block's second input. pieces:
+        its third, with whose bounds the block may write its output over x.
         """
-        return block(x, context)
+        return block(x, context, pieces)
 
 
 NO_HOOKS = Hooks()

@@ -6,22 +6,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pieces:
-    """Bounds for every layer of a network; a layer within them is computed at once."""
+    """Bounds for every layer of a network. A layer within them is computed at once, by its plain form.
+
+    A layer beyond them writes groups of its rows into one tensor, over its input where nothing needs that.
+    """
 
     workspace: int | None = None  # bytes of a layer's temporary tensors; None: no bound
     skips_on_device: bool = True  # False: the skips of a UNet wait in host memory
 
+    def hold(self, size: int) -> bool:
+        """Whether temporary tensors of so many bytes are within the bound."""
+        return self.workspace is None or size <= self.workspace
+
     def size(self, count: int, each: int) -> int:
-        """How many of `count` rows are computed at once, at least 1; `each`: temporary bytes of a row."""
-        if self.workspace is None:
+        """How many of `count` rows make a group, at least 1; `each`: temporary bytes of a row."""
+        if self.hold(count * each):
             return count
-        return max(1, min(count, self.workspace // each))
+        most = max(1, self.workspace // each)
+        return -(-count // -(-count // most))  # so that all groups are of about one size
 
     def groups(self, count: int, each: int) -> Iterator[slice]:
-        """Slices of `count` rows, in order, of equal sizes but for the last."""
-        most = self.size(count, each)
-        even = -(-count // -(-count // most))  # no small last group
-        return (slice(start, min(start + even, count)) for start in range(0, count, even))
+        """Groups of `count` rows, in order."""
+        size = self.size(count, each)
+        return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 WHOLE = Pieces()

@@ -82,10 +82,14 @@ def group_norm(
     eps: float,
     offset: Tensor | None = None,
     num_frames: int = 1,
+    moments: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Group normalisation of x + offset, (B·T, C, L) and (B·T or 1, C), over all frames of a video."""
-    mean, variance = group_moments(x, groups, offset, num_frames)
-    rstd = variance.add_(eps).rsqrt_()[:, None, :, None]
+    """Group normalisation of x + offset, (B·T, C, L) and (B·T or 1, C), over all frames of a video.
+
+    moments: results of group_moments for all positions, where x is a part of them.
+    """
+    mean, variance = group_moments(x, groups, offset, num_frames) if moments is None else moments
+    rstd = (variance + eps).rsqrt_()[:, None, :, None]
     each = (-1, num_frames, -1, x.shape[1] // groups)
     scale = (rstd * weight.view(groups, -1)).expand(each).reshape(x.shape[:2])
     centre = mean[:, None, :, None].expand(each).reshape(x.shape[:2])

@@ -7,10 +7,12 @@ Latents" (2023). Attribute names are the checkpoint's keys.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from . import kernels, planes
 from .embedding import mix_weight
+from .pieces import WHOLE, Pieces
 from .transformer import Mixer
 
 
@@ -87,17 +89,64 @@ class VideoResBlock(ResBlock):
         """Shifts of this block, projected from an embedding (N, E)."""
         return TimeShifts(self.emb_layers(emb), self.time_stack.emb_layers(emb))
 
-    def forward(self, x: Tensor, shifts: TimeShifts, num_frames: int) -> Tensor:
-        """Run the block: (B·T, C, H, W) -> (B·T, C', H, W)."""
-        if planes.used(x) and self._takes_planes():
-            return self._in_planes(x, shifts, num_frames)
-        size = x.shape[2:]
-        spatial = shifts.spatial[..., None, None]
-        x = self.residual(x, spatial).add_(self.skip_connection(x))
+    def forward(
+        self, parts: list[Tensor], shifts: TimeShifts, num_frames: int, pieces: Pieces = WHOLE
+    ) -> Tensor:
+        """Run the block: features (B·T, C, H, W), joined from parts along C, -> (B·T, C', H, W).
+
+        The list is emptied, so that features that nobody holds are free before the part over time.
+        """
+        size, in_planes = parts[0].shape[2:], planes.used(parts[0]) and self._takes_planes()
+        x, offset = self._over_frames(parts, shifts.spatial, in_planes, pieces)
+        parts.clear()
+        if in_planes:
+            inputs = (x.flatten(2), offset, shifts.temporal, num_frames, pieces)
+            return self._over_time_in_planes(*inputs).unflatten(2, size)
         video = x.unflatten(0, (-1, num_frames)).transpose(1, 2).flatten(3)  # -> (B, C, T, H·W)
+        del x
         temporal = shifts.temporal.unflatten(0, (-1, num_frames)).transpose(1, 2)[..., None]
-        mixed = self.time_mixer.add(video, self.time_stack.residual(video, temporal))
-        return mixed.transpose(1, 2).flatten(0, 1).unflatten(2, size)  # -> (B·T, C, H, W)
+        mixed = self._over_time(video, temporal, pieces)
+        return mixed.transpose(1, 2).flatten(0, 1).unflatten(2, size)  # -> (B·T, C', H, W)
+
+    def _over_frames(
+        self, parts: list[Tensor], shift: Tensor, in_planes: bool, pieces: Pieces
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the block on each frame: (B·T, C', H, W), and in planes an offset (C',) still to be added."""
+        compute = self._spatial_in_planes if in_planes else self._spatial
+        widths, out_channels = [part.shape[1] for part in parts], shift.shape[1]
+        frame = parts[0][0, 0].numel() * parts[0].dtype.itemsize
+        each = frame * spatial_channels(widths, out_channels, in_planes)
+        if pieces.hold(len(shift) * each):
+            return compute(_joined(parts), shift)
+        result = kernels.empty((len(shift), out_channels, *parts[0].shape[2:]), parts[0])
+        for rows in pieces.groups(len(shift), each):
+            result[rows], offset = compute(_joined([part[rows] for part in parts]), shift[rows])
+        return result, offset
+
+    def _spatial(self, x: Tensor, shift: Tensor) -> tuple[Tensor, None]:
+        return self.residual(x, shift[..., None, None]).add_(self.skip_connection(x)), None
+
+    def _over_time(self, video: Tensor, shift: Tensor, pieces: Pieces) -> Tensor:
+        """Run the block over time: (B, C', T, S), in and out, with shift (B, C', T, 1)."""
+        layers = self.time_stack
+        size = video.numel() * video.dtype.itemsize
+        if pieces.hold(OVER_TIME * size) or not all(each.takes_kernels for each in layers._computed_layers()):
+            return self.time_mixer.add(video, layers.residual(video, shift))
+        hidden = torch.empty_like(video)
+        each = size // video.shape[3] * over_time_units(video.shape[2], video.dtype, False)
+        norm, silu, conv = layers.in_layers
+        scales = _scales(norm, video)
+        for positions in pieces.groups(video.shape[3], each):
+            change = layers._convolve((silu, conv), _scaled(video[..., positions], *scales))
+            hidden[..., positions] = change.add_(shift)
+            del change  # before the next one
+        norm, silu, _, conv = layers.out_layers
+        scales = _scales(norm, hidden)
+        for positions in pieces.groups(video.shape[3], each):
+            change = layers._convolve((silu, conv), _scaled(hidden[..., positions], *scales))
+            self.time_mixer.add_to(video[..., positions], change)
+            del change
+        return video
 
     def _takes_planes(self) -> bool:
         layers = [*self._computed_layers(), *self.time_stack._computed_layers()]
@@ -105,27 +154,47 @@ class VideoResBlock(ResBlock):
             layers.append(self.skip_connection)
         return all(layer.takes_kernels for layer in layers)
 
-    def _in_planes(self, x: Tensor, shifts: TimeShifts, num_frames: int) -> Tensor:
-        """Run the block in planes. An offset gathers biases and shifts, and is added once, at the end."""
+    def _spatial_in_planes(self, x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the block on frames in planes. An offset gathers biases, and is added once, at the end."""
         size = x.shape[2:]
         norm, silu, conv = self.in_layers
-        hidden, offset = conv.compute(silu(norm(x)), *_conv2d_of(conv), shifts.spatial)
+        hidden, offset = conv.compute(silu(norm(x)), *_conv2d_of(conv), shift)
         norm, silu, _, conv = self.out_layers
         hidden = silu(_normalised(norm, hidden.flatten(2), offset, 1)).unflatten(2, size)
         change, offset = conv.compute(hidden, *_conv2d_of(conv))
         if isinstance(self.skip_connection, nn.Conv2d):
             x, more = self.skip_connection.compute(x, *_conv2d_of(self.skip_connection))
             offset = offset + more
-        x = change.add_(x).flatten(2)
+        return change.add_(x), offset
 
-        norm, _, conv = self.time_stack.in_layers
-        hidden = planes.silu_between_zeros(_normalised(norm, x, offset[None], num_frames), num_frames)
-        hidden, between = conv.compute(hidden, planes.over_time, shifts.temporal)
-        norm, _, _, conv = self.time_stack.out_layers
-        hidden = planes.silu_between_zeros(_normalised(norm, hidden, between, num_frames), num_frames)
+    def _over_time_in_planes(
+        self, x: Tensor, offset: Tensor, shift: Tensor, num_frames: int, pieces: Pieces
+    ) -> Tensor:
+        """Run the block over time in planes: x + offset, (B·T, C', L) and (C',) -> (B·T, C', L).
+
+        x is written over. In pieces only a result of the first convolution exists for all positions.
+        """
         part = 1 - mix_weight(self.time_mixer.mix_factor, x)
-        offset = offset + conv.compute(hidden, planes.add_over_time, x, part)
-        return x.add_(offset[:, None]).unflatten(2, size)
+        size = x.numel() * x.dtype.itemsize
+        first, _, conv = self.time_stack.in_layers
+        second, _, _, last = self.time_stack.out_layers
+        each = round(size // x.shape[2] * over_time_units(num_frames, x.dtype, True))  # bytes of a position
+        if pieces.hold(each * x.shape[2]):
+            hidden = _padded(first, x, offset[None], num_frames)
+            hidden, between = conv.compute(hidden, planes.over_time, shift)
+            hidden = _normalised(second, hidden, between, num_frames)
+            hidden = planes.silu_between_zeros(hidden, num_frames)
+            return x.add_((offset + last.compute(hidden, planes.add_over_time, x, part))[:, None])
+        hidden = torch.empty_like(x)
+        moments = planes.group_moments(x, first.num_groups, offset[None], num_frames)
+        for positions in pieces.groups(x.shape[2], each):
+            inputs = x[..., positions], offset[None], num_frames, moments
+            hidden[..., positions], between = conv.compute(_padded(first, *inputs), planes.over_time, shift)
+        moments = planes.group_moments(hidden, second.num_groups, between, num_frames)
+        for positions in pieces.groups(x.shape[2], each):
+            inputs = hidden[..., positions], between, num_frames, moments
+            more = last.compute(_padded(second, *inputs), planes.add_over_time, x[..., positions], part)
+        return x.add_((offset + more)[:, None])
 
 
 def _conv2d_of(conv: nn.Conv2d) -> tuple:
@@ -133,5 +202,56 @@ def _conv2d_of(conv: nn.Conv2d) -> tuple:
     return planes.conv2d, conv.stride, conv.padding
 
 
-def _normalised(norm: nn.GroupNorm, x: Tensor, offset: Tensor, num_frames: int) -> Tensor:
-    return norm.compute(x, planes.group_norm, norm.num_groups, norm.eps, offset, num_frames)
+def _normalised(norm: nn.GroupNorm, x: Tensor, offset: Tensor, num_frames: int, moments=None) -> Tensor:
+    return norm.compute(x, planes.group_norm, norm.num_groups, norm.eps, offset, num_frames, moments)
+
+
+def _padded(norm: nn.GroupNorm, x: Tensor, offset: Tensor, num_frames: int, moments=None) -> Tensor:
+    """Input of a convolution over time in planes: normalised, activated, between frames of zeros."""
+    return planes.silu_between_zeros(_normalised(norm, x, offset, num_frames, moments), num_frames)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def _scales(norm: nn.GroupNorm, video: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and offset, (B, C, 1, 1) each, with which a norm of videos (B, C, T, S) is x·scale + offset."""
+    return norm.compute(video, _scales_of, norm.num_groups, norm.eps)
+
+
+def _scales_of(video: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
+    wide = torch.promote_types(video.dtype, torch.float32)
+    frames = [
+        torch.var_mean(frame.to(wide).unflatten(1, (groups, -1)), (2, 3), correction=0)
+        for frame in video.unbind(2)  # (B, C, S) each
+    ]
+    variances, means = (torch.stack(values) for values in zip(*frames, strict=True))  # (T, B, groups)
+    between, mean = torch.var_mean(means, 0, correction=0)
+    rstd = variances.mean(0).add_(between).add_(eps).rsqrt_()
+    scale = rstd[..., None] * weight.view(groups, -1)
+    offset = bias.view(groups, -1) - mean[..., None] * scale
+    return tuple(value.flatten(1)[..., None, None] for value in (scale, offset))
+
+
+def _scaled(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    return torch.addcmul(offset, x, scale).to(x.dtype)
+
+
+OVER_TIME = 2
+"""Temporary tensors of a plain part over time, in sizes of its input: a normalised one and a convolution."""
+
+
+def over_time_units(num_frames: int, dtype: torch.dtype, in_planes: bool) -> float:
+    """Temporary tensors of a group of positions over time, in sizes of its input."""
+    if in_planes:
+        return 1 + (num_frames + 2) / num_frames  # normalised, and between zeros
+    return OVER_TIME if dtype.itemsize >= 4 else 3  # narrower ones are normalised in float32
+
+
+def spatial_channels(widths: list[int], out_channels: int, in_planes: bool) -> int:
+    """Temporary channels of a frame in the spatial part, with its result, from parts of some widths."""
+    channels = sum(widths)
+    results = 3 if in_planes and channels != out_channels else 2
+    joined = channels if len(widths) > 1 else 0
+    return joined + max(channels + out_channels, results * out_channels)

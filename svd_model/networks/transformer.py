@@ -13,9 +13,19 @@ from . import kernels, planes
 from .embedding import mix_weight, sinusoidal_embedding
 from .hooks import Hooks, Place
 from .operations import Attention, empty_parameter
+from .pieces import WHOLE, Pieces
 
 Context = Tensor | tuple[Tensor, Tensor]
 """Precomputed context of a cross-attention: keys and values, or the output where it is constant."""
+
+
+# Temporary tensors at the peak of a part, in sizes of its input.
+WHOLE_BLOCK = 10  # all of a block: its first sum, and of the feed-forward layer the norm and both halves
+FEED_FORWARD = 9
+ATTENTION = 5  # norm, queries, keys, values and their result
+TEMPORAL_ATTENTION = 6  # and the projected result
+TOKENS = 2  # norm and projection
+WHOLE_TRANSFORMER = 2 + WHOLE_BLOCK  # beside features: tokens, and tokens with their frames' numbers
 
 
 class GEGLU(nn.Module):
@@ -88,6 +98,19 @@ class MultiHeadAttention(nn.Module):
         return self.to_out(self.attention(self.to_q(x), *context, self.heads))
 
 
+def _bytes(x: Tensor) -> int:
+    return x.numel() * x.dtype.itemsize
+
+
+def _add_by_tokens(x: Tensor, norm: nn.Module, feed_forward: FeedForward, pieces: Pieces) -> Tensor:
+    """Add a feed-forward layer of the normalised tokens to x, (…, C), which is written over."""
+    tokens = x.view(-1, x.shape[-1])
+    for rows in pieces.groups(len(tokens), FEED_FORWARD * _bytes(tokens[0])):
+        part = tokens[rows]
+        part.add_(feed_forward(norm(part)))
+    return x
+
+
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention and feed-forward among the tokens of each row: (N, L, dim)."""
 
@@ -100,13 +123,27 @@ class TransformerBlock(nn.Module):
         self.norm2 = operations.LayerNorm(dim, **factory)
         self.norm3 = operations.LayerNorm(dim, **factory)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context, pieces: Pieces = WHOLE) -> Tensor:
+        """Run the block. With bounds in pieces the output is written over x."""
+        if not pieces.hold(WHOLE_BLOCK * _bytes(x)):
+            return self._in_pieces(x, context, pieces)
         x = self.attn1(self.norm1(x)).add_(x)
         if isinstance(context, Tensor):
             x = x.add_(context)
         else:
             x = self.attn2.to_context(self.norm2(x), context).add_(x)
         return self.ff(self.norm3(x)).add_(x)
+
+    def _in_pieces(self, x: Tensor, context: Context, pieces: Pieces) -> Tensor:
+        for rows in pieces.groups(len(x), ATTENTION * _bytes(x[0])):
+            part = x[rows]
+            part.add_(self.attn1(self.norm1(part)))
+            if isinstance(context, Tensor):
+                part.add_(context[rows])
+            else:
+                of_rows = tuple(each[rows] for each in context)
+                part.add_(self.attn2.to_context(self.norm2(part), of_rows))
+        return _add_by_tokens(x, self.norm3, self.ff, pieces)
 
 
 class TemporalBlock(TransformerBlock):
@@ -117,7 +154,10 @@ class TemporalBlock(TransformerBlock):
         self.norm_in = operations.LayerNorm(dim, **factory)
         self.ff_in = FeedForward(dim, operations, **factory)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context, pieces: Pieces = WHOLE) -> Tensor:
+        """Run the block. With bounds in pieces the output is written over x."""
+        if not pieces.hold(WHOLE_BLOCK * _bytes(x)):
+            return self._in_pieces(x, context, pieces)
         x = self.ff_in(self.norm_in(x)).add_(x)
         x = self.attn1.add_over_time(x, self.norm1(x))
         if isinstance(context, Tensor):
@@ -126,6 +166,18 @@ class TemporalBlock(TransformerBlock):
             hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context)
             x = hidden.view_as(x).add_(x)
         return self.ff(self.norm3(x)).add_(x)
+
+    def _in_pieces(self, x: Tensor, context: Context, pieces: Pieces) -> Tensor:
+        _add_by_tokens(x, self.norm_in, self.ff_in, pieces)
+        for positions in pieces.groups(x.shape[2], TEMPORAL_ATTENTION * _bytes(x[:, :, 0])):
+            part = x[:, :, positions]
+            self.attn1.add_over_time(part, self.norm1(part.contiguous()))
+            if isinstance(context, Tensor):
+                part.add_(context[:, None])
+            else:
+                hidden = self.norm2(part.contiguous()).flatten(1, 2)
+                part.add_(self.attn2.to_context(hidden, context).view(part.shape))
+        return _add_by_tokens(x, self.norm3, self.ff, pieces)
 
 
 class Mixer(nn.Module):
@@ -138,9 +190,17 @@ class Mixer(nn.Module):
     def forward(self, spatial: Tensor, temporal: Tensor) -> Tensor:
         return torch.lerp(temporal, spatial, mix_weight(self.mix_factor, spatial))
 
+    def mix_into(self, spatial: Tensor, temporal: Tensor) -> None:
+        """Write the mix over spatial."""
+        torch.lerp(temporal, spatial, mix_weight(self.mix_factor, spatial), out=spatial)
+
     def add(self, spatial: Tensor, change: Tensor) -> Tensor:
         """Mix of spatial and temporal = spatial + change: spatial + (1−α)·change."""
         return torch.addcmul(spatial, change, 1 - mix_weight(self.mix_factor, spatial))
+
+    def add_to(self, spatial: Tensor, change: Tensor) -> None:
+        """Write this mix over spatial."""
+        spatial.addcmul_(change, 1 - mix_weight(self.mix_factor, spatial))
 
 
 class TransformerContext(NamedTuple):
@@ -185,14 +245,34 @@ class SpatialVideoTransformer(nn.Module):
             frames[:, None],
         )
 
-    def forward(self, x: Tensor, context: TransformerContext, hooks: Hooks, place: Place) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        context: TransformerContext,
+        hooks: Hooks,
+        place: Place,
+        pieces: Pieces = WHOLE,
+    ) -> Tensor:
+        """Run both blocks on features x, which are written over where pieces bound the work."""
         num_frames = context.frames.shape[0]
-        hidden = self._tokens(self.norm(x))
-        hidden = hooks.block(place, "space", self.transformer_blocks[0], hidden, context.spatial)
+        whole = pieces.hold(WHOLE_TRANSFORMER * _bytes(x))
+        hidden = self._tokens(self.norm(x)) if whole else self._tokens_in_pieces(x, pieces)
+        hidden = hooks.block(place, "space", self.transformer_blocks[0], hidden, context.spatial, pieces)
         video = hidden.unflatten(0, (-1, num_frames))  # (B·T, S, C) -> (B, T, S, C)
         moving = video + context.frames
-        temporal = hooks.block(place, "time", self.time_stack[0], moving, context.temporal)
-        return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
+        temporal = hooks.block(place, "time", self.time_stack[0], moving, context.temporal, pieces)
+        if whole:
+            return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
+        self.time_mixer.mix_into(video, temporal)
+        for rows in pieces.groups(len(x), TOKENS * _bytes(x[0])):
+            x[rows] = self._add_tokens(hidden[rows], x[rows])
+        return x
+
+    def _tokens_in_pieces(self, x: Tensor, pieces: Pieces) -> Tensor:
+        tokens = x.new_empty((len(x), x[0, 0].numel(), self.channels))
+        for rows in pieces.groups(len(x), TOKENS * _bytes(x[0])):
+            tokens[rows] = self._tokens(self.norm(x[rows]))
+        return tokens
 
     def _tokens(self, x: Tensor) -> Tensor:
         """Project features to tokens by proj_in: (B·T, C, H, W) -> (B·T, S, C) with S = H·W."""

@@ -1,6 +1,7 @@
 """The spatio-temporal UNet of Stable Video Diffusion. Attribute names are the checkpoint's keys."""
 
 import itertools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,11 @@ from . import kernels
 from .embedding import sinusoidal_embedding
 from .hooks import NO_HOOKS, Hooks, Place
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
+from .pieces import WHOLE, Pieces
 from .residual import TimeShifts, VideoResBlock
 from .transformer import SpatialVideoTransformer, TransformerContext
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,6 @@ class UNetParams:
         """Channels of the features at a level."""
         return self.channel_mult[level] * self.model_channels
 
-    def memory(self, num_frames: int, height: int, width: int, dtype: torch.dtype) -> int:
-        """Bytes of tensors alive at the peak of a pass over (T, in_channels, height, width).
-
-        They are features, and rearranged weights of the widest layer, which count for small videos: scaled
-        taps of a convolution over time (2·3), or kernels of a folded upsampling (2·16 + 9).
-        """
-        features = 21 * self.model_channels * num_frames * height * width
-        widest = self.model_channels * max(self.channel_mult)
-        weights = (41 if dtype.itemsize >= 4 else 6) * widest**2
-        return (features + weights) * dtype.itemsize
-
 
 class RunConstants(NamedTuple):
     """Conditioning of a sampling run, computed once for all of its steps."""
@@ -91,6 +84,10 @@ class Downsample(nn.Module):
         return self.op(x)
 
 
+ENLARGED = 8
+"""Temporary tensors of an upsampling, in sizes of its input: the enlarged features, and their convolution."""
+
+
 class Upsample(nn.Module):
     """Nearest-neighbour enlargement to twice the height and width, then a convolution."""
 
@@ -98,7 +95,18 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, **factory)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pieces: Pieces = WHOLE) -> Tensor:
+        """Enlarge features: (N, C, H, W) -> (N, C, 2H, 2W)."""
+        each = ENLARGED * x[0].numel() * x.dtype.itemsize
+        if pieces.hold(len(x) * each):
+            return self._enlarged(x)
+        rows, channels, height, width = x.shape
+        result = kernels.empty((rows, channels, 2 * height, 2 * width), x)
+        for frames in pieces.groups(rows, each):
+            result[frames] = self._enlarged(x[frames])
+        return result
+
+    def _enlarged(self, x: Tensor) -> Tensor:
         if self.conv.takes_kernels:
             return self.conv.compute(x, kernels.enlarge)
         return self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
@@ -118,22 +126,26 @@ class Stage(nn.Sequential):
 
     def forward(
         self,
-        x: Tensor,
+        parts: list[Tensor],
         shifts: tuple[TimeShifts, ...],
         contexts: tuple[TransformerContext, ...],
         num_frames: int,
         hooks: Hooks,
         place: Place,
+        pieces: Pieces = WHOLE,
     ) -> Tensor:
+        """Run the layers on features, joined from parts (B·T, C_i, H, W). The list is emptied."""
         next_shifts, next_context = iter(shifts), iter(contexts)
         for layer in self:
             if isinstance(layer, VideoResBlock):
-                x = layer(x, next(next_shifts), num_frames)
+                parts.append(layer(parts, next(next_shifts), num_frames, pieces))
             elif isinstance(layer, SpatialVideoTransformer):
-                x = layer(x, next(next_context), hooks, place)
+                parts.append(layer(parts.pop(), next(next_context), hooks, place, pieces))
+            elif isinstance(layer, Upsample):
+                parts.append(layer(parts.pop(), pieces))
             else:
-                x = layer(x)
-        return x
+                parts.append(layer(parts.pop()))
+        return parts.pop()
 
 
 def _input_blocks(
@@ -174,9 +186,24 @@ def _output_blocks(
     return blocks
 
 
-def _join(hooks: Hooks, place: Place, x: Tensor, skip: Tensor) -> Tensor:
-    """Input of an output stage: (B·T, C, h, w) and (B·T, C', h, w) -> (B·T, C + C', h, w)."""
-    return torch.cat(hooks.joined(place, x, skip), dim=1)
+def _to_host(skip: Tensor) -> Tensor:
+    """Copy in host memory, pinned, which a later copy back need not wait for."""
+    pinned = skip.device.type == "cuda"
+    copy = torch.empty_like(skip, dtype=skip.dtype, device="cpu", pin_memory=pinned)
+    copy.copy_(skip, non_blocking=pinned)
+    return copy
+
+
+def _either(plain: Callable[..., Tensor], compiled: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compiled function, which calls the plain one where its argument `pieces` bounds the work."""
+
+    def call(*inputs, pieces: Pieces = WHOLE) -> Tensor:
+        if pieces == WHOLE:
+            return compiled(*inputs)
+        logger.info("memory is short: the UNet runs in pieces, which are not compiled")
+        return plain(*inputs, pieces=pieces)
+
+    return call
 
 
 class VideoUNet(nn.Module):
@@ -269,15 +296,24 @@ class VideoUNet(nn.Module):
         shifts: StepShifts,
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
+        pieces: Pieces = WHOLE,
     ) -> Tensor:
         """Evaluate the UNet once with results of `shifts` and `prepare`. x and output: as in forward."""
         first = self.first(x)
-        return self.last(self.deep(first, shifts, constants, hooks), first, shifts, constants, hooks)
+        # No name and no tuple holds the deep features, so that the last stage can free them.
+        return self.last(
+            self.deep(first, shifts, constants, hooks, pieces=pieces),
+            first,
+            shifts,
+            constants,
+            hooks,
+            pieces=pieces,
+        )
 
     def first(self, x: Tensor) -> Tensor:
         """First features, (B·T, model_channels, h, w)."""
         x = x.contiguous(memory_format=kernels.memory_format(x.device))
-        return self.input_blocks[0](x, (), (), 1, NO_HOOKS, self.places[0])
+        return self.input_blocks[0]([x], (), (), 1, NO_HOOKS, self.places[0])
 
     def deep(
         self,
@@ -285,18 +321,24 @@ class VideoUNet(nn.Module):
         shifts: StepShifts,
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
+        pieces: Pieces = WHOLE,
     ) -> Tensor:
-        """Deep features, the input of the last output stage: nearly all of the work, little change a step."""
+        """Deep features, the input of the last output stage: nearly all of the work, little change a step.
+
+        Features are held by one list only, which a stage empties: it frees them once it has read them.
+        """
         kernels.check_videos(first, constants.num_frames)
-        x, skips = first, []
+        features, skips = [first], []
         stages = list(zip(self.places, self._stages(), shifts, constants.contexts, strict=True))
         for place, stage, *conditions in stages[1:-1]:
             if place.part == "output":
-                x = _join(hooks, place, x, skips.pop())
-            x = stage(x, *conditions, constants.num_frames, hooks, place)
+                skip = skips.pop()
+                features = list(hooks.joined(place, features.pop(), skip.to(first.device, non_blocking=True)))
+                del skip
+            features.append(stage(features, *conditions, constants.num_frames, hooks, place, pieces))
             if place.part == "input":
-                skips.append(x)
-        return x
+                skips.append(features[0] if pieces.skips_on_device else _to_host(features[0]))
+        return features.pop()
 
     def last(
         self,
@@ -305,18 +347,24 @@ class VideoUNet(nn.Module):
         shifts: StepShifts,
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
+        pieces: Pieces = WHOLE,
     ) -> Tensor:
         """Run the last output stage on the deep features and the first ones, then the output layers."""
         kernels.check_videos(deep, constants.num_frames)
         place = self.places[-1]
-        x = _join(hooks, place, deep, first)
-        x = self.output_blocks[-1](x, shifts[-1], constants.contexts[-1], constants.num_frames, hooks, place)
-        return self.out(x)
+        features = list(hooks.joined(place, deep, first))
+        del deep, first
+        conditions = (shifts[-1], constants.contexts[-1], constants.num_frames, hooks, place, pieces)
+        return self.out(self.output_blocks[-1](features, *conditions))
 
     def compile_parts(self, **options) -> None:
-        """Compile predict, deep and last lazily with torch.compile."""
+        """Compile predict, deep and last lazily with torch.compile, for passes at once.
+
+        Passes in pieces stay as written: a compiler would unroll their loops into a graph for each plan.
+        """
         for name in ("predict", "deep", "last"):
-            setattr(self, name, torch.compile(getattr(self, name), **options))
+            plain = getattr(self, name)
+            setattr(self, name, _either(plain, torch.compile(plain, **options)))
 
     def _stages(self) -> list[Stage]:
         """All stages in the order of the work."""

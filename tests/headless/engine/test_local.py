@@ -20,6 +20,8 @@ from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile
 from stillmotion.svd_model.networks.unet import VideoUNet
 from support import checkpoints, tiny
+from support.failing_allocations import FailingAllocations
+from support.live_memory import MemoryLimit
 from support.rounding import Reference
 
 FRAMES, HEIGHT, WIDTH = 3, 8, 16
@@ -94,20 +96,27 @@ def denoiser(unet: VideoUNet, given: Conditions, interval=EVERYWHERE, **options)
     return guided(Evaluator(unet, branches, torch.float32, **options), [cfg(SCALES, interval)])
 
 
-def leave_room(monkeypatch, branches: int) -> None:
-    """Sets the free memory to hold a batch of so many branches, and no more."""
-    needed = tiny.UNET.memory(branches * FRAMES, HEIGHT, WIDTH, torch.float32)
+def planner(branches: int = 2, cached: bool = False) -> layerwise.UNetPlanner:
+    size = (FRAMES, HEIGHT, WIDTH)
+    return layerwise.UNetPlanner(tiny.UNET, branches, *size, torch.float32, torch.device("cpu"), cached)
+
+
+def leave_room(monkeypatch, branches: int, wanted: int = 2, cached: bool = False) -> None:
+    """Sets the free memory to hold so many of the wanted branches at once, and no more."""
+    plans = planner(wanted, cached)
+    peaks = range(plans.smallest().peak, plans.within(None).peak + 2**10, 2**10)
+    needed = [peak for peak in peaks if plans.within(peak).branches <= max(branches, 1)][-1]
     free = math.ceil((needed + 1) / layerwise.SHARE_OF_FREE)
-    monkeypatch.setattr(memory, "available", lambda device: free)
+    monkeypatch.setattr(memory, "available", lambda device: free if branches else 0)
 
 
 def record_batches(unet: VideoUNet, monkeypatch) -> list[int]:
     """The list that the number of videos of every later evaluation goes to."""
     batches, predict = [], unet.predict
 
-    def recorded(x: Tensor, *rest) -> Tensor:
+    def recorded(x: Tensor, *rest, **options) -> Tensor:
         batches.append(len(x) // FRAMES)
-        return predict(x, *rest)
+        return predict(x, *rest, **options)
 
     monkeypatch.setattr(unet, "predict", recorded)
     return batches
@@ -133,7 +142,7 @@ def test_as_many_branches_go_together_as_the_free_memory_holds(unet, exact, monk
     """Each estimate is its branch's, in the order asked for."""
     first, last = conditions(), conditions(seed=11)
     told = {"a": first, "b": first.unconditional(), "c": Conditions(last.context, last.concat, first.vector)}
-    leave_room(monkeypatch, at_once)
+    leave_room(monkeypatch, at_once, 3)
     batches = record_batches(unet, monkeypatch)
     evaluate = Evaluator(unet, {name: Branch(given) for name, given in told.items()}, torch.float32)
     names = ("c", "a", "b")
@@ -174,14 +183,48 @@ def test_outside_of_the_interval_one_branch_is_evaluated(unet, plain, monkeypatc
     assert plain(conditions(), outside, torch.ones(FRAMES)).error(only_conditional) < 1
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("interval", [1, 2])
+def test_an_evaluation_is_done_again_by_smaller_plans_where_memory_runs_out(unet, plain, interval):
+    evaluate = denoiser(unet, conditions(), feature_cache=interval)
+    for limit in (planner().within(None).peak * 2 // 3, 2 * planner().smallest().peak):
+        with MemoryLimit(limit):
+            estimate = evaluate(picture(), SIGMA)
+        assert plain(conditions(), SIGMA).error(estimate) < 1
+
+
+@torch.no_grad()
+def test_a_failing_allocation_anywhere_is_survived(unet, plain):
+    denoiser(unet, conditions())(picture(), SIGMA)
+    with FailingAllocations() as counting:
+        denoiser(unet, conditions(), budget=2**40)(picture(), SIGMA)
+    whole = planner().within(None).calls
+    for position in torch.linspace(whole, counting.count - 10, 12).long().tolist():
+        evaluate = denoiser(unet, conditions(), budget=2**40)
+        with FailingAllocations(position):
+            estimate = evaluate(picture(), SIGMA)
+        assert plain(conditions(), SIGMA).error(estimate) < 1, f"operation {position}"
+
+
+@torch.no_grad()
+def test_too_small_a_budget_is_refused_with_the_smallest_that_works(unet):
+    smallest = planner().smallest().peak
+    with pytest.raises(layerwise.NotEnoughMemoryError) as caught:
+        denoiser(unet, conditions(), budget=smallest - 1)(picture(), SIGMA)
+    assert caught.value.smallest == smallest
+    denoiser(unet, conditions(), budget=smallest)(picture(), SIGMA)
+
+
 class TestFeatureCache:
     @torch.no_grad()
     @pytest.mark.parametrize("at_once", [2, 1])
     def test_computes_the_deep_blocks_at_every_nth_evaluation(self, unet, monkeypatch, at_once):
-        leave_room(monkeypatch, at_once)
+        leave_room(monkeypatch, at_once, cached=True)
         calls = []
         deep = unet.deep
-        monkeypatch.setattr(unet, "deep", lambda *given: calls.append(1) or deep(*given))
+        monkeypatch.setattr(
+            unet, "deep", lambda *given, **options: calls.append(1) or deep(*given, **options)
+        )
         cached = denoiser(unet, conditions(), feature_cache=3)
         for sigma in (5.0, 4.0, 3.0, 2.0):
             cached(picture(), torch.tensor(sigma))

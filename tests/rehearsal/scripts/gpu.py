@@ -1,7 +1,7 @@
 """Animates on a GPU that is not there, at full size, and prints what it would have done as JSON.
 
-python gpu.py PACK sample DTYPE | small DTYPE | solvers | decode DTYPE, by an interpreter with a CUDA
-build of torch.
+python gpu.py PACK sample DTYPE | cards DTYPE | small DTYPE | solvers | decode DTYPE, by an interpreter
+with a CUDA build of torch.
 
 One line, a list: for each run its name, the kernels, the bytes that they read and write, the most bytes
 alive beside the weights, the bytes that the estimate allowed, and where the host waited between two steps.
@@ -30,7 +30,7 @@ from stillmotion.svd_model import layerwise  # noqa: E402
 from stillmotion.svd_model.checkpoint import Checkpoint  # noqa: E402
 
 KEYS = PACK / "tests" / "golden" / "keys_svd_xt.json"
-ROOM, LITTLE_ROOM = 80 * 2**30, 4 * 2**30
+ROOM, LITTLE_ROOM = 80 * 2**30, 2 * 10**9
 LOOP = "solvers.py:"
 MULTISTEP = ("dpmpp_2m", "dpmpp_2m_sde")
 
@@ -61,9 +61,14 @@ def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: i
                 pipeline.denoiser(conditions, settings)  # loads the UNet
             ledger.restart()
             assert pipeline.sample(conditions, settings).device.type == "cpu"
-            videos = 2 if ledger.free == ROOM else 1
-            shape = (videos * frames, settings.height // 8, settings.width // 8)
-            reports.append(report(name, ledger, checkpoint.unet.params.memory(*shape, pipeline.dtype)))
+            size = (frames, settings.height // 8, settings.width // 8)
+            options = {"cached": settings.feature_cache > 1}
+            planner = layerwise.UNetPlanner(
+                checkpoint.unet.params, 2, *size, pipeline.dtype, pipeline.device, **options
+            )
+            plan = planner.within(max(int(layerwise.SHARE_OF_FREE * ledger.free), planner.smallest().peak))
+            chosen = {"branches": plan.branches, "workspace": plan.pieces.workspace}
+            reports.append(report(name, ledger, plan.peak) | chosen)
     return reports
 
 
@@ -79,7 +84,10 @@ def evaluated(checkpoint: Checkpoint, dtype: torch.dtype, frames: int, height: i
         shifts = unet.shifts(steps, constants)
         ledger.restart()
         unet.predict(x, shifts, constants)
-        allowed = unet.params.memory(frames, height, width, dtype)
+        planner = layerwise.UNetPlanner(
+            checkpoint.unet.params, 1, frames, height, width, dtype, torch.device("cuda")
+        )
+        allowed = planner.within(None).peak
         return report(f"{dtype}, {frames}×{height}×{width}", ledger, allowed)
 
 
@@ -133,6 +141,14 @@ def main() -> None:
                 f"{dtype}, features cached": {"steps": 3, "feature_cache": 2},
             }
             runs = sampled(checkpoint, dtype, steps)
+        elif WHAT[0] == "cards":
+            weights = checkpoint.unet.size * getattr(torch, WHAT[1]).itemsize // 2
+            cards = {
+                f"{size} GB": {"steps": 1, "free": size * 10**9 - weights}
+                for size in (6, 8, 10, 12, 16, 24)
+                if size * 10**9 > weights
+            }
+            runs = sampled(checkpoint, WHAT[1], {"no bound": {"steps": 1}, **cards})
         elif WHAT[0] == "small":
             sizes = ((1, 8, 8), (1, 72, 128), (25, 16, 16))
             runs = [evaluated(checkpoint, getattr(torch, WHAT[1]), *size) for size in sizes]

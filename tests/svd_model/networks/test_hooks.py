@@ -94,9 +94,9 @@ class Recorded(Hooks):
         self.joins.append((place, x.shape[-1], skip.shape[-1]))
         return super().joined(place, x, skip)
 
-    def block(self, place, axis, block, x, context):
+    def block(self, place, axis, block, x, context, pieces):
         self.blocks.append((place, axis, tuple(x.shape)))
-        return super().block(place, axis, block, x, context)
+        return super().block(place, axis, block, x, context, pieces)
 
 
 def test_hooks_that_change_nothing_change_nothing():
@@ -131,8 +131,8 @@ class WithoutBlocks(Hooks):
     def __init__(self, axis: str):
         self.axis = axis
 
-    def block(self, place, axis, block: nn.Module, x, context):
-        return x if axis == self.axis else block(x, context)
+    def block(self, place, axis, block: nn.Module, x, context, pieces):
+        return x if axis == self.axis else block(x, context, pieces)
 
 
 @pytest.mark.parametrize("hooks", [HalvedSkips(), WithoutBlocks("space"), WithoutBlocks("time")])
@@ -144,7 +144,7 @@ class WrittenOver(Hooks):
     def joined(self, place, x, skip):
         return x.mul_(2), skip.mul_(2)
 
-    def block(self, place, axis, block, x, context):
+    def block(self, place, axis, block, x, context, pieces):
         return block(x.mul_(2), context)
 
 
@@ -152,7 +152,7 @@ class Doubled(Hooks):
     def joined(self, place, x, skip):
         return x * 2, skip * 2
 
-    def block(self, place, axis, block, x, context):
+    def block(self, place, axis, block, x, context, pieces):
         return block(x * 2, context)
 
 
