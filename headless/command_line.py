@@ -12,7 +12,7 @@ from ..clips.mistakes import Mistakes
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
-from .commands.inspect import describe
+from .commands.inspect import describe, describe_clip
 from .engine.memory import REMEDIES
 from .files.sources import STANDARD_INPUT, refuse_url
 from .options import parse
@@ -56,7 +56,10 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
         refuse_url(options.file)
     mistakes.raise_any()
     checkpoint = Checkpoint.open(Path(options.file))
-    _print(describe(checkpoint))
+    reports = [describe(checkpoint)]
+    if options.clip is not None and checkpoint.complete:
+        reports.append(describe_clip(checkpoint, options))
+    _print("\n".join(reports))
     return OK if checkpoint.complete else NOT_WHOLE
 
 

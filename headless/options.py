@@ -169,8 +169,24 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
     _add_machine_options(animate.add_argument_group("machine"))
 
     inspect = commands.add_parser("inspect", help="say what a checkpoint file is, without loading it")
-    inspect.add_argument("file", metavar="FILE", help="a .safetensors checkpoint")
+    _add_inspect_options(inspect)
     return {"": parser, "animate": animate, "inspect": inspect}
+
+
+def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a .safetensors checkpoint")
+    add(
+        "--for",
+        dest="clip",
+        type=_clip_size,
+        default=None,
+        metavar="WxHxT",
+        help="say what memory a clip needs, such as 1024x576x25, and how it runs in little and in much",
+    )
+    devices = _one_of(DEVICES)
+    add("--device", type=devices, default=None, help="to say it for; need not be in this machine")
+    _add_dtypes(add)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -237,19 +253,7 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     devices = ", ".join(DEVICES)
     add("--device", type=_name, default=None, help=f"{devices} (default: cuda, then mps, then cpu)")
-    add(
-        "--dtype",
-        type=_one_of(DTYPES),
-        default=None,
-        help=f"{', '.join(DTYPES)} (default float32 on the CPU, else float16)",
-    )
-    add(
-        "--decode-dtype",
-        type=_one_of(DECODE_DTYPES),
-        default="float32",
-        metavar="DTYPE",
-        help=f"of decoding: {', '.join(DECODE_DTYPES)} (default float32, as in the reference)",
-    )
+    _add_dtypes(add)
     add("--compile", action="store_true", default=False, help="compile the UNet: slow at first, then faster")
     add(
         "--linear-dtype",
@@ -263,7 +267,7 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
         type=_size,
         default=None,
         metavar="SIZE",
-        help="for encoding and decoding, such as 6GB (default: what is free); the clip is the same",
+        help="for the whole run, such as 6GB (default: what is free); the clip is the same",
     )
     add(
         "--scratch",
@@ -271,6 +275,22 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
         default=None,
         metavar="FOLDER",
         help="on a disk, for what decoding has no memory for (default: the system's temporary folder)",
+    )
+
+
+def _add_dtypes(add: Callable) -> None:
+    add(
+        "--dtype",
+        type=_one_of(DTYPES),
+        default=None,
+        help=f"{', '.join(DTYPES)} (default float32 on the CPU, else float16)",
+    )
+    add(
+        "--decode-dtype",
+        type=_one_of(DECODE_DTYPES),
+        default="float32",
+        metavar="DTYPE",
+        help=f"of decoding: {', '.join(DECODE_DTYPES)} (default float32, as in the reference)",
     )
 
 
@@ -292,6 +312,14 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _clip_size(text: str) -> tuple[int, int, int]:
+    """Width, height and frames of a clip."""
+    match = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})[x×](\d{1,6})", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width, height and frames such as 1024x576x25")
+    return tuple(map(int, match.groups()))
 
 
 def _whole(text: str) -> int:

@@ -2,17 +2,19 @@
 
 import logging
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import RLock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..clips.conditions import Conditions
+from ..clips.needs import Size
 from ..clips.plan import Plan, Run
 from ..clips.recipes import Decode, Encode, Sample, Step, drive
 from ..clips.recipes.animate import animate
@@ -22,18 +24,22 @@ from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.networks import float8
 from ..svd_model.networks.finite import check_latents_to_decode
+from ..svd_model.networks.unet import VideoUNet
 from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .engine import local, memory
-from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, loaded_once, named_dtype
-from .engine.fit import Fit, Size
+from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
+from .engine.fit import Fit, latent_size
+from .engine.networks import Networks
 from .files import images
 
 logger = logging.getLogger(__name__)
 
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
 LINEAR_DTYPES = ("float8",)
+
+FRAME_WISE = "frame_wise_decoder"
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
@@ -49,16 +55,17 @@ class Clip:
 
 
 class Pipeline:
-    """A checkpoint's networks on a device; they are loaded when first needed, and stay.
+    """A checkpoint's networks on a device; they are loaded when first needed, and stay while they fit.
 
     The UNet and the image tower compute in `dtype`, the encoder in float32, the decoder in `decode_dtype`:
-    float32 as in the reference, or bfloat16. `memory_budget`: bytes, or text such as "6GB", that encoding and
-    decoding may take on the device, weights included (by default the free memory less a margin); tensors that
-    do not fit go to host memory, then into files in `scratch_folder` (the system's temporary one). The clip
-    depends neither on the budget nor on torch's modes, default dtype, default device and seed, which stay.
-    Several threads may use one pipeline. `compiled`: the UNet by torch.compile, at the first step.
-    `linear_dtype`: "float8" has its linear layers multiply in float8, on hardware that can; the clip is then
-    another one, a little.
+    float32 as in the reference, or bfloat16. `memory_budget`: bytes, or text such as "6GB", that a whole run
+    may take on the device, weights included (by default the free memory less a margin). Networks that are
+    done leave the device where there is no room for them; the UNet's weights stream from host memory where
+    even they don't fit; tensors of decoding that do not fit go to host memory, then into files in
+    `scratch_folder` (the system's temporary one). The clip depends neither on the budget nor on torch's
+    modes, default dtype, default device and seed, which stay. Several threads may use one pipeline.
+    `compiled`: the UNet by torch.compile, at the first step. `linear_dtype`: "float8" has its linear layers
+    multiply in float8, on hardware that can; the clip is then another one, a little.
     """
 
     def __init__(
@@ -91,13 +98,20 @@ class Pipeline:
             )
         self._compiled, self._linear_dtype = compiled, linear_dtype
         budget = None if memory_budget is None else memory.find_size(memory_budget)
-        self.fit = Fit(checkpoint, self.device, self.dtype, self.decode_dtype, budget)
+        can_stream = not compiled and linear_dtype is None
+        self.fit = Fit(checkpoint, self.device, self.dtype, self.decode_dtype, budget, can_stream)
         if scratch_folder is not None and not os.path.isdir(scratch_folder):
             raise ValueError(f"scratch_folder is {str(scratch_folder)!r}, which is no folder; make it first.")
         self._scratch_folder = scratch_folder
-        self._networks: dict[str, nn.Module] = {}
-        self._loading = RLock()
         self._progress = progress or silent
+        loaders = {
+            "unet": self._load_unet,
+            "vision": lambda device: self._load(checkpoint.vision, self.dtype, device),
+            "encoder": lambda device: self._load(checkpoint.encoder, torch.float32, device),
+            "decoder": lambda device: self._load(checkpoint.decoder, torch.float32, device),
+            FRAME_WISE: lambda device: self._load(checkpoint.decoder_for(True), torch.float32, device),
+        }
+        self._networks = Networks(loaders, self.device)
 
     @classmethod
     def open(cls, path: str | Path, **options) -> "Pipeline":
@@ -135,8 +149,7 @@ class Pipeline:
 
     def latent_size(self, plan: Plan) -> Size:
         """Frames, height and width of the latents of a clip."""
-        scale = self.checkpoint.decoder.params.downscale
-        return plan.settings.num_frames, plan.settings.height // scale, plan.settings.width // scale
+        return latent_size(self.checkpoint, plan)
 
     def perform(self, step: Step):
         """Performs a step of a recipe; Decode gives an iterator of decoded frames, uint8 (H, W, 3)."""
@@ -158,8 +171,10 @@ class Pipeline:
     @in_own_modes
     def encode_pictures(self, pictures: Tensor) -> Tensor:
         """The latents of pictures, (N, 3, H, W) in [−1, 1], unscaled, float32 on the device."""
-        encoder, budget = self.encoder, self.fit.to_encode(*pictures.shape[2:])
-        return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
+        choice = self.fit.to_encode(*pictures.shape[2:], self._networks.held("encoder"))
+        with self._networks.use("encoder", choice) as encoder:
+            budget = choice.activations
+            return layerwise.encode_frames(encoder, pictures, budget=budget, device=self.device)
 
     def sample(
         self, conditions: Conditions, settings: Settings, noise: Tensor | np.ndarray | None = None
@@ -173,12 +188,18 @@ class Pipeline:
     def sample_run(self, run: Run) -> Tensor:
         """Latents of a run, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
         progress = partial(self._progress, "sampling")
-        return local.sample(self.unet, run, self.dtype, self.device, progress)
+        with ExitStack() as stack:
+            unet, budget = self._unet_for(run, stack)
+            return local.sample(unet, run, self.dtype, self.device, progress, budget)
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """The guided denoiser D(x, σ) of a clip, for a solver."""
-        return local.denoiser(self.unet, self.plan(settings).run(conditions), self.dtype)
+        """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives."""
+        run, stack = self.plan(settings).run(conditions), ExitStack()
+        unet, budget = self._unet_for(run, stack)
+        denoise = local.denoiser(unet, run, self.dtype, budget)
+        weakref.finalize(denoise, stack.close)
+        return denoise
 
     def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
         """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
@@ -190,18 +211,19 @@ class Pipeline:
         """Yields each decoded frame at once: (3, 8h, 8w) near [−1, 1], on the CPU."""
         check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
-        decoder = self.frame_wise_decoder if frame_wise else self.decoder
-        budget = self.fit.to_decode((frames, height, width), frame_wise)
-        self._progress("decoding", 0, 100)
-        for frame in layerwise.decode_frames(
-            decoder,
-            (latents / LATENT_SCALE).to(self.decode_dtype),
-            budget=budget,
-            spill=layerwise.Spill(self.device, memory.for_spilling(), self._scratch_folder),
-            device=self.device,
-            progress=lambda done: self._progress("decoding", round(100 * done), 100),
-        ):
-            yield frame.float().cpu()
+        name = self._decoder_name(frame_wise)
+        choice = self.fit.to_decode((frames, height, width), frame_wise, self._networks.held(name))
+        with self._networks.use(name, choice) as decoder:
+            self._progress("decoding", 0, 100)
+            for frame in layerwise.decode_frames(
+                decoder,
+                (latents / LATENT_SCALE).to(self.decode_dtype),
+                budget=choice.activations,
+                spill=layerwise.Spill(self.device, memory.for_spilling(), self._scratch_folder),
+                device=self.device,
+                progress=lambda done: self._progress("decoding", round(100 * done), 100),
+            ):
+                yield frame.float().cpu()
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
         last = len(step.latents) - 1
@@ -213,49 +235,64 @@ class Pipeline:
     @in_own_modes
     def _embed(self, picture: Tensor) -> Tensor:
         """The picture's CLIP embedding, (1, 1, context_dim), float32 on the device."""
-        pixels = preprocess(picture, self.vision.params.image_size).to(self.device, self.dtype)
-        return self.vision(pixels).float()[:, None]
+        pixels = preprocess(picture, self.checkpoint.vision.params.image_size).to(self.device, self.dtype)
+        choice = self.fit.to_embed(self._networks.held("vision"))
+        with self._networks.use("vision", choice) as vision:
+            return vision(pixels).float()[:, None]
+
+    def _unet_for(self, run: Run, stack: ExitStack) -> tuple[VideoUNet, int | None]:
+        """The UNet, in use until the stack closes, and the bytes for its activations."""
+        frames, _, height, width = run.start.shape
+        held = self._networks.held("unet")
+        choice = self.fit.to_sample((frames, height, width), len(run.branches), run.feature_cache > 1, held)
+        return stack.enter_context(self._networks.use("unet", choice)), choice.activations
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
         """Shape of a clip's latents."""
         frames, height, width = self.latent_size(plan)
         return frames, self.checkpoint.unet.params.out_channels, height, width
 
-    @loaded_once
+    @property
     def unet(self) -> nn.Module:
         """The UNet, in the pipeline's dtype."""
+        return self._networks["unet"]
+
+    @property
+    def vision(self) -> nn.Module:
+        """The CLIP image tower."""
+        return self._networks["vision"]
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The VAE's encoder, in float32."""
+        return self._networks["encoder"]
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The file's own decoder, in float32."""
+        return self._networks["decoder"]
+
+    @property
+    def frame_wise_decoder(self) -> nn.Module:
+        """The decoder that takes each frame on its own, in float32."""
+        return self._networks[self._decoder_name(frame_wise=True)]
+
+    def _decoder_name(self, frame_wise: bool) -> str:
+        own = not frame_wise or self.checkpoint.decoder_for(True) is self.checkpoint.decoder
+        return "decoder" if own else FRAME_WISE
+
+    def _load_unet(self, device: torch.device) -> VideoUNet:
         if self._linear_dtype is None:
-            unet = self._load(self.checkpoint.unet, self.dtype)
+            unet = self._load(self.checkpoint.unet, self.dtype, device)
         else:
-            unet = self._load(self.checkpoint.unet, self.dtype, operations=float8.Float8Operations)
+            unet = self._load(self.checkpoint.unet, self.dtype, device, operations=float8.Float8Operations)
             float8.quantise(unet)
         if self._compiled:
             unet.compile_parts()
         return unet
 
-    @loaded_once
-    def vision(self) -> nn.Module:
-        """The CLIP image tower."""
-        return self._load(self.checkpoint.vision, self.dtype)
-
-    @loaded_once
-    def encoder(self) -> nn.Module:
-        """The VAE's encoder, in float32."""
-        return self._load(self.checkpoint.encoder, torch.float32)
-
-    @loaded_once
-    def decoder(self) -> nn.Module:
-        """The file's own decoder, in float32."""
-        return self._load(self.checkpoint.decoder, torch.float32)
-
-    @loaded_once
-    def frame_wise_decoder(self) -> nn.Module:
-        """The decoder that takes each frame on its own, in float32."""
-        network = self.checkpoint.decoder_for(frame_wise=True)
-        return self.decoder if network is self.checkpoint.decoder else self._load(network, torch.float32)
-
-    def _load(self, network: Part, dtype: torch.dtype, **build) -> nn.Module:
+    def _load(self, network: Part, dtype: torch.dtype, device: torch.device, **build) -> nn.Module:
         self._progress(f"loading the {network.name}", 0, 1)
-        module = network.load(dtype=dtype, device=self.device, **build)
+        module = network.load(dtype=dtype, device=device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import wraps
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...svd_model.networks.operations import without_autocast
 
@@ -27,6 +27,11 @@ def find_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device {device!s} can't be used here; try {', '.join(DEVICES)}.") from error
     return found
+
+
+def shares_host_memory(device: torch.device) -> bool:
+    """Whether a device computes in the host's own memory, so that nothing can leave one for the other."""
+    return device.type in ("cpu", "mps")
 
 
 def find_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
@@ -62,20 +67,6 @@ def in_own_modes(method):
             return method(self, *args, **options)
 
     return call
-
-
-def loaded_once(load):
-    """Decorates a loader of a pipeline: a property, loaded once, by the first of several threads."""
-
-    @wraps(load)
-    def network(self) -> nn.Module:
-        with self._loading:
-            if load.__name__ not in self._networks:
-                with own_modes(self.device):
-                    self._networks[load.__name__] = load(self)
-            return self._networks[load.__name__]
-
-    return property(network)
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

@@ -1,26 +1,58 @@
-"""Whether a clip fits a checkpoint, a device and a budget, and the bytes that each stage may take."""
+"""Whether a clip fits a checkpoint, a device and a budget, and how each stage runs in the memory there is."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
+from ...clips import needs
+from ...clips.needs import Need, Size
+from ...clips.plan import Plan
 from ...svd_model import layerwise
-from ...svd_model.checkpoint import Checkpoint, CheckpointError, Part
+from ...svd_model.checkpoint import Checkpoint, CheckpointError
 from . import memory
+from .devices import shares_host_memory
 
-Size = tuple[int, int, int]
-"""Frames, height and width of a clip's latents."""
+
+class Held(NamedTuple):
+    """Bytes of weights on the device already: of a network, and of others that may leave for it."""
+
+    own: int = 0
+    others: int = 0
+
+
+NOTHING_HELD = Held()
+
+
+def latent_size(checkpoint: Checkpoint, plan: Plan) -> Size:
+    """Frames, height and width of the latents of a clip."""
+    scale, settings = checkpoint.decoder.params.downscale, plan.settings
+    return settings.num_frames, settings.height // scale, settings.width // scale
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a stage runs: where its weights are, what else is on the device, and bytes for its activations."""
+
+    streams: bool = False
+    alone: bool = False
+    activations: int | None = None  # None: no bound
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Networks, device and memory of a pipeline; `budget`: bytes to encode and to decode in, or None."""
+    """Networks, device and memory of a pipeline; `budget`: bytes on the device for a whole run, or None.
+
+    can_stream: whether the UNet's weights may stream from host memory.
+    """
 
     checkpoint: Checkpoint
     device: torch.device
     dtype: torch.dtype
     decode_dtype: torch.dtype
     budget: int | None = None
+    can_stream: bool = True
 
     def check(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> None:
         """Checks a clip before any work.
@@ -38,59 +70,87 @@ class Fit:
         if misfits:
             path = checkpoint.file.path
             raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
-        if decode:
-            self.to_decode(size, frame_wise)
-            if sample:
-                scale = checkpoint.encoder.params.downscale
-                self.to_encode(scale * size[1], scale * size[2])
+        if self.budget is not None:
+            self._check_budget(self.stages(size, frame_wise, sample=sample, decode=decode))
+
+    def stages(
+        self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True
+    ) -> tuple[Need, ...]:
+        """Needs of a clip's stages, in order."""
+        return tuple(self._stages(size, frame_wise, sample, decode))
 
     def needed(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> int:
-        """Estimates the least bytes of a clip, weights included; more bytes only make it faster.
+        """The least bytes of a clip on the device, weights included; more bytes only make it faster."""
+        return max(map(self.smallest, self.stages(size, frame_wise, sample=sample, decode=decode)))
 
-        Sampling counts one branch of the guidance at a time.
+    def smallest(self, need: Need) -> int:
+        """The least bytes of a stage, with its weights and the process."""
+        weights = need.streamed if self._streams else need.weights
+        return memory.overhead(self.device) + weights + need.least
+
+    def to_embed(self, held: Held = NOTHING_HELD) -> Choice:
+        """How the image tower runs; `held`: bytes of networks on the device already."""
+        return self._choose(needs.to_embed(self.checkpoint, self.dtype), held)
+
+    def to_encode(self, height: int, width: int, held: Held = NOTHING_HELD) -> Choice:
+        """How a picture of a size in pixels is encoded."""
+        return self._choose(needs.to_encode(self.checkpoint, height, width, self.device), held)
+
+    def to_sample(
+        self, size: Size, branches: int = needs.GUIDED, cached: bool = False, held: Held = NOTHING_HELD
+    ) -> Choice:
+        """How latents of a size are sampled; cached: with deep features kept between evaluations."""
+        need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches, cached)
+        return self._choose(need, held)
+
+    def to_decode(self, size: Size, frame_wise: bool, held: Held = NOTHING_HELD) -> Choice:
+        """How latents of a size are decoded."""
+        need = needs.to_decode(self.checkpoint, size, frame_wise, self.decode_dtype, self.device)
+        return self._choose(need, held)
+
+    def choose(self, need: Need, room: int, others: int = 0) -> Choice:
+        """How a stage runs in bytes for it and for others that may stay; the fastest way that fits.
+
+        A room under the smallest gets the smallest.
         """
-        sampling = decoding = 0
+        left = room - need.weights
+        if left - others >= need.fastest:
+            return Choice(activations=left - others)
+        if self._streams and left < need.least and need.streamed < need.weights:
+            return Choice(streams=True, alone=True, activations=max(need.least, room - need.streamed))
+        return Choice(alone=True, activations=max(need.least, left))
+
+    @property
+    def _streams(self) -> bool:
+        return self.can_stream and not shares_host_memory(self.device)
+
+    def _stages(self, size: Size, frame_wise: bool, sample: bool, decode: bool) -> Iterator[Need]:
+        checkpoint = self.checkpoint
         if sample:
-            unet, encoder, vision = self.checkpoint.unet, self.checkpoint.encoder, self.checkpoint.vision
-            weights = sum(part.size for part in (unet, encoder, vision))
-            planner = layerwise.UNetPlanner(unet.params, 1, *size, self.dtype, self.device)
-            sampling = weights + planner.smallest().peak
+            scale = checkpoint.encoder.params.downscale
+            yield needs.to_embed(checkpoint, self.dtype)
+            yield needs.to_encode(checkpoint, scale * size[1], scale * size[2], self.device)
+            yield needs.to_sample(checkpoint, size, self.dtype, self.device)
         if decode:
-            weights = self.checkpoint.decoder_for(frame_wise).size
-            tensors = self._least_tensors_to_decode(size, frame_wise)
-            decoding = weights + memory.overhead(self.device) + tensors
-        return max(sampling, decoding)
+            yield needs.to_decode(checkpoint, size, frame_wise, self.decode_dtype, self.device)
 
-    def to_decode(self, size: Size, frame_wise: bool) -> int | None:
-        """Bytes for the tensors of decoding latents of a size; None: no bound."""
-        part = self.checkpoint.decoder_for(frame_wise)
-        least = self._least_tensors_to_decode(size, frame_wise)
-        frames, height, width = size
-        scale = part.params.downscale
-        return self._share(f"decoding {frames} frames of {scale * width}×{scale * height}", part, least)
+    def _choose(self, need: Need, held: Held) -> Choice:
+        """How a stage runs in the budget, or in the free memory; raises NotEnoughMemoryError."""
+        if self.budget is not None:
+            self._check_budget((need,))
+            return self.choose(need, self.budget - memory.overhead(self.device), held.others)
+        free = memory.available(self.device)
+        if free is None:
+            return Choice()
+        if not shares_host_memory(self.device):  # there the weights may be pages of their file, and free
+            free += held.own + held.others
+        return self.choose(need, int(layerwise.SHARE_OF_FREE * free), held.others)
 
-    def to_encode(self, height: int, width: int) -> int | None:
-        """Bytes for the tensors of encoding a picture of a size in pixels; None: no bound."""
-        part = self.checkpoint.encoder
-        size = (part.params, height, width)
-        least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
-        return self._share(f"encoding a picture of {width}×{height}", part, least)
-
-    def _least_tensors_to_decode(self, size: Size, frame_wise: bool) -> int:
-        """The least bytes of activations for decoding; weights not included."""
-        temporal = self.checkpoint.variant.temporal_decoder and not frame_wise
-        options = {"temporal": temporal, "dtype": self.decode_dtype, "device": self.device}
-        params = self.checkpoint.decoder_for(frame_wise).params
-        return layerwise.smallest_budget(layerwise.plan_decode, params, *size, **options)
-
-    def _share(self, work: str, part: Part, least: int) -> int | None:
-        """Bytes for the tensors of a network, at least `least`; raises NotEnoughMemoryError below."""
-        if self.budget is None:
-            free = memory.available(self.device)
-            return None if free is None else max(least, int(layerwise.SHARE_OF_FREE * free))
-        fixed = part.size + memory.overhead(self.device)
-        if self.budget < least + fixed:
-            budget, needed = (layerwise.in_units(size) for size in (self.budget, least + fixed))
-            message = f"the memory budget is {budget}, and {work} needs at least {needed}, weights included"
-            raise layerwise.NotEnoughMemoryError(message, least + fixed)
-        return self.budget - fixed
+    def _check_budget(self, stages: tuple[Need, ...]) -> None:
+        """Raises NotEnoughMemoryError for a budget under the stage that needs most."""
+        most = max(stages, key=self.smallest)
+        if self.budget >= self.smallest(most):
+            return
+        budget, needed = map(layerwise.in_units, (self.budget, self.smallest(most)))
+        message = f"the memory budget is {budget}, and {most.work} needs at least {needed}, weights included"
+        raise layerwise.NotEnoughMemoryError(message, self.smallest(most))

@@ -127,7 +127,7 @@ class Evaluator:
         free = memory.available(x.device) if budget is None else None
         if free is not None:
             budget = max(int(layerwise.SHARE_OF_FREE * free), planner.smallest().peak)
-        return BoundedPlan(planner.within, budget, x.device)
+        return BoundedPlan(planner, budget, x.device)
 
     def _estimates(
         self, batch: tuple[str, ...], x: Tensor, sigma: Tensor, shifts: StepShifts, pieces: Pieces

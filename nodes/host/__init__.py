@@ -12,6 +12,7 @@ from .model import (
     motion_without_use,
     with_feature_cache,
 )
+from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, NUM_FRAMES
@@ -43,8 +44,10 @@ __all__ = [
     "make_sampler",
     "motion_without_use",
     "named_sampler",
+    "needs_of",
     "open_checkpoint",
     "sample_latent",
+    "show_on_node",
     "with_feature_cache",
     "with_guidance",
 ]

@@ -87,6 +87,14 @@ class Part:
             f"Download the file again, or choose another. {OFFICIAL_FILES}"
         )
 
+    def sizes_in(self, dtype: torch.dtype) -> dict[str, int]:
+        """Bytes of each tensor, by the network's own names, as `load` keeps it for that dtype."""
+        stored = {key: self.file.dtypes[self.prefix + key] for key in self.expected}
+        return {
+            key: math.prod(shape) * min(stored[key].itemsize, dtype.itemsize)
+            for key, shape in self.expected.items()
+        }
+
     def tensors(self) -> dict[str, Tensor]:
         """Reads all tensors as stored, under the network's own names; raises CheckpointError if not whole.
 

@@ -19,7 +19,11 @@ class Float8Operations(CastingOperations):
     """Layers of CastingOperations, with Linear in float8. Call `quantise` after loading the weights."""
 
     class Linear(CastingOperations.Linear):
-        scale: Tensor | None = None
+        scale: Tensor | None
+
+        def __init__(self, *sizes: int, **options):
+            super().__init__(*sizes, **options)
+            self.register_buffer("scale", None, persistent=False)  # which goes where the weight goes
 
         @property
         def takes_kernels(self) -> bool:

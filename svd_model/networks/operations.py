@@ -68,7 +68,8 @@ def is_unchanged(layer: nn.Module) -> bool:
 class _CastsWeights:
     """Layer that keeps weights in their stored dtype and casts them to the input's dtype at each call.
 
-    So a float16 or float8 file is computed in float32 without a float32 copy of the whole network.
+    So a float16 or float8 file is computed in float32 without a float32 copy of the whole network, and
+    weights in host memory are copied to the input's device.
     """
 
     @property
@@ -81,21 +82,22 @@ class _CastsWeights:
 
     @contextmanager
     def weights_for(self, x: Tensor) -> Iterator[tuple[Tensor | None, Tensor | None]]:
-        """Weight and bias in the dtype of x, valid within the block only.
+        """Weight and bias in the dtype and on the device of x, valid within the block only.
 
         A host only lends them: after the block their memory may hold weights of another layer.
         """
         yield self._cast(x)
 
     def compute(self, x: Tensor, kernel: Kernel, *options) -> Tensor:
-        """Output of a kernel for x and the layer's weights, cast to the dtype of x."""
+        """Output of a kernel for x and the layer's weights, cast to the dtype and the device of x."""
         return kernel(x, *self._cast(x), *options)
 
     def _cast(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         weight, bias = self.weight, self.bias
+        target = {"device": x.device, "dtype": x.dtype, "non_blocking": True}  # without a wait where pinned
         return (
-            None if weight is None else weight.to(x.dtype),
-            None if bias is None else bias.to(x.dtype),
+            None if weight is None else weight.to(**target),
+            None if bias is None else bias.to(**target),
         )
 
 

@@ -33,6 +33,18 @@ class VisionParams:
     image_size: int = 224
     output_dim: int = 1024
 
+    def memory(self, dtype: torch.dtype) -> int:
+        """Bytes of tensors alive at the peak of a pass over one picture.
+
+        They are features, scores of attention, and a weight of the widest layer in another dtype.
+        """
+        tokens = (self.image_size // self.patch_size) ** 2 + 1
+        features = tokens * (3 * self.width + 2 * max(self.mlp_width, 2 * self.width))
+        scores = 2 * (self.width // self.head_width) * tokens**2
+        pictures = 2 * 3 * self.image_size**2
+        weights = self.width * max(self.mlp_width, 3 * self.width)
+        return (features + scores + pictures + weights) * dtype.itemsize
+
 
 class FusedAttention(nn.Module):
     """Self-attention with one projection to query, key and value: (N, L, width) -> (N, L, width)."""

@@ -548,6 +548,11 @@ class TestInspect:
         assert "svd_xt: 25 frames" in said
         assert "float32" in said
 
+    def test_says_what_a_clip_needs(self, capsys, svd_file):
+        assert main(["inspect", str(svd_file), "--for", "64x64x3"]) == OK
+        assert "clip         3 frames of 64×64" in capsys.readouterr().out
+        assert "width" in refusal_of(capsys, "inspect", svd_file, "--for", "65x64x3")
+
     def test_says_what_is_missing(self, capsys, without):
         key = "model.diffusion_model.time_embed.0.weight"
         assert main(["inspect", str(without(key))]) == NOT_WHOLE

@@ -101,3 +101,17 @@ def test_help_and_version_are_shown(capsys, line, shown):
         parsed(line)
     assert status.value.code == 0
     assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["1024x576x25", "1024×576×25", "1024X576X25"])
+def test_a_clip_to_inspect_is_width_height_and_frames(text):
+    options = parsed(f"inspect a.safetensors --for {text} --device cuda --dtype float16")
+    assert options.clip == (1024, 576, 25)
+    assert (options.device, options.dtype, options.decode_dtype) == ("cuda", "float16", "float32")
+    assert parsed("inspect a.safetensors").clip is None
+
+
+@pytest.mark.parametrize("text", ["1024x576", "big", "1024x576x25x2", "-1x2x3", "9999999x1x1"])
+def test_other_clips_to_inspect_are_refused(text):
+    (said,) = mistakes_of(f"inspect a.safetensors --for={text}")
+    assert said == f"--for: '{text}' is no width, height and frames such as 1024x576x25"

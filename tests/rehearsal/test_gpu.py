@@ -2,36 +2,19 @@
 
 import json
 import subprocess
-import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 
 from stillmotion.samplers.solvers import SOLVERS
-from support import host
+from support import host, rehearsing
 
 SCRIPT = Path(__file__).parent / "scripts" / "gpu.py"
 
 
-@cache
-def interpreter() -> Path | None:
-    """One with a CUDA build of torch: this one, or the host's."""
-    if torch.version.cuda:
-        return Path(sys.executable)
-    found = host.find()
-    if found is None:
-        return None
-    asked = [found.python, "-c", "import torch; print(torch.version.cuda or '')"]
-    return found.python if subprocess.run(asked, capture_output=True, text=True).stdout.strip() else None
-
-
 def rehearse(*what: str) -> list[dict]:
     """The reports of the runs; none waited for the GPU between steps, or took more than it had planned."""
-    if interpreter() is None:
-        pytest.skip(f"no CUDA build of torch found, in the host's .venv for example: {host.missing_reason()}")
-    run = subprocess.run([interpreter(), SCRIPT, host.ROOT, *what], capture_output=True, text=True)
+    run = subprocess.run([rehearsing.interpreter(), SCRIPT, host.ROOT, *what], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     reports = json.loads(run.stdout.splitlines()[-1])
     assert [report for report in reports if report["waits"]] == []

@@ -31,7 +31,8 @@ class LiveMemory(TorchDispatchMode):
             self._count(tensor, allocated_here=False)  # tensors from outside, such as weights
         result = function(*args, **kwargs)
         for tensor in _tensors(result):
-            self._count(tensor, allocated_here=True)
+            if not tensor.is_meta:
+                self._count(tensor, allocated_here=True)
         return result
 
     def _count(self, tensor: torch.Tensor, allocated_here: bool) -> None:

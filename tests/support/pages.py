@@ -46,6 +46,7 @@ class Io(ModuleType):
 
     ComfyNode = object
     Schema = SimpleNamespace
+    Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
 
     def __getattr__(self, name: str) -> Type:
         return Type(name)

@@ -44,8 +44,9 @@ class Ledger(TorchDispatchMode):
             return True if args[0].dtype == torch.bool else 1
         if function == aten._pin_memory.default:
             return args[0]  # has no effect without a card
-        if kwargs.get("pin_memory"):
-            kwargs = {**kwargs, "pin_memory": False}
+        if kwargs.get("pin_memory"):  # for what the card has no room for; it takes no memory here either
+            with self._fake:
+                return function(*args, **kwargs | {"pin_memory": False})
         if not _is_fake((args, kwargs)) and torch.device(kwargs.get("device") or "cpu").type != "cuda":
             return function(*args, **kwargs)
         with self._fake:
@@ -90,7 +91,7 @@ class Ledger(TorchDispatchMode):
         self.alive -= self._counted.pop(key)
 
 
-def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **defaults) -> torch.Tensor:
     """Calls one of the fused kernels; torch would ask the driver which."""
     return aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[0]
 

@@ -1,13 +1,15 @@
 """What `inspect` says of a checkpoint, from its header alone."""
 
 import re
+from argparse import Namespace
 
 import pytest
 import torch
 
 from stillmotion import builtin_model
 from stillmotion.clips.settings import Settings
-from stillmotion.headless.commands.inspect import describe
+from stillmotion.headless.commands.inspect import describe, describe_clip
+from stillmotion.headless.engine import memory
 from support import headers
 from support.headers import UNET, released
 
@@ -165,3 +167,51 @@ class TestDamagedFile:
         assert text.count("  extra.") == 10
         assert (more or "more") in text or more is None
         assert ("more" in text) == (more is not None)
+
+
+class TestClip:
+    """The report on a clip's memory, for a device that need not be here."""
+
+    @staticmethod
+    def of(clip=(1024, 576, 25), device="cuda", dtype="float16", decode_dtype="float32") -> str:
+        options = Namespace(clip=clip, device=device, dtype=dtype, decode_dtype=decode_dtype)
+        return describe_clip(headers.checkpoint(released("svd_xt")), options)
+
+    @pytest.fixture
+    def text(self):
+        return self.of()
+
+    def test_says_which_clip(self, text):
+        expected = "clip 25 frames of 1024×576, in float16 and decoded in float32, on cuda"
+        assert line(text, "clip") == expected
+
+    @pytest.mark.parametrize(
+        ("network", "weights"),
+        [("CLIP image tower", 1.26), ("VAE encoder", 0.07), ("UNet", 3.05), ("temporal decoder", 0.13)],
+    )
+    def test_has_a_line_for_each_stage(self, text, network, weights):
+        said = [
+            float(n) * (1 if u == "GB" else 1e-3)
+            for n, u in re.findall(r"([\d.]+) (GB|MB)", line(text, f"{network} "))
+        ]
+        assert said[0] == pytest.approx(weights, abs=0.01)
+        assert said[1] <= said[2]
+
+    def test_the_more_memory_the_fewer_calls(self, text):
+        """From too little over weights that stream to all that stays."""
+        ways = re.findall(r"^in .*$", text, re.MULTILINE)
+        assert "too little for sampling 25 frames of 1024×576" in ways[0] or "stream" in ways[0]
+        assert any("the weights of the UNet stream from host memory" in way for way in ways)
+        assert ways[-1].endswith("  all networks stay on the device")
+        calls = [float(n) for n in re.findall(r"temporal decoder ([\d.]+) × the calls", text)]
+        assert calls == sorted(calls, reverse=True)
+
+    def test_says_how_it_runs_here_where_the_device_is_here(self, text, monkeypatch):
+        assert "free here" not in text
+        monkeypatch.setattr(memory, "available", lambda device: 10**12)
+        here = line(self.of(device="cpu", dtype=None), "free here")
+        assert here == "free here 1000.00 GB: all networks stay on the device"
+
+    def test_a_size_that_no_clip_has_is_refused(self):
+        with pytest.raises(ValueError, match="width"):
+            self.of(clip=(1000, 576, 25))

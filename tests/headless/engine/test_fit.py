@@ -1,0 +1,140 @@
+"""One budget for a whole run: its frames, its live memory, and how each stage chooses."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies
+from PIL import Image
+
+from stillmotion.clips import needs
+from stillmotion.clips.settings import Settings
+from stillmotion.headless.engine import memory
+from stillmotion.headless.engine.fit import Choice, Fit, Held
+from stillmotion.headless.pipeline import Pipeline
+from stillmotion.svd_model import layerwise
+from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.checkpoint.sources import TensorFile
+from support import checkpoints, headers, tiny
+from support.live_memory import LiveMemory
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CLIP = Settings(num_frames=6, width=128, height=128, steps=2, seed=3)
+SIZE = (6, 16, 16)
+FULL = (25, 72, 128)
+
+
+@cache
+def checkpoint() -> Checkpoint:
+    """A file of float64, whose weights are copied to be used, and so count as live."""
+    tensors = checkpoints.tensors("svd", torch.float64, tiny.SMALL)
+    return Checkpoint(TensorFile.of_tensors(Path("svd.safetensors"), tensors))
+
+
+@cache
+def released() -> Checkpoint:
+    return headers.checkpoint(headers.released("svd_xt"))
+
+
+def on_card(budget=None, **options) -> Fit:
+    return Fit(released(), CUDA, torch.float16, torch.float32, budget, **options)
+
+
+def picture() -> Image.Image:
+    ramp = np.linspace(0, 255, 128, dtype=np.uint8)
+    return Image.fromarray(np.stack(np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1]), axis=-1))
+
+
+@cache
+def unbounded() -> np.ndarray:
+    return Pipeline(checkpoint(), CPU).animate(picture(), CLIP).frames
+
+
+def least() -> int:
+    return Fit(checkpoint(), CPU, torch.float32, torch.float32).needed(SIZE, False)
+
+
+@pytest.mark.parametrize("times", [1, 1.3, 2])
+def test_a_whole_run_keeps_to_its_budget_and_gives_the_same_frames(times, tmp_path):
+    """All networks come, and leave where the budget has no room for them; a second picture brings them back.
+
+    Rounding to bytes may differ by one.
+    """
+    room = least() - memory.overhead(CPU)
+    pipeline = Pipeline(
+        checkpoint(), CPU, memory_budget=memory.overhead(CPU) + round(times * room), scratch_folder=tmp_path
+    )
+    for _ in range(2):
+        with LiveMemory() as live:
+            frames = pipeline.animate(picture(), CLIP).frames
+        assert np.abs(frames.astype(int) - unbounded()).max() <= 1
+        assert live.peak <= 1.05 * times * room
+
+
+def test_a_budget_under_the_least_names_it_and_the_stage():
+    pipeline = Pipeline(checkpoint(), CPU, memory_budget=least() - 1)
+    with pytest.raises(layerwise.NotEnoughMemoryError) as error:
+        pipeline.animate(picture(), CLIP)
+    assert error.value.smallest == least()
+    stages = pipeline.fit.stages(SIZE, False)
+    most = max(stages, key=pipeline.fit.smallest)
+    assert f"{most.work} needs at least {layerwise.in_units(least())}" in str(error.value)
+    Pipeline(checkpoint(), CPU, memory_budget=least()).fit.check(SIZE, False)
+
+
+def test_latents_alone_need_no_more_than_decoding():
+    fit = Fit(checkpoint(), CPU, torch.float32, torch.float32)
+    decode = fit.smallest(needs.to_decode(checkpoint(), SIZE, False, torch.float32, CPU))
+    assert fit.needed(SIZE, False, sample=False) == decode
+    assert fit.needed(SIZE, False) == max(decode, fit.needed(SIZE, False, decode=False))
+
+
+def test_on_a_card_the_unet_streams_only_where_its_weights_do_not_fit():
+    need = needs.to_sample(released(), FULL, torch.float16, CUDA)
+    fit = on_card()
+    resident = need.weights + need.least
+    assert fit.choose(need, resident) == Choice(alone=True, activations=need.least)
+    below = fit.choose(need, resident - 1)
+    assert below == Choice(streams=True, alone=True, activations=resident - 1 - need.streamed)
+    assert fit.needed(FULL, False) < resident
+
+
+def test_networks_stay_where_all_fit_beside_the_fastest_way():
+    need, others = needs.to_sample(released(), FULL, torch.float16, CUDA), 1_300_000_000
+    room = need.weights + need.fastest + others
+    assert on_card().choose(need, room, others) == Choice(activations=need.fastest)
+    assert on_card().choose(need, room - 1, others).alone
+
+
+@pytest.mark.parametrize("fit", [on_card(can_stream=False), replace(on_card(), device=CPU)])
+def test_what_cannot_stream_needs_its_weights_there(fit):
+    need = needs.to_sample(released(), FULL, torch.float16, fit.device)
+    assert fit.smallest(need) == memory.overhead(fit.device) + need.weights + need.least
+    assert not fit.choose(need, need.weights).streams
+
+
+@given(room=strategies.integers(0, 40 * 10**9), others=strategies.integers(0, 10**10))
+@settings(max_examples=40, deadline=None)
+def test_a_choice_takes_no_more_than_the_room_from_the_smallest_on(room, others):
+    fit = on_card()
+    for need in fit.stages(FULL, False):
+        choice = fit.choose(need, room, others)
+        weights = need.streamed if choice.streams else need.weights
+        beside = 0 if choice.alone else others
+        assert choice.activations >= need.least
+        if room >= fit.smallest(need):
+            assert weights + choice.activations + beside <= room
+            assert need.slowdown(choice.activations) >= 1
+
+
+def test_free_memory_counts_what_other_networks_can_leave(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 10**9)
+    need = needs.to_sample(released(), FULL, torch.float16, CUDA)
+    held = Held(need.weights, 20 * 10**9)
+    share = int(layerwise.SHARE_OF_FREE * (10**9 + sum(held)))
+    assert on_card().to_sample(FULL, held=held) == on_card().choose(need, share, held.others)
+    monkeypatch.setattr(memory, "available", lambda device: None)
+    assert on_card().to_sample(FULL, held=held) == Choice()

@@ -1,0 +1,43 @@
+"""The memory of a clip, as SVD Load Checkpoint shows it on the node."""
+
+import pytest
+
+from support import checkpoints, in_host, tiny
+
+SCRIPT = """
+from types import SimpleNamespace
+import folder_paths
+from pack.clips import needs
+from pack.nodes import host, loaders
+
+folder_paths.folder_names_and_paths["checkpoints"] = ([{folder!r}], {{".safetensors"}})
+shown = []
+sender = SimpleNamespace(send_progress_text=lambda text, node_id: shown.append((text, node_id)))
+host.needs.PromptServer.instance = sender
+alone = loaders.LoadCheckpoint.execute(checkpoint="tiny_svd.safetensors").result
+loaders.LoadCheckpoint.hidden = SimpleNamespace(unique_id="7")
+loaders.LoadCheckpoint.execute(checkpoint="tiny_svd.safetensors")
+
+opened, device = host.open_checkpoint("tiny_svd.safetensors"), torch.device("cpu")
+size = (25, 72, 128)
+dtype = alone[0].model.get_dtype_inference()
+stages = [
+    needs.to_sample(opened, size, dtype, device),
+    needs.to_decode(opened, size, False, torch.float32, device),
+]
+print(json.dumps([shown, needs.in_words(stages)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    checkpoints.write(folder / "tiny_svd.safetensors", sizes=tiny.SMALL)
+    return in_host.result_of(SCRIPT.format(folder=str(folder)))
+
+
+def test_the_node_shows_what_the_usual_clip_needs(shown):
+    """Once: the first call, of a script, has no node."""
+    said, words = shown
+    assert said == [["\n".join(["memory, weights included", *words]), "7"]]
+    assert words[0].startswith("sampling 25 frames of 1024×576: ")
