@@ -48,10 +48,11 @@ def main() -> None:
 
 def _print_plans() -> None:
     for device in ("cpu", "cuda"):
-        size = {"num_frames": 25, "height": 72, "width": 128, "temporal": True, "device": device}
+        options = {"temporal": True, "dtype": torch.float32, "device": device}
+        planner = layerwise.DecodePlanner(VAEParams(), 25, 72, 128, **options)
         rows = []
         for budget in (None, *BUDGETS):
-            plan = layerwise.plan_decode(VAEParams(), **size, budget=budget and budget * GB)
+            plan = planner.within(budget and budget * GB)
             once = sum(layer.cached_rows >= layer.shape.height for layer in plan.layers[:-1])
             rows.append(
                 (
@@ -61,7 +62,7 @@ def _print_plans() -> None:
                     f"{once} of {len(plan.layers) - 1}",
                 )
             )
-        least = layerwise.smallest_budget(layerwise.plan_decode, VAEParams(), **size)
+        least = planner.smallest().peak
         head = ("budget", "predicted peak", "elsewhere", "layers that compute nothing twice")
         title = f"25 frames 1024×576, float32, on {device}; the smallest is {least / GB:.2f} GB"
         print(f"\n{title}\n\n{table(head, rows)}", flush=True)

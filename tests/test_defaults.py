@@ -24,7 +24,7 @@ from stillmotion.samplers.schedules import SCHEDULES
 from stillmotion.samplers.solvers import CHURNING, SOLVERS
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import variants
-from stillmotion.svd_model.layerwise import in_units, plan_decode, smallest_budget
+from stillmotion.svd_model.layerwise import DecodePlanner, in_units
 from stillmotion.svd_model.networks.vae import VAEParams, VideoDecoder
 from support.pages import PAGES, ROOT, SCHEMAS, page, schemas, table
 
@@ -375,11 +375,11 @@ GB = 10**9
 
 
 def planned(frames=25, height=72, width=128, budget=None) -> layerwise.LayerwisePlan:
-    return plan_decode(VAEParams(), frames, height, width, **RELEASED, budget=budget)
+    return DecodePlanner(VAEParams(), frames, height, width, **RELEASED).within(budget)
 
 
 def smallest(**changes) -> int:
-    return smallest_budget(plan_decode, VAEParams(), 25, 72, 128, **(RELEASED | changes))
+    return DecodePlanner(VAEParams(), 25, 72, 128, **(RELEASED | changes)).smallest().peak
 
 
 def test_decodes_page_says_what_is_planned():

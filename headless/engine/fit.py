@@ -71,8 +71,8 @@ class Fit:
     def to_encode(self, height: int, width: int) -> int | None:
         """Bytes for the tensors of encoding a picture of a size in pixels; None: no bound."""
         part = self.checkpoint.encoder
-        size = (part.params, height, width)
-        least = layerwise.smallest_budget(layerwise.plan_encode, *size, device=self.device)
+        options = {"dtype": torch.float32, "device": self.device}
+        least = layerwise.EncodePlanner(part.params, height, width, **options).smallest().peak
         return self._share(f"encoding a picture of {width}×{height}", part, least)
 
     def _least_tensors_to_decode(self, size: Size, frame_wise: bool) -> int:
@@ -80,7 +80,7 @@ class Fit:
         temporal = self.checkpoint.variant.temporal_decoder and not frame_wise
         options = {"temporal": temporal, "dtype": self.decode_dtype, "device": self.device}
         params = self.checkpoint.decoder_for(frame_wise).params
-        return layerwise.smallest_budget(layerwise.plan_decode, params, *size, **options)
+        return layerwise.DecodePlanner(params, *size, **options).smallest().peak
 
     def _share(self, work: str, part: Part, least: int) -> int | None:
         """Bytes for the tensors of a network, at least `least`; raises NotEnoughMemoryError below."""

@@ -67,11 +67,11 @@ class VideoVAE(comfy.sd.VAE):
 
     def memory_used_decode(self, shape, dtype: torch.dtype) -> int:
         """Bytes for decoding latents of a shape, (T, 4, h, w), with all tensors on the device."""
-        return self._plan(shape, dtype).peak
+        return self._planner(shape, dtype).within(None).peak
 
     def memory_used_encode(self, shape, dtype: torch.dtype) -> int:
         """Bytes for encoding one image of a batch of a shape, (N, 3, H, W)."""
-        return layerwise.plan_encode(self._encoder.params, *shape[2:], dtype=dtype, device=self.device).peak
+        return self._encode_planner(shape, dtype).within(None).peak
 
     def decode(
         self,
@@ -93,12 +93,13 @@ class VideoVAE(comfy.sd.VAE):
         at_once = num_frames or frames_of_shape or total
         dtype = dtype or self.vae_dtype
         shape = (at_once, *samples_in.shape[1:])
-        plan = self._plan(shape, dtype, budget or None)
+        planner = self._planner(shape, dtype)
+        peak = planner.within(budget or None).peak
         size = (total, height * self.upscale_ratio, width * self.upscale_ratio, self.output_channels)
         images = torch.empty(size, dtype=self.vae_output_dtype(), device=self.output_device)
         check = FiniteCheck(_refuse_frame)
         with comfy.model_management.cuda_device_context(self.device):
-            free = self._load(plan.peak, self._smallest(shape, dtype))
+            free = self._load(peak, planner.smallest().peak)
             for start in range(0, total, at_once):
                 frames = layerwise.decode_frames(
                     self._decoder,
@@ -129,11 +130,9 @@ class VideoVAE(comfy.sd.VAE):
             )
         check_finite(pixel_samples, "in the pictures to encode; look at the node that made them")
         pixels = self.process_input(self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1))
-        least = layerwise.smallest_budget(
-            layerwise.plan_encode, self._encoder.params, *pixels.shape[2:], device=self.device
-        )
+        planner = self._encode_planner(pixels.shape, self.vae_dtype)
         with comfy.model_management.cuda_device_context(self.device):
-            budget = self._load(self.memory_used_encode(pixels.shape, self.vae_dtype), least)
+            budget = self._load(planner.within(None).peak, planner.smallest().peak)
             latents = layerwise.encode_frames(
                 self._encoder,
                 pixels.to(self.vae_dtype),
@@ -147,13 +146,13 @@ class VideoVAE(comfy.sd.VAE):
         """Encodes whole pictures, like encode, which needs no tiles."""
         return self.encode(pixel_samples)
 
-    def _plan(self, shape, dtype: torch.dtype, budget: int | None = None) -> layerwise.LayerwisePlan:
+    def _planner(self, shape, dtype: torch.dtype) -> layerwise.DecodePlanner:
         frames, _, height, width = shape
         options = {"temporal": self._decoder.temporal, "dtype": dtype, "device": self.device}
-        return layerwise.plan_decode(self._decoder.params, frames, height, width, **options, budget=budget)
+        return layerwise.DecodePlanner(self._decoder.params, frames, height, width, **options)
 
-    def _smallest(self, shape, dtype: torch.dtype) -> int:
-        return layerwise.smallest_budget(lambda budget: self._plan(shape, dtype, budget))
+    def _encode_planner(self, shape, dtype: torch.dtype) -> layerwise.EncodePlanner:
+        return layerwise.EncodePlanner(self._encoder.params, *shape[2:], dtype=dtype, device=self.device)
 
     def _load(self, needed: int, least: int) -> int:
         """Has the host load the weights and make room for `needed` bytes; returns the usable bytes."""

@@ -35,12 +35,15 @@ computes first and writes afterwards, so that a failed step leaves its inputs un
 
 from .decode import decode_frames
 from .encode import encode_frames
-from .memory import SHARE_OF_FREE, NotEnoughMemoryError, in_units, is_out_of_memory
-from .plan import LayerwisePlan, plan_decode, plan_encode, smallest_budget
+from .memory import SHARE_OF_FREE, BoundedPlan, NotEnoughMemoryError, in_units, is_out_of_memory
+from .plan import DecodePlanner, EncodePlanner, LayerwisePlan
 from .spill import Spill, SpillError
 
 __all__ = [
     "SHARE_OF_FREE",
+    "BoundedPlan",
+    "DecodePlanner",
+    "EncodePlanner",
     "LayerwisePlan",
     "NotEnoughMemoryError",
     "Spill",
@@ -49,7 +52,4 @@ __all__ = [
     "encode_frames",
     "in_units",
     "is_out_of_memory",
-    "plan_decode",
-    "plan_encode",
-    "smallest_budget",
 ]

@@ -12,7 +12,7 @@ from . import spatial
 from .frames import Frames
 from .memory import BoundedPlan, Progress, no_progress, release_unused
 from .moments import Moments, moments
-from .plan import LayerPlan, LayerwisePlan, plan_decode
+from .plan import DecodePlanner, LayerPlan, LayerwisePlan
 from .row_cache import RowCache
 from .spatial import Normaliser
 from .spill import Spill
@@ -44,19 +44,16 @@ def decode_frames(
     if decoder.temporal:
         yield from _TemporalDecode(decoder, z, device, budget, spill or Spill(device), progress).frames()
         return
-    bounded = BoundedPlan(_plan_for(decoder, z, device), budget, device)
+    bounded = BoundedPlan(_planner(decoder, z, device), budget, device)
     for index in range(len(z)):
         yield bounded.with_budget(partial(_decode_alone, decoder, z, index, device))
         progress((index + 1) / len(z))
 
 
-def _plan_for(
-    decoder: VideoDecoder, z: Tensor, device: torch.device
-) -> Callable[[int | None], LayerwisePlan]:
-    """The plan of a clip as a function of the budget."""
+def _planner(decoder: VideoDecoder, z: Tensor, device: torch.device) -> DecodePlanner:
     frames, _, height, width = z.shape
-    plan = partial(plan_decode, decoder.params, frames, height, width, temporal=decoder.temporal)
-    return lambda budget: plan(dtype=z.dtype, device=device, budget=budget)
+    options = {"temporal": decoder.temporal, "dtype": z.dtype, "device": device}
+    return DecodePlanner(decoder.params, frames, height, width, **options)
 
 
 def _decode_alone(
@@ -114,7 +111,7 @@ class _TemporalDecode:
     ):
         self._decoder, self._z, self._device = decoder, z, device
         self._spill, self._progress = spill, progress
-        self._bounded = BoundedPlan(_plan_for(decoder, z, device), budget, device)
+        self._bounded = BoundedPlan(_planner(decoder, z, device), budget, device)
         self._index = 0  # of the current layer
         self._inputs: Frames | None = None  # of the current layer
         self._outputs: Frames | None = None  # of the current layer; the inputs themselves if shapes are equal

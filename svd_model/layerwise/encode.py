@@ -9,7 +9,7 @@ from ..networks import kernels
 from ..networks.vae import ImageEncoder
 from . import spatial
 from .memory import BoundedPlan, Progress, no_progress
-from .plan import LayerwisePlan, plan_encode
+from .plan import EncodePlanner, LayerwisePlan
 from .spatial import Normaliser
 
 
@@ -30,9 +30,8 @@ def encode_frames(
     """
     encoder.check_images(images)
     device = images.device if device is None else torch.device(device)
-    height, width = images.shape[2:]
-    plan = partial(plan_encode, encoder.params, height, width, dtype=images.dtype, device=device)
-    bounded = BoundedPlan(lambda budget: plan(budget=budget), budget, device)
+    planner = EncodePlanner(encoder.params, *images.shape[2:], dtype=images.dtype, device=device)
+    bounded = BoundedPlan(planner, budget, device)
     latents = []
     for index in range(len(images)):
         latents.append(bounded.with_budget(partial(_encode_alone, encoder, images, index, device)))

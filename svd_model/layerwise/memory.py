@@ -52,13 +52,23 @@ AnyPlan = TypeVar("AnyPlan", bound=Plan)
 Result = TypeVar("Result")
 
 
+class Planner(Protocol[AnyPlan]):
+    """Any planner of some work."""
+
+    def within(self, budget: int | None) -> AnyPlan:
+        """The fastest plan within a budget; raises NotEnoughMemoryError for one under the smallest."""
+
+    def smallest(self) -> AnyPlan:
+        """The plan with the least peak."""
+
+
 class BoundedPlan(Generic[AnyPlan]):
     """A plan within a budget, replaced by one for half the budget whenever memory runs out in spite of it."""
 
-    def __init__(self, plan_for: Callable[[int | None], AnyPlan], budget: int | None, device: torch.device):
-        self._plan_for, self._device = plan_for, device
+    def __init__(self, planner: Planner[AnyPlan], budget: int | None, device: torch.device):
+        self._planner, self._device = planner, device
         self._budget = budget
-        self.plan = plan_for(budget)
+        self.plan = planner.within(budget)
 
     @property
     def tight(self) -> bool:
@@ -79,16 +89,13 @@ class BoundedPlan(Generic[AnyPlan]):
 
     def _halve(self) -> None:
         release_unused(self._device)
-        previous = self._budget
-        self._budget = self.plan.peak // 2 if previous is None else min(previous, self.plan.peak) // 2
-        try:
-            self.plan = self._plan_for(self._budget)
-        except NotEnoughMemoryError as error:
-            if previous is not None and previous <= error.smallest:
-                message = f"memory ran out on {self._device} where {in_units(error.smallest)} would be enough"
-                raise NotEnoughMemoryError(message, error.smallest) from error
-            self._budget = error.smallest
-            self.plan = self._plan_for(self._budget)
+        least = self._planner.smallest().peak
+        if self._budget is not None and self._budget <= least:
+            message = f"memory ran out on {self._device} where {in_units(least)} would be enough"
+            raise NotEnoughMemoryError(message, least)
+        peak = self.plan.peak if self._budget is None else min(self._budget, self.plan.peak)
+        self._budget = max(least, peak // 2)
+        self.plan = self._planner.within(self._budget)
         logger.info("out of memory; going on with a budget of %s", in_units(self._budget))
 
 

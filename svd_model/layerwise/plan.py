@@ -4,7 +4,7 @@ All sizes are bytes without the weights of the network. The model of memory: bet
 frames of the clip, some on the device and the others spilled; a step of a layer adds its workspace.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -163,50 +163,6 @@ def encoder_shapes(params: VAEParams, height: int, width: int) -> tuple[LayerSha
     return (*shapes, LayerShape("output", "", channels, *size, channels, 2 * params.z_channels, *size))
 
 
-def plan_decode(
-    params: VAEParams,
-    num_frames: int,
-    height: int,
-    width: int,
-    *,
-    temporal: bool,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    budget: int | None = None,
-) -> LayerwisePlan:
-    """Plans the decode of latents (T, z_channels, height, width); without a budget nothing is spilled.
-
-    Raises NotEnoughMemoryError, with the smallest budget that works, for a budget under it.
-    """
-    shapes = decoder_shapes(params, height, width)
-    in_planes = planes.fits(torch.device(device))
-    planner = _Planner(shapes, num_frames, dtype.itemsize, step_of(device), temporal, in_planes)
-    clip = f"{num_frames} frames" if temporal else "a frame"
-    return planner.plan(budget, f"decoding {clip} of {8 * width}×{8 * height}")
-
-
-def plan_encode(
-    params: VAEParams,
-    height: int,
-    width: int,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    budget: int | None = None,
-) -> LayerwisePlan:
-    """Plans the encode of images (3, height, width), one at a time; raises NotEnoughMemoryError likewise."""
-    planner = _Planner(encoder_shapes(params, height, width), 1, dtype.itemsize, step_of(device), False)
-    return planner.plan(budget, f"encoding an image of {width}×{height}")
-
-
-def smallest_budget(plan: Callable[..., LayerwisePlan], *arguments, **options) -> int:
-    """Smallest budget that plan_decode, or plan_encode, accepts with these arguments."""
-    try:
-        return plan(*arguments, **options, budget=0).peak
-    except NotEnoughMemoryError as error:
-        return error.smallest
-
-
 def step_of(device: torch.device | str) -> int:
     """Bytes worth computing at once on a device."""
     if planes.fits(torch.device(device)):
@@ -215,9 +171,10 @@ def step_of(device: torch.device | str) -> int:
 
 
 @dataclass(frozen=True)
-class _Planner:
+class Planner:
     """Planner of a network's layers for one clip, dtype and device."""
 
+    work: str  # in words, for errors
     shapes: tuple[LayerShape, ...]
     num_frames: int
     itemsize: int
@@ -225,15 +182,20 @@ class _Planner:
     temporal: bool
     in_planes: bool = False  # then frames in one tensor save copies
 
-    def plan(self, budget: int | None, work: str) -> LayerwisePlan:
-        """Plans within a budget; `work` names the task in the error for a budget that is too small."""
-        smallest = max(self._smallest(shape) for shape in self.shapes)
+    def within(self, budget: int | None) -> LayerwisePlan:
+        """The fastest plan within a budget; None: no bound, and nothing is spilled.
+
+        Raises NotEnoughMemoryError, with the peak of the smallest plan, for a budget under it.
+        """
+        smallest = self.smallest().peak
         if budget is not None and budget < smallest:
-            message = (
-                f"the memory budget is {in_units(budget)}, and {work} needs at least {in_units(smallest)}"
-            )
-            raise NotEnoughMemoryError(message, smallest)
+            needed = f"{self.work} needs at least {in_units(smallest)}"
+            raise NotEnoughMemoryError(f"the memory budget is {in_units(budget)}, and {needed}", smallest)
         return LayerwisePlan(self.num_frames, self.itemsize, tuple(self._layers(budget)))
+
+    def smallest(self) -> LayerwisePlan:
+        """The plan with the least peak: the smallest steps, and all frames spilled."""
+        return LayerwisePlan(self.num_frames, self.itemsize, tuple(map(self._smallest, self.shapes)))
 
     def _layers(self, budget: int | None) -> Iterator[LayerPlan]:
         """Plans each layer: first its steps, then as many frames on the device as fit beside them."""
@@ -356,9 +318,46 @@ class _Planner:
         """Workspace of a temporal band; in planes two frames of zeros are part of it."""
         return shape.temporal_workspace(self.num_frames + 2 * self.in_planes, rows, self.itemsize)
 
-    def _smallest(self, shape: LayerShape) -> int:
-        """Smallest budget for a layer, with the smallest steps and all frames spilled."""
-        smallest_steps = LayerPlan(
-            shape, frames=1, rows=min(FEWEST_ROWS, shape.height), temporal_rows=1, scores=0
-        )
-        return max(self._spatial_bytes(smallest_steps), self._temporal_bytes(smallest_steps))
+    def _smallest(self, shape: LayerShape) -> LayerPlan:
+        """Plan of a layer with the smallest steps and all frames spilled."""
+        rows = min(FEWEST_ROWS, shape.height)
+        layer = LayerPlan(shape, frames=1, rows=rows, temporal_rows=1, scores=0)
+        return replace(layer, peak=max(self._spatial_bytes(layer), self._temporal_bytes(layer)))
+
+
+class DecodePlanner(Planner):
+    """Planner of the decode of latents (T, z_channels, height, width)."""
+
+    def __init__(
+        self,
+        params: VAEParams,
+        num_frames: int,
+        height: int,
+        width: int,
+        *,
+        temporal: bool,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ):
+        clip = f"{num_frames} frames" if temporal else "a frame"
+        work = f"decoding {clip} of {params.downscale * width}×{params.downscale * height}"
+        shapes = decoder_shapes(params, height, width)
+        in_planes = planes.fits(torch.device(device))
+        super().__init__(work, shapes, num_frames, dtype.itemsize, step_of(device), temporal, in_planes)
+
+
+class EncodePlanner(Planner):
+    """Planner of the encode of images (3, height, width), one at a time."""
+
+    def __init__(
+        self,
+        params: VAEParams,
+        height: int,
+        width: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ):
+        shapes = encoder_shapes(params, height, width)
+        work = f"encoding an image of {width}×{height}"
+        super().__init__(work, shapes, 1, dtype.itemsize, step_of(device), False)

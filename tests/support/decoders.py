@@ -41,20 +41,21 @@ def reference(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) 
     return Reference.of(lambda network, z: network(z, len(z) if temporal else 1), plain, exact, z)
 
 
+def planner(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> layerwise.DecodePlanner:
+    frames, _, height, width = z.shape
+    options = {"temporal": temporal, "dtype": z.dtype, "device": z.device}
+    return layerwise.DecodePlanner(sizes.vae, frames, height, width, **options)
+
+
 def plan(
     z: Tensor, budget: int | None = None, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL
 ) -> layerwise.LayerwisePlan:
-    frames, _, height, width = z.shape
-    return layerwise.plan_decode(
-        sizes.vae, frames, height, width, temporal=temporal, dtype=z.dtype, budget=budget
-    )
+    return planner(z, temporal, sizes).within(budget)
 
 
 def smallest(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> int:
     """Smallest budget that works for latents."""
-    frames, _, height, width = z.shape
-    size = (sizes.vae, frames, height, width)
-    return layerwise.smallest_budget(layerwise.plan_decode, *size, temporal=temporal, dtype=z.dtype)
+    return planner(z, temporal, sizes).smallest().peak
 
 
 def budget_between(z: Tensor, share: float, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> int:

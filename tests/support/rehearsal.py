@@ -88,7 +88,7 @@ class Ledger(TorchDispatchMode):
         self.alive -= self._counted.pop(key)
 
 
-def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def _fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **defaults) -> torch.Tensor:
     """Calls one of the fused kernels; torch would ask the driver which."""
     return aten._scaled_dot_product_efficient_attention(q, k, v, None, False)[0]
 

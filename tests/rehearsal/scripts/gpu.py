@@ -89,8 +89,9 @@ def decoded(checkpoint: Checkpoint, dtype: torch.dtype, share: float, frame_wise
     network = checkpoint.frame_wise_decoder if frame_wise else checkpoint.decoder
     size = (network.params, frames, height, width)
     options = {"temporal": not frame_wise, "dtype": dtype, "device": "cuda"}
-    least = layerwise.smallest_budget(layerwise.plan_decode, *size, **options)
-    budget = least + int(share * (layerwise.plan_decode(*size, **options).peak - least))
+    planner = layerwise.DecodePlanner(*size, **options)
+    least = planner.smallest().peak
+    budget = least + int(share * (planner.within(None).peak - least))
     with rehearsed(ROOM) as ledger:
         decoder = network.load(dtype=torch.float32, device="cuda")
         z = torch.empty(frames, 4, height, width, dtype=dtype, device="cuda")
@@ -105,7 +106,7 @@ def decoded_with_room(checkpoint: Checkpoint, dtype: torch.dtype, frames: int = 
     """A clip of full size on a card that has room for all of it."""
     network = checkpoint.decoder
     size = (network.params, frames, 72, 128)
-    plan = layerwise.plan_decode(*size, temporal=True, dtype=dtype, device="cuda", budget=ROOM)
+    plan = layerwise.DecodePlanner(*size, temporal=True, dtype=dtype, device="cuda").within(ROOM)
     with rehearsed(ROOM) as ledger:
         decoder = network.load(dtype=dtype, device="cuda")
         z = torch.empty(frames, 4, 72, 128, dtype=dtype, device="cuda")

@@ -258,7 +258,8 @@ def vae(checkpoint, random, with_lora: bool) -> list[float]:
     z = random(3, 4, 8, 8)
     truth = decoder(z, len(z)).movedim(1, -1).add(1).div(2).clamp(0, 1)
     # In steps as small as can be, between which other layers' weights are cast, and in large ones.
-    least = layerwise.smallest_budget(layerwise.plan_decode, decoder.params, *z[:, 0].shape, temporal=True)
+    options = {"temporal": True, "dtype": z.dtype, "device": z.device}
+    least = layerwise.DecodePlanner(decoder.params, *z[:, 0].shape, **options).smallest().peak
     for budget in (least, 0):
         errors.append(error(host_vae.decode(z, budget=budget), truth))
     pixels = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))

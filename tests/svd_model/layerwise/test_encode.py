@@ -18,7 +18,8 @@ def pictures(count, height, width):
 
 
 def smallest(height, width):
-    return layerwise.smallest_budget(layerwise.plan_encode, tiny.SMALL.vae, height, width)
+    options = {"dtype": torch.float32, "device": "cpu"}
+    return layerwise.EncodePlanner(tiny.SMALL.vae, height, width, **options).smallest().peak
 
 
 def reference(images):

@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillmotion.svd_model.layerwise import (
+    DecodePlanner,
+    EncodePlanner,
     NotEnoughMemoryError,
     decode,
     encode,
-    plan_decode,
-    plan_encode,
-    smallest_budget,
 )
 from stillmotion.svd_model.layerwise.plan import decoder_shapes, encoder_shapes
 from stillmotion.svd_model.networks.vae import VAEParams
@@ -21,13 +20,16 @@ RELEASED = VAEParams()
 GB = 10**9
 
 
-def plan(budget=None, frames=25, height=72, width=128, **options):
-    return plan_decode(RELEASED, frames, height, width, **{"temporal": True, **options}, budget=budget)
+def planner(frames=25, height=72, width=128, temporal=True, dtype=torch.float32, device="cpu"):
+    return DecodePlanner(RELEASED, frames, height, width, temporal=temporal, dtype=dtype, device=device)
 
 
-def smallest(frames=25, height=72, width=128, **options):
-    options = {"temporal": True, **options}
-    return smallest_budget(plan_decode, RELEASED, frames, height, width, **options)
+def plan(budget=None, **options):
+    return planner(**options).within(budget)
+
+
+def smallest(**options):
+    return planner(**options).smallest().peak
 
 
 @settings(max_examples=100, deadline=None)
@@ -91,7 +93,8 @@ def test_layers_are_those_of_the_networks(sizes):
 
 
 def test_encoding_is_planned_too():
-    whole = plan_encode(RELEASED, 576, 1024)
+    planner = EncodePlanner(RELEASED, 576, 1024, dtype=torch.float32, device="cpu")
+    whole = planner.within(None)
     with pytest.raises(NotEnoughMemoryError, match="encoding an image of 1024×576 needs at least") as refused:
-        plan_encode(RELEASED, 576, 1024, budget=1)
-    assert refused.value.smallest <= whole.peak < 2 * GB
+        planner.within(1)
+    assert refused.value.smallest == planner.smallest().peak <= whole.peak < 2 * GB
