@@ -8,13 +8,13 @@ A layer is a residual block and its predecessor: a resampling, an attention or t
     frames of the previous layer       T × (C, H, W), on the device, in host memory or in a file
        │ groups of frames, bands of rows
     1  ▼ predecessor, 2D residual block                                          spatial.py
-    frames ──────── moments of each frame, merged over the clip ──┐              moments.py
+    frames ──────── moments of each group, merged over the clip ──┐              moments.py
        │ bands of rows of all frames                              ▼
     2  ▼ group norm, 3×1×1 convolution <──────────────────────────┘              temporal.py
-    hidden rows ─── moments of all bands, merged ─────────────────┐              row_cache.py
+    hidden rows ─── moments of all bands, merged ─────────────────┐
        │ bands of rows of all frames                              ▼
     3  ▼ group norm, 3×1×1 convolution, added to the frames <─────┘
-    frames ──────── moments of each frame, for the first norm of the next layer
+    frames
 
 A cut is exact where no operation looks across it. Spatial operations see one frame: a convolution a band of
 rows with a row more above and below, an attention a group of queries with all keys. Convolutions over time
@@ -23,12 +23,13 @@ positions; its mean and variance are merged from pieces (`moments.py`). There ar
 the second norm waits for all results of the first convolution. Pass 2 caches hidden rows as far as they fit;
 pass 3 computes the others once more. The output layer convolves frame by frame and mixes three neighbours.
 
-Memory is decided by a plan (`plan.py`): a function of shapes and a budget in bytes, without tensors. It says
-for each layer how many frames and rows are computed at once, how many frames stay on the device and how many
-hidden rows are cached. The frames (`frames.py`) follow it; the ones that do not fit are spilled to host
-memory and then to a memory-mapped file (`spill.py`). If an allocation fails in spite of the plan, the budget
-is halved, frames move to their new places, and the step that failed runs once more (`memory.py`). Each step
-computes first and writes afterwards, so that a failed step leaves its inputs unchanged.
+Memory is decided by a plan (`plan.py`), which a planner makes of shapes and a budget in bytes, without
+tensors. The layers, their order and their shapes are read off the network's modules. A plan says for each
+layer how many frames and rows are computed at once, how many frames stay on the device and how many hidden
+rows are cached. The frames (`frames.py`) follow it; the ones that do not fit are spilled to host memory and
+then to a memory-mapped file (`spill.py`). If an allocation fails in spite of the plan, the budget is halved,
+frames leave the device, and the call that failed runs once more (`memory.py`). Such a call changes frames by
+its last operation alone, or it writes what an earlier call computed, so it can be repeated.
 
 `decode.py` and `encode.py` walk the layers. An encoder and a decoder of single frames have pass 1 only.
 """

@@ -3,14 +3,12 @@
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..networks import kernels
 from ..networks.vae import ImageEncoder
-from . import spatial
 from .memory import BoundedPlan, Progress, no_progress
 from .plan import EncodePlanner, LayerwisePlan
-from .spatial import Normaliser
+from .spatial import run_network
 
 
 @torch.no_grad()
@@ -43,24 +41,5 @@ def _encode_alone(
     encoder: ImageEncoder, images: Tensor, index: int, device: torch.device, plan: LayerwisePlan
 ) -> Tensor:
     """Encodes one image: (1, z_channels, H/8, W/8)."""
-    x = images[index : index + 1].to(device)
-    x = x.contiguous(memory_format=kernels.memory_format(x.device))
-    for layer, (predecessor, block) in zip(plan.layers, layers_of(encoder.encoder), strict=False):
-        x = spatial.run_layer(predecessor, block, x, layer.rows, layer.scores)
-    network, rows = encoder.encoder, plan.layers[-1].rows
-    x = spatial.convolve(network.conv_out, x, rows, Normaliser.of(network.norm_out, x))
-    if not isinstance(encoder.quant_conv, nn.Identity):
-        x = spatial.convolve(encoder.quant_conv, x, rows)
-    return x[:, : encoder.params.z_channels]
-
-
-def layers_of(encoder: nn.Module) -> list[tuple[nn.Module | None, nn.Module]]:
-    """Pairs of a predecessor and a residual block, in the order in which an encoder runs them."""
-    layers = []
-    predecessor = encoder.conv_in
-    for level in encoder.down:
-        for block in level.block:
-            layers.append((predecessor, block))
-            predecessor = None
-        predecessor = getattr(level, "downsample", None)
-    return [*layers, (predecessor, encoder.mid.block_1), (encoder.mid.attn_1, encoder.mid.block_2)]
+    x = run_network(encoder.encoder, images[index : index + 1].to(device), plan)
+    return encoder.quant_conv(x)[:, : encoder.params.z_channels]

@@ -1,14 +1,17 @@
-"""Means and variances for group normalisation, merged from pieces of a clip.
+"""Means and variances of a group normalisation, merged from pieces of a clip, and the normalisation by them.
 
 Pieces are merged in float32 by the formula of Chan, Golub and LeVeque ("Updating Formulae and a Pairwise
 Algorithm for Computing Sample Variances", 1979). It does not cancel where the mean is far above the standard
 deviation, as E[x²] − E[x]² does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from ..networks import planes
 
@@ -21,41 +24,54 @@ _SAMPLE_POSITIONS = 64
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and sums of squared deviations, (N, groups) in float32 or wider, each over `count` numbers."""
+    """Means and variances, (N, groups) in float32 or wider, each over `count` numbers."""
 
     count: int
     mean: Tensor
-    squared_deviations: Tensor
+    variance: Tensor  # not corrected for bias
 
     def merged(self, other: "Moments") -> "Moments":
         """Moments of the union of two sets of numbers, row by row."""
         count = self.count + other.count
-        difference = other.mean - self.mean
-        mean = self.mean + difference * (other.count / count)
-        between = difference.square() * (self.count * other.count / count)
-        return Moments(count, mean, self.squared_deviations + other.squared_deviations + between)
+        share, difference = other.count / count, other.mean - self.mean
+        variance = self.variance.lerp(other.variance, share)
+        variance = variance.addcmul_(difference, difference, value=share * (1 - share))
+        return Moments(count, self.mean.lerp(other.mean, share), variance)
 
     def merged_rows(self) -> "Moments":
         """Moments of the union of all rows, (1, groups)."""
-        rows = self.mean.shape[0]
-        mean = self.mean.mean(0, keepdim=True)
-        between = (self.mean - mean).square().sum(0, keepdim=True) * self.count
-        return Moments(rows * self.count, mean, self.squared_deviations.sum(0, keepdim=True) + between)
+        between, mean = torch.var_mean(self.mean, 0, correction=0, keepdim=True)
+        return Moments(len(self.mean) * self.count, mean, between.add_(self.variance.mean(0)))
 
-    def variance(self) -> Tensor:
-        """The variance of each group, not corrected for bias: (N, groups)."""
-        return self.squared_deviations / self.count
+    def normaliser(
+        self, norm: nn.GroupNorm, x: Tensor, *, silu: bool = True, offset: Tensor | None = None
+    ) -> Callable[..., Tensor]:
+        """The function that normalises tensors like x, (N, C, H, W), into new ones, with a SiLU after it.
 
-    def rows(self, rows: slice) -> "Moments":
-        """Moments of a slice of the rows."""
-        return Moments(self.count, self.mean[rows], self.squared_deviations[rows])
+        In planes it takes an `out` to write to. It keeps copies of the norm's weights. One row of moments
+        serves any N. With an offset, (C,), it normalises x + offset, whose moments these are then.
+        """
+        size = norm.num_channels // norm.num_groups
+        mean, variance = (value.repeat_interleave(size, dim=1) for value in (self.mean, self.variance))
+        mean = mean if offset is None else mean - offset
+        with norm.weights_for(x) as weights:
+            weight, bias = (value.to(mean.dtype) for value in weights)
+            if planes.used(x):
+                tables = (weight.repeat(len(mean)), bias.repeat(len(mean)), mean, variance, norm.eps)
+                return partial(_normalised_planes, tables=tables, silu=silu)
+            scale = weight * (variance + norm.eps).rsqrt()
+            scale, shift = (value[..., None, None] for value in (scale, bias - mean * scale))
+            return partial(_normalised, scale=scale, shift=shift, silu=silu)
 
-    @staticmethod
-    def concatenated(parts: list["Moments"]) -> "Moments":
-        """Moments with the rows of all parts in order; all parts must have one count."""
-        names = ("mean", "squared_deviations")
-        mean, squared_deviations = (torch.cat([getattr(p, name) for p in parts]) for name in names)
-        return Moments(parts[0].count, mean, squared_deviations)
+
+def _normalised_planes(x: Tensor, tables: tuple, silu: bool, out: Tensor | None = None) -> Tensor:
+    result = planes.normalised(x.flatten(2), *tables, None if out is None else out.flatten(2)).view(x.shape)
+    return functional.silu(result, inplace=True) if silu else result
+
+
+def _normalised(x: Tensor, scale: Tensor, shift: Tensor, silu: bool) -> Tensor:
+    result = torch.addcmul(shift, x, scale) if x.dtype == scale.dtype else (x * scale).add_(shift)
+    return (functional.silu(result, inplace=True) if silu else result).to(x.dtype)
 
 
 def moments(x: Tensor, groups: int, offset: Tensor | None = None) -> Moments:
@@ -63,29 +79,17 @@ def moments(x: Tensor, groups: int, offset: Tensor | None = None) -> Moments:
 
     In planes an offset, (C,), may be set: the result is for x + offset.
     """
-    if planes.used(x):
-        return _of_planes(x.flatten(2), groups, offset)
-    if x.device.type == "cpu" and x.ndim == 4 and x.stride(1) == 1:
-        return Moments.concatenated([_of_channels(row, groups) for row in x.permute(0, 2, 3, 1)])
-    rows = x.reshape(x.shape[0] * groups, -1)
-    size = rows.shape[1]
-    if x.device.type != "cpu" and x.dtype.itemsize >= 4:
-        variance, mean = torch.var_mean(rows, dim=-1, correction=0)
-    else:
-        mean, variance = _in_pieces(rows)
-    mean, variance = (value.reshape(x.shape[0], groups) for value in (mean, variance))
-    return Moments(size, mean, variance * size)
-
-
-def _of_planes(x: Tensor, groups: int, offset: Tensor | None) -> Moments:
-    """Moments of (N, C, L): a group at a time where its channels are contiguous and no offset is added."""
-    if offset is None and x.is_contiguous():
-        of_groups = planes.row_moments(x.view(len(x) * groups, -1))
-        mean, variance = (value.view(len(x), groups) for value in of_groups)
-    else:
-        mean, variance = planes.group_moments(x, groups, None if offset is None else offset[None])
     size = x[0].numel() // groups
-    return Moments(size, mean, variance * size)
+    if planes.used(x):
+        offset = None if offset is None else offset[None]
+        return Moments(size, *planes.group_moments(x.flatten(2), groups, offset))
+    if x.device.type == "cpu" and x.ndim == 4 and x.stride(1) == 1:
+        rows = [_of_channels(row, groups) for row in x.permute(0, 2, 3, 1)]
+        return Moments(size, torch.cat([row.mean for row in rows]), torch.cat([row.variance for row in rows]))
+    pieces = x.reshape(len(x) * groups, -1).split(max(1, _PIECE_BYTES // (4 * size)))
+    found = [torch.var_mean(_wide(piece), dim=-1, correction=0) for piece in pieces]
+    variance, mean = (torch.cat(values).view(len(x), groups) for values in zip(*found, strict=True))
+    return Moments(size, mean, variance)
 
 
 def piece_size(numbers: int, groups: int = 32) -> int:
@@ -93,20 +97,8 @@ def piece_size(numbers: int, groups: int = 32) -> int:
     return max(min(_PIECE_BYTES, 4 * numbers), 4 * numbers // groups)
 
 
-def _in_pieces(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each row of (N, L), widened to float32 a few rows at a time."""
-    size = rows.shape[1]
-    means, variances = [], []
-    for piece in rows.split(max(1, _PIECE_BYTES // (4 * size))):
-        wide = piece if piece.dtype == torch.float64 else piece.float()
-        if wide.device.type == "cpu":  # where layer norm is ten times as fast as torch.var_mean
-            _, mean, rstd = torch.native_layer_norm(wide, (size,), None, None, 0.0)
-            variance = rstd.square().reciprocal()  # a constant row has an infinite rstd: variance 0
-        else:
-            variance, mean = torch.var_mean(wide, dim=-1, correction=0)
-        means.append(mean)
-        variances.append(variance)
-    return torch.cat(means), torch.cat(variances)
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _of_channels(row: Tensor, groups: int) -> Moments:
@@ -115,20 +107,19 @@ def _of_channels(row: Tensor, groups: int) -> Moments:
     Sums over positions are products with a row of ones, which run at the speed of memory. The mean of a
     sample is subtracted first, so that the squares don't cancel.
     """
-    total = None
-    for piece in row.split(max(1, _PIECE_BYTES // (4 * row[0].numel()))):
-        tokens = piece.flatten(0, 1)
-        tokens = tokens if tokens.dtype == torch.float64 else tokens.float()
-        count = tokens.shape[0]
-        centre = tokens[:: -(-count // _SAMPLE_POSITIONS)].mean(0)
-        centred = tokens - centre
-        ones = centred.new_ones(1, count)
-        shift = (ones @ centred)[0] / count
-        squared_deviations = (ones @ centred.mul_(centred))[0] - count * shift.square()
-        mean = (centre + shift).view(groups, -1)
-        group_mean = mean.mean(1, keepdim=True)
-        between = count * (mean - group_mean).square().sum(1)
-        within_and_between = squared_deviations.clamp_(min=0).view(groups, -1).sum(1) + between
-        of_piece = Moments(count * mean.shape[1], group_mean.T, within_and_between[None])
-        total = of_piece if total is None else total.merged(of_piece)
-    return total
+    pieces = row.split(max(1, _PIECE_BYTES // (4 * row[0].numel())))
+    return reduce(Moments.merged, (_of_tokens(_wide(piece.flatten(0, 1)), groups) for piece in pieces))
+
+
+def _of_tokens(tokens: Tensor, groups: int) -> Moments:
+    """Moments of (positions, C): (1, groups)."""
+    count = len(tokens)
+    centre = tokens[:: -(-count // _SAMPLE_POSITIONS)].mean(0)
+    centred = tokens - centre
+    ones = centred.new_ones(1, count)
+    shift = (ones @ centred)[0] / count
+    variance = ((ones @ centred.mul_(centred))[0] / count - shift.square()).clamp_(min=0)
+    between, mean = torch.var_mean((centre + shift).view(groups, -1), 1, correction=0)
+    return Moments(
+        count * tokens.shape[1] // groups, mean[None], (variance.view(groups, -1).mean(1) + between)[None]
+    )

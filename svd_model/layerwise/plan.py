@@ -6,16 +6,22 @@ frames of the clip, some on the device and the others spilled; a step of a layer
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
+from torch import nn
 
 from ..networks import planes
-from ..networks.vae import VAEParams
+from ..networks.unet import Upsample
+from ..networks.vae import AttentionBlock, Downsample, ImageEncoder, ResnetBlock, VAEParams, VideoDecoder
 from .memory import NotEnoughMemoryError, in_units
 from .moments import piece_size
 
-STEP_ON_CPU, STEP_ELSEWHERE, STEP_IN_PLANES = 2**24, 2**28, 2**31
-"""Bytes worth computing at once: below 32 MiB glibc reuses freed blocks; a GPU wants few launches."""
+STEPS_ON_CPU, STEPS_ELSEWHERE, STEPS_IN_PLANES = (2**24, 2**25), (2**28, 2**29), (2**32, 2**31)
+"""Bytes worth computing at once in the spatial part, and over time.
+
+Below 32 MiB glibc reuses freed blocks; a GPU wants few launches.
+"""
 
 FEWEST_ROWS = 8
 """Smallest band of a 3×3 convolution, which reads one more row above and below."""
@@ -28,8 +34,9 @@ SCORE_SIZE = 8
 class LayerShape:
     """A residual block with its predecessor, or the output layer; sizes are in pixels of the layer."""
 
-    name: str
-    predecessor: str  # "", "conv_in", "attention", "upsample", "downsample"
+    name: str  # of the block in the network
+    predecessor: str  # its name, if there is one
+    kind: type[nn.Module] | None  # of the predecessor
     channels_in: int  # of an input frame
     height_in: int
     width_in: int
@@ -37,6 +44,7 @@ class LayerShape:
     out_channels: int
     height: int
     width: int
+    packed_weights: int  # numbers in the packed weights of all spatial convolutions
 
     @property
     def frame_numbers(self) -> int:
@@ -46,43 +54,42 @@ class LayerShape:
     @property
     def changes_shape(self) -> bool:
         """Whether output frames need memory of their own; otherwise each takes its input's place."""
-        return bool(
-            self.predecessor in ("conv_in", "upsample", "downsample") or self.channels != self.out_channels
+        return self.kind not in (None, AttentionBlock) or self.channels != self.out_channels
+
+
+def layers_of(network: nn.Module, height: int, width: int) -> Iterator[LayerShape]:
+    """Layers of an encoder or a decoder, the output layer last, for inputs of a height and width."""
+    names = {module: name for name, module in network.named_modules()}
+    channels_in, predecessor = network.conv_in.in_channels, None
+    for module in network.in_order():
+        if not isinstance(module, ResnetBlock) and module is not network.conv_out:
+            predecessor = module
+            continue
+        first, last = (module, module) if module is network.conv_out else (module.conv1, module.conv2)
+        size = height, width
+        if isinstance(predecessor, Upsample):
+            height, width = 2 * height, 2 * width
+        elif isinstance(predecessor, Downsample):
+            height, width = height // 2, width // 2
+        yield LayerShape(
+            names[module],
+            names[predecessor] if predecessor else "",
+            type(predecessor) if predecessor else None,
+            channels_in,
+            *size,
+            first.in_channels,
+            last.out_channels,
+            height,
+            width,
+            sum(_packed_weights(part) for part in (predecessor, module) if part),
         )
+        channels_in, predecessor = last.out_channels, None
 
-    @property
-    def packed_weights(self) -> int:
-        """Numbers in the packed weights of all spatial convolutions, which stay until the layer's end."""
-        own = 9 * self.channels * self.out_channels + 9 * self.out_channels**2
-        extra = {"": 0, "conv_in": 9 * self.channels_in, "attention": 4 * self.channels}
-        # Upsampling is folded into four 2×2 kernels, which are computed from sums as large as they are.
-        extra |= {"downsample": 9 * self.channels, "upsample": 40 * self.channels}
-        return own + extra[self.predecessor] * self.channels
 
-    def row_size(self, itemsize: int) -> int:
-        """Bytes per row of a 3×3 convolution's band: normalised, padded, library input and output."""
-        wide = max(itemsize, 4) + (itemsize if itemsize < 4 else 0)
-        return self.width * (self.channels * (wide + 2 * itemsize) + 2 * self.out_channels * itemsize)
-
-    def spatial_workspace(self, frames: int, rows: int, itemsize: int) -> int:
-        """Bytes that the spatial part needs for a group of frames in bands of `rows` rows."""
-        inputs = self.channels_in * self.height_in * self.width_in
-        hidden = self.channels * self.height * self.width
-        if self.name == "output":
-            outputs = 6 * self.frame_numbers  # a picture twice, and its neighbours in the last convolution
-        elif self.predecessor == "attention":
-            outputs = 6 * hidden  # queries, keys, values, the result, and copies for the backend
-        else:
-            outputs = self.frame_numbers * (2 if self.channels != self.out_channels else 1)
-            outputs += hidden if self.predecessor else 0
-        band = frames * min(rows + 2, self.height) * self.row_size(itemsize)
-        moments = piece_size(frames * max(hidden, self.frame_numbers))  # while there is no band
-        return frames * (inputs + outputs) * itemsize + max(band, moments)
-
-    def temporal_workspace(self, num_frames: int, rows: int, itemsize: int) -> int:
-        """Bytes for a band of rows of all frames: stored, normalised, and convolved."""
-        wide = max(itemsize, 4) + (itemsize if itemsize < 4 else 0)
-        return num_frames * self.out_channels * rows * self.width * (2 * itemsize + wide)
+def _packed_weights(module: nn.Module) -> int:
+    count = sum(conv.weight.numel() for conv in module.modules() if isinstance(conv, nn.Conv2d))
+    # Upsampling is folded into four 2×2 kernels, which are computed from sums as large as they are.
+    return count * 40 // 9 if isinstance(module, Upsample) else count
 
 
 @dataclass(frozen=True)
@@ -94,21 +101,19 @@ class LayerPlan:
     rows: int  # per band of the spatial part
     temporal_rows: int  # per band of all frames in the temporal part
     scores: int  # of attention, at once
-    cached_rows: int = 0  # hidden rows that pass 3 reads instead of computing them once more
     inputs_on_device: int = 0  # input frames on the device when the layer begins
     outputs_on_device: int = 0  # output frames that stay on the device
-    inputs_in_one_tensor: bool = False  # on the device, until the layer's end
-    outputs_in_one_tensor: bool = False  # on the device
+    cached_rows: int = 0  # hidden rows that pass 3 reads instead of computing them once more
     peak: int = 0
 
-    def calls(self, num_frames: int) -> int:
+    def calls(self, num_frames: int, temporal: bool) -> int:
         """Pieces of a clip; rows that are not cached go through the first pass over time once more."""
         height = self.shape.height
         spatial = -(-num_frames // self.frames) * -(-height // self.rows)
-        if self.shape.name == "output" or not self.temporal_rows:
+        if not temporal or self.shape.name == "conv_out":
             return spatial
-        uncached = height - min(height, self.cached_rows)
-        return spatial + sum(-(-rows // self.temporal_rows) for rows in (height, height, uncached))
+        passes = (height, height, height - min(height, self.cached_rows))
+        return spatial + sum(-(-rows // self.temporal_rows) for rows in passes)
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class LayerwisePlan:
     """Plans of all layers in order, the output layer last."""
 
     num_frames: int
+    temporal: bool
     itemsize: int
     layers: tuple[LayerPlan, ...]
 
@@ -126,75 +132,38 @@ class LayerwisePlan:
 
     @property
     def calls(self) -> int:
-        """Pieces of all layers, a measure of the time: of the spatial part, and of both passes over time."""
-        return sum(layer.calls(self.num_frames) for layer in self.layers)
+        """Pieces of all layers, a measure of the time."""
+        return sum(layer.calls(self.num_frames, self.temporal) for layer in self.layers)
 
     @property
     def spilled(self) -> int:
         """Predicted peak of bytes in host memory and files."""
-        sizes = [0] + [
-            (self.num_frames - layer.outputs_on_device) * layer.shape.frame_numbers * self.itemsize
-            for layer in self.layers[:-1]
-        ]
-        pairs = zip(self.layers, sizes, sizes[1:], strict=False)
-        return max(inputs * layer.shape.changes_shape + outputs for layer, inputs, outputs in pairs)
+        most = inputs = 0
+        for layer in self.layers[:-1]:
+            away = self.num_frames - layer.outputs_on_device
+            outputs = away * layer.shape.frame_numbers * self.itemsize
+            most = max(most, inputs * layer.shape.changes_shape + outputs)
+            inputs = outputs
+        return most
 
 
-def decoder_shapes(params: VAEParams, height: int, width: int) -> tuple[LayerShape, ...]:
-    """Layers of a decoder for latents of a height and width."""
-    channels = params.channel_mult[-1] * params.channels
-    size = (height, width)
-    shapes = [
-        LayerShape("mid.block_1", "conv_in", params.z_channels, *size, channels, channels, *size),
-        LayerShape("mid.block_2", "attention", channels, *size, channels, channels, *size),
-    ]
-    for level, mult in reversed(list(enumerate(params.channel_mult))):
-        for index in range(params.num_res_blocks + 1):
-            predecessor = "upsample" if index == 0 and level < len(params.channel_mult) - 1 else ""
-            size_out = (2 * size[0], 2 * size[1]) if predecessor else size
-            out = mult * params.channels
-            name = f"up.{level}.block.{index}"
-            shapes.append(LayerShape(name, predecessor, channels, *size, channels, out, *size_out))
-            channels, size = out, size_out
-    return (*shapes, LayerShape("output", "", channels, *size, channels, params.image_channels, *size))
-
-
-def encoder_shapes(params: VAEParams, height: int, width: int) -> tuple[LayerShape, ...]:
-    """Layers of an encoder for images of a height and width."""
-    channels, channels_in, size = params.channels, params.image_channels, (height, width)
-    shapes = []
-    for level, mult in enumerate(params.channel_mult):
-        for index in range(params.num_res_blocks):
-            predecessor = "" if index else ("downsample" if level else "conv_in")
-            size_out = (size[0] // 2, size[1] // 2) if predecessor == "downsample" else size
-            out = mult * params.channels
-            name = f"down.{level}.block.{index}"
-            shapes.append(LayerShape(name, predecessor, channels_in, *size, channels, out, *size_out))
-            channels = channels_in = out
-            size = size_out
-    for name, predecessor in (("mid.block_1", ""), ("mid.block_2", "attention")):
-        shapes.append(LayerShape(name, predecessor, channels, *size, channels, channels, *size))
-    return (*shapes, LayerShape("output", "", channels, *size, channels, 2 * params.z_channels, *size))
-
-
-def step_of(device: torch.device | str) -> int:
-    """Bytes worth computing at once on a device."""
-    if planes.fits(torch.device(device)):
-        return STEP_IN_PLANES
-    return STEP_ON_CPU if torch.device(device).type == "cpu" else STEP_ELSEWHERE
-
-
-@dataclass(frozen=True)
 class Planner:
     """Planner of a network's layers for one clip, dtype and device."""
 
-    work: str  # in words, for errors
-    shapes: tuple[LayerShape, ...]
-    num_frames: int
-    itemsize: int
-    step: int  # bytes worth computing at once
-    temporal: bool
-    in_planes: bool = False  # then frames in one tensor save copies
+    def __init__(
+        self,
+        work: str,
+        layers: Iterator[LayerShape],
+        num_frames: int,
+        temporal: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        self._work, self._shapes = work, tuple(layers)  # work: in words, for errors
+        self._num_frames, self._temporal, self._itemsize = num_frames, temporal, dtype.itemsize
+        self._in_planes = planes.fits(device)
+        steps = STEPS_ON_CPU if device.type == "cpu" else STEPS_ELSEWHERE
+        self._step, self._temporal_step = STEPS_IN_PLANES if self._in_planes else steps
 
     def within(self, budget: int | None) -> LayerwisePlan:
         """The fastest plan within a budget; None: no bound, and nothing is spilled.
@@ -203,140 +172,126 @@ class Planner:
         """
         smallest = self.smallest().peak
         if budget is not None and budget < smallest:
-            needed = f"{self.work} needs at least {in_units(smallest)}"
+            needed = f"{self._work} needs at least {in_units(smallest)}"
             raise NotEnoughMemoryError(f"the memory budget is {in_units(budget)}, and {needed}", smallest)
-        return LayerwisePlan(self.num_frames, self.itemsize, tuple(self._layers(budget)))
+        unbounded = self._planned(None)
+        return unbounded if budget is None or unbounded.peak <= budget else self._planned(budget)
+
+    def _planned(self, budget: int | None) -> LayerwisePlan:
+        layers, staying, size = [], 0, 0  # of the frames between two layers: how many are on the device
+        for shape in self._shapes:
+            # Steps take half of the budget, or what frames that stay leave of it.
+            workspace = budget and min(budget // 2, budget - (0 if shape.changes_shape else staying * size))
+            layer = self._with_steps(shape, workspace)
+            layers.append(self._with_frames_placed(layer, staying, size, budget))
+            staying, size = layers[-1].outputs_on_device, shape.frame_numbers * self._itemsize
+        return LayerwisePlan(self._num_frames, self._temporal, self._itemsize, tuple(layers))
 
     def smallest(self) -> LayerwisePlan:
         """The plan with the least peak: the smallest steps, and all frames spilled."""
-        return LayerwisePlan(self.num_frames, self.itemsize, tuple(map(self._smallest, self.shapes)))
+        layers = [
+            LayerPlan(shape, frames=1, rows=min(FEWEST_ROWS, shape.height), temporal_rows=1, scores=0)
+            for shape in self._shapes
+        ]
+        layers = [replace(one, peak=max(self._spatial(one), self._temporal_bytes(one))) for one in layers]
+        return LayerwisePlan(self._num_frames, self._temporal, self._itemsize, tuple(layers))
 
-    def _layers(self, budget: int | None) -> Iterator[LayerPlan]:
-        """Plans each layer: first its steps, then as many frames on the device as fit beside them."""
-        # Of the input frames: bytes of one, how many are on the device, and whether in one tensor.
-        size, on_device, in_one_tensor = 0, 0, self.in_planes
-        for shape in self.shapes:
-            layer = self._with_steps(shape, budget)
-            if not self.temporal:
-                layer = replace(layer, temporal_rows=0, peak=self._spatial_bytes(layer))
-            elif shape.name == "output":
-                spatial = self._spatial_bytes(layer)
-                staying = on_device if budget is None else min(on_device, (budget - spatial) // size)
-                layer = replace(
-                    layer,
-                    inputs_on_device=staying,
-                    inputs_in_one_tensor=in_one_tensor and staying == self.num_frames,
-                    peak=spatial + staying * size,
-                )
-            else:
-                size_in = size if shape.changes_shape else 0  # 0: outputs take the places of the inputs
-                together = self._in_one_tensor(layer, size_in, budget) if in_one_tensor else None
-                layer = together or self._with_frames_placed(layer, size_in, on_device, budget)
-                size, on_device = shape.frame_numbers * self.itemsize, layer.outputs_on_device
-                in_one_tensor = layer.outputs_in_one_tensor
-            yield layer
-
-    def _in_one_tensor(self, layer: LayerPlan, size_in: int, budget: int | None) -> LayerPlan | None:
-        """Puts all inputs and all outputs on the device, each in one tensor; None if they don't fit."""
-        num_frames, shape = self.num_frames, layer.shape
-        outputs = num_frames * shape.frame_numbers * self.itemsize
-        spatial = self._spatial_bytes(layer) + num_frames * size_in + outputs
-        temporal = self._temporal_bytes(layer) + outputs
-        if budget is not None and max(spatial, temporal) > budget:
-            return None
-        row = outputs // shape.height
-        cached_rows = shape.height if budget is None else min(shape.height, (budget - temporal) // row)
-        return replace(
-            layer,
-            cached_rows=cached_rows,
-            inputs_on_device=num_frames,
-            outputs_on_device=num_frames,
-            inputs_in_one_tensor=True,
-            outputs_in_one_tensor=True,
-            peak=max(spatial, temporal + cached_rows * row),
-        )
+    def _with_steps(self, shape: LayerShape, workspace: int | None) -> LayerPlan:
+        """Chooses the steps worth computing at once, or smaller ones that take a workspace if any do."""
+        whole, row = self._band(shape, shape.height), self._temporal_row(shape)
+        rows = min(shape.height, max(FEWEST_ROWS, shape.height * self._step // whole))
+        frames = min(self._num_frames, max(1, self._step // whole)) if self._temporal else 1
+        temporal_rows = min(shape.height, max(1, self._temporal_step // row))
+        layer = LayerPlan(shape, frames, rows, temporal_rows, self._step // SCORE_SIZE)
+        if workspace is None:
+            return layer
+        layer = replace(layer, scores=min(layer.scores, workspace // 4 // SCORE_SIZE))
+        while layer.frames > 1 and self._spatial(layer) > workspace:
+            layer = replace(layer, frames=layer.frames // 2)
+        while layer.rows > FEWEST_ROWS and self._spatial(layer) > workspace:
+            layer = replace(layer, rows=max(FEWEST_ROWS, layer.rows // 2))
+        return replace(layer, temporal_rows=min(temporal_rows, max(1, workspace // 2 // row)))
 
     def _with_frames_placed(
-        self, layer: LayerPlan, size_in: int, inputs: int, budget: int | None
+        self, layer: LayerPlan, inputs: int, size_in: int, budget: int | None
     ) -> LayerPlan:
-        """Decides how many input frames, output frames and hidden rows stay on the device.
+        """Decides how many output frames and hidden rows stay on the device, and whether inputs stay there.
 
-        size_in: bytes of an input frame, 0 where the output takes its place. inputs: frames on the device.
+        inputs: input frames on the device, of size_in bytes each. They stay there, or all of them leave.
         """
-        shape, size = layer.shape, layer.shape.frame_numbers * self.itemsize
-        spatial, temporal = self._spatial_bytes(layer), self._temporal_bytes(layer)
-        row = self.num_frames * shape.out_channels * shape.width * self.itemsize
-        outputs, cached_rows = self.num_frames, shape.height
+        shape = layer.shape
+        spatial, temporal = self._spatial(layer), self._temporal_bytes(layer)
+        if not self._temporal:
+            return replace(layer, peak=spatial)
+        size = shape.frame_numbers * self._itemsize
+        outputs = self._num_frames if shape.changes_shape else inputs
+        if shape.name == "conv_out":
+            outputs = 0  # each is yielded
+        elif not shape.changes_shape:
+            size_in = 0  # outputs take the places of the inputs
         if budget is not None:
-            inputs = min(inputs, (budget - spatial) // size_in) if size_in else inputs
-            outputs = min(outputs, (budget - max(temporal, spatial)) // size)
-            while outputs > 0 and spatial + self._peak_of_frames(size, outputs, size_in, inputs) > budget:
-                outputs -= 1
-            cached_rows = min(cached_rows, (budget - temporal - outputs * size) // row)
-        peak = max(
-            spatial + self._peak_of_frames(size, outputs, size_in, inputs),
-            temporal + outputs * size + cached_rows * row,
-        )
-        if not shape.changes_shape:
-            inputs = min(inputs, outputs)
+            room = budget - max(spatial, temporal)
+            if outputs * size > room:
+                outputs = room // size if shape.changes_shape else 0
+            if inputs * size_in > budget - spatial - outputs * size:
+                inputs = 0
+        if not shape.changes_shape and shape.name != "conv_out":
+            inputs = outputs
+        row = self._num_frames * shape.out_channels * shape.width * self._itemsize
+        kept = temporal + outputs * size
+        cached = 0
+        if shape.name != "conv_out":
+            cached = shape.height if budget is None else min(shape.height, (budget - kept) // row)
+        peak = max(spatial + inputs * size_in + outputs * size, kept + cached * row)
         return replace(
-            layer, cached_rows=cached_rows, inputs_on_device=inputs, outputs_on_device=outputs, peak=peak
+            layer, inputs_on_device=inputs, outputs_on_device=outputs, cached_rows=cached, peak=peak
         )
 
-    def _with_steps(self, shape: LayerShape, budget: int | None) -> LayerPlan:
-        """Chooses the steps worth computing at once.
+    def _band(self, shape: LayerShape, rows: int) -> int:
+        """Bytes of a 3×3 convolution's band: normalised, padded, library input and output."""
+        size = self._itemsize
+        normalised = size if self._in_planes else max(size, 4) + (size if size < 4 else 0) + size
+        row = shape.width * (shape.channels * (normalised + size) + shape.out_channels * 2 * size)
+        return min(rows + 2, shape.height) * row
 
-        Shrinks them until groups of frames take at most half of the budget, and bands of rows an eighth.
-        """
-        whole = (shape.height + 2) * shape.row_size(self.itemsize)
-        rows = min(shape.height, max(FEWEST_ROWS, shape.height * self.step // whole))
-        frames = min(self.num_frames, max(1, self.step // whole)) if self.temporal else 1
-        temporal_row = self._temporal_band_bytes(shape, 1)
-        temporal_rows = min(shape.height, max(1, 2 * self.step // temporal_row))
-        if budget is not None:
-            budget -= shape.packed_weights * self.itemsize
-            while frames > 1 and shape.spatial_workspace(frames, rows, self.itemsize) > budget // 2:
-                frames //= 2
-            while rows > FEWEST_ROWS and (
-                rows * shape.row_size(self.itemsize) > budget // 8
-                or shape.spatial_workspace(1, rows, self.itemsize) > budget
-            ):
-                rows = max(FEWEST_ROWS, rows // 2)
-            temporal_rows = min(temporal_rows, max(1, budget // 8 // temporal_row))
-        scores = self.step if budget is None else min(self.step, budget // 8)
-        return LayerPlan(shape, frames, rows, temporal_rows, scores // SCORE_SIZE)
+    def _spatial(self, layer: LayerPlan) -> int:
+        """Bytes that the spatial part needs for a group of frames, in bands, with its packed weights."""
+        shape, frames = layer.shape, layer.frames
+        inputs = shape.channels_in * shape.height_in * shape.width_in
+        positions = shape.height * shape.width
+        hidden, scores = shape.channels * positions, 0
+        if shape.name == "conv_out":
+            outputs = 6 * shape.frame_numbers  # a picture twice, and its neighbours in the last convolution
+        elif shape.kind is AttentionBlock:
+            outputs = 6 * hidden  # queries, keys, values, the result, and copies for the backend
+            keys = frames * positions
+            scores = min(max(keys, layer.scores), keys * positions) * SCORE_SIZE
+        else:
+            outputs = shape.frame_numbers * (2 if shape.channels != shape.out_channels else 1)
+            outputs += hidden if shape.predecessor else 0
+        moments = piece_size(frames * max(hidden, shape.frame_numbers))  # while there is no band
+        workspace = max(frames * self._band(shape, layer.rows), moments) + scores
+        return (frames * (inputs + outputs) + shape.packed_weights) * self._itemsize + workspace
 
-    def _peak_of_frames(self, size: int, outputs: int, size_in: int, inputs: int) -> int:
-        """Most bytes of frames on the device while input after input is replaced by its output."""
-        return max(
-            max(0, inputs - done) * size_in + min(done, outputs) * size for done in range(self.num_frames + 1)
-        )
-
-    def _spatial_bytes(self, layer: LayerPlan) -> int:
-        """Bytes of the spatial part: workspace, attention scores and packed weights."""
-        size = layer.shape.spatial_workspace(layer.frames, layer.rows, self.itemsize)
-        if layer.shape.predecessor == "attention":
-            keys = layer.frames * layer.shape.height * layer.shape.width
-            queries = layer.shape.height * layer.shape.width
-            size += min(max(keys, layer.scores), keys * queries) * SCORE_SIZE
-        return size + layer.shape.packed_weights * self.itemsize
+    def _temporal_row(self, shape: LayerShape) -> int:
+        """Bytes for a row of all frames: stored, normalised and convolved; in planes between two of zeros."""
+        size = self._itemsize
+        wide = size if self._in_planes else max(size, 4) + (size if size < 4 else 0)
+        frames = self._num_frames + 2 * self._in_planes
+        return frames * shape.out_channels * shape.width * (2 * size + wide)
 
     def _temporal_bytes(self, layer: LayerPlan) -> int:
         """Bytes of the temporal part: a band's workspace and the packed weights of both convolutions."""
-        if not self.temporal or layer.shape.name == "output":
+        if not self._temporal or layer.shape.name == "conv_out":
             return 0
-        weights = 2 * 3 * layer.shape.out_channels**2 * self.itemsize
-        return self._temporal_band_bytes(layer.shape, layer.temporal_rows) + weights
+        weights = 2 * 3 * layer.shape.out_channels**2 * self._itemsize
+        return self._temporal_row(layer.shape) * layer.temporal_rows + weights
 
-    def _temporal_band_bytes(self, shape: LayerShape, rows: int) -> int:
-        """Workspace of a temporal band; in planes two frames of zeros are part of it."""
-        return shape.temporal_workspace(self.num_frames + 2 * self.in_planes, rows, self.itemsize)
 
-    def _smallest(self, shape: LayerShape) -> LayerPlan:
-        """Plan of a layer with the smallest steps and all frames spilled."""
-        rows = min(FEWEST_ROWS, shape.height)
-        layer = LayerPlan(shape, frames=1, rows=rows, temporal_rows=1, scores=0)
-        return replace(layer, peak=max(self._spatial_bytes(layer), self._temporal_bytes(layer)))
+@cache
+def _network(kind: type, params: VAEParams, **options) -> nn.Module:
+    """A network without numbers, to read shapes off."""
+    return kind(params, device="meta", **options)
 
 
 class DecodePlanner(Planner):
@@ -355,23 +310,17 @@ class DecodePlanner(Planner):
     ):
         clip = f"{num_frames} frames" if temporal else "a frame"
         work = f"decoding {clip} of {params.downscale * width}×{params.downscale * height}"
-        shapes = decoder_shapes(params, height, width)
-        in_planes = planes.fits(torch.device(device))
-        super().__init__(work, shapes, num_frames, dtype.itemsize, step_of(device), temporal, in_planes)
+        network = _network(VideoDecoder, params, temporal=temporal, post_quant_conv=False)
+        layers = layers_of(network.decoder, height, width)
+        super().__init__(work, layers, num_frames, temporal, dtype, torch.device(device))
 
 
 class EncodePlanner(Planner):
     """Planner of the encode of images (3, height, width), one at a time."""
 
     def __init__(
-        self,
-        params: VAEParams,
-        height: int,
-        width: int,
-        *,
-        dtype: torch.dtype,
-        device: torch.device | str,
+        self, params: VAEParams, height: int, width: int, *, dtype: torch.dtype, device: torch.device | str
     ):
-        shapes = encoder_shapes(params, height, width)
+        layers = layers_of(_network(ImageEncoder, params, quant_conv=False).encoder, height, width)
         work = f"encoding an image of {width}×{height}"
-        super().__init__(work, shapes, 1, dtype.itemsize, step_of(device), False)
+        super().__init__(work, layers, 1, False, dtype, torch.device(device))

@@ -4,10 +4,8 @@ A band of a convolution's output needs a band of the input and a row more above 
 moments cover the whole frame from its first band on. So the numbers do not depend on the size of the bands.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,180 +13,119 @@ from ..networks import kernels, planes
 from ..networks.kernels import Convolution, FoldedUpsampling
 from ..networks.unet import Upsample
 from ..networks.vae import AttentionBlock, Downsample, ResnetBlock
-from .moments import Moments, moments
+from .moments import moments
+from .plan import LayerPlan, LayerwisePlan
+
+Packs = dict[tuple[nn.Module, type], Convolution | FoldedUpsampling]
+"""Convolutions with packed weights, built on first use and shared by all steps of a layer."""
 
 
-@dataclass(frozen=True)
-class Normaliser:
-    """A group normalisation with fixed moments as one scale and shift a channel, and the SiLU after it."""
-
-    scale: Tensor  # (N, C, 1), float32
-    shift: Tensor
-    silu: bool = True
-
-    @classmethod
-    def of(
-        cls,
-        norm: nn.GroupNorm,
-        x: Tensor,
-        input_moments: Moments | None = None,
-        silu: bool = True,
-        offset: Tensor | None = None,
-    ) -> "Normaliser":
-        """Builds the normaliser of x, (N, C, …), from its moments, which are computed unless passed in.
-
-        With an offset, (C,), normalises x + offset; then input_moments are the moments of x + offset.
-        """
-        if input_moments is None:
-            input_moments = moments(x, norm.num_groups, offset)
-        rstd = (input_moments.variance() + norm.eps).rsqrt()
-        group_size = norm.num_channels // norm.num_groups
-        rstd, mean = (v.repeat_interleave(group_size, dim=1) for v in (rstd, input_moments.mean))
-        with norm.weights_for(x) as weights:
-            weight, bias = (value.to(rstd.dtype) for value in weights)
-            scale = weight * rstd  # (N, C)
-            mean = mean if offset is None else mean - offset
-            return cls(scale[..., None], (bias - mean * scale)[..., None], silu)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Normalises x, (N, C, H, W) or (N, C, L), into a new tensor of its dtype."""
-        if planes.used(x):
-            scale, shift = (v.expand(len(x), -1, 1) for v in (self.scale, self.shift))
-            result = planes.scaled(x.flatten(2), torch.zeros_like(scale), scale, shift).view(x.shape)
-            return functional.silu(result, inplace=True) if self.silu else result
-        scale, shift = (v.reshape(*v.shape[:2], *[1] * (x.ndim - 2)) for v in (self.scale, self.shift))
-        result = torch.addcmul(shift, x, scale) if x.dtype == scale.dtype else (x * scale).add_(shift)
-        return (functional.silu(result, inplace=True) if self.silu else result).to(x.dtype)
+def run_network(network: nn.Module, x: Tensor, plan: LayerwisePlan) -> Tensor:
+    """Runs an encoder, or a decoder of single frames: (1, C, H, W) -> (1, C', H', W')."""
+    x = x.contiguous(memory_format=kernels.memory_format(x.device))
+    for layer in plan.layers:
+        x = run_layer(network, layer, x, {})
+    return x
 
 
-class PackedConvolutions:
-    """Convolutions with packed weights, built on first use and shared by all steps of a layer."""
+def run_layer(network: nn.Module, layer: LayerPlan, x: Tensor, packs: Packs) -> Tensor:
+    """Runs the spatial part of a layer, the predecessor and then the block, (N, C, H, W) -> (N, C', H', W').
 
-    def __init__(self) -> None:
-        self._packed: dict[tuple[nn.Module, type], Convolution | FoldedUpsampling] = {}
-
-    def of(self, conv: nn.Module, x: Tensor, kind: type = Convolution) -> Convolution | FoldedUpsampling:
-        """The packed convolution of a layer, built on first use for x's dtype and device."""
-        if (conv, kind) not in self._packed:
-            with conv.weights_for(x) as (weight, bias):
-                self._packed[conv, kind] = kind(weight, bias, x)
-        return self._packed[conv, kind]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Zero padding, in rows and columns, and stride of a 2D convolution."""
-
-    top: int = 0
-    bottom: int = 0
-    left: int = 0
-    right: int = 0
-    stride: int = 1
-
-    @classmethod
-    def of(cls, conv: nn.Conv2d) -> "Geometry":
-        """The geometry of a convolution with symmetric padding."""
-        high, wide = conv.padding
-        return cls(high, high, wide, wide, conv.stride[0])
-
-
-def bands(
-    conv: nn.Conv2d,
-    x: Tensor,
-    rows: int,
-    normalise: Normaliser | None = None,
-    geometry: Geometry | None = None,
-    packed: PackedConvolutions | None = None,
-    biased: bool = True,
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yields the convolution's output in bands of `rows` rows: their slice, and the band, (N, C', rows, W').
-
-    normalise: applied to x first. biased: whether to add the bias.
+    Where the shape stays, the result may be x itself, written over by the last operation; where bands are
+    smaller than the frame, by several.
     """
-    g = geometry or Geometry.of(conv)
-    convolution = (packed or PackedConvolutions()).of(conv, x)
-    kernel, height = conv.kernel_size[0], x.shape[2]
-    total = (height + g.top + g.bottom - kernel) // g.stride + 1
-    for start in range(0, total, rows):
-        end = min(start + rows, total)
-        low = start * g.stride - g.top
-        high = (end - 1) * g.stride - g.top + kernel
-        above, below = max(-low, 0), max(high - height, 0)
-        band = x[:, :, low + above : high - below]
-        if normalise is not None:
-            band = normalise(band)
-        if above == below and g.left == g.right:
-            padding = (above, g.left)  # by the convolution itself, without a copy
+    shape, rows = layer.shape, layer.rows
+    if shape.predecessor:
+        predecessor = network.get_submodule(shape.predecessor)
+        if isinstance(predecessor, AttentionBlock):
+            x = attend(predecessor, x, rows, layer.scores, packs)
         else:
-            band, padding = functional.pad(band, (g.left, g.right, above, below)), (0, 0)
-        yield slice(start, end), convolution(band, (g.stride, g.stride), padding, biased)
+            resample = {Upsample: enlarge, Downsample: halve}.get(type(predecessor), convolve)
+            x = resample(predecessor, x, rows, packs)
+    block = network.get_submodule(shape.name)
+    if isinstance(block, ResnetBlock):
+        return residual(block, x, rows, packs)
+    normalise = moments(x, network.norm_out.num_groups).normaliser(network.norm_out, x)
+    return convolve(block, x, rows, packs, normalise)
+
+
+def pack(
+    packs: Packs, conv: nn.Module, x: Tensor, kind: type = Convolution
+) -> Convolution | FoldedUpsampling:
+    """The packed convolution of a layer, built on first use for x's dtype and device."""
+    if (conv, kind) not in packs:
+        with conv.weights_for(x) as (weight, bias):
+            packs[conv, kind] = kind(weight, bias, x)
+    return packs[conv, kind]
 
 
 def convolve(
     conv: nn.Conv2d,
     x: Tensor,
     rows: int,
-    normalise: Normaliser | None = None,
-    geometry: Geometry | None = None,
-    packed: PackedConvolutions | None = None,
+    packs: Packs,
+    normalise: Callable[[Tensor], Tensor] | None = None,
+    *,
     biased: bool = True,
+    onto: Tensor | None = None,
 ) -> Tensor:
-    """Returns the convolution's whole output, (N, C', H', W'), computed in bands."""
-    g = geometry or Geometry.of(conv)
-    total = (x.shape[2] + g.top + g.bottom - conv.kernel_size[0]) // g.stride + 1
-    result = None
-    for where, band in bands(conv, x, rows, normalise, g, packed, biased):
+    """Returns the convolution's output, (N, C', H', W'), computed in bands of `rows` rows.
+
+    normalise: applied to x first. biased: whether to add the bias. onto: a tensor to add the output to, which
+    then is the result.
+    """
+    convolution = pack(packs, conv, x)
+    kernel, stride, (top, left), height = conv.kernel_size[0], conv.stride[0], conv.padding, x.shape[2]
+    total = (height + 2 * top - kernel) // stride + 1
+    result = onto
+    for start in range(0, total, rows):
+        end = min(start + rows, total)
+        low, high = start * stride - top, (end - 1) * stride - top + kernel
+        above, below = max(-low, 0), max(high - height, 0)
+        band = x[:, :, low + above : high - below]
+        if normalise is not None:
+            band = normalise(band)
+        if above == below:
+            padding = (above, left)  # by the convolution itself, without a copy
+        else:
+            band, padding = functional.pad(band, (left, left, above, below)), (0, 0)
+        band = convolution(band, (stride, stride), padding, biased)
+        if onto is not None:
+            onto[:, :, start:end].add_(band)
+            continue
         if band.shape[2] == total:
             return band
         if result is None:
             result = kernels.empty((*band.shape[:2], total, band.shape[3]), band)
-        result[:, :, where] = band
+        result[:, :, start:end] = band
     return result
 
 
-def residual(
-    block: ResnetBlock,
-    x: Tensor,
-    rows: int,
-    input_moments: Moments | None = None,
-    packed: PackedConvolutions | None = None,
-) -> Tensor:
-    """Runs a block's spatial part: (N, C, H, W) -> (N, C', H, W).
+def residual(block: ResnetBlock, x: Tensor, rows: int, packs: Packs) -> Tensor:
+    """Runs a block's spatial part: (N, C, H, W) -> (N, C', H, W), in x itself where C' is C.
 
-    input_moments: the moments of x, which are computed unless passed in. Where C' is C and there are several
-    bands, the result overwrites x. In planes the first bias is left out of the convolution and added by the
-    second normalisation, which saves a reading of the planes.
+    In planes the first bias is left out of the convolution and added by the second normalisation, which saves
+    a reading of the planes.
     """
-    packed, in_planes = packed or PackedConvolutions(), planes.used(x)
-    normalise = Normaliser.of(block.norm1, x, input_moments)
-    hidden = convolve(block.conv1, x, rows, normalise, packed=packed, biased=not in_planes)
-    offset = packed.of(block.conv1, x).bias if in_planes else None
+    normalise = moments(x, block.norm1.num_groups).normaliser(block.norm1, x)
+    offset = pack(packs, block.conv1, x).bias if planes.used(x) else None
+    hidden = convolve(block.conv1, x, rows, packs, normalise, biased=offset is None)
     if hasattr(block, "nin_shortcut"):
-        x = convolve(block.nin_shortcut, x, rows, packed=packed)
-    normalise = Normaliser.of(block.norm2, hidden, offset=offset)
-    for where, band in bands(block.conv2, hidden, rows, normalise, packed=packed):
-        if band.shape == x.shape:
-            return band.add_(x)
-        x[:, :, where].add_(band)
-    return x
+        x = convolve(block.nin_shortcut, x, rows, packs)
+    hidden_moments = moments(hidden, block.norm2.num_groups, offset)
+    normalise = hidden_moments.normaliser(block.norm2, hidden, offset=offset)
+    return convolve(block.conv2, hidden, rows, packs, normalise, onto=x)
 
 
-def attend(
-    block: AttentionBlock,
-    x: Tensor,
-    rows: int,
-    scores: int,
-    input_moments: Moments | None = None,
-    packed: PackedConvolutions | None = None,
-) -> Tensor:
+def attend(block: AttentionBlock, x: Tensor, rows: int, scores: int, packs: Packs) -> Tensor:
     """Runs attention among the positions of each frame, (N, C, H, W), in groups of queries.
 
     scores: most attention scores computed at once, but never fewer than one query for each frame.
     """
-    normalise = Normaliser.of(block.norm, x, input_moments, silu=False)
+    normalise = moments(x, block.norm.num_groups).normaliser(block.norm, x, silu=False)
     # (N, C, H, W) -> (N, H·W, C)
     q, k, v = (
-        convolve(project, x, rows, normalise, packed=packed).flatten(2).transpose(1, 2)
+        convolve(project, x, rows, packs, normalise).flatten(2).transpose(1, 2)
         for project in (block.q, block.k, block.v)
     )
     queries = max(1, scores // (x.shape[0] * k.shape[1]))
@@ -198,35 +135,13 @@ def attend(
         where = slice(start, start + queries)
         tokens[:, where] = block.attention(q[:, where], k, v, 1)
     del q, k, v
-    return convolve(block.proj_out, hidden, rows, packed=packed).add_(x)
+    return convolve(block.proj_out, hidden, rows, packs).add_(x)
 
 
-def run_layer(
-    predecessor: nn.Module | None,
-    block: ResnetBlock,
-    x: Tensor,
-    rows: int,
-    scores: int,
-    input_moments: Moments | None = None,
-    packed: PackedConvolutions | None = None,
-) -> Tensor:
-    """Runs the spatial part of a layer, the predecessor and then the block; may overwrite x.
-
-    input_moments: the moments of x, which are computed unless passed in. packed: shared by groups of frames.
-    """
-    if isinstance(predecessor, AttentionBlock):
-        x, input_moments = attend(predecessor, x, rows, scores, input_moments, packed), None
-    elif predecessor is not None:
-        resample = {Upsample: enlarge, Downsample: halve}.get(type(predecessor), convolve)
-        x, input_moments = resample(predecessor, x, rows, packed=packed), None
-    return residual(block, x, rows, input_moments, packed)
-
-
-def enlarge(upsample: Upsample, x: Tensor, rows: int, packed: PackedConvolutions | None = None) -> Tensor:
+def enlarge(upsample: Upsample, x: Tensor, rows: int, packs: Packs) -> Tensor:
     """Doubles height and width: (N, C, H, W) -> (N, C, 2H, 2W)."""
-    conv, height = upsample.conv, x.shape[2]
-    folds = kernels.folds(x)
-    convolution = (packed or PackedConvolutions()).of(conv, x, FoldedUpsampling if folds else Convolution)
+    conv, height, folds = upsample.conv, x.shape[2], kernels.folds(x)
+    convolution = pack(packs, conv, x, FoldedUpsampling if folds else Convolution)
     rows = rows if folds else max(1, rows // 2)  # of x; a folded band needs half the memory
     if rows >= height and not folds:
         return convolution(functional.interpolate(x, scale_factor=2, mode="nearest"), padding=(1, 1))
@@ -244,7 +159,6 @@ def enlarge(upsample: Upsample, x: Tensor, rows: int, packed: PackedConvolutions
     return result
 
 
-def halve(downsample: Downsample, x: Tensor, rows: int, packed: PackedConvolutions | None = None) -> Tensor:
+def halve(downsample: Downsample, x: Tensor, rows: int, packs: Packs) -> Tensor:
     """Halves height and width, with zeros at the bottom and the right: (N, C, H, W) -> (N, C, H/2, W/2)."""
-    geometry = Geometry(bottom=1, right=1, stride=2)
-    return convolve(downsample.conv, x, rows, geometry=geometry, packed=packed)
+    return convolve(downsample.conv, functional.pad(x, (0, 1, 0, 1)), rows, packs)

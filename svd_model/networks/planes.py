@@ -28,50 +28,55 @@ def used(x: Tensor) -> bool:
     return fits(x.device) and kernels.are_as_written(x.device)
 
 
-def row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each row of (N, L): (N,) each, in float32 or wider. Rows are read once."""
-    count, length = rows.shape
-    pieces = 1
-    while rows.is_contiguous() and length % (2 * pieces) == 0 and length >= 2 * pieces * _SHORT:
-        pieces *= 2
-    if pieces > 1:
-        means, variances = (value.view(count, pieces) for value in _statistics(rows.view(count * pieces, -1)))
-        between, mean = torch.var_mean(means, 1, correction=0)
-        return mean, variances.mean(1).add_(between)
-    return _statistics(rows)
-
-
-def _statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
-    if rows.device.type == "cuda":  # its kernel widens as it reads
-        mean, rstd = torch.batch_norm_stats(rows[None], _TINY)
-        return mean, rstd.square_().reciprocal_().sub_(_TINY)
-    variance, mean = torch.var_mean(rows if rows.dtype == torch.float64 else rows.float(), 1, correction=0)
-    return mean, variance
-
-
 def group_moments(
     x: Tensor, groups: int, offset: Tensor | None = None, num_frames: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance, (B, groups) each, of x + offset, (B·T, C, L) and (B·T or 1, C).
 
-    A group spans some channels of all frames of a video.
+    A group spans some channels of all frames of a video. Planes are read once, in float32 or wider.
     """
-    mean, variance = (value.view(x.shape[:2]) for value in row_moments(x.reshape(-1, x.shape[2])))
+    length, pieces = x.shape[2], 1
+    while x.is_contiguous() and length % (2 * pieces) == 0 and length >= 2 * pieces * _SHORT:
+        pieces *= 2
+    mean, variance = _row_moments(x.reshape(-1, length // pieces))
     if offset is not None:
-        mean = mean + offset
-    grouped = (-1, num_frames, groups, x.shape[1] // groups)
+        mean = mean.view(*x.shape[:2], pieces) + offset[..., None]
+    grouped = (-1, num_frames, groups, x.shape[1] // groups * pieces)
     between, mean = torch.var_mean(mean.view(grouped), (1, 3), correction=0)
     return mean, variance.view(grouped).mean((1, 3)).add_(between)
 
 
-def scaled(x: Tensor, centre: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """Planes (x − centre)·scale + bias: x (N, C, L), the others (N, C), in float32 or wider.
+def _row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each row of (N, L): (N,) each."""
+    if rows.device.type == "cuda":  # its kernel widens as it reads
+        mean, rstd = torch.batch_norm_stats(rows[None], _TINY)
+        return mean, rstd.pow_(-2).sub_(_TINY)
+    variance, mean = torch.var_mean(rows if rows.dtype == torch.float64 else rows.float(), 1, correction=0)
+    return mean, variance
 
-    The kernel is batch normalisation's, which computes in the wide dtype and rounds once.
+
+def normalised(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Planes (x − mean)/√(variance + eps)·weight + bias: x (N, C, L), each of the others N·C or C numbers.
+
+    The kernel is batch normalisation's, which computes in the dtype of the others and rounds once. out: a
+    contiguous tensor like x for the result.
     """
-    planes = [value.reshape(-1) for value in (scale, bias, centre)]
-    inputs = (x.reshape(1, -1, x.shape[2]), *planes, torch.ones_like(planes[0]), False, 0.0, 0.0)
-    return torch.native_batch_norm(*inputs)[0].reshape(x.shape)
+    shape = (-1, mean.numel(), x.shape[2])
+    result = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
+    tables = (weight.reshape(-1), bias.reshape(-1), mean.reshape(-1), variance.reshape(-1))
+    unused = mean.new_empty(0)  # statistics of a training pass
+    torch.native_batch_norm(
+        x.reshape(shape), *tables, False, 0.0, eps, out=(result.view(shape), unused, unused.clone())
+    )
+    return result
 
 
 def group_norm(
@@ -88,14 +93,14 @@ def group_norm(
 
     moments: results of group_moments for all positions, where x is a part of them.
     """
-    mean, variance = group_moments(x, groups, offset, num_frames) if moments is None else moments
-    rstd = (variance + eps).rsqrt_()[:, None, :, None]
-    each = (-1, num_frames, -1, x.shape[1] // groups)
-    scale = (rstd * weight.view(groups, -1)).expand(each).reshape(x.shape[:2])
-    centre = mean[:, None, :, None].expand(each).reshape(x.shape[:2])
+    mean, variance = (
+        value[:, None, :, None].expand(-1, num_frames, -1, x.shape[1] // groups).reshape(x.shape[:2])
+        for value in (group_moments(x, groups, offset, num_frames) if moments is None else moments)
+    )
     if offset is not None:
-        centre = centre - offset
-    return scaled(x, centre, scale, bias.to(scale.dtype).expand_as(scale))
+        mean = mean - offset
+    weight, bias = (value.to(mean.dtype).repeat(len(x)) for value in (weight, bias))
+    return normalised(x, weight, bias, mean, variance, eps)
 
 
 def conv2d(

@@ -3,6 +3,7 @@
 Attribute names are the checkpoint's keys.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -145,6 +146,12 @@ class Level(nn.Module):
         for name, module in resample.items():
             self.add_module(name, module)
 
+    def in_order(self) -> Iterator[nn.Module]:
+        """The blocks and the resampling in the order in which they run."""
+        yield from self.block
+        if self.resample:
+            yield getattr(self, self.resample)
+
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
         for block in self.block:
             x = block(x, num_frames)
@@ -171,6 +178,14 @@ class Encoder(nn.Module):
         self.mid = Middle(ResnetBlock, channels, attention, operations, **factory)
         self.norm_out = operations.GroupNorm(32, channels, eps=1e-6, **factory)
         self.conv_out = operations.Conv2d(channels, 2 * params.z_channels, 3, padding=1, **factory)
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """Convolutions, residual blocks, resamplings and the attention, in the order in which they run."""
+        yield self.conv_in
+        for level in self.down:
+            yield from level.in_order()
+        yield from self.mid.children()
+        yield self.conv_out
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images: (N, 3, H, W) in [−1, 1] -> (N, 2·z_channels, H/8, W/8)."""
@@ -203,6 +218,14 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList(levels)
         self.norm_out = operations.GroupNorm(32, channels, eps=1e-6, **factory)
         self.conv_out = operations.Conv2d(channels, params.image_channels, 3, padding=1, **factory)
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """Convolutions, residual blocks, resamplings and the attention, in the order in which they run."""
+        yield self.conv_in
+        yield from self.mid.children()
+        for level in reversed(self.up):
+            yield from level.in_order()
+        yield self.conv_out
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """Decode latents: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""

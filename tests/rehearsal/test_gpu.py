@@ -41,10 +41,13 @@ def test_every_solver_never_waits():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_decoding_keeps_to_its_budget_and_to_large_pieces_where_there_is_room(dtype):
-    tight, ample, _, room = rehearse("decode", dtype)
+def test_decoding_keeps_to_its_budget_in_large_pieces(dtype):
+    tight, ample, _, room, within_8_gb, within_4_gb, diffusers = rehearse("decode", dtype)
     assert tight["peak"] < ample["peak"]
     assert tight["kernels"] > ample["kernels"]
-    # Some 35 for a residual block of two normalisations and convolutions, and the statistics: once a frame
-    # at most, with a few more a layer for its part over time.
-    assert room["kernels"] < 40 * room["pieces"]
+    assert room["kernels"] <= 6_000
+    assert room["traffic"] <= 1.1 * diffusers["traffic"]
+    assert room["peak"] <= diffusers["peak"] / 3
+    # Half of the budget goes to steps: a kernel of fewer bytes takes longer to launch than to run.
+    assert room["kernels"] <= within_8_gb["kernels"] <= 12_000
+    assert within_4_gb["kernels"] <= 25_000

@@ -17,6 +17,7 @@ from PIL import Image
 
 PACK, WHAT = Path(sys.argv[1]), sys.argv[2:]
 sys.path.append(str(PACK / "tests"))
+sys.path.extend(map(str, (PACK / ".venv").glob("lib/python*/site-packages")))  # has diffusers
 
 from support import full_size  # noqa: E402
 from support.by_path import load_pack  # noqa: E402
@@ -28,6 +29,7 @@ from stillmotion.headless import Pipeline, Settings  # noqa: E402
 from stillmotion.samplers.solvers import CHURNING, SOLVERS  # noqa: E402
 from stillmotion.svd_model import layerwise  # noqa: E402
 from stillmotion.svd_model.checkpoint import Checkpoint  # noqa: E402
+from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder  # noqa: E402
 
 KEYS = PACK / "tests" / "golden" / "keys_svd_xt.json"
 ROOM, LITTLE_ROOM = 80 * 2**30, 2 * 10**9
@@ -110,19 +112,34 @@ def decoded(checkpoint: Checkpoint, dtype: torch.dtype, share: float, frame_wise
         return report(f"{kind}, {str(dtype)[6:]}, budget {share:g}", ledger, budget)
 
 
-def decoded_with_room(checkpoint: Checkpoint, dtype: torch.dtype, frames: int = 25) -> dict:
-    """A clip of full size on a card that has room for all of it."""
+def decoded_clip(checkpoint: Checkpoint, dtype: torch.dtype, budget: int | None, frames: int = 25) -> dict:
+    """A clip of full size within a budget; None: on a card that has room for all of it."""
     network = checkpoint.decoder
-    size = (network.params, frames, 72, 128)
-    plan = layerwise.DecodePlanner(*size, temporal=True, dtype=dtype, device="cuda").within(ROOM)
+    planner = layerwise.DecodePlanner(
+        network.params, frames, 72, 128, temporal=True, dtype=dtype, device="cuda"
+    )
     with rehearsed(ROOM) as ledger:
         decoder = network.load(dtype=dtype, device="cuda")
         z = torch.empty(frames, 4, 72, 128, dtype=dtype, device="cuda")
         ledger.restart()
-        pieces = frames * len(plan.layers)
-        for _ in layerwise.decode_frames(decoder, z, budget=ROOM):
+        for _ in layerwise.decode_frames(decoder, z, budget=budget):
             pass
-        return report("room", ledger, plan.peak) | {"pieces": pieces}
+        return report(f"clip, budget {budget}", ledger, planner.within(budget).peak)
+
+
+def decoded_by_diffusers(checkpoint: Checkpoint, dtype: torch.dtype, frames: int = 25) -> dict:
+    """A clip by diffusers' temporal decoder, all frames at once."""
+    from support import diffusers_models
+
+    with rehearsed(ROOM) as ledger:
+        factory = {"dtype": dtype, "device": "cuda"}
+        encoder = ImageEncoder(checkpoint.encoder.params, quant_conv=True, **factory)
+        decoder = VideoDecoder(checkpoint.decoder.params, temporal=True, post_quant_conv=False, **factory)
+        vae = diffusers_models.vae(encoder, decoder)
+        z = torch.empty(frames, 4, 72, 128, dtype=dtype, device="cuda")
+        ledger.restart()
+        vae.decode(z, num_frames=frames)
+        return report("diffusers", ledger, ROOM)
 
 
 @torch.no_grad()
@@ -162,7 +179,8 @@ def main() -> None:
         else:
             dtype, kinds = getattr(torch, WHAT[1]), ((0, False), (1, False), (0, True))
             runs = [decoded(checkpoint, dtype, share, frame_wise) for share, frame_wise in kinds]
-            runs.append(decoded_with_room(checkpoint, dtype))
+            runs += [decoded_clip(checkpoint, dtype, budget) for budget in (None, 8 * 10**9, 4 * 10**9)]
+            runs.append(decoded_by_diffusers(checkpoint, dtype))
     sys.stdout.write(json.dumps(runs) + "\n")
 
 

@@ -9,10 +9,8 @@ from stillmotion.svd_model.layerwise import (
     DecodePlanner,
     EncodePlanner,
     NotEnoughMemoryError,
-    decode,
-    encode,
 )
-from stillmotion.svd_model.layerwise.plan import decoder_shapes, encoder_shapes
+from stillmotion.svd_model.layerwise.plan import layers_of
 from stillmotion.svd_model.networks.vae import VAEParams
 from support import decoders, tiny
 
@@ -78,18 +76,30 @@ def test_a_frame_wise_decode_takes_the_same_for_any_number_of_frames():
 
 
 @pytest.mark.parametrize("sizes", [tiny.GOLDEN, tiny.SMALL], ids=["golden", "small"])
-def test_layers_are_those_of_the_networks(sizes):
-    decoder, encoder = decoders.decoder(sizes=sizes), decoders.encoder(sizes=sizes)
-    pairs = (
-        (decoder, decode.layers_of(decoder.decoder), decoder_shapes),
-        (encoder, encode.layers_of(encoder.encoder), encoder_shapes),
-    )
-    for network, layers, shapes_of in pairs:
-        shapes = shapes_of(network.params, 16, 24)
-        assert len(shapes) == len(layers) + 1
-        for shape, (predecessor, block) in zip(shapes, layers, strict=False):
-            assert bool(shape.predecessor) == (predecessor is not None)
-            assert (shape.channels, shape.out_channels) == (block.conv1.in_channels, block.conv1.out_channels)
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_layers_are_the_ones_that_a_network_runs(sizes, kind):
+    """In order and shape, as hooks see them in a plain pass."""
+    network = getattr(decoders.decoder(sizes=sizes) if kind == "decoder" else decoders.encoder(sizes), kind)
+    layers, seen = list(layers_of(network, 16, 24)), []
+    names = {module: name for name, module in network.named_modules()}
+
+    def see(module, inputs, output):
+        seen.append((names[module], *inputs[0].shape[1:], *output.shape[1:]))
+
+    for layer in layers:
+        network.get_submodule(layer.name).register_forward_hook(see)
+        if layer.predecessor:
+            network.get_submodule(layer.predecessor).register_forward_hook(see)
+    x = torch.zeros(1, network.conv_in.in_channels, 16, 24)
+    network(x, 1) if kind == "decoder" else network(x)
+    expected = []
+    for layer in layers:
+        size = (layer.height, layer.width)
+        if layer.predecessor:
+            size_in = (layer.channels_in, layer.height_in, layer.width_in)
+            expected.append((layer.predecessor, *size_in, layer.channels, *size))
+        expected.append((layer.name, layer.channels, *size, layer.out_channels, *size))
+    assert seen == expected
 
 
 def test_encoding_is_planned_too():

@@ -19,6 +19,6 @@ def test_is_a_convolution_in_three_dimensions(frames, dtype, error):
     expected = functional.conv3d(
         x.transpose(0, 1)[None], layer.weight.double(), layer.bias.double(), padding=(1, 0, 0)
     )[0].transpose(0, 1)
-    found = convolve_over_time(layer.to(dtype), x.to(dtype).flatten(2)).unflatten(2, (3, 5))
+    found = convolve_over_time(layer.to(dtype), x.to(dtype), {})
     assert found.dtype == dtype
     assert (found.double() - expected).abs().max() < error * expected.abs().max()

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stillmotion.svd_model.layerwise.moments import moments
-from stillmotion.svd_model.layerwise.spatial import Normaliser
 from stillmotion.svd_model.networks import kernels
 from stillmotion.svd_model.networks.hooks import NO_HOOKS, Place
 from stillmotion.svd_model.networks.operations import CastingOperations, scaled_dot_product_attention
@@ -79,7 +78,7 @@ def normalisation() -> Case:
     def form(x, w, b):
         norm = CastingOperations.GroupNorm(32, CHANNELS)
         norm.weight, norm.bias = (nn.Parameter(value, requires_grad=False) for value in (w, b))
-        return Normaliser.of(norm, x, moments(x, 32))(x)
+        return moments(x, 32).normaliser(norm, x)(x)
 
     def plain(x, w, b):
         return functional.silu(functional.group_norm(x, 32, w, b, 1e-5))
