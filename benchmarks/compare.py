@@ -1,4 +1,7 @@
-"""Compares peers part by part on equal tensors. Each has a process, which lives until the end."""
+"""Compares peers part by part on equal tensors. Each has a process for each part, which lives until its end.
+
+A heap that an earlier part has left with holes spares large blocks their page faults.
+"""
 
 import json
 import select
@@ -25,15 +28,15 @@ class PeerProcess:
         self.name, self._process = name, process
         self.torch = self._answer()["torch"]
 
-    def output(self, part: str) -> torch.Tensor:
-        """Prepares a part, and gives the result of its first run."""
+    def output(self) -> torch.Tensor:
+        """Result of the part's first run."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "output.pt"
-            self._ask(part=part, output=str(path))
+            self._ask(output=str(path))
             return torch.load(path, weights_only=True)
 
     def timed(self) -> dict:
-        """Runs the prepared part again: its seconds, and the bytes at its peak above what was in use."""
+        """Runs the part again: its seconds, and the bytes at its peak above what was in use."""
         return self._ask()
 
     def _ask(self, **question: str) -> dict:
@@ -66,19 +69,20 @@ def compare_parts(
     names: Sequence[str],
     parts: Sequence[str],
     scale: Scale,
-    start: Callable[[str], AbstractContextManager[PeerProcess]],
+    start: Callable[[str, str], AbstractContextManager[PeerProcess]],
 ) -> dict:
     """Compares the named peers, the first of which is ours: the version of torch, and results by part.
 
-    start: the process of a peer. "failed" of the result says why parts are missing.
+    start: the process of a peer for a part. "failed" of the result says why parts are missing.
     """
     found = {"torch": None, "parts": {}}
     try:
-        with ExitStack() as stack:
-            peers = [stack.enter_context(start(name)) for name in names]  # in turn: loading needs memory
-            found["torch"] = peers[0].torch
-            for part in parts:
-                print(f"{part}: {', '.join(names)}", flush=True)
+        for part in parts:
+            print(f"{part}: {', '.join(names)}", flush=True)
+            with ExitStack() as stack:
+                # In turn, since loading takes memory.
+                peers = [stack.enter_context(start(name, part)) for name in names]
+                found["torch"] = peers[0].torch
                 found["parts"][part] = _compare_part(part, peers, scale)
     except (subprocess.SubprocessError, OSError) as error:
         found["failed"] = str(error)
@@ -87,7 +91,7 @@ def compare_parts(
 
 def _compare_part(part: str, peers: Sequence[PeerProcess], scale: Scale) -> dict:
     """Compares the peers in one part; if none agrees with the first, returns the reason."""
-    outputs = {peer.name: peer.output(part) for peer in peers}
+    outputs = {peer.name: peer.output() for peer in peers}
     above: dict[str, list[int]] = {peer.name: [] for peer in peers}
 
     def seconds(peer: PeerProcess) -> float:

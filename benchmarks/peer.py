@@ -1,9 +1,9 @@
-"""Process of one peer, which computes parts of the benchmark when it is asked to.
+"""Process of one peer, which computes one part of the benchmark when it is asked to.
 
-python peer.py NAME SCALE PATH PARTS [HOST]
+python peer.py NAME SCALE PATH PART [HOST]
 
-A line of JSON comes for each question and goes for each answer: {"part": …, "output": FILE} prepares a part,
-runs it once and saves what it gives; {} runs it again and answers seconds, and bytes above what was in use.
+A line of JSON comes for each question and goes for each answer: {"output": FILE} prepares the part, runs it
+once and saves its result; {} runs it again and answers seconds, and bytes above what was in use.
 """
 
 import json
@@ -19,13 +19,18 @@ from scale import Inputs, Scale, find_modules, make_inputs
 from torch import Tensor
 from weights import single_file
 
-NETWORKS = {"unet": ("unet",), "decode": ("decoder",), "embed": ("vision",)}
-"""Networks that a part runs; any other part runs all."""
+NETWORKS = {
+    "unet": ("unet",),
+    "decode": ("decoder",),
+    "embed": ("vision",),
+    "clip": ("unet", "vision", "vae"),
+}
+"""Networks that each part runs, as core's loader names them."""
 
 
 def main() -> None:
     """Answers questions until their end."""
-    name, text, path, parts, *host = sys.argv[1:]
+    name, text, path, part, *host = sys.argv[1:]
     scale = Scale.from_json(text)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a peer prints is no answer
@@ -34,7 +39,7 @@ def main() -> None:
         print(json.dumps(values), file=answers, flush=True)
 
     find_modules()
-    peer = load(name, scale, Path(path), parts.split(","), host)
+    peer = load(name, scale, Path(path), part, host)
     # Memory freed while the peer was built would spare large blocks the page faults of a user's process.
     give_back(scale)
     inputs = make_inputs(scale, 64 if scale.quick else 1024, plain_picture=bool(host))
@@ -42,22 +47,22 @@ def main() -> None:
     call = None
     for line in sys.stdin:
         question = json.loads(line)
-        if "part" in question:
-            call = call_of(peer, question["part"], inputs)
+        if "output" in question:
+            call = call_of(peer, part, inputs)
             torch.save(call(), question["output"])  # the run also warms up
             answer()
         else:
             answer(**timed(call, scale))
 
 
-def load(name: str, scale: Scale, path: Path, parts: list[str], host: list[str]):
+def load(name: str, scale: Scale, path: Path, part: str, host: list[str]):
     """Loads the peer of a name, on the tensors of the single file where its networks can take them."""
     if host:
         from peers.core import Core, start  # first, since importing the host reads the command line
 
         start(Path(host[0]), scale)
         if name != "Stillmotion":
-            return _load_in_host(name, Core, scale, path, parts)
+            return _load_in_host(name, Core, scale, path, part)
     from peers.ours import Ours
 
     ours = Ours.load(single_file(path), scale, compiled=name.endswith(", compiled"))
@@ -69,13 +74,11 @@ def load(name: str, scale: Scale, path: Path, parts: list[str], host: list[str])
     return theirs.compiled() if name.endswith(", compiled") else theirs
 
 
-def _load_in_host(name: str, core: type, scale: Scale, path: Path, parts: list[str]):
+def _load_in_host(name: str, core: type, scale: Scale, path: Path, part: str):
     if name == "Stillmotion's nodes":
         peer = core.load_nodes(single_file(path), scale)
-    elif "clip" in parts:
-        peer = core.load(single_file(path), scale)
     else:
-        peer = core.load(single_file(path), scale, tuple(n for part in parts for n in NETWORKS[part]))
+        peer = core.load(single_file(path), scale, NETWORKS[part])
     if scale.device == "cpu" and peer.model is not None:
         from stillmotion.svd_model.checkpoint import Checkpoint
 

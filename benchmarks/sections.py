@@ -84,9 +84,9 @@ class Bench:
             return found
 
     @contextmanager
-    def peer(self, name: str, parts: Sequence[str], in_host: bool) -> Iterator[PeerProcess]:
-        """Process of one peer, for the named parts."""
-        arguments = (name, self.scale.to_json(), self.path, ",".join(parts))
+    def peer(self, name: str, part: str, in_host: bool) -> Iterator[PeerProcess]:
+        """Process of one peer for one part."""
+        arguments = (name, self.scale.to_json(), self.path, part)
         with tempfile.TemporaryDirectory() as folder:
             command, environment = self._command("peer.py", *arguments, in_host=in_host, folder=folder)
             with peer_process(name, command, environment) as process:
@@ -137,7 +137,7 @@ def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
     if "ComfyUI core" in bench.peers:
         places["in ComfyUI's Python"] = (["Stillmotion", "ComfyUI core", "Stillmotion's nodes"], True)
     for where, (peers, in_host) in places.items():
-        start = partial(bench.peer, parts=names, in_host=in_host)
+        start = partial(bench.peer, in_host=in_host)
         found = compare_parts(peers, names, bench.scale, start)
         title = f"{', '.join(TITLES[name] for name in names)}, {where} (torch {found['torch']})"
         yield _comparison(f"times {where}", title, found)

@@ -73,26 +73,20 @@ def test_runs_alternate_and_ratios_are_of_pairs():
     assert ratio["median"] == pytest.approx((1 / 4 + 2 / 6) / 2)
 
 
-def test_a_peer_that_dies_leaves_the_parts_that_are_done(folder, monkeypatch):
+def test_a_peer_that_dies_leaves_the_parts_that_are_done(folder):
     scale = choose(quick=True, pairs=1)
     bench = sections.Bench(scale, weights.place(scale, folder), None, folder / "growth.png")
     held = []
 
     @contextmanager
-    def start(name):
-        with bench.peer(name, ("embed", "decode"), in_host=False) as process:
+    def start(name, part):
+        with bench.peer(name, part, in_host=False) as process:
             held.append(process)
+            if (name, part) == ("diffusers", "decode"):
+                process._process.kill()
+                process._process.wait()
             yield process
 
-    output = compare.PeerProcess.output
-
-    def dies_at_decode(process, part):
-        if part == "decode" and process.name == "diffusers":
-            process._process.kill()
-            process._process.wait()
-        return output(process, part)
-
-    monkeypatch.setattr(compare.PeerProcess, "output", dies_at_decode)
     found = compare.compare_parts(["Stillmotion", "diffusers"], ["embed", "decode"], scale, start)
     assert set(found["parts"]) == {"embed"}
     assert found["parts"]["embed"]["above"].keys() == {"Stillmotion", "diffusers"}
