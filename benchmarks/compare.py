@@ -1,86 +1,109 @@
-"""Compares, in one process, the peers that its Python has, on equal tensors and part by part.
+"""Compares peers part by part on equal tensors. Each has a process for each part, which lives until its end.
 
-python compare.py SCALE PATH PARTS OUT [HOST]
+A heap that an earlier part has left with holes spares large blocks their page faults.
 """
 
 import json
-import sys
+import select
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import torch
 from measure import DisagreementError, compare
-from scale import Inputs, Scale, find_modules, make_inputs
-from weights import single_file
+from scale import Scale
 
 PARTS = ("unet", "decode", "embed", "clip")
 EIGHT_BITS = 1 / 255
+LONGEST_SECONDS = 3 * 3600
 
 
-def main() -> None:
-    """Measures the parts and writes the results as JSON."""
-    scale, path = Scale.from_json(sys.argv[1]), Path(sys.argv[2])
-    parts, out, host = sys.argv[3].split(","), Path(sys.argv[4]), sys.argv[5:]
-    find_modules()
-    from stillmotion.svd_model.layerwise.memory import release_unused
+class PeerProcess:
+    """Process of one peer (peer.py), asked one question at a time."""
 
-    peers = host_peers(scale, path, Path(host[0])) if host else package_peers(scale, path)
-    # Memory freed while peers were built would spare large blocks the page faults of a user's process.
-    release_unused(torch.device("cpu"))
-    inputs = make_inputs(scale, peers[0].checkpoint.unet.params.context_dim, plain_picture=bool(host))
-    results = {}
-    for part in parts:
-        results[part] = measure_part(part, peers, inputs, scale)
-        out.write_text(json.dumps({"torch": torch.__version__, "parts": results}))
+    def __init__(self, name: str, process: subprocess.Popen):
+        self.name, self._process = name, process
+        self.torch = self._answer()["torch"]
+
+    def output(self) -> torch.Tensor:
+        """Result of the part's first run."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "output.pt"
+            self._ask(output=str(path))
+            return torch.load(path, weights_only=True)
+
+    def timed(self) -> dict:
+        """Runs the part again: its seconds, and the bytes at its peak above what was in use."""
+        return self._ask()
+
+    def _ask(self, **question: str) -> dict:
+        with suppress(BrokenPipeError):  # of a process that has ended, as its answer will show
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        return self._answer()
+
+    def _answer(self) -> dict:
+        answers, _, _ = select.select([self._process.stdout], [], [], LONGEST_SECONDS)
+        if not answers:
+            raise subprocess.TimeoutExpired(self._process.args, LONGEST_SECONDS)
+        line = self._process.stdout.readline()
+        if not line:
+            raise subprocess.CalledProcessError(self._process.wait(), self._process.args)
+        return json.loads(line)
 
 
-def measure_part(part: str, peers: list, inputs: Inputs, scale: Scale) -> dict:
+@contextmanager
+def peer_process(name: str, command: Sequence[str], environment: dict) -> Iterator[PeerProcess]:
+    """Starts a peer; ends it with the block."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, bufsize=0, **pipes) as process:
+        try:
+            yield PeerProcess(name, process)
+        finally:
+            process.kill()
+
+
+def compare_parts(
+    names: Sequence[str],
+    parts: Sequence[str],
+    scale: Scale,
+    start: Callable[[str, str], AbstractContextManager[PeerProcess]],
+) -> dict:
+    """Compares the named peers, the first of which is ours: the version of torch, and results by part.
+
+    start: the process of a peer for a part. "failed" of the result says why parts are missing.
+    """
+    found = {"torch": None, "parts": {}}
+    try:
+        for part in parts:
+            print(f"{part}: {', '.join(names)}", flush=True)
+            with ExitStack() as stack:
+                # In turn, since loading takes memory.
+                peers = [stack.enter_context(start(name, part)) for name in names]
+                found["torch"] = peers[0].torch
+                found["parts"][part] = _compare_part(part, peers, scale)
+    except (subprocess.SubprocessError, OSError) as error:
+        found["failed"] = str(error)
+    return found
+
+
+def _compare_part(part: str, peers: Sequence[PeerProcess], scale: Scale) -> dict:
     """Compares the peers in one part; if none agrees with the first, returns the reason."""
-    calls = {}
-    for peer in peers:
-        call = getattr(peer, {"unet": "unet_step"}.get(part, part))(inputs)
-        calls[peer.name] = _clamped(call) if part == "decode" else call
-    print(f"{part}: {', '.join(calls)}", flush=True)
+    outputs = {peer.name: peer.output() for peer in peers}
+    above: dict[str, list[int]] = {peer.name: [] for peer in peers}
+
+    def seconds(peer: PeerProcess) -> float:
+        run = peer.timed()
+        above[peer.name].append(run["above"])
+        return run["seconds"]
+
+    runs = {peer.name: partial(seconds, peer) for peer in peers}
     rough = part == "clip" and scale.dtype != "float32"  # many steps let single pixels drift far
     bound = scale.bound + (EIGHT_BITS if part == "clip" else 0)
     try:
-        return compare(calls, scale.pairs, bound, root_mean_square=rough)
+        result = compare(outputs, runs, scale.pairs, bound, root_mean_square=rough)
     except DisagreementError as error:
         return {"refused": [str(error)]}
-
-
-def _clamped(decode):
-    """Wraps a decode to clamp its frames to [−1, 1], as core does."""
-    return lambda: decode().clamp(-1, 1)
-
-
-def package_peers(scale: Scale, path: Path) -> list:
-    """Loads Stillmotion and diffusers, on a GPU also compiled."""
-    from peers.diffusers import Diffusers
-    from peers.ours import Ours
-
-    ours = Ours.load(single_file(path), scale)
-    peers = [ours, Diffusers.of_checkpoint(ours.checkpoint, scale)]
-    if scale.device == "cuda":
-        peers.append(peers[1].compiled())
-        peers.append(Ours.load(single_file(path), scale, compiled=True))
-        peers[-1].name = f"{ours.name}, compiled"
-    return peers
-
-
-def host_peers(scale: Scale, path: Path, host: Path) -> list:
-    """Loads Stillmotion, core and Stillmotion's nodes, in a ComfyUI's Python."""
-    from peers.core import Core, start  # first, since importing the host reads the command line
-
-    start(host, scale)
-    from peers.ours import Ours
-
-    ours = Ours.load(single_file(path), scale)
-    peers = [ours, Core.load(single_file(path), scale), Core.load_nodes(single_file(path), scale)]
-    if scale.device == "cpu":
-        for peer in peers[1:]:
-            peer.share_weights(ours.checkpoint)
-    return peers
-
-
-if __name__ == "__main__":
-    main()
+    return {**result, "above": {name: max(most) for name, most in above.items() if most}}

@@ -1,13 +1,13 @@
 """Alternating runs of peers, their statistics, and the agreement of their outputs."""
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-Calls = Mapping[str, Callable[[], Tensor]]
+Runs = Mapping[str, Callable[[], float]]
+"""Run of each peer, which returns its seconds."""
 
 
 class DisagreementError(AssertionError):
@@ -53,14 +53,12 @@ def check_agreement(outputs: Mapping[str, Tensor], bound: float, **how) -> dict[
     return errors
 
 
-def alternate(calls: Calls, pairs: int, clock: Callable[[], float] = time.perf_counter) -> dict:
-    """Times each call `pairs` times, in an order that is reversed each time."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+def alternate(runs: Runs, pairs: int) -> dict[str, list[float]]:
+    """Seconds of `pairs` runs of each peer, in an order that is reversed each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(pairs):
-        for name in list(calls) if turn % 2 == 0 else reversed(list(calls)):
-            began = clock()
-            calls[name]()
-            seconds[name].append(clock() - began)
+        for name in list(runs) if turn % 2 == 0 else reversed(list(runs)):
+            seconds[name].append(runs[name]())
     return seconds
 
 
@@ -90,15 +88,14 @@ def is_ours(name: str) -> bool:
     return name.startswith("Stillmotion")
 
 
-def compare(calls: Calls, pairs: int, bound: float, **how) -> dict:
-    """Times the calls whose outputs agree with the first, which is ours.
+def compare(outputs: Mapping[str, Tensor], runs: Runs, pairs: int, bound: float, **how) -> dict:
+    """Times the peers whose outputs agree with the first, which is ours.
 
     `refused` of the result has the reasons for the others. Raises DisagreementError if no peer is left.
     """
-    outputs = {name: call() for name, call in calls.items()}  # also warms them up
     errors, refused = disagreements(outputs, bound, **how)
-    agreeing = {name: call for name, call in calls.items() if name not in refused}
-    if next(iter(calls)) in refused or all(is_ours(name) for name in agreeing):
+    agreeing = {name: runs[name] for name in outputs if name not in refused}
+    if next(iter(outputs)) in refused or all(is_ours(name) for name in agreeing):
         raise DisagreementError(f"{'; '.join(refused.values())}: not timed.")
     return {**summary(alternate(agreeing, pairs), errors), "refused": list(refused.values())}
 

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--only NAME ...] [--pairs N] [--quick] [--output FILE] [--folder DIR]
 
-Sizes are small on a CPU and full on a GPU. Parts run one at a time, in processes of their own. Peers
+Sizes are small on a CPU and full on a GPU. Parts run one at a time. Peers have processes of their own and
 alternate, and are timed only if their outputs agree. Weights are random, at full size. Names: unet, decode,
 embed (CLIP), clip (the whole of it), load, memory, growth, flops, levers, gpu, rehearsal (a GPU's kernels and
 bytes, counted without a GPU by ComfyUI's CUDA build of torch).

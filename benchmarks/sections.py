@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from compare import PARTS
+from compare import LONGEST_SECONDS, PARTS, PeerProcess, compare_parts, peer_process
 from measure import (
     COMPARISON_HEAD,
     DisagreementError,
@@ -33,7 +35,6 @@ TITLES = {
     "clip": "whole clip",
 }
 COLD = 0.05  # largest share of a peer's files in memory at a cold start
-LONGEST_SECONDS = 3 * 3600
 REHEARSAL = ROOT / "tests" / "rehearsal" / "scripts" / "gpu.py"
 REHEARSED = (("sample", "float16"), ("sample", "bfloat16"), ("sample", "float32"), ("solvers",))
 REHEARSED += (("decode", "float32"), ("decode", "bfloat16"))
@@ -69,15 +70,9 @@ class Bench:
         """Runs a script of this folder, in the host's Python or ours; returns the JSON that it wrote."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out.json"
-            command = [self.host.python if in_host else sys.executable, HERE / script, *arguments, out]
-            environment = dict(os.environ)
-            if in_host:
-                command.append(self.host.path)
-                (Path(folder) / "stillmotion").symlink_to(ROOT, target_is_directory=True)
-                environment["PYTHONPATH"] = folder
-            words = [str(word) for word in command]
+            command, environment = self._command(script, *arguments, out, in_host=in_host, folder=folder)
             ran = subprocess.run(
-                words, env=environment, stdout=sys.stderr, timeout=LONGEST_SECONDS, check=False
+                command, env=environment, stdout=sys.stderr, timeout=LONGEST_SECONDS, check=False
             )
             if not out.is_file():
                 ran.check_returncode()
@@ -87,6 +82,27 @@ class Bench:
             if out.with_suffix(".pt").is_file():
                 found["output"] = torch.load(out.with_suffix(".pt"), weights_only=True)
             return found
+
+    @contextmanager
+    def peer(self, name: str, part: str, in_host: bool) -> Iterator[PeerProcess]:
+        """Process of one peer for one part."""
+        arguments = (name, self.scale.to_json(), self.path, part)
+        with tempfile.TemporaryDirectory() as folder:
+            command, environment = self._command("peer.py", *arguments, in_host=in_host, folder=folder)
+            with peer_process(name, command, environment) as process:
+                yield process
+
+    def _command(
+        self, script: str, *arguments: object, in_host: bool, folder: str
+    ) -> tuple[list[str], dict[str, str]]:
+        """Command line and environment of a script; folder: a temporary one, for a host's path of modules."""
+        command = [self.host.python if in_host else sys.executable, HERE / script, *arguments]
+        environment = dict(os.environ)
+        if in_host:
+            command.append(self.host.path)
+            (Path(folder) / "stillmotion").symlink_to(ROOT, target_is_directory=True)
+            environment["PYTHONPATH"] = folder
+        return [str(word) for word in command], environment
 
 
 def run(bench: Bench, names: Sequence[str]) -> Iterator[Section]:
@@ -113,30 +129,31 @@ def _guarded(name: str, part, bench: Bench) -> Section:
 
 
 def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
-    """Compares step, decode, embedding and clip, in a process of ours and in one of the host."""
-    processes = {"in Stillmotion's Python": False}
+    """Compares step, decode, embedding and clip, by peers in our Python and by peers in the host's."""
+    ours = ["Stillmotion", "diffusers"]
+    if bench.scale.device == "cuda":
+        ours += ["diffusers, compiled", "Stillmotion, compiled"]
+    places = {"in Stillmotion's Python": (ours, False)}
     if "ComfyUI core" in bench.peers:
-        processes["in ComfyUI's Python"] = True
-    for where, in_host in processes.items():
-        title = f"{', '.join(TITLES[name] for name in names)}, {where}"
-
-        def part(bench: Bench, in_host: bool = in_host, title: str = title, where: str = where) -> Section:
-            arguments = (bench.scale.to_json(), bench.path, ",".join(names))
-            found = bench.process("compare.py", *arguments, in_host=in_host)
-            return _comparison(f"times {where}", f"{title} (torch {found['torch']})", found)
-
-        yield _guarded(f"times {where}", part, bench)
+        places["in ComfyUI's Python"] = (["Stillmotion", "ComfyUI core", "Stillmotion's nodes"], True)
+    for where, (peers, in_host) in places.items():
+        start = partial(bench.peer, in_host=in_host)
+        found = compare_parts(peers, names, bench.scale, start)
+        title = f"{', '.join(TITLES[name] for name in names)}, {where} (torch {found['torch']})"
+        yield _comparison(f"times {where}", title, found)
 
 
 def _comparison(name: str, title: str, found: dict) -> Section:
-    rows, refused = [], []
+    rows, refused, peaks = [], [], []
     if "failed" in found:
         refused.append(f"- the rest is missing: {found['failed']}")
     for part, result in found["parts"].items():
         refused += [f"- {TITLES[part]}: no time, since {reason}" for reason in result["refused"]]
         if "seconds" in result:
             rows += comparison_rows(TITLES[part], result)
+            peaks += [(TITLES[part], peer, f"{most / GB:.3f}") for peer, most in result["above"].items()]
     text = f"## {title}\n\n{table(COMPARISON_HEAD, rows)}" + "".join(f"\n{line}" for line in refused)
+    text += f"\n\n{table(('what', 'peer', 'peak above what it held, GB'), peaks)}"
     return Section(name, text, found["parts"], failed=bool(refused))
 
 

@@ -10,11 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FEW_POSITIONS = 384
-"""Positions below which a CPU spends longer on a convolution's weights than on its input."""
+WORTH_WINDOWS = 2
+"""Least ratio of output channels to positions at which a CPU convolves by one product of matrices.
+
+A convolution brings its weights into another order at each call. A product reads them once, as they lie, but
+needs windows of the input as rows, and takes longer for many rows. A window is as long as the weights of one
+output channel, so the ratio compares numbers of weights with numbers in windows.
+"""
 
 WORTH_FOLDING = 768
-"""Positions from which a CPU gains by folding an upsampling into its convolution."""
+"""Positions from which a CPU gains by folding an upsampling into its convolution.
+
+For a pair of channels folding writes 16 sums of taps, and at each position it saves 20 products. The costs
+are equal at about 256 positions on two cores, with AVX2 as with AVX-512. More cores multiply faster, but copy
+little faster: hence three times as many.
+"""
 
 _ONEDNN = torch.ops.mkldnn if torch.backends.mkldnn.is_available() else None
 
@@ -73,35 +83,47 @@ def _by_onednn(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.numel() > 0
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple = 1, padding=0) -> Tensor:
-    """Convolution of (N, C, H, W). The result has the memory format of x, or is contiguous for a small x."""
-    if _is_small(x):
-        x = x.contiguous()
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple) -> Tensor:
+    """Convolution of (N, C, H, W), in the memory format of x, or with channels last on windows of a CPU.
+
+    stride and padding: of rows and columns.
+    """
+    if _are_few(x, weight, stride, padding):
+        return _conv2d_on_windows(x, weight, bias, stride, padding)
     return functional.conv2d(x, weight, bias, stride, padding)
 
 
-def _is_small(x: Tensor) -> bool:
-    """Whether (N, C, H, W) has few positions, on a CPU. A compiler would make a graph for each answer."""
+def _are_few(x: Tensor, weight: Tensor, stride: tuple, padding: tuple) -> bool:
+    """Whether windows are few beside weights, on a CPU. A compiler would make a graph for each answer."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    return x.shape[0] * x.shape[2] * x.shape[3] < FEW_POSITIONS
+    sizes = zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
+    rows, columns = ((size + 2 * zeros - taps) // step + 1 for size, taps, step, zeros in sizes)
+    return WORTH_WINDOWS * x.shape[0] * rows * columns <= weight.shape[0]
+
+
+def _conv2d_on_windows(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple
+) -> Tensor:
+    """Convolution as one product of the weights and the windows of all positions."""
+    high, wide = weight.shape[2:]
+    x = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    windows = x.unfold(2, high, stride[0]).unfold(3, wide, stride[1])
+    windows = windows.permute(0, 2, 3, 1, 4, 5).flatten(3)  # (N, C, H', W', k, k) -> (N, H', W', C·k·k)
+    return linear(windows, weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class Convolution:
     """2D convolution for many calls on tensors like x, with a copy of the weights, which a layer only lends.
 
-    On a CPU the weights are rearranged once for all calls.
+    The copy has the memory format of features, so that a CPU's convolution need not bring it there. What more
+    it rearranges depends on the size of x, and costs it little beside many positions.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, x: Tensor):
-        weight = weight.flatten(3)  # a 3×1×1 one works as 3×1 on (B, C, T, S)
         self.bias = None if bias is None else bias.clone()
-        self._packed = _by_onednn(x)
-        if self._packed:
-            size = (1, weight.shape[1], 64, 64)  # a hint; any other is computed too
-            self._weight = _ONEDNN._reorder_convolution_weight(weight, (0, 0), (1, 1), (1, 1), 1, size)
-        else:
-            self._weight = weight.clone()
+        # A 3×1×1 one works as 3×1 on (B, C, T, S).
+        self._weight = weight.flatten(3).clone(memory_format=memory_format(x.device))
 
     def __call__(
         self,
@@ -111,11 +133,7 @@ class Convolution:
         biased: bool = True,
     ) -> Tensor:
         """Convolve (N, C, H, W) to (N, C', H', W'). biased: whether to add the bias."""
-        bias = self.bias if biased else None
-        if not self._packed:
-            return functional.conv2d(x, self._weight, bias, stride, padding)
-        inputs = (x, self._weight, bias, padding, stride, (1, 1), 1)
-        return _ONEDNN._convolution_pointwise(*inputs, "none", [], "")
+        return functional.conv2d(x, self._weight, self.bias if biased else None, stride, padding)
 
 
 def check_videos(x: Tensor, num_frames: int) -> None:
@@ -136,7 +154,7 @@ def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
     It is computed as a 2D convolution over frames and positions. 2D ones have faster kernels than 3D.
     """
-    return conv2d(x, weight.flatten(3), bias, padding=(1, 0))
+    return conv2d(x, weight.flatten(3), bias, (1, 1), (1, 0))
 
 
 def fold_upsampling(weight: Tensor) -> list[list[Tensor]]:
@@ -191,4 +209,4 @@ def enlarge(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         result = empty((rows, weight.shape[0], 2 * height, 2 * width), x)
         return FoldedUpsampling(weight, bias, x).into(result, functional.pad(x, (1, 1, 1, 1)))
     x = functional.interpolate(x, scale_factor=2, mode="nearest")
-    return conv2d(x, weight, bias, padding=1)
+    return conv2d(x, weight, bias, (1, 1), (1, 1))

@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import compare  # noqa: E402
 import flops  # noqa: E402
 import growth  # noqa: E402
 import levers  # noqa: E402
@@ -35,20 +37,16 @@ def folder(tmp_path_factory):
 
 def test_outputs_that_differ_are_not_timed():
     right = torch.tensor([1.0, -4.0])
-    calls = []
-
-    def wrong():
-        calls.append("wrong")
-        return right + torch.tensor([0.0, 0.1])
-
+    wrong, timed = right + torch.tensor([0.0, 0.1]), []
+    runs = {name: lambda name=name: timed.append(name) or 1.0 for name in ("Stillmotion", "theirs", "wrong")}
     with pytest.raises(
         measure.DisagreementError, match=r"theirs is 2\.5e-02 off Stillmotion, more than 0\.001"
     ):
-        measure.compare({"Stillmotion": lambda: right, "theirs": wrong}, pairs=5, bound=1e-3)
-    assert calls == ["wrong"]
-    result = measure.compare({"Stillmotion": lambda: right, "wrong": wrong, "theirs": lambda: right}, 5, 1e-3)
-    assert calls == ["wrong"] * 2
-    assert set(result["seconds"]) == {"Stillmotion", "theirs"}
+        measure.compare({"Stillmotion": right, "theirs": wrong}, runs, pairs=5, bound=1e-3)
+    assert not timed
+    outputs = {"Stillmotion": right, "wrong": wrong, "theirs": right}
+    result = measure.compare(outputs, runs, pairs=5, bound=1e-3)
+    assert set(timed) == set(result["seconds"]) == {"Stillmotion", "theirs"}
     assert result["refused"] == ["wrong is 2.5e-02 off Stillmotion, more than 0.001"]
 
 
@@ -65,14 +63,35 @@ def test_another_shape_is_no_agreement():
 
 
 def test_runs_alternate_and_ratios_are_of_pairs():
-    order, times = [], iter(np.cumsum([0, 1, 0, 4, 0, 6, 0, 2]).astype(float))
-    calls = {name: lambda name=name: order.append(name) for name in ("Stillmotion", "theirs")}
-    seconds = measure.alternate(calls, 2, clock=lambda: next(times))
+    order, times = [], iter([1.0, 4.0, 6.0, 2.0])
+    runs = {name: lambda name=name: order.append(name) or next(times) for name in ("Stillmotion", "theirs")}
+    seconds = measure.alternate(runs, 2)
     assert order == ["Stillmotion", "theirs", "theirs", "Stillmotion"]
     assert seconds == {"Stillmotion": [1, 2], "theirs": [4, 6]}
     ratio = measure.ratios(seconds)["Stillmotion"]["theirs"]
     assert ratio["all"] == [1 / 4, 2 / 6]
     assert ratio["median"] == pytest.approx((1 / 4 + 2 / 6) / 2)
+
+
+def test_a_peer_that_dies_leaves_the_parts_that_are_done(folder):
+    scale = choose(quick=True, pairs=1)
+    bench = sections.Bench(scale, weights.place(scale, folder), None, folder / "growth.png")
+    held = []
+
+    @contextmanager
+    def start(name, part):
+        with bench.peer(name, part, in_host=False) as process:
+            held.append(process)
+            if (name, part) == ("diffusers", "decode"):
+                process._process.kill()
+                process._process.wait()
+            yield process
+
+    found = compare.compare_parts(["Stillmotion", "diffusers"], ["embed", "decode"], scale, start)
+    assert set(found["parts"]) == {"embed"}
+    assert found["parts"]["embed"]["above"].keys() == {"Stillmotion", "diffusers"}
+    assert "died" in found["failed"]
+    assert all(process._process.poll() is not None for process in held)
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
