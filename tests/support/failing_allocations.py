@@ -10,6 +10,7 @@ class FailingAllocations(TorchDispatchMode):
     def __init__(self, *numbers: int):
         super().__init__()
         self.count = 0
+        self.names: list[str] = []
         self._numbers = set(numbers)
 
     def fail_next(self) -> None:
@@ -18,6 +19,7 @@ class FailingAllocations(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.count += 1
+        self.names.append(function.name())
         if self.count - 1 in self._numbers:
             raise torch.OutOfMemoryError("out of memory (made by a test)")
         return function(*args, **(kwargs or {}))
