@@ -29,7 +29,7 @@ from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .engine import local, memory
-from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
+from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype, to_host
 from .engine.fit import Fit, latent_size
 from .engine.networks import Networks
 from .files import images
@@ -223,7 +223,7 @@ class Pipeline:
                 device=self.device,
                 progress=lambda done: self._progress("decoding", round(100 * done), 100),
             ):
-                yield frame.float().cpu()
+                yield to_host(frame.float())
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
         last = len(step.latents) - 1

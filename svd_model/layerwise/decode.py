@@ -98,7 +98,7 @@ class _TemporalDecode:
                 if frames is not None:
                     frames.close()
             self._hidden = None
-            release_unused(self._device)
+            self._trim(always=True)
 
     def _with_budget(self, work: Callable[[LayerPlan], object]):
         """Runs work(layer); on out-of-memory halves the budget, moves frames accordingly and retries."""
@@ -168,9 +168,9 @@ class _TemporalDecode:
         shape = (len(self._z), layer.shape.out_channels, layer.cached_rows, layer.shape.width)
         return kernels.empty(shape, self._like)
 
-    def _trim(self) -> None:
+    def _trim(self, always: bool = False) -> None:
         """Returns freed heap memory to the system when the budget is tight, on a CPU."""
-        if self._device.type == "cpu" and self._bounded.tight:
+        if self._device.type == "cpu" and (always or self._bounded.tight):
             release_unused(self._device)
 
     def _merge(self, merged: list[Moments], part: Moments) -> None:

@@ -123,9 +123,9 @@ def attend(block: AttentionBlock, x: Tensor, rows: int, scores: int, packs: Pack
     scores: most attention scores computed at once, but never fewer than one query for each frame.
     """
     normalise = moments(x, block.norm.num_groups).normaliser(block.norm, x, silu=False)
-    # (N, C, H, W) -> (N, H·W, C)
+    # (N, C, H, W) -> (N, H·W, C), dense, without which a GPU's fused kernels don't fit
     q, k, v = (
-        convolve(project, x, rows, packs, normalise).flatten(2).transpose(1, 2)
+        convolve(project, x, rows, packs, normalise).flatten(2).transpose(1, 2).contiguous()
         for project in (block.q, block.k, block.v)
     )
     queries = max(1, scores // (x.shape[0] * k.shape[1]))

@@ -83,12 +83,15 @@ class TemporalPartInPlanes(TemporalPart):
     def first_convolution(self, normalise: Callable, band: Tensor, into: Tensor | None) -> Tensor:
         hidden = torch.empty_like(band, memory_format=torch.contiguous_format) if into is None else into
         taps, out = self._taps1.expand(len(band), -1, -1), hidden.view(*hidden.shape[:2], -1)
-        torch.bmm(taps, self._windows(normalise, band), out=out)
+        windows = self._windows(normalise, band)
+        with planes.precision_of_convolutions(windows):
+            torch.bmm(taps, windows, out=out)
         return hidden
 
     def add_second_convolution(self, normalise: Callable, hidden: Tensor, band: Tensor) -> None:
         taps, windows = self._taps2.expand(len(band), -1, -1), self._windows(normalise, hidden)
-        band.view(*band.shape[:2], -1).baddbmm_(taps, windows, alpha=self._alpha)
+        with planes.precision_of_convolutions(windows):
+            band.view(*band.shape[:2], -1).baddbmm_(taps, windows, alpha=self._alpha)
 
     @staticmethod
     def _windows(normalise: Callable, x: Tensor) -> Tensor:

@@ -6,10 +6,17 @@ one another and not to planes. Products of matrices turn planes into tokens and 
 add to their output.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
 import torch
 from torch import Tensor
 
 from . import kernels
+
+_PRECISION = Lock()
+"""Held while torch's precision of products, which all threads share, is another one."""
 
 _TINY = 1e-12
 """Addend to a variance before its inverse root, far below any eps of a normalisation."""
@@ -120,6 +127,29 @@ def silu_between_zeros(x: Tensor, num_frames: int) -> Tensor:
     return result
 
 
+@contextmanager
+def precision_of_convolutions(x: Tensor) -> Iterator[None]:
+    """Context in which products of float32 x are rounded as convolutions are on a GPU: to TF32, by default.
+
+    In the reference a convolution over time is a convolution, here a product.
+    """
+    matmul = torch.backends.cuda.matmul
+    if x.device.type != "cuda" or x.dtype != torch.float32:
+        yield
+        return
+    with _PRECISION:
+        try:
+            products, convolutions = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        except RuntimeError:  # the caller has set them by torch's other functions
+            yield
+            return
+        matmul.allow_tf32 = convolutions
+        try:
+            yield
+        finally:
+            matmul.allow_tf32 = products
+
+
 def over_time(
     padded: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
@@ -127,16 +157,18 @@ def over_time(
     matrix = taps(weight)
     frames, length = padded.shape[1] - 2, padded.shape[3]
     result = padded.new_empty((len(padded), frames, len(matrix), length))
-    for video, into in zip(padded, result, strict=True):
-        torch.bmm(matrix.expand(frames, -1, -1), windows(video), out=into)
+    with precision_of_convolutions(padded):
+        for video, into in zip(padded, result, strict=True):
+            torch.bmm(matrix.expand(frames, -1, -1), windows(video), out=into)
     return result.flatten(0, 1), bias + shift
 
 
 def add_over_time(padded: Tensor, weight: Tensor, bias: Tensor, x: Tensor, part: Tensor) -> Tensor:
     """Add part · a convolution over time to x, (B·T, C, L); return part · bias, still to be added."""
     matrix = taps(weight * part)
-    for video, onto in zip(padded, x.view(len(padded), -1, *x.shape[1:]), strict=True):
-        onto.baddbmm_(matrix.expand(len(onto), -1, -1), windows(video))
+    with precision_of_convolutions(padded):
+        for video, onto in zip(padded, x.view(len(padded), -1, *x.shape[1:]), strict=True):
+            onto.baddbmm_(matrix.expand(len(onto), -1, -1), windows(video))
     return bias * part
 
 
