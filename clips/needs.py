@@ -70,7 +70,9 @@ def to_sample(
     """
     part, scale = checkpoint.unet, checkpoint.decoder.params.downscale
     frames, height, width = size
-    planner = layerwise.UNetPlanner(part.params, branches, *size, dtype, device, cached=cached)
+    casts = any(stored != dtype and stored.itemsize <= dtype.itemsize for stored in part.dtypes)
+    options = {"cached": cached, "casts": casts}
+    planner = layerwise.UNetPlanner(part.params, branches, *size, dtype, device, **options)
     work = f"sampling {frames} frames of {scale * width}×{scale * height}"
     sizes = part.sizes_in(dtype)
     return _planned(part.name, work, sizes, planner, streamed=streaming.largest_stage(sizes))

@@ -121,8 +121,10 @@ class Evaluator:
 
     def _planned(self, count: int, x: Tensor) -> BoundedPlan[layerwise.UNetPlan]:
         """Plan for a number of branches; raises NotEnoughMemoryError for too small a budget."""
-        size, cached = (len(x), *x.shape[2:]), self._interval > 1
-        planner = layerwise.UNetPlanner(self._unet.params, count, *size, self._dtype, x.device, cached=cached)
+        stored = next(self._unet.parameters()).dtype
+        options = {"cached": self._interval > 1, "casts": stored != self._dtype}
+        size = (len(x), *x.shape[2:], self._dtype, x.device)
+        planner = layerwise.UNetPlanner(self._unet.params, count, *size, **options)
         budget = self._budget
         free = memory.available(x.device) if budget is None else None
         if free is not None:

@@ -38,7 +38,8 @@ class UNetPlanner:
     """Plans for latents of a size, (T, in_channels, height, width) a branch.
 
     cached: whether the deep features of each branch are kept from one evaluation to the next. apart: whether
-    branches may go one after another.
+    branches may go one after another. casts: whether weights are stored in another dtype, and cast for each
+    call of a layer.
     """
 
     params: unet.UNetParams
@@ -50,6 +51,7 @@ class UNetPlanner:
     device: torch.device
     cached: bool = False
     apart: bool = True
+    casts: bool = False
 
     def within(self, budget: int | None) -> UNetPlan:
         """Fastest plan within a budget; raise NotEnoughMemoryError, naming the smallest, below it."""
@@ -109,7 +111,8 @@ class UNetPlanner:
 
         shifts = sum(2 * layer.width for layer in self._layers if layer.kind == "residual")
         contexts = sum(2 * layer.width for layer in self._layers if layer.kind == "transformer")
-        constant = size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
+        # The input, and latents of the run in float32: of the solver, of the condition and of the result.
+        constant = 5 * size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
         if self.cached:
             constant += self.branches * size(params.model_channels) // branches
         peak = calls = 0
@@ -124,6 +127,7 @@ class UNetPlanner:
                 self._positions(layer.level),
                 self.dtype,
                 planes.fits(self.device),
+                self.casts,
             )
             more, count = weigh(layer, work)
             peak, calls = max(peak, resident + more), calls + count
@@ -159,7 +163,11 @@ class UNetPlanner:
         return layers
 
 
-_TEMPORARY = {"residual": 5, "transformer": transformer.WHOLE_TRANSFORMER, "upsample": unet.ENLARGED}
+_TEMPORARY = {
+    "residual": 5,
+    "transformer": transformer.WHOLE_TRANSFORMER,
+    "upsample": unet.enlarged_units(True),
+}
 """Temporary tensors of a layer that is computed at once, at most, in sizes of its output."""
 
 
@@ -173,6 +181,11 @@ class _Work:
     positions: int  # of a frame
     dtype: torch.dtype
     in_planes: bool
+    casts: bool
+
+    def cast(self, numbers: int) -> int:
+        """Bytes of cast weights."""
+        return numbers * self.dtype.itemsize if self.casts else 0
 
     def size(self, width: float) -> int:
         """Bytes of features."""
@@ -197,16 +210,19 @@ def _residual(layer: _Layer, work: _Work) -> tuple[int, int]:
     else:
         time, positions = work.group(work.positions, round(units * features))
         time += features
+    space += work.cast(9 * sum(layer.parts) * layer.width)
     weights = 3 * layer.width**2 * itemsize if work.in_planes else 0  # rearranged
-    return max(space, features + time + weights, 2 * features + 2 * weights), groups + 2 * positions
+    time = max(time + weights, features + 2 * weights) + work.cast(3 * layer.width**2)
+    return max(space, features + time), groups + 2 * positions
 
 
 def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
     features = work.size(layer.width)
+    cast = work.cast(8 * layer.width**2)  # of a feed-forward layer
     if work.pieces.hold(transformer.WHOLE_TRANSFORMER * features):
-        return (1 + transformer.WHOLE_TRANSFORMER) * features, 7
+        return (1 + transformer.WHOLE_TRANSFORMER) * features + cast, 7
     if work.pieces.hold(transformer.WHOLE_BLOCK * features):
-        return (3 + transformer.WHOLE_BLOCK) * features, 7
+        return (3 + transformer.WHOLE_BLOCK) * features + cast, 7
     tokens = work.frames * work.positions
     parts = [
         work.group(work.frames, transformer.TOKENS * features),
@@ -218,17 +234,18 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
     if work.dtype.itemsize < 4 and not work.in_planes:  # a CPU's attention copies its result
         size, count = parts[2]
         parts[2] = size * (transformer.TEMPORAL_ATTENTION + 1) // transformer.TEMPORAL_ATTENTION, count
-    return 3 * features + max(size for size, _ in parts), 2 * groups[0] + groups[1] + groups[2] + 3 * groups[
-        3
-    ]
+    calls = 2 * groups[0] + groups[1] + groups[2] + 3 * groups[3]
+    return 3 * features + max(size for size, _ in parts) + cast, calls
 
 
 def _upsample(layer: _Layer, work: _Work) -> tuple[int, int]:
     features = work.size(layer.width)
-    size, groups = work.group(work.frames, unet.ENLARGED * features)
+    units = unet.enlarged_units(work.in_planes)
+    size, groups = work.group(work.frames, units * features)
     positions = work.positions * -(-work.frames // groups)
     folded = work.dtype.itemsize >= 4 and (work.in_planes or positions >= kernels.WORTH_FOLDING)
     weights = 32 * layer.width**2 * work.dtype.itemsize if folded else 0
-    if folded:  # padded features and a quarter of the result are beside it
-        size = size * 25 // (4 * unet.ENLARGED)
+    weights += work.cast(9 * layer.width**2)
+    if folded:  # beside the result: padded features, and a quarter of it; a GPU has copies of both
+        size = size * (33 if work.in_planes else 25) // (4 * units)
     return features + max(size + (4 * features if groups > 1 else 0), 4 * features + weights), groups

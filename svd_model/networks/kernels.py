@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-WORTH_WINDOWS = 2
-"""Least ratio of output channels to positions at which a CPU convolves by one product of matrices.
-
-A convolution brings its weights into another order at each call. A product reads them once, as they lie, but
-needs windows of the input as rows, and takes longer for many rows. A window is as long as the weights of one
-output channel, so the ratio compares numbers of weights with numbers in windows.
-"""
+FEW_POSITIONS = 384
+"""Positions below which a CPU spends longer on a convolution's weights than on its input."""
 
 WORTH_FOLDING = 768
 """Positions from which a CPU gains by folding an upsampling into its convolution.
@@ -83,34 +78,18 @@ def _by_onednn(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.numel() > 0
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple) -> Tensor:
-    """Convolution of (N, C, H, W), in the memory format of x, or with channels last on windows of a CPU.
-
-    stride and padding: of rows and columns.
-    """
-    if _are_few(x, weight, stride, padding):
-        return _conv2d_on_windows(x, weight, bias, stride, padding)
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple = 1, padding=0) -> Tensor:
+    """Convolution of (N, C, H, W). The result has the memory format of x, or is contiguous for a small x."""
+    if _is_small(x):
+        x = x.contiguous()
     return functional.conv2d(x, weight, bias, stride, padding)
 
 
-def _are_few(x: Tensor, weight: Tensor, stride: tuple, padding: tuple) -> bool:
-    """Whether windows are few beside weights, on a CPU. A compiler would make a graph for each answer."""
+def _is_small(x: Tensor) -> bool:
+    """Whether (N, C, H, W) has few positions, on a CPU. A compiler would make a graph for each answer."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    sizes = zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
-    rows, columns = ((size + 2 * zeros - taps) // step + 1 for size, taps, step, zeros in sizes)
-    return WORTH_WINDOWS * x.shape[0] * rows * columns <= weight.shape[0]
-
-
-def _conv2d_on_windows(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple, padding: tuple
-) -> Tensor:
-    """Convolution as one product of the weights and the windows of all positions."""
-    high, wide = weight.shape[2:]
-    x = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    windows = x.unfold(2, high, stride[0]).unfold(3, wide, stride[1])
-    windows = windows.permute(0, 2, 3, 1, 4, 5).flatten(3)  # (N, C, H', W', k, k) -> (N, H', W', C·k·k)
-    return linear(windows, weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return x.shape[0] * x.shape[2] * x.shape[3] < FEW_POSITIONS
 
 
 class Convolution:
@@ -154,7 +133,7 @@ def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
     It is computed as a 2D convolution over frames and positions. 2D ones have faster kernels than 3D.
     """
-    return conv2d(x, weight.flatten(3), bias, (1, 1), (1, 0))
+    return conv2d(x, weight.flatten(3), bias, padding=(1, 0))
 
 
 def fold_upsampling(weight: Tensor) -> list[list[Tensor]]:
@@ -209,4 +188,4 @@ def enlarge(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         result = empty((rows, weight.shape[0], 2 * height, 2 * width), x)
         return FoldedUpsampling(weight, bias, x).into(result, functional.pad(x, (1, 1, 1, 1)))
     x = functional.interpolate(x, scale_factor=2, mode="nearest")
-    return conv2d(x, weight, bias, (1, 1), (1, 1))
+    return conv2d(x, weight, bias, padding=1)

@@ -252,6 +252,7 @@ def over_time_units(num_frames: int, dtype: torch.dtype, in_planes: bool) -> flo
 def spatial_channels(widths: list[int], out_channels: int, in_planes: bool) -> int:
     """Temporary channels of a frame in the spatial part, with its result, from parts of some widths."""
     channels = sum(widths)
-    results = 3 if in_planes and channels != out_channels else 2
     joined = channels if len(widths) > 1 else 0
-    return joined + max(channels + out_channels, results * out_channels)
+    if in_planes:  # a GPU's convolution copies its input and its output to another layout
+        return joined + 2 * max(channels + out_channels, 2 * out_channels)
+    return joined + max(channels + out_channels, 2 * out_channels)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import kernels
+from . import kernels, planes
 from .embedding import sinusoidal_embedding
 from .hooks import NO_HOOKS, Hooks, Place
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
@@ -84,8 +84,12 @@ class Downsample(nn.Module):
         return self.op(x)
 
 
-ENLARGED = 8
-"""Temporary tensors of an upsampling, in sizes of its input: the enlarged features, and their convolution."""
+def enlarged_units(in_planes: bool) -> int:
+    """Temporary tensors of an upsampling, in sizes of its input: enlarged features, and their convolution.
+
+    A GPU's convolution copies both to another layout.
+    """
+    return 16 if in_planes else 8
 
 
 class Upsample(nn.Module):
@@ -97,7 +101,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, pieces: Pieces = WHOLE) -> Tensor:
         """Enlarge features: (N, C, H, W) -> (N, C, 2H, 2W)."""
-        each = ENLARGED * x[0].numel() * x.dtype.itemsize
+        each = enlarged_units(planes.used(x)) * x[0].numel() * x.dtype.itemsize
         if pieces.hold(len(x) * each):
             return self._enlarged(x)
         rows, channels, height, width = x.shape

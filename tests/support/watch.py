@@ -12,7 +12,8 @@ import sys
 
 import aiohttp
 
-PREVIEW_IMAGE = 1  # a message is the event and the format, four bytes each, and the file
+# A message is the event and, for a picture, the format, four bytes each, and then the contents.
+PREVIEW_IMAGE, TEXT = 1, 3
 
 
 async def watch(url: str, graph: dict) -> None:
@@ -21,6 +22,8 @@ async def watch(url: str, graph: dict) -> None:
         async for message in socket:
             if message.type == aiohttp.WSMsgType.BINARY:
                 event, _ = struct.unpack(">II", message.data[:8])
+                if event == TEXT:  # shown on a node
+                    continue
                 assert event == PREVIEW_IMAGE, event
                 picture = base64.b64encode(message.data[8:]).decode()
                 sys.stdout.write(json.dumps({"type": "preview", "data": picture}) + "\n")

@@ -49,26 +49,30 @@ def report(name: str, ledger: Ledger, allowed: int) -> dict:
 
 
 def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: int = 25) -> list[dict]:
-    """What sampling took, for the settings of each run by its name; `free` is the card's memory."""
+    """What sampling took, for the settings of each run by its name; `free`: bytes beside the UNet."""
     reports = []
     with rehearsed(ROOM) as ledger:
         pipeline = Pipeline(checkpoint, device="cuda", dtype=dtype)
         conditions = None
         for name, options in runs.items():
-            ledger.free = options.pop("free", ROOM)
+            room = options.pop("free", ROOM)
             settings = Settings(num_frames=frames, **options).complete(checkpoint.variant)
             if conditions is None:
                 picture = pipeline.prepare(Image.new("RGB", (1024, 576)), settings)
                 conditions = pipeline.encode(picture, settings)
                 pipeline.denoiser(conditions, settings)  # loads the UNet
+            size = (frames, settings.height // 8, settings.width // 8)
+            held = pipeline._networks.held("unet")
+            ledger.free = room - held.others  # the other networks leave where there is no room for them
+            need = (size, 2, settings.feature_cache > 1, held)
+            budget = pipeline.fit.to_sample(*need).activations
             ledger.restart()
             assert pipeline.sample(conditions, settings).device.type == "cpu"
-            size = (frames, settings.height // 8, settings.width // 8)
-            options = {"cached": settings.feature_cache > 1}
+            options = {"cached": need[2], "casts": pipeline.dtype != torch.float16}  # the file's dtype
             planner = layerwise.UNetPlanner(
                 checkpoint.unet.params, 2, *size, pipeline.dtype, pipeline.device, **options
             )
-            plan = planner.within(max(int(layerwise.SHARE_OF_FREE * ledger.free), planner.smallest().peak))
+            plan = planner.within(budget)
             chosen = {"branches": plan.branches, "workspace": plan.pieces.workspace}
             reports.append(report(name, ledger, plan.peak) | chosen)
     return reports
@@ -87,7 +91,14 @@ def evaluated(checkpoint: Checkpoint, dtype: torch.dtype, frames: int, height: i
         ledger.restart()
         unet.predict(x, shifts, constants)
         planner = layerwise.UNetPlanner(
-            checkpoint.unet.params, 1, frames, height, width, dtype, torch.device("cuda")
+            checkpoint.unet.params,
+            1,
+            frames,
+            height,
+            width,
+            dtype,
+            torch.device("cuda"),
+            casts=dtype != torch.float16,
         )
         allowed = planner.within(None).peak
         return report(f"{dtype}, {frames}×{height}×{width}", ledger, allowed)
@@ -159,12 +170,8 @@ def main() -> None:
             }
             runs = sampled(checkpoint, dtype, steps)
         elif WHAT[0] == "cards":
-            weights = checkpoint.unet.size * getattr(torch, WHAT[1]).itemsize // 2
-            cards = {
-                f"{size} GB": {"steps": 1, "free": size * 10**9 - weights}
-                for size in (6, 8, 10, 12, 16, 24)
-                if size * 10**9 > weights
-            }
+            free = {size: size * 10**9 - checkpoint.unet.size for size in (6, 8, 10, 12, 16, 24)}
+            cards = {f"{size} GB": {"steps": 1, "free": free[size]} for size in free}
             runs = sampled(checkpoint, WHAT[1], {"no bound": {"steps": 1}, **cards})
         elif WHAT[0] == "small":
             sizes = ((1, 8, 8), (1, 72, 128), (25, 16, 16))
