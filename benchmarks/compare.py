@@ -1,7 +1,4 @@
-"""Compares peers part by part on equal tensors. Each has a process for each part, which lives until its end.
-
-A heap that an earlier part has left with holes spares large blocks their page faults.
-"""
+"""Compares peers part by part on equal tensors, each in a process of its own that lives for one part."""
 
 import json
 import select

@@ -40,8 +40,6 @@ def main() -> None:
 
     find_modules()
     peer = load(name, scale, Path(path), part, host)
-    # Memory freed while the peer was built would spare large blocks the page faults of a user's process.
-    give_back(scale)
     inputs = make_inputs(scale, 64 if scale.quick else 1024, plain_picture=bool(host))
     answer(torch=torch.__version__)
     call = None
@@ -95,19 +93,21 @@ def call_of(peer, part: str, inputs: Inputs) -> Callable[[], Tensor]:
 def timed(call: Callable[[], Tensor], scale: Scale) -> dict:
     """Seconds of a call, and the bytes at its peak above the ones in use before it.
 
-    On a GPU the allocator first gets back from a call without a clock what it gave back for the other peers.
+    A call without a clock comes first, since the system may have taken pages of a peer that waited, and a GPU
+    its memory. On a CPU spare memory then goes back: holes in a heap spare large blocks their page faults.
     """
-    if scale.device == "cuda":
-        call()
+    call()
+    if scale.device == "cpu":
+        give_back(scale)
     start = _restart_peak(scale)
     began = time.perf_counter()
     call()
     seconds = time.perf_counter() - began
-    if scale.device == "cuda":
-        most = torch.cuda.max_memory_allocated()
-        give_back(scale)
-    else:
+    if scale.device == "cpu":
         most = peak()
+    else:
+        most = torch.cuda.max_memory_allocated()
+        give_back(scale)  # for the peer whose turn is next
     return {"seconds": seconds, "above": most - start}
 
 
