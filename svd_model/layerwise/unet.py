@@ -111,8 +111,7 @@ class UNetPlanner:
 
         shifts = sum(2 * layer.width for layer in self._layers if layer.kind == "residual")
         contexts = sum(2 * layer.width for layer in self._layers if layer.kind == "transformer")
-        # The input, and latents of the run in float32: of the solver, of the condition and of the result.
-        constant = 5 * size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
+        constant = size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
         if self.cached:
             constant += self.branches * size(params.model_channels) // branches
         peak = calls = 0

@@ -74,7 +74,8 @@ def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: i
             )
             plan = planner.within(budget)
             chosen = {"branches": plan.branches, "workspace": plan.pieces.workspace}
-            reports.append(report(name, ledger, plan.peak) | chosen)
+            latents = 8 * frames * 4 * size[1] * size[2] * 4  # of the run: condition, solver and estimates
+            reports.append(report(name, ledger, plan.peak + latents) | chosen)
     return reports
 
 
