@@ -62,17 +62,22 @@ def sampled(checkpoint: Checkpoint, dtype: str, runs: dict[str, dict], frames: i
                 conditions = pipeline.encode(picture, settings)
                 pipeline.denoiser(conditions, settings)  # loads the UNet
             size = (frames, settings.height // 8, settings.width // 8)
-            held = pipeline._networks.held("unet")
-            ledger.free = room - held.others  # the other networks leave where there is no room for them
-            need = (size, 2, settings.feature_cache > 1, held)
-            budget = pipeline.fit.to_sample(*need).activations
+            for _ in range(2):  # at first other networks leave, and the UNet comes back if it has streamed
+                held = pipeline._networks.held("unet")
+                ledger.free = room - held.others
+                choice = pipeline.fit.to_sample(size, 2, settings.feature_cache > 1, held)
+                with pipeline._networks.use("unet", choice):
+                    pass
             ledger.restart()
             assert pipeline.sample(conditions, settings).device.type == "cpu"
-            options = {"cached": need[2], "casts": pipeline.dtype != torch.float16}  # the file's dtype
+            options = {
+                "cached": settings.feature_cache > 1,
+                "casts": pipeline.dtype != torch.float16,
+            }  # the file's dtype
             planner = layerwise.UNetPlanner(
                 checkpoint.unet.params, 2, *size, pipeline.dtype, pipeline.device, **options
             )
-            plan = planner.within(budget)
+            plan = planner.within(choice.activations)
             chosen = {"branches": plan.branches, "workspace": plan.pieces.workspace}
             latents = 8 * frames * 4 * size[1] * size[2] * 4  # of the run: condition, solver and estimates
             reports.append(report(name, ledger, plan.peak + latents) | chosen)
