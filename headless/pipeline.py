@@ -22,14 +22,14 @@ from ..clips.settings import Settings
 from ..samplers.solvers import Denoiser, silent
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
-from ..svd_model.networks import float8
+from ..svd_model.networks import float8, kernels
 from ..svd_model.networks.finite import check_latents_to_decode
 from ..svd_model.networks.unet import VideoUNet
 from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .engine import local, memory
-from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype, to_host
+from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
 from .engine.fit import Fit, latent_size
 from .engine.networks import Networks
 from .files import images
@@ -223,7 +223,7 @@ class Pipeline:
                 device=self.device,
                 progress=lambda done: self._progress("decoding", round(100 * done), 100),
             ):
-                yield to_host(frame.float())
+                yield kernels.to_host(frame.float())
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
         last = len(step.latents) - 1

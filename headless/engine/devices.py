@@ -74,11 +74,3 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)  # from pageable memory the copy would wait
-
-
-def to_host(x: Tensor) -> Tensor:
-    """Copies a tensor to host memory; from a GPU into pinned pages, which it fills several times as fast."""
-    if x.device.type != "cuda":
-        return x.cpu()
-    pages = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True)
-    return pages.copy_(x)

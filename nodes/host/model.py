@@ -99,8 +99,9 @@ class VideoModel(comfy.model_base.BaseModel):
         # The host leaves a tenth of the weights' size free beside them, and memory for other programs.
         weights = 1.1 * management.module_size(self.diffusion_model) + management.extra_reserved_memory()
         room = int(layerwise.SHARE_OF_FREE * (management.get_total_memory(device) - weights))
-        planner = planner_for(self.params, tuple(input_shape), input_shape[0], dtype, device)
-        return planner.within(max(room, planner.smallest().peak)).peak
+        casts = self.get_dtype() != dtype
+        planner = planner_for(self.params, tuple(input_shape), input_shape[0], dtype, device, casts=casts)
+        return planner.in_room(room).peak
 
 
 def check_video_model(model) -> None:

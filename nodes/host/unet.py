@@ -149,7 +149,8 @@ class HostUNet(VideoUNet):
         interval = options.get(FEATURE_CACHE, 1)
         if compiling:
             return self.predict(x, shifts, constants, hooks)
-        planner = planner_for(self.params, x.shape, num_video_frames, x.dtype, x.device, interval > 1)
+        size = (x.shape, num_video_frames, x.dtype, x.device)
+        planner = planner_for(self.params, *size, cached=interval > 1, casts=self.dtype != x.dtype)
         if interval == 1:
             return within_memory(
                 planner, lambda pieces: self.predict(x, shifts, constants, hooks, pieces=pieces)
@@ -166,12 +167,12 @@ def planner_for(
     num_frames: int,
     dtype: torch.dtype,
     device: torch.device,
-    cached: bool = False,
+    **options: bool,
 ) -> layerwise.UNetPlanner:
     """Planner for a batch (B·T, C, h, w) of the host's, whose videos stay together."""
     rows, _, height, width = shape
     size = (num_frames, height, width)
-    return layerwise.UNetPlanner(params, rows // num_frames, *size, dtype, device, cached, apart=False)
+    return layerwise.UNetPlanner(params, rows // num_frames, *size, dtype, device, apart=False, **options)
 
 
 def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tensor]) -> Tensor:
@@ -182,7 +183,7 @@ def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tenso
     smallest = planner.smallest()
     budget = int(layerwise.SHARE_OF_FREE * comfy.model_management.get_free_memory(planner.device))
     while True:
-        plan = planner.within(max(budget, smallest.peak))
+        plan = planner.in_room(budget)
         try:
             return work(plan.pieces)
         except Exception as error:

@@ -193,8 +193,7 @@ class _TemporalDecode:
             return group, None if result is view else result
 
         def count(_: LayerPlan) -> Moments:
-            x = self._outputs.view(group) if result is None else result
-            return temporal.moments(self._outputs.read(group) if x is None else x)
+            return temporal.moments(self._outputs.peek(group) if result is None else result)
 
         group, result = self._with_budget(compute)
         part = self._with_budget(count)
@@ -265,9 +264,7 @@ class _TemporalDecode:
         if not 0 <= index < len(self._z):
             shape = layer.shape
             return self._like.new_zeros(shape.out_channels, shape.height, shape.width)
-        frame = slice(index, index + 1)
-        x = self._inputs.view(frame)
-        x = self._inputs.read(frame) if x is None else x
+        x = self._inputs.peek(slice(index, index + 1))
         return spatial.run_layer(self._decoder.decoder, layer, x, packs)[0]
 
     def _mixed(self, window: list[Tensor]) -> Tensor:

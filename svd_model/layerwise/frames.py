@@ -35,6 +35,11 @@ class Frames:
             slot.read(rows, into)
         return result
 
+    def peek(self, frames: slice, rows: slice = ALL_ROWS) -> Tensor:
+        """Rows of some frames, (N, C, rows, W), only to be read: a view, or a copy of spilled ones."""
+        view = self.view(frames, rows)
+        return self.read(frames, rows) if view is None else view
+
     def write(self, frames: slice, x: Tensor, rows: slice = ALL_ROWS) -> None:
         """Replaces rows of some frames by x, (N, C, rows, W). A write may be repeated after a failure."""
         resident = self._resident[frames, :, rows]

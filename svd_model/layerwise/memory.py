@@ -39,6 +39,12 @@ class NotEnoughMemoryError(ValueError):
         super().__init__(f"{message}: raise the budget, or make the video smaller or shorter.")
         self.smallest = smallest
 
+    @classmethod
+    def of_budget(cls, budget: int, work: str, smallest: int) -> "NotEnoughMemoryError":
+        """The error for a budget under the smallest that some work, in words, needs."""
+        needs = f"{work} needs at least {in_units(smallest)}"
+        return cls(f"the memory budget is {in_units(budget)}, and {needs}", smallest)
+
 
 class Plan(Protocol):
     """Any plan that predicts its peak memory in bytes."""

@@ -14,7 +14,7 @@ from torch import nn
 from ..networks import planes
 from ..networks.unet import Upsample
 from ..networks.vae import AttentionBlock, Downsample, ImageEncoder, ResnetBlock, VAEParams, VideoDecoder
-from .memory import NotEnoughMemoryError, in_units
+from .memory import NotEnoughMemoryError
 from .moments import piece_size
 
 STEPS_ON_CPU, STEPS_ELSEWHERE, STEPS_IN_PLANES = (2**24, 2**25), (2**28, 2**29), (2**32, 2**31)
@@ -172,8 +172,7 @@ class Planner:
         """
         smallest = self.smallest().peak
         if budget is not None and budget < smallest:
-            needed = f"{self._work} needs at least {in_units(smallest)}"
-            raise NotEnoughMemoryError(f"the memory budget is {in_units(budget)}, and {needed}", smallest)
+            raise NotEnoughMemoryError.of_budget(budget, self._work, smallest)
         unbounded = self._planned(None)
         return unbounded if budget is None or unbounded.peak <= budget else self._planned(budget)
 

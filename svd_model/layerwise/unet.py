@@ -9,7 +9,7 @@ import torch
 
 from ..networks import kernels, planes, residual, transformer, unet
 from ..networks.pieces import WHOLE, Pieces
-from .memory import NotEnoughMemoryError, in_units
+from .memory import NotEnoughMemoryError
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,12 @@ class UNetPlanner:
         fitting = [plan for plan in self._plans if plan.peak <= budget]
         if fitting:
             return fitting[0]
-        smallest, (frames, height, width) = self.smallest(), (self.num_frames, self.height, self.width)
-        message = f"the budget is {in_units(budget)}, and the UNet needs at least {in_units(smallest.peak)} "
-        message += f"for {frames} frames of {width}×{height} latents"
-        raise NotEnoughMemoryError(message, smallest.peak)
+        work = f"a UNet over {self.num_frames} frames of {self.width}×{self.height} latents"
+        raise NotEnoughMemoryError.of_budget(budget, work, self.smallest().peak)
+
+    def in_room(self, room: int) -> UNetPlan:
+        """Fastest plan within some bytes, or the smallest one where they are too few for any."""
+        return self.within(max(room, self.smallest().peak))
 
     def smallest(self) -> UNetPlan:
         """Plan with the least peak."""
@@ -94,10 +96,17 @@ class UNetPlanner:
 
     def _most(self, frames: int) -> int:
         """The most temporary bytes of a layer, computed at once."""
-        sizes = (
-            _TEMPORARY[layer.kind] * layer.width * self._positions(layer.level) for layer in self._layers
-        )
+        sizes = (self._temporary(layer) * self._positions(layer.level) for layer in self._layers)
         return frames * max(sizes) * self.dtype.itemsize
+
+    def _temporary(self, layer: _Layer) -> int:
+        """Temporary channels of a layer that is computed at once."""
+        in_planes = planes.fits(self.device)
+        if layer.kind == "residual":
+            return residual.spatial_channels(layer.parts, layer.width, in_planes)
+        if layer.kind == "transformer":
+            return transformer.WHOLE_TRANSFORMER * layer.width
+        return unet.enlarged_units(in_planes) * layer.width
 
     def _positions(self, level: int) -> int:
         return (self.height >> level) * (self.width >> level)
@@ -160,14 +169,6 @@ class UNetPlanner:
                 skips.append((wide, level))
             width = wide
         return layers
-
-
-_TEMPORARY = {
-    "residual": 5,
-    "transformer": transformer.WHOLE_TRANSFORMER,
-    "upsample": unet.enlarged_units(True),
-}
-"""Temporary tensors of a layer that is computed at once, at most, in sizes of its output."""
 
 
 @dataclass(frozen=True)

@@ -190,14 +190,6 @@ def _output_blocks(
     return blocks
 
 
-def _to_host(skip: Tensor) -> Tensor:
-    """Copy in host memory, pinned, which a later copy back need not wait for."""
-    pinned = skip.device.type == "cuda"
-    copy = torch.empty_like(skip, dtype=skip.dtype, device="cpu", pin_memory=pinned)
-    copy.copy_(skip, non_blocking=pinned)
-    return copy
-
-
 def _either(plain: Callable[..., Tensor], compiled: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compiled function, which calls the plain one where its argument `pieces` bounds the work."""
 
@@ -341,7 +333,9 @@ class VideoUNet(nn.Module):
                 del skip
             features.append(stage(features, *conditions, constants.num_frames, hooks, place, pieces))
             if place.part == "input":
-                skips.append(features[0] if pieces.skips_on_device else _to_host(features[0]))
+                skips.append(
+                    features[0] if pieces.skips_on_device else kernels.to_host(features[0], wait=False)
+                )
         return features.pop()
 
     def last(

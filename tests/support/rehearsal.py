@@ -4,16 +4,21 @@ Needs a CUDA build of torch, but no driver and no card. An operation that mixes 
 a card. Tensors on the CPU are computed as usual, so that a schedule has its numbers.
 """
 
+import json
+import tempfile
 import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from . import full_size
 
 aten = torch.ops.aten
 _SCALARS = (aten._local_scalar_dense.default, aten.is_nonzero.default)
@@ -136,6 +141,20 @@ def rehearsed(free: int) -> Iterator[Ledger]:
     ):
         torch.empty(1, device="cuda")  # the first tensor tells torch's C++ side that there is a card
         yield ledger
+
+
+@contextmanager
+def full_size_checkpoint() -> Iterator:
+    """Context with a Checkpoint of svd_xt at full size, of zeros in float16 that take no disk."""
+    from stillmotion.svd_model.checkpoint import Checkpoint
+
+    keys = Path(__file__).parent.parent / "golden" / "keys_svd_xt.json"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "svd_xt.safetensors"
+        full_size.save_sparse(path, json.loads(keys.read_text()), torch.float16)
+        checkpoint = Checkpoint.open(path)
+        checkpoint.file.read(next(iter(checkpoint.file.shapes)))  # maps the file, which is real
+        yield checkpoint
 
 
 def _is_fake(tree) -> bool:

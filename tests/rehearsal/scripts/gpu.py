@@ -9,7 +9,6 @@ alive beside the weights, the bytes that the estimate allowed, and where the hos
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -19,9 +18,8 @@ PACK, WHAT = Path(sys.argv[1]), sys.argv[2:]
 sys.path.append(str(PACK / "tests"))
 sys.path.extend(map(str, (PACK / ".venv").glob("lib/python*/site-packages")))  # has diffusers
 
-from support import full_size  # noqa: E402
 from support.by_path import load_pack  # noqa: E402
-from support.rehearsal import Ledger, rehearsed  # noqa: E402
+from support.rehearsal import Ledger, full_size_checkpoint, rehearsed  # noqa: E402
 
 load_pack(PACK)
 
@@ -31,7 +29,6 @@ from stillmotion.svd_model import layerwise  # noqa: E402
 from stillmotion.svd_model.checkpoint import Checkpoint  # noqa: E402
 from stillmotion.svd_model.networks.vae import ImageEncoder, VideoDecoder  # noqa: E402
 
-KEYS = PACK / "tests" / "golden" / "keys_svd_xt.json"
 ROOM, LITTLE_ROOM = 80 * 2**30, 2 * 10**9
 LOOP = "solvers.py:"
 MULTISTEP = ("dpmpp_2m", "dpmpp_2m_sde")
@@ -162,11 +159,7 @@ def decoded_by_diffusers(checkpoint: Checkpoint, dtype: torch.dtype, frames: int
 @torch.no_grad()
 def main() -> None:
     """The command line."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "svd_xt.safetensors"
-        full_size.save_sparse(path, json.loads(KEYS.read_text()), torch.float16)
-        checkpoint = Checkpoint.open(path)
-        checkpoint.file.read(next(iter(checkpoint.file.shapes)))  # maps the file, which is real
+    with full_size_checkpoint() as checkpoint:
         if WHAT[0] == "sample":
             dtype = WHAT[1]
             steps = {

@@ -9,7 +9,6 @@ of weights there while sampling, whether the UNet streamed, and where the host w
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -19,9 +18,8 @@ from PIL import Image
 PACK, DTYPE, CARDS = Path(sys.argv[1]), sys.argv[2], [float(size) for size in sys.argv[3:]]
 sys.path.append(str(PACK / "tests"))
 
-from support import full_size  # noqa: E402
 from support.by_path import load_pack  # noqa: E402
-from support.rehearsal import Ledger, rehearsed  # noqa: E402
+from support.rehearsal import Ledger, full_size_checkpoint, rehearsed  # noqa: E402
 
 load_pack(PACK)
 
@@ -29,7 +27,6 @@ from stillmotion.headless import Pipeline, Settings  # noqa: E402
 from stillmotion.headless.engine import local, memory  # noqa: E402
 from stillmotion.svd_model.checkpoint import Checkpoint  # noqa: E402
 
-KEYS = PACK / "tests" / "golden" / "keys_svd_xt.json"
 LOOP = "solvers.py:"
 
 
@@ -58,11 +55,7 @@ def made(checkpoint: Checkpoint, size: int, ledger: Ledger) -> dict:
 @torch.no_grad()
 def main() -> None:
     """The command line."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "svd_xt.safetensors"
-        full_size.save_sparse(path, json.loads(KEYS.read_text()), torch.float16)
-        checkpoint = Checkpoint.open(path)
-        checkpoint.file.read(next(iter(checkpoint.file.shapes)))  # maps the file, which is real
+    with full_size_checkpoint() as checkpoint:
         runs = []
         for size in (int(card * 1e9) for card in CARDS):
             with rehearsed(size) as ledger:
