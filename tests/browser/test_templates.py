@@ -108,6 +108,7 @@ def test_it_runs_and_its_videos_have_room(opened, stocked_server, tmp_path):
     shown, renderer, template = opened
     sizes = {"width": SIZE, "height": SIZE, "frames": FRAMES, "length": FRAMES, "steps": STEPS}
     page.set_widgets(shown, sizes)
+    stocked_server.freed()  # so that the loader runs, and says on its node what memory a clip needs
     entry = page.run(shown, stocked_server)
     saving = [node for node in graphs.read(template)["nodes"] if node["type"] == "SaveVideo"]
     assert len(entry["outputs"]) == len(saving)
