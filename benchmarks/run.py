@@ -1,6 +1,6 @@
 """Benchmarks Stillmotion beside diffusers and ComfyUI's own SVD: `make bench`, or
 
-    python benchmarks/run.py [--only NAME ...] [--pairs N] [--quick] [--output FILE] [--folder DIR]
+    python benchmarks/run.py [--only NAME ...] [--pairs N] [--quick] [--eager] [--output FILE] [--folder DIR]
 
 Sizes are small on a CPU and full on a GPU. Parts run one at a time. Peers have processes of their own and
 alternate, and are timed only if their outputs agree. Weights are random, at full size. Names: unet, decode,
@@ -34,7 +34,7 @@ def main() -> int:
     scale = choose(options.quick, options.pairs)
     path = weights.prepare(scale, options.folder)
     plot = options.output.with_name("growth.png") if options.quick else PLOT
-    bench = Bench(scale, path, machine.find_host() if options.host else None, plot)
+    bench = Bench(scale, path, machine.find_host() if options.host else None, plot, options.eager)
     record = {"scale": str(scale), "only": options.only, **machine.describe(scale, bench.host)}
     print(f"{scale}; {record['hardware']['cpu']}, {record['hardware']['threads']} threads", flush=True)
     if bench.host is None:
@@ -55,6 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME")
     parser.add_argument("--pairs", type=int, default=5, help="alternating runs of each (5)")
     parser.add_argument("--quick", action="store_true", help="tiny networks: whether it all works")
+    parser.add_argument("--eager", action="store_true", help="leave out the compiled peers of a GPU")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the JSON (outputs/bench.json)")
     parser.add_argument("--folder", type=Path, default=weights.FOLDER, help="for 20 GB of weights")
     parser.add_argument("--no-host", dest="host", action="store_false", help="leave ComfyUI out")

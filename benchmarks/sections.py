@@ -59,6 +59,7 @@ class Bench:
     path: Path  # the weights
     host: object | None  # tests/support/host.Host
     plot: Path  # the picture of growth
+    eager: bool = False  # without compiled peers
 
     @property
     def peers(self) -> list[str]:
@@ -131,7 +132,7 @@ def _guarded(name: str, part, bench: Bench) -> Section:
 def _compare(bench: Bench, names: list[str]) -> Iterator[Section]:
     """Compares step, decode, embedding and clip, by peers in our Python and by peers in the host's."""
     ours = ["Stillmotion", "diffusers"]
-    if bench.scale.device == "cuda":
+    if bench.scale.device == "cuda" and not bench.eager:
         ours += ["diffusers, compiled", "Stillmotion, compiled"]
     places = {"in Stillmotion's Python": (ours, False)}
     if "ComfyUI core" in bench.peers:
