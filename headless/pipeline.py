@@ -30,7 +30,7 @@ from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .engine import local, memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
-from .engine.fit import Fit, latent_size
+from .engine.fit import Choice, Fit, latent_size
 from .engine.networks import Networks
 from .files import images
 
@@ -187,17 +187,23 @@ class Pipeline:
     @in_own_modes
     def sample_run(self, run: Run) -> Tensor:
         """Latents of a run, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
-        progress = partial(self._progress, "sampling")
-        with ExitStack() as stack:
-            unet, budget = self._unet_for(run, stack)
-            return local.sample(unet, run, self.dtype, self.device, progress, budget)
+        choice = self._choice_for(run)
+        try:
+            return self._sample(run, choice)
+        except (layerwise.NotEnoughMemoryError, torch.OutOfMemoryError):
+            streams = self._choice_for(run, stays=False)
+            if choice.streams or not streams.streams:
+                raise
+        logger.info("out of memory beside the UNet's weights; they stream from host memory now")
+        return self._sample(run, streams)
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
         """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives."""
         run, stack = self.plan(settings).run(conditions), ExitStack()
-        unet, budget = self._unet_for(run, stack)
-        denoise = local.denoiser(unet, run, self.dtype, budget)
+        choice = self._choice_for(run)
+        unet = stack.enter_context(self._networks.use("unet", choice))
+        denoise = local.denoiser(unet, run, self.dtype, choice.activations)
         weakref.finalize(denoise, stack.close)
         return denoise
 
@@ -240,12 +246,16 @@ class Pipeline:
         with self._networks.use("vision", choice) as vision:
             return vision(pixels).float()[:, None]
 
-    def _unet_for(self, run: Run, stack: ExitStack) -> tuple[VideoUNet, int | None]:
-        """The UNet, in use until the stack closes, and the bytes for its activations."""
+    def _sample(self, run: Run, choice: Choice) -> Tensor:
+        progress = partial(self._progress, "sampling")
+        with self._networks.use("unet", choice) as unet:
+            return local.sample(unet, run, self.dtype, self.device, progress, choice.activations)
+
+    def _choice_for(self, run: Run, stays: bool = True) -> Choice:
+        """How a run is sampled; stays: whether the UNet's weights may stay on the device."""
         frames, _, height, width = run.start.shape
-        held = self._networks.held("unet")
-        choice = self.fit.to_sample((frames, height, width), len(run.branches), run.feature_cache > 1, held)
-        return stack.enter_context(self._networks.use("unet", choice)), choice.activations
+        size, cached = (frames, height, width), run.feature_cache > 1
+        return self.fit.to_sample(size, len(run.branches), cached, self._networks.held("unet"), stays=stays)
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
         """Shape of a clip's latents."""

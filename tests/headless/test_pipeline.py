@@ -11,11 +11,13 @@ from PIL import Image
 
 from stillmotion.clips.conditions import Conditions
 from stillmotion.clips.settings import Settings
+from stillmotion.headless.engine import fit, local, memory, networks
 from stillmotion.headless.engine.devices import find_device, find_dtype
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.samplers.solvers import SOLVERS
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import CheckpointError, TensorFile
+from stillmotion.svd_model.layerwise import NotEnoughMemoryError
 from stillmotion.svd_model.networks.finite import NotFiniteError
 from support import checkpoints, diffusers_models, tiny
 from training import measures
@@ -180,6 +182,35 @@ def test_a_clip_is_the_same_whatever_the_memory(frame_wise, tmp_path):
     tight = Pipeline(plain.checkpoint, "cpu", memory_budget=least, scratch_folder=tmp_path)
     expected = plain.decode(latents, frame_wise)
     assert (tight.decode(latents, frame_wise) - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
+def test_weights_stream_where_memory_runs_out_beside_them(photograph, monkeypatch):
+    """On a card, played by the CPU; a clip for which they already stream, or cannot, is refused."""
+    settings = replace(QUICK, seed=3)
+    expected = make_pipeline(device="cpu").animate(photograph, settings).frames
+    for module in (fit, networks):
+        monkeypatch.setattr(module, "shares_host_memory", lambda device: False)
+    monkeypatch.setattr(memory, "available", lambda device: 10**10)
+    sample, streamed, enough = local.sample, [], True
+
+    def short_of_memory(unet, *arguments):
+        streamed.append(any(module._forward_pre_hooks for module in unet.modules()))
+        if enough and streamed[-1]:
+            return sample(unet, *arguments)
+        raise NotEnoughMemoryError("memory ran out", 1)
+
+    monkeypatch.setattr(local, "sample", short_of_memory)
+    pipeline = make_pipeline(device="cpu")
+    assert np.array_equal(pipeline.animate(photograph, settings).frames, expected)
+    assert streamed == [False, True]
+    enough = False
+    with pytest.raises(NotEnoughMemoryError, match="memory ran out"):
+        pipeline.animate(photograph, settings)
+    assert streamed[2:] == [False, True]
+    monkeypatch.setattr(pipeline, "fit", replace(pipeline.fit, can_stream=False))
+    with pytest.raises(NotEnoughMemoryError, match="memory ran out"):
+        pipeline.animate(photograph, settings)
+    assert streamed[4:] == [False]
 
 
 def test_a_clip_decoded_in_bfloat16_is_near():

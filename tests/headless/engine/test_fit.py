@@ -1,5 +1,6 @@
 """One budget for a whole run: its frames, its live memory, and how each stage chooses."""
 
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from stillmotion.clips import needs
 from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
-from stillmotion.headless.engine.fit import Choice, Fit, Held
+from stillmotion.headless.engine.fit import STAYS, Choice, Fit, Held
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import Checkpoint
@@ -92,11 +93,12 @@ def test_latents_alone_need_no_more_than_decoding():
     assert fit.needed(SIZE, False) == max(decode, fit.needed(SIZE, False, decode=False))
 
 
-def test_on_a_card_the_unet_streams_only_where_its_weights_do_not_fit():
+def test_on_a_card_the_unet_streams_only_where_its_weights_leave_too_little():
     need = needs.to_sample(released(), FULL, torch.float16, CUDA)
     fit = on_card()
-    resident = need.weights + need.least
-    assert fit.choose(need, resident) == Choice(alone=True, activations=need.least)
+    left = math.ceil(STAYS * need.least)
+    resident = need.weights + left
+    assert fit.choose(need, resident) == Choice(alone=True, activations=left)
     below = fit.choose(need, resident - 1)
     assert below == Choice(streams=True, alone=True, activations=resident - 1 - need.streamed)
     assert fit.needed(FULL, False) < resident
