@@ -18,9 +18,6 @@ from ..networks import planes
 _PIECE_BYTES = 2**22
 """Bytes of a piece's float32 copy: the heap reuses freed blocks of this size instead of mapping new ones."""
 
-_SAMPLE_POSITIONS = 64
-"""Positions whose mean is near enough to the mean of all."""
-
 
 @dataclass(frozen=True)
 class Moments:
@@ -104,22 +101,15 @@ def _wide(x: Tensor) -> Tensor:
 def _of_channels(row: Tensor, groups: int) -> Moments:
     """Moments of one row in channels-last layout, (H, W, C), a few lines at a time: (1, groups).
 
-    Sums over positions are products with a row of ones, which run at the speed of memory. The mean of a
-    sample is subtracted first, so that the squares don't cancel.
+    A batch normalisation's statistics are those of each channel, by two passes at the speed of memory: the
+    mean, and the squares of what differs from it.
     """
     pieces = row.split(max(1, _PIECE_BYTES // (4 * row[0].numel())))
-    return reduce(Moments.merged, (_of_tokens(_wide(piece.flatten(0, 1)), groups) for piece in pieces))
+    return reduce(Moments.merged, (_of_lines(_wide(piece), groups) for piece in pieces))
 
 
-def _of_tokens(tokens: Tensor, groups: int) -> Moments:
-    """Moments of (positions, C): (1, groups)."""
-    count = len(tokens)
-    centre = tokens[:: -(-count // _SAMPLE_POSITIONS)].mean(0)
-    centred = tokens - centre
-    ones = centred.new_ones(1, count)
-    shift = (ones @ centred)[0] / count
-    variance = ((ones @ centred.mul_(centred))[0] / count - shift.square()).clamp_(min=0)
-    between, mean = torch.var_mean((centre + shift).view(groups, -1), 1, correction=0)
-    return Moments(
-        count * tokens.shape[1] // groups, mean[None], (variance.view(groups, -1).mean(1) + between)[None]
-    )
+def _of_lines(lines: Tensor, groups: int) -> Moments:
+    """Moments of (H, W, C): (1, groups)."""
+    mean, variance = torch.batch_norm_update_stats(lines.permute(2, 0, 1)[None], None, None, momentum=0.0)
+    channels = Moments(lines[..., 0].numel(), mean.view(groups, -1).mT, variance.view(groups, -1).mT)
+    return channels.merged_rows()

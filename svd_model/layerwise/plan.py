@@ -198,9 +198,9 @@ class Planner:
     def _with_steps(self, shape: LayerShape, workspace: int | None) -> LayerPlan:
         """Chooses the steps worth computing at once, or smaller ones that take a workspace if any do."""
         whole, row = self._band(shape, shape.height), self._temporal_row(shape)
-        rows = min(shape.height, max(FEWEST_ROWS, shape.height * self._step // whole))
-        frames = min(self._num_frames, max(1, self._step // whole)) if self._temporal else 1
-        temporal_rows = min(shape.height, max(1, self._temporal_step // row))
+        rows = _even(shape.height, max(FEWEST_ROWS, shape.height * self._step // whole))
+        frames = _even(self._num_frames, self._step // whole) if self._temporal else 1
+        temporal_rows = _even(shape.height, self._temporal_step // row)
         layer = LayerPlan(shape, frames, rows, temporal_rows, self._step // SCORE_SIZE)
         if workspace is None:
             return layer
@@ -285,6 +285,14 @@ class Planner:
             return 0
         weights = 2 * 3 * layer.shape.out_channels**2 * self._itemsize
         return self._temporal_row(layer.shape) * layer.temporal_rows + weights
+
+
+def _even(count: int, most: int) -> int:
+    """Size of a piece, at least 1, that cuts a count into as few pieces as `most` does, and equal ones.
+
+    A piece that is smaller than the others keeps a processor's cores less busy.
+    """
+    return -(-count // -(-count // max(1, most)))
 
 
 @cache
