@@ -1,7 +1,7 @@
 """A checkpoint of the SVD family: its variant, and its networks as parts."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,44 +9,83 @@ from ..networks.unet import UNetParams, VideoUNet
 from ..networks.vae import ImageEncoder, VideoDecoder
 from ..networks.vision import VisionTransformer
 from . import notes, sizes
-from .kinds import SVD_CHECKPOINT, check_numbers, find_kind
-from .layouts import released, with_released_names
+from .folders import open_tensors
+from .kinds import check_numbers, find_kind
+from .layouts import released, with_plain_names, with_released_names
 from .notes import LATENT_RGB, VISION_HEAD_WIDTH, LatentColours
 from .official_files import OFFICIAL_FILES
 from .parts import Part, find_misfits
-from .sources import PICKLE_SUFFIXES, AnotherFileWanted, CheckpointError, TensorFile
+from .sources import PICKLE_SUFFIXES, AnotherFileWanted, CheckpointError, TensorFile, joined
 from .variants import Variant, find_variant
 
 _LONGEST_HEADER = 2**23
 """The longest header that `is_svd` reads, in bytes; released files have about a twentieth of it."""
 
 
+PARTS = {
+    "unet": ("UNet", (released.UNET,)),
+    "vae": ("VAE", (released.FIRST_STAGE, *released.CONDITION_VAES)),
+    "image_encoder": ("CLIP image tower", (released.VISION,)),
+}
+"""Parts that a file of their own may replace: words, and the prefixes of their tensors."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """The file or folder of a checkpoint, and other ones for its parts."""
+
+    checkpoint: Path
+    unet: Path | None = None
+    vae: Path | None = None
+    image_encoder: Path | None = None
+
+    def replacements(self) -> dict[str, Path]:
+        """Files of their own, by part."""
+        found = {part: getattr(self, part) for part in PARTS}
+        return {part: path for part, path in found.items() if path is not None}
+
+
 class Checkpoint:
-    """A file of tensors as a checkpoint of the SVD family; raises CheckpointError where it is none.
+    """A view of tensors as a checkpoint of the SVD family; raises CheckpointError where it is none.
 
     Parts that are not whole raise no error before they are loaded.
     """
 
-    def __init__(self, file: TensorFile):
-        self.file = with_released_names(file)
-        check_numbers(self.file)
-        kind = find_kind(self.file.shapes)
-        if kind.role != SVD_CHECKPOINT:
+    def __init__(self, file: TensorFile, places: Places | None = None):
+        self.file = networks_of(file)
+        self.places = places or Places(file.path)
+        if not any(key.startswith(released.UNET) for key in self.file.shapes):
+            words = find_kind(self.file.shapes).words
             raise CheckpointError(
-                f"{self.file.path} looks like {kind.words}, not an SVD checkpoint. "
-                "Stillmotion animates with svd, svd_xt, svd_xt_1_1, svd_image_decoder, svd_xt_image_decoder, "
-                f"sv3d_u and sv3d_p. {OFFICIAL_FILES}"
+                f"{file.path} holds {words} and no UNet: give it beside a file with a UNet. {OFFICIAL_FILES}"
             )
         self.variant = self._find_variant()
 
     @classmethod
-    def open(cls, path: str | Path) -> "Checkpoint":
-        """Opens a file as a checkpoint; reads its header and none of its tensors."""
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        unet: str | Path | None = None,
+        vae: str | Path | None = None,
+        image_encoder: str | Path | None = None,
+    ) -> "Checkpoint":
+        """Opens a file or a folder as a checkpoint; reads headers, and no tensor of a safetensors file.
+
+        unet, vae, image_encoder: other files or folders that have these parts, in place of the first one's.
+        """
+        named = {"unet": unet, "vae": vae, "image_encoder": image_encoder}
+        paths = {part: Path(other) for part, other in named.items() if other is not None}
         try:
-            file = TensorFile.open(path)
+            file = networks_of(open_tensors(path))
+            others = {part: networks_of(open_tensors(other)) for part, other in paths.items()}
         except AnotherFileWanted as error:
             raise CheckpointError(f"{error} {OFFICIAL_FILES}") from error
-        return cls(file)
+        return cls(_with_parts(file, others), Places(Path(path), **paths))
+
+    def reopened(self) -> "Checkpoint":
+        """Opens the files of the checkpoint anew."""
+        return Checkpoint.open(self.places.checkpoint, **self.places.replacements())
 
     @cached_property
     def notes(self) -> dict:
@@ -181,6 +220,40 @@ class Checkpoint:
         shapes = sizes.below(self.file.shapes, prefix)
         options = {"temporal": temporal, "post_quant_conv": "post_quant_conv.weight" in shapes}
         return Part.of(name, self.file, prefix, VideoDecoder, sizes.decoder_params(shapes), **options)
+
+
+def networks_of(file: TensorFile) -> TensorFile:
+    """A file's networks under the released names; raises CheckpointError for another kind of file."""
+    file = with_plain_names(file)
+    kind = find_kind(file.shapes)
+    if kind.role is None:
+        advice = f": {kind.advice}" if kind.advice else ""
+        raise CheckpointError(
+            f"{file.path} looks like {kind.words}, not an SVD checkpoint{advice}. "
+            "Stillmotion animates with svd, svd_xt, svd_xt_1_1, svd_image_decoder, svd_xt_image_decoder, "
+            f"sv3d_u and sv3d_p. {OFFICIAL_FILES}"
+        )
+    file = with_released_names(file)
+    check_numbers(file)
+    return file
+
+
+def _with_parts(file: TensorFile, others: Mapping[str, TensorFile]) -> TensorFile:
+    """A view of a file with some parts from others; raises CheckpointError for a file without its part."""
+    if not others:
+        return file
+    replaced, files, metadata = (), [], file.metadata
+    for part, other in others.items():
+        words, prefixes = PARTS[part]
+        keys = {key for key in other.shapes if key.startswith(prefixes)}
+        if not keys:
+            kind = find_kind(other.shapes).words
+            raise CheckpointError(f"{other.path} holds {kind}, and no {words}: choose a file that has one.")
+        files.append(other.having(keys))
+        replaced += prefixes
+        metadata = other.metadata if part == "unet" else metadata
+    kept = file.having({key for key in file.shapes if not key.startswith(replaced)})
+    return joined(file.path, [kept, *files], metadata)
 
 
 def is_svd(path: str | Path) -> bool:

@@ -1,7 +1,9 @@
 """Kinds of files, by the names, shapes and number formats of its tensors; nothing is read for it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 
@@ -9,16 +11,25 @@ from .layouts.released import UNET, is_weight
 from .sizes import Shapes
 from .sources import CheckpointError, TensorFile
 
-SVD_CHECKPOINT = "SVD checkpoint"
+
+class Role(Enum):
+    """What a file of networks gives to a checkpoint."""
+
+    CHECKPOINT = "a UNet, and other networks or none"
+    PART = "a VAE or an image tower"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: its name in words, a test of its shapes, and its role, None where it is refused."""
+    """A kind of file: its name in words, a test of its shapes, and its role, None where it is refused.
+
+    advice: what to do with such a file, or with which file to replace it; a clause.
+    """
 
     words: str
     test: Callable[[Shapes], bool]
-    role: str | None = None
+    role: Role | None = None
+    advice: str = ""
 
 
 def having(*fragments: str) -> Callable[[Shapes], bool]:
@@ -26,29 +37,96 @@ def having(*fragments: str) -> Callable[[Shapes], bool]:
     return lambda shapes: all(any(fragment in key for key in shapes) for fragment in fragments)
 
 
+def having_any(*fragments: str) -> Callable[[Shapes], bool]:
+    """A test for keys: one of the fragments occurs in one of them."""
+    return lambda shapes: any(fragment in key for key in shapes for fragment in fragments)
+
+
 def having_below(prefix: str, fragment: str) -> Callable[[Shapes], bool]:
     """A test for one key that begins with the prefix and has the fragment."""
     return lambda shapes: any(key.startswith(prefix) and fragment in key for key in shapes)
 
 
+def matching(pattern: str) -> Callable[[Shapes], bool]:
+    """A test for one key that a regular expression describes from its beginning."""
+    compiled = re.compile(pattern)
+    return lambda shapes: any(compiled.match(key) for key in shapes)
+
+
+def mostly_ending(*ends: str) -> Callable[[Shapes], bool]:
+    """A test for nine tenths of the keys: they have one of the ends."""
+    return lambda shapes: sum(key.endswith(ends) for key in shapes) > 0.9 * len(shapes)
+
+
+_LORA = (
+    ".lora_A.",
+    ".lora_B.",
+    ".lora.down.",
+    ".lora.up.",
+    "_lora.down.",
+    "_lora.up.",
+    ".lora_down.",
+    ".lora_up.",
+)
+_AS_LORA = "give it beside a checkpoint, as a LoRA"
+_AS_PART = "give it beside a file with a UNet"
+
 KINDS = (
-    Kind("an SVD checkpoint", having_below(UNET, ".time_stack."), SVD_CHECKPOINT),
-    Kind("SV4D, which takes several views (not supported)", having(UNET, "time_mix_blocks")),
+    Kind("a LyCORIS (LoHa or LoKr)", having_any(".hada_w", "hada_w1", ".lokr_w", "lokr_w")),
+    Kind("a DoRA", having_any(".dora_scale", ".lora_magnitude_vector")),
+    Kind(
+        "the state of a training, a UNet with a LoRA in it",
+        lambda shapes: having(".base_layer.")(shapes) and having_any(*_LORA)(shapes),
+        advice="save the LoRA alone, or the UNet with the LoRA merged",
+    ),
+    Kind("a LoRA", having_any(*_LORA, "lora_unet_"), advice=_AS_LORA),
+    Kind("a LoRA of whole differences", mostly_ending(".diff", ".diff_b"), advice=_AS_LORA),
+    Kind(
+        "a temporal ControlNet for SVD",
+        having("controlnet_cond_embedding.", ".temporal_res_block."),
+        advice="give it beside a checkpoint, as a ControlNet",
+    ),
     Kind("a ControlNet", having("control_model.")),
     Kind("a ControlNet in diffusers' layout", having("controlnet_cond_embedding.")),
-    Kind("a LyCORIS (LoHa or LoKr)", having("hada_w1")),
-    Kind("a LyCORIS (LoHa or LoKr)", having("lokr_w")),
-    Kind("a LoRA", having("lora_")),
-    Kind("a LoRA", having("_lora.")),
-    Kind("an SVD decoder in diffusers' layout (use the single file)", having("decoder.time_conv_out.")),
+    Kind("a ControlNeXt for SVD", having("mid_convs.1.weight", "embedding.0.weight")),
+    Kind("a CameraCtrl for SVD", having("pose_encoder_state_dict.")),
+    Kind("an ExVideo, the temporal layers of an SVD", having(".positional_embedding.embeddings")),
+    Kind("MimicMotion", having("pose_net.", "unet.")),
+    Kind("Sonic, a talking head on SVD", having(".processor.to_k_ip.")),
     Kind(
-        "an SVD UNet in diffusers' layout (use the single file, svd_xt.safetensors)",
-        having("temporal_res_block."),
+        "MotionCtrl, an SVD whose camera is steered",
+        having(".cc_projection."),
+    ),
+    Kind("SV4D, which takes several views (not supported)", having(UNET, "time_mix_blocks")),
+    Kind("an SVD checkpoint", having_below(UNET, ".time_stack."), Role.CHECKPOINT),
+    Kind(
+        "an SVD UNet",
+        matching(r".*(?:input|output)_blocks\.\d+\..*time_stack\."),
+        Role.CHECKPOINT,
     ),
     Kind(
-        "an SVD UNet without the other networks (use the single file)",
-        having("input_blocks.", ".time_stack."),
+        "an SVD UNet in diffusers' layout",
+        matching(r".*(?<!coder\.)(?:down|up)_blocks\.\d+\.resnets\.\d+\.(?:spatial|temporal)_res_block\."),
+        Role.CHECKPOINT,
     ),
+    Kind(
+        "a temporal VAE",
+        having_any(
+            "decoder.conv_out.time_mix_conv.", "decoder.time_conv_out.", "decoder.mid.block_1.mix_factor"
+        ),
+        Role.PART,
+        _AS_PART,
+    ),
+    Kind(
+        "an SVD checkpoint with averaged weights alone",
+        having_below("model_ema.diffusion_model", "time_stack"),
+        Role.CHECKPOINT,
+    ),
+    Kind("a decoder of previews (TAESDV)", having("decoder.3.conv.0.weight", "encoder.")),
+    Kind(
+        "a decoder of previews (TAESD)", matching(r"(?:taesd_decoder\.|decoder\.layers\.|)3\.conv\.0\.weight")
+    ),
+    Kind("a decoder of previews (TAESD)", having("decoder.layers.")),
     Kind("a video model on the layout of Stable Diffusion (not supported)", having("temopral_conv.")),
     Kind("an AnimateDiff motion module", having("motion_modules.")),
     Kind("Flux", having("double_blocks.0.img_attn.qkv.", "single_blocks.")),
@@ -58,11 +136,14 @@ KINDS = (
     Kind("Stable Diffusion 2", having(UNET, "cond_stage_model.model.")),
     Kind("Stable Diffusion 1.5 (or 1.x)", having(UNET, "cond_stage_model.transformer.")),
     Kind("a UNet for single images, without temporal layers", having(UNET + "input_blocks.")),
-    Kind("a UNet for single images in diffusers' layout", having("down_blocks.0.resnets.")),
-    Kind("a VAE only", having("encoder.conv_in.", "decoder.conv_in.")),
-    Kind("a VAE decoder only", having("decoder.conv_in.")),
-    Kind("a CLIP image tower only", having("visual.", "resblocks.")),
-    Kind("a CLIP vision model only", having("vision_model.encoder.")),
+    Kind(
+        "a UNet for single images in diffusers' layout",
+        matching(r"(?:unet\.)?(?:down|up)_blocks\.0\.resnets\."),
+    ),
+    Kind("a VAE of single images", having_any("decoder.conv_in.", "decoder.mid"), Role.PART, _AS_PART),
+    Kind("an encoder of a VAE", having_any("encoder.conv_in.", "encoder.mid"), Role.PART, _AS_PART),
+    Kind("a CLIP image tower", having("visual.", "resblocks."), Role.PART, _AS_PART),
+    Kind("a CLIP image tower in transformers' layout", having("vision_model.encoder."), Role.PART, _AS_PART),
     Kind("a CLIP text encoder", having("text_model.encoder.")),
     Kind("a model unknown to Stillmotion", having()),
 )
@@ -74,18 +155,13 @@ def find_kind(shapes: Shapes) -> Kind:
     return next(kind for kind in KINDS if kind.test(shapes))
 
 
-def _scaled(key: str, dtype: torch.dtype | str) -> str | None:
-    scale = key.endswith((".scale_weight", ".weight_scale", ".comfy_quant")) or key == "scaled_fp8"
-    return "scaled weights" if scale else None
-
-
 def _other_than_floats(key: str, dtype: torch.dtype | str) -> str | None:
     if not is_weight(key) or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         return None
     return f"{str(dtype).removeprefix('torch.')} numbers"
 
 
-REFUSED_NUMBERS = (_scaled, _other_than_floats)
+REFUSED_NUMBERS = (_other_than_floats,)
 """Functions of a key and its dtype: words for numbers that would give a wrong picture, or None."""
 
 

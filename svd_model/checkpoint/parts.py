@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -70,12 +71,31 @@ class Part:
         )
 
     @property
+    def path(self) -> Path:
+        """The file in which the network lies, the checkpoint's where it is in none."""
+        return next(
+            (
+                self.file.path_of(self.prefix + key)
+                for key in self.expected
+                if self.prefix + key in self.file.shapes
+            ),
+            self.file.path,
+        )
+
+    @property
+    def absent(self) -> bool:
+        """Whether the file has no tensor of the network."""
+        return len(self.missing) == len(self.expected)
+
+    @property
     def whole(self) -> bool:
         """Whether all tensors are there, in the shapes that the network needs."""
         return not self.missing and not self.mismatched
 
     def why_incomplete(self) -> str:
         """Describes what the network lacks, with the first few keys."""
+        if self.absent:
+            return f"{self.file.path} has no {self.name}: add a file with one. {OFFICIAL_FILES}"
         counts = []
         if self.missing:
             counts.append(f"{len(self.missing)} of {len(self.expected)} tensors are missing")
@@ -83,7 +103,7 @@ class Part:
             counts.append(f"{len(self.mismatched)} have another shape")
         examples = "; ".join((*self.missing, *self.mismatched)[:3])
         return (
-            f"{self.file.path}: the {self.name} is not whole: {' and '.join(counts)} ({examples}). "
+            f"{self.path}: the {self.name} is not whole: {' and '.join(counts)} ({examples}). "
             f"Download the file again, or choose another. {OFFICIAL_FILES}"
         )
 

@@ -3,8 +3,8 @@
 import json
 import pickle
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -37,6 +37,9 @@ _OTHER_CONTENTS = (
 
 _AGAIN = "download it again."
 
+_STATES = ("state_dict", "module", "model", "model_state_dict")
+"""Keys under which trainers save the tensors, beside their own state."""
+
 
 class CheckpointError(ValueError):
     """A file that can't be used as a checkpoint; the message says what it is and what to do."""
@@ -63,6 +66,7 @@ class TensorFile:
     dtypes: Mapping[str, torch.dtype | str]  # a str where torch has no such dtype
     metadata: Mapping[str, str]
     read: Callable[[str], Tensor]
+    paths: Mapping[str, Path] = field(default_factory=dict)  # of the tensors that lie in another file
 
     @classmethod
     def open(cls, path: str | Path) -> "TensorFile":
@@ -98,6 +102,42 @@ class TensorFile:
         except (ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
+
+    def path_of(self, key: str) -> Path:
+        """The file in which a tensor lies."""
+        return self.paths.get(key, self.path)
+
+    def all_paths(self) -> tuple[Path, ...]:
+        """All files with tensors of this one, in the order of the tensors."""
+        return tuple(dict.fromkeys(map(self.path_of, self.shapes)))
+
+    def having(self, keys: Collection[str]) -> "TensorFile":
+        """A view of the file with the tensors of some keys alone."""
+        kept = {key: shape for key, shape in self.shapes.items() if key in keys}
+        return replace(
+            self,
+            shapes=kept,
+            dtypes={key: self.dtypes[key] for key in kept},
+            paths={key: path for key, path in self.paths.items() if key in kept},
+        )
+
+
+def joined(path: Path, files: Sequence[TensorFile], metadata: Mapping[str, str] | None = None) -> TensorFile:
+    """One view of the tensors of several files; a tensor of two of them is the first one's."""
+    owners: dict[str, TensorFile] = {}
+    for file in files:
+        for key in file.shapes:
+            owners.setdefault(key, file)
+    sizes = {file.path: file.size for file in files}
+    return TensorFile(
+        path=path,
+        size=sum(sizes.values()),
+        shapes={key: file.shapes[key] for key, file in owners.items()},
+        dtypes={key: file.dtypes[key] for key, file in owners.items()},
+        metadata=metadata or {},
+        read=lambda key: owners[key].read(key),
+        paths={key: file.path_of(key) for key, file in owners.items()},
+    )
 
 
 def _open_safetensors(path: Path, size: int) -> TensorFile:
@@ -148,9 +188,7 @@ def _size(path: Path) -> int:
             f"{path} is a device or pipe, not a file", "give the path of an SVD checkpoint."
         )
     if not path.is_file():
-        raise AnotherFileWanted(
-            f"{path} is a folder", "give the single-file checkpoint in it, for example svd_xt.safetensors."
-        )
+        raise AnotherFileWanted(f"{path} is a folder", "give a file in it.")
     try:
         with path.open("rb"):
             size = path.stat().st_size
@@ -216,13 +254,27 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         # Not torch's own words: they advise to switch the safe reading off.
         raise AnotherFileWanted(f"{path} is no torch checkpoint, or is damaged", _AGAIN) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not named tensors.")
-    return {
-        key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)
-    }
+    return _named_tensors(content)
+
+
+def _named_tensors(content: Mapping, depth: int = 3) -> dict[str, Tensor]:
+    """Tensors of a dictionary of a trainer, at its top or in the dictionary that holds the state.
+
+    Several dictionaries with other names, such as of CameraCtrl, are parts of the names.
+    """
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    found = {key: value for key, value in named.items() if isinstance(value, Tensor)}
+    inner = {key: value for key, value in named.items() if isinstance(value, dict)}
+    if len(found) > 1 or depth == 0:
+        return found
+    for key in _STATES:
+        if key in inner and (state := _named_tensors(inner[key], depth - 1)):
+            return state
+    for key, value in inner.items():
+        found |= {f"{key}.{name}": tensor for name, tensor in _named_tensors(value, depth - 1).items()}
+    return found
 
 
 def _torch_load(path: Path):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...networks.unet import UNetParams
 from ..sources import TensorFile
-from .origins import Origin, renamed, unchanged
+from .origins import Origin, prefix_of, renamed, unchanged
 from .released import FIRST_STAGE, UNET
 
 # Diffusers' name to the released one, of modules in a block or at the ends of a network.
@@ -41,6 +41,12 @@ _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "
 _UNET_BLOCK = re.compile(r"(down|up)_blocks\.(\d{1,3})\.(resnets|attentions)\.(\d{1,3})\.(.+)")
 _SAMPLER = re.compile(r"(?:down_blocks\.(\d{1,3})\.down|up_blocks\.(\d{1,3})\.up)samplers\.0\.conv(.*)")
 _VAE_BLOCK = re.compile(r"(down|up)_blocks\.(\d{1,3})\.(resnets|downsamplers|upsamplers)\.(\d{1,3})\.(.+)")
+_UNET = re.compile(
+    r"^(.*?)(?<!coder\.)(?:down|up)_blocks\.\d{1,3}\.resnets\.\d{1,3}\.(?:spatial|temporal)_res_block\."
+)
+_VAE = re.compile(r"^(.*?)(?:encoder\.down|decoder\.up)_blocks\.\d{1,3}\.resnets\.")
+_VAE_LEVEL = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.(\d{1,3})\.")
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d{1,3})\.(.+)")
 
 
@@ -107,33 +113,36 @@ def vae_name(name: str, levels: int) -> str:
 
 def recognise_unet(file: TensorFile) -> bool:
     """Tells whether a file holds a video UNet under diffusers' names."""
-    keys = file.shapes
-    return "conv_in.weight" in keys and any(
-        key.startswith("down_blocks.") and ".temporal_res_block." in key for key in keys
-    )
+    return prefix_of(file.shapes, _UNET) is not None
 
 
 def unet_to_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file with its UNet under the released names."""
-    blocks = Blocks.of_keys(file.shapes)
-    names = {key: unet_name(key, blocks) for key in file.shapes}
-    return renamed(file, {UNET + name: Origin((key,)) for key, name in names.items() if name is not None})
+    prefix = prefix_of(file.shapes, _UNET)
+    inside = [key[len(prefix) :] for key in file.shapes if key.startswith(prefix)]
+    blocks = Blocks.of_keys(inside)
+    names = {key: unet_name(key, blocks) for key in inside}
+    return renamed(
+        file, {UNET + name: Origin((prefix + key,)) for key, name in names.items() if name is not None}
+    )
 
 
 def recognise_vae(file: TensorFile) -> bool:
     """Tells whether a file holds an encoder or a decoder under diffusers' names."""
-    return any(key.startswith(("decoder.up_blocks.", "encoder.down_blocks.")) for key in file.shapes)
+    return prefix_of(file.shapes, _VAE) is not None
 
 
 def vae_to_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file with its VAE under the released names."""
-    found = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.(\d{1,3})\.")
-    levels = 1 + max(int(match[1]) for key in file.shapes if (match := found.match(key)))
-    inside = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+    prefix = prefix_of(file.shapes, _VAE)
+    inside = [key[len(prefix) :] for key in file.shapes if key.startswith(prefix)]
+    levels = 1 + max(int(match[1]) for key in inside if (match := _VAE_LEVEL.match(key)))
     origins = {
-        FIRST_STAGE + vae_name(key, levels): Origin((key,), _as_convolution if _projects(key) else unchanged)
-        for key in file.shapes
-        if key.startswith(inside)
+        FIRST_STAGE + vae_name(key, levels): Origin(
+            (prefix + key,), _as_convolution if _projects(key) else unchanged
+        )
+        for key in inside
+        if key.startswith(_VAE_PARTS)
     }
     return renamed(file, origins)
 

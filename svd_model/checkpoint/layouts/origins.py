@@ -1,6 +1,7 @@
 """Views of a file under other names: each tensor is made of one or several tensors of the file."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,13 +37,29 @@ def renamed(file: TensorFile, origins: Mapping[str, Origin]) -> TensorFile:
     shapes |= {name: shape for name, (shape, _) in released.items()}
     dtypes |= {name: dtype for name, (_, dtype) in released.items()}
 
+    paths = {key: path for key, path in file.paths.items() if key not in consumed}
+    paths |= {
+        name: file.paths[origins[name].keys[0]] for name in released if origins[name].keys[0] in file.paths
+    }
+
     def read(key: str) -> Tensor:
         if key not in released:
             return file.read(key)
         origin = origins[key]
         return origin.make(*map(file.read, origin.keys))
 
-    return replace(file, shapes=shapes, dtypes=dtypes, read=read)
+    return replace(file, shapes=shapes, dtypes=dtypes, paths=paths, read=read)
+
+
+def prefix_of(shapes: Iterable[str], pattern: re.Pattern) -> str | None:
+    """The prefix of a network: the first group of a pattern in the first key that it fits, or None."""
+    return next((match[1] for key in shapes if (match := pattern.match(key))), None)
+
+
+def moved(file: TensorFile, prefix: str, home: str, parts: tuple[str, ...]) -> TensorFile:
+    """Gives a view of the file with the tensors of some modules behind a prefix brought behind another."""
+    keys = (key for key in file.shapes if key.startswith(tuple(prefix + part for part in parts)))
+    return renamed(file, {home + key[len(prefix) :]: Origin((key,)) for key in keys})
 
 
 def _shape_and_dtype(file: TensorFile, origin: Origin) -> tuple[tuple[int, ...], torch.dtype | str] | None:

@@ -1,4 +1,4 @@
-"""The image tower under transformers' names, as ComfyUI saves it."""
+"""The image tower under transformers' names, as diffusers' folders have it, and as ComfyUI saves it."""
 
 import re
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..sources import TensorFile
-from .origins import Origin, renamed
+from .origins import Origin, prefix_of, renamed
 from .released import VISION
 
 # Released name to transformers' name, outside of the layers.
@@ -28,26 +28,31 @@ _LAYER = {
     "mlp.c_proj": "mlp.fc2",
 }
 _RELEASED_LAYER, _SAVED_LAYER = "transformer.resblocks.{}.", "vision_model.encoder.layers.{}."
-_LAYER_NUMBER = re.compile(re.escape(VISION) + r"vision_model\.encoder\.layers\.(\d{1,4})\.")
+_TOWER = re.compile(r"^(.*?)vision_model\.(?:encoder|embeddings)\.")
+_POSITION_NUMBERS = "vision_model.embeddings.position_ids"
 
 
 def recognise(file: TensorFile) -> bool:
     """Tells whether the image tower has transformers' names."""
-    return any(key.startswith(VISION + "vision_model.") for key in file.shapes)
+    return prefix_of(file.shapes, _TOWER) is not None
 
 
 def to_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file with its image tower under the released names."""
-    layers = {match[1] for key in file.shapes if (match := _LAYER_NUMBER.match(key))}
-    origins = {released: Origin((VISION + saved,)) for released, saved in _ENDS.items()}
-    origins["proj"] = Origin((VISION + "visual_projection.weight",), _transposed)
+    prefix = prefix_of(file.shapes, _TOWER)
+    number = re.compile(re.escape(prefix) + r"vision_model\.encoder\.layers\.(\d{1,4})\.")
+    layers = {match[1] for key in file.shapes if (match := number.match(key))}
+    origins = {released: Origin((prefix + saved,)) for released, saved in _ENDS.items()}
+    origins["proj"] = Origin((prefix + "visual_projection.weight",), _transposed)
     for layer in sorted(layers, key=int):
-        origins |= _layer_origins(layer)
-    return renamed(file, {VISION + released: origin for released, origin in origins.items()})
+        origins |= _layer_origins(layer, prefix)
+    view = renamed(file, {VISION + released: origin for released, origin in origins.items()})
+    # Old versions of transformers saved the numbers of the positions, which say nothing.
+    return view.having({key for key in view.shapes if key != prefix + _POSITION_NUMBERS})
 
 
-def _layer_origins(layer: str) -> dict[str, Origin]:
-    released, saved = _RELEASED_LAYER.format(layer), VISION + _SAVED_LAYER.format(layer)
+def _layer_origins(layer: str, prefix: str) -> dict[str, Origin]:
+    released, saved = _RELEASED_LAYER.format(layer), prefix + _SAVED_LAYER.format(layer)
     origins = {}
     for kind in ("weight", "bias"):
         for one, other in _LAYER.items():

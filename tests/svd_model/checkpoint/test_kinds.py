@@ -1,5 +1,7 @@
 """What other files are taken for, and which number formats are refused."""
 
+import json
+
 import pytest
 import torch
 
@@ -11,7 +13,12 @@ from support.refusals import refusal
 
 SD_UNET = (UNET + "time_embed.0.weight", UNET + "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight")
 SD_VAE = ("first_stage_model.encoder.conv_in.weight", "first_stage_model.decoder.conv_in.weight")
-SVD_UNET_PARTS = ("input_blocks.0.0.weight", "input_blocks.1.0.time_stack.in_layers.0.weight")
+
+
+def listed(name: str) -> dict:
+    """Keys of a file of full size, with their shapes."""
+    return json.loads((headers.GOLDEN / "family" / f"keys_{name}.json").read_text())
+
 
 OTHERS = [
     (
@@ -74,14 +81,6 @@ OTHERS = [
             "down_blocks.0.resnets.0.temporal_res_block.conv1.weight",
         ),
     ),
-    ("a VAE only", ("encoder.conv_in.weight", "decoder.conv_in.weight", "quant_conv.weight")),
-    ("a VAE only", SD_VAE),
-    ("a VAE decoder only", ("decoder.conv_in.weight", "decoder.up.0.block.0.conv1.weight")),
-    ("a CLIP image tower only", ("visual.conv1.weight", "visual.transformer.resblocks.0.ln_1.weight")),
-    (
-        "a CLIP vision model only",
-        ("vision_model.embeddings.class_embedding", "vision_model.encoder.layers.0.layer_norm1.weight"),
-    ),
     ("a CLIP text encoder", ("text_model.encoder.layers.0.self_attn.q_proj.weight",)),
     (
         "an AnimateDiff motion module",
@@ -97,25 +96,41 @@ OTHERS = [
         ),
     ),
     (
-        # And AnimateLCM-SVD-xt.safetensors as its authors released it.
-        "an SVD UNet in diffusers' layout",
-        (
-            "down_blocks.0.resnets.0.spatial_res_block.conv1.weight",
-            "down_blocks.0.resnets.0.temporal_res_block.conv1.weight",
-            "down_blocks.0.attentions.0.temporal_transformer_blocks.0.ff_in.net.0.proj.weight",
-        ),
-    ),
-    (
-        "an SVD decoder in diffusers' layout",
-        ("decoder.mid_block.resnets.0.temporal_res_block.conv1.weight", "decoder.time_conv_out.weight"),
-    ),
-    (
         "a UNet for single images in diffusers' layout",
         ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "mid_block.resnets.0.conv1.weight"),
     ),
     ("a UNet for single images, without temporal layers", SD_UNET),
-    ("an SVD UNet", tuple("diffusion_model." + key for key in SVD_UNET_PARTS)),
-    ("an SVD UNet", SVD_UNET_PARTS),
+    ("a LoRA", ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight",)),
+    (
+        "a LoRA of whole differences",
+        ("diffusion_model.input_blocks.1.1.time_stack.0.attn1.to_q.diff", "diffusion_model.out.2.diff_b"),
+    ),
+    (
+        "the state of a training",
+        (
+            "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.base_layer.weight",
+            "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.default.weight",
+            "down_blocks.0.resnets.0.temporal_res_block.conv1.weight",
+        ),
+    ),
+    ("a DoRA", ("unet.mid_block.attentions.0.proj_in.lora_A.weight", "unet.mid_block.dora_scale")),
+    ("a temporal ControlNet for SVD", tuple(listed("temporal_controlnet"))),
+    ("a ControlNeXt for SVD", tuple(listed("controlnext_svd_v1"))),
+    ("a ControlNeXt for SVD", tuple(listed("controlnext_svd_v2"))),
+    ("a CameraCtrl for SVD", tuple(listed("cameractrl_svdxt"))),
+    ("an ExVideo", tuple(listed("exvideo_svd_128f"))),
+    ("MotionCtrl", tuple(listed("motionctrl_svd"))),
+    ("a decoder of previews (TAESDV)", tuple(listed("taesdv"))),
+    ("a decoder of previews (TAESD)", tuple(listed("taesd_decoder"))),
+    ("a decoder of previews (TAESD)", tuple("taesd_decoder." + key for key in listed("taesd_decoder"))),
+    ("MimicMotion", ("unet.down_blocks.0.resnets.0.temporal_res_block.conv1.weight", "pose_net.conv.weight")),
+    (
+        "Sonic",
+        (
+            "down_blocks.0.resnets.0.temporal_res_block.conv1.weight",
+            "down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor.to_k_ip.weight",
+        ),
+    ),
     ("a model unknown to Stillmotion", ("encoder.layer.0.attention.self.query.weight", "pooler.dense.bias")),
 ]
 
@@ -161,6 +176,20 @@ class TestOtherModels:
     def test_other_video_models_are_not_taken_for_image_models(self, keys, never):
         assert never not in find_kind(dict.fromkeys(keys, (8,))).words
 
+    @pytest.mark.parametrize(
+        ("what", "keys"),
+        [
+            ("a temporal VAE", listed("diffusers_svd_vae")),
+            ("a VAE of single images", ("encoder.conv_in.weight", "decoder.conv_in.weight")),
+            ("a CLIP image tower", ("visual.conv1.weight", "visual.transformer.resblocks.0.ln_1.weight")),
+            ("a CLIP image tower", listed("diffusers_svd_image_encoder")),
+        ],
+        ids=["diffusers' VAE", "VAE", "OpenCLIP", "transformers"],
+    )
+    def test_a_part_alone_is_named_with_what_it_goes_beside(self, what, keys):
+        with refusal("other.safetensors", what, "beside a file with a UNet"):
+            checkpoint(dict.fromkeys(keys, (8,)), path="other.safetensors")
+
     def test_names_what_can_be_used_instead(self):
         with refusal("svd", "svd_xt", "svd_xt_1_1", "svd_xt_image_decoder", "sv3d_u", "sv3d_p"):
             checkpoint({"something.weight": (3,)})
@@ -192,19 +221,6 @@ class TestOtherModels:
 
 
 class TestNumberFormats:
-    @pytest.mark.parametrize(
-        "key",
-        [
-            "scaled_fp8",
-            UNET + "time_embed.0.scale_weight",
-            UNET + "time_embed.0.weight_scale",
-            UNET + "time_embed.0.comfy_quant",
-        ],
-    )
-    def test_scaled_weights_are_refused(self, key):
-        with refusal("model.safetensors", "scaled weights", key, "float8"):
-            checkpoint(headers.tiny() | {key: ()})
-
     @pytest.mark.parametrize("dtype", ["I8", "U8", "F8_E8M0", "C64", torch.int8, torch.bool, torch.complex64])
     @pytest.mark.parametrize("key", [UNET + "time_embed.0.weight", VISION + "proj"])
     def test_weights_that_are_no_floats_are_refused(self, key, dtype):

@@ -180,7 +180,7 @@ class TestNoFile:
     @pytest.mark.parametrize("name", ["svd", "svd.safetensors", "svd.ckpt"])
     def test_a_folder(self, tmp_path, name):
         (tmp_path / name).mkdir()
-        assert "is a folder; give the single-file checkpoint in it" in refusal(tmp_path / name)
+        assert "is a folder; give a file in it" in refusal(tmp_path / name)
 
     @pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
     def test_empty(self, tmp_path, name):

@@ -243,3 +243,19 @@ def test_a_transformer_lays_its_result_out_as_its_input():
     context = layer.prepare(random(2 * FRAMES, 1, 24).float(), FRAMES)
     result = layer(x, context, NO_HOOKS, Place("middle", 0, 0, 0))
     assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("kernel", "frames", "size"), [(1, 2, 1), (1, 4, 1), (1, 2, 2), (3, 2, 1), (3, 2, 4)]
+)
+def test_a_convolution_does_not_depend_on_the_address_of_its_weights(kernel, frames, size):
+    """A mapped file has its tensors at multiples of eight bytes, wherever its header ends."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(128, 256, kernel, kernel, generator=generator)
+    x = torch.randn(frames, 256, size, size, generator=generator)
+    buffer = torch.empty(weight.nbytes + 128, dtype=torch.uint8)
+    start = -buffer.data_ptr() % 64 + 8
+    elsewhere = buffer[start : start + weight.nbytes].view(torch.float32).view(weight.shape).copy_(weight)
+    results = [kernels.conv2d(x, each, None, padding=kernel // 2) for each in (weight, elsewhere)]
+    assert torch.equal(*results)
