@@ -93,7 +93,7 @@ def _by_onednn(x: Tensor) -> bool:
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple = 1, padding=0) -> Tensor:
     """Convolution of (N, C, H, W). The result has the memory format of x, or is contiguous for a small x."""
     if _is_small(x):
-        # Torch's convolution of a pixel rounds by the address of the weights, and so by their place in a file.
+        # Torch's convolution of a pixel rounds by the address of the weights: by their place in a file.
         if weight.shape[2:] == (1, 1) and stride in (1, (1, 1)) and padding in (0, (0, 0)):
             return linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         x = x.contiguous()
