@@ -15,6 +15,7 @@ from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.inspect import describe, describe_clip
 from .engine.memory import REMEDIES
 from .files.sources import STANDARD_INPUT, refuse_url
+from .jobs import parts_of
 from .options import parse
 
 OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -55,7 +56,7 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
     with mistakes.collected():
         refuse_url(options.file)
     mistakes.raise_any()
-    checkpoint = Checkpoint.open(Path(options.file))
+    checkpoint = Checkpoint.open(Path(options.file), **parts_of(options))
     reports = [describe(checkpoint)]
     if options.clip is not None and checkpoint.complete:
         reports.append(describe_clip(checkpoint, options))

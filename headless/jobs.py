@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..clips.mistakes import Mistakes
+from ..svd_model.checkpoint import PARTS
 from .files import destinations, latents
 from .files.destinations import ExistsError, OutputError
 from .files.sources import STANDARD_INPUT, Picture, find_pictures, refuse_url
@@ -51,7 +52,8 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     saved = [options.decode_latents] if options.decode_latents else []
     _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
-    read += [Path(name) for name in (options.checkpoint, options.scratch, *saved) if name]
+    parts = parts_of(options).values()
+    read += [Path(name) for name in (options.checkpoint, *parts, options.scratch, *saved) if name]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]
     if not _have_names_each(options, sources, mistakes):
@@ -69,6 +71,12 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
             name for name in planned.existing if name in (*options.output, options.save_latents)
         ]
     return jobs, planned.existing
+
+
+def parts_of(options: Namespace) -> dict[str, Path]:
+    """Files that replace a part of the checkpoint, by part."""
+    named = {part: getattr(options, part) for part in PARTS}
+    return {part: Path(name) for part, name in named.items() if name is not None}
 
 
 def settle(

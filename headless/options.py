@@ -6,31 +6,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-from ..clips.fields import (
-    Angles,
-    Choice,
-    Field,
-    Flag,
-    Interval,
-    NameOrNumbers,
-    Number,
-    Rate,
-    Side,
-    Whole,
-)
+from ..clips.fields import Field, Flag
 from ..clips.mistakes import Mistakes, did_you_mean
 from ..clips.settings import FIELDS
+from ..svd_model.checkpoint import PARTS
 from .engine.devices import DEVICES, DTYPES
-from .engine.memory import parse_size
 from .files.videos import EXTENSIONS
 from .jobs import NAME
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
+from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
-_EMPTY = "the name is empty, as that of a variable of the shell that is not set"
 _NOT_GIVEN = "expected one"  # how argparse begins to say that a value is missing
 
 
@@ -65,9 +53,9 @@ def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> 
 def _drop_empty_names(options: argparse.Namespace, mistakes: Mistakes) -> None:
     """Drops empty names of pictures and files: an empty path is the current folder."""
     if getattr(options, "file", None) == "":
-        mistakes.add(f"FILE: {_EMPTY}")
+        mistakes.add(f"FILE: {EMPTY}")
     if "" in getattr(options, "images", ()):
-        mistakes.add(f"IMAGE: {_EMPTY}")
+        mistakes.add(f"IMAGE: {EMPTY}")
         options.images = [name for name in options.images if name]
 
 
@@ -175,18 +163,31 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
 
 def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("file", metavar="FILE", help="a .safetensors checkpoint")
+    add("file", metavar="FILE", help="a checkpoint: a file, or a folder in diffusers' layout")
+    _add_parts(parser)
     add(
         "--for",
         dest="clip",
-        type=_clip_size,
+        type=clip_size,
         default=None,
         metavar="WxHxT",
         help="say what memory a clip needs, such as 1024x576x25, and how it runs in little and in much",
     )
-    devices = _one_of(DEVICES)
+    devices = one_of(DEVICES)
     add("--device", type=devices, default=None, help="to say it for; need not be in this machine")
     _add_dtypes(add)
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    """Files that replace a part of the checkpoint."""
+    for part, (words, _) in PARTS.items():
+        parser.add_argument(
+            f"--{part.replace('_', '-')}",
+            type=file_name,
+            metavar="FILE",
+            default=None,
+            help=f"a file or folder whose {words} replaces the checkpoint's",
+        )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -200,7 +201,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--output",
-        type=_name,
+        type=file_name,
         action="append",
         default=[],
         metavar="OUT",
@@ -208,7 +209,14 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "stands for the picture's name (default: an .mp4 of that name beside the picture)",
     )
     add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
-    add("--checkpoint", type=_name, metavar="FILE", default=None, help="an SVD file; without: a built-in one")
+    add(
+        "--checkpoint",
+        type=file_name,
+        metavar="FILE",
+        default=None,
+        help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
+    )
+    _add_parts(parser)
     add(
         "--orbit",
         action="store_true",
@@ -216,10 +224,16 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="insist on an SV3D file, which circles the object; needs no other option",
     )
     add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
-    add("--save-latents", type=_name, default=None, metavar="FILE", help="write the latents (.safetensors)")
+    add(
+        "--save-latents",
+        type=file_name,
+        default=None,
+        metavar="FILE",
+        help="write the latents (.safetensors)",
+    )
     add(
         "--decode-latents",
-        type=_name,
+        type=file_name,
         default=None,
         metavar="FILE",
         help="decode latents from --save-latents instead of animating a picture",
@@ -232,7 +246,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     groups = {name: parser.add_argument_group(name) for name in groups}
     for field in FIELDS.values():
         groups[field.group].add_argument(
-            _option_of(field), dest=field.name, help=_help_of(field), **_FORMS[type(field.kind)]
+            _option_of(field), dest=field.name, help=_help_of(field), **FORMS[type(field.kind)]
         )
 
 
@@ -252,26 +266,26 @@ def _help_of(field: Field) -> str:
 def _add_machine_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     devices = ", ".join(DEVICES)
-    add("--device", type=_name, default=None, help=f"{devices} (default: cuda, then mps, then cpu)")
+    add("--device", type=file_name, default=None, help=f"{devices} (default: cuda, then mps, then cpu)")
     _add_dtypes(add)
     add("--compile", action="store_true", default=False, help="compile the UNet: slow at first, then faster")
     add(
         "--linear-dtype",
-        type=_one_of(LINEAR_DTYPES),
+        type=one_of(LINEAR_DTYPES),
         default=None,
         metavar="DTYPE",
         help=f"of the UNet's linear layers: {', '.join(LINEAR_DTYPES)}, on GPUs that have it; another clip",
     )
     add(
         "--memory-budget",
-        type=_size,
+        type=size,
         default=None,
         metavar="SIZE",
         help="for the whole run, such as 6GB (default: what is free); the clip is the same",
     )
     add(
         "--scratch",
-        type=_name,
+        type=file_name,
         default=None,
         metavar="FOLDER",
         help="on a disk, for what decoding has no memory for (default: the system's temporary folder)",
@@ -281,106 +295,14 @@ def _add_machine_options(group: argparse._ArgumentGroup) -> None:
 def _add_dtypes(add: Callable) -> None:
     add(
         "--dtype",
-        type=_one_of(DTYPES),
+        type=one_of(DTYPES),
         default=None,
         help=f"{', '.join(DTYPES)} (default float32 on the CPU, else float16)",
     )
     add(
         "--decode-dtype",
-        type=_one_of(DECODE_DTYPES),
+        type=one_of(DECODE_DTYPES),
         default="float32",
         metavar="DTYPE",
         help=f"of decoding: {', '.join(DECODE_DTYPES)} (default float32, as in the reference)",
     )
-
-
-def _name(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError(_EMPTY)
-    return text
-
-
-class _Pair(argparse.Action):
-    """Stores two numbers as a tuple, as the settings have it."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, tuple(values))
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _clip_size(text: str) -> tuple[int, int, int]:
-    """Width, height and frames of a clip."""
-    match = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})[x×](\d{1,6})", text.strip().lower())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no width, height and frames such as 1024x576x25")
-    return tuple(map(int, match.groups()))
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-
-
-def _rate(text: str) -> float | Fraction:
-    try:
-        return Fraction(text) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 6, 29.97 or 24000/1001") from None
-
-
-def _one_of(accepted: Iterable[str]) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text not in accepted:
-            meant = did_you_mean(text, accepted)
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(accepted)}{meant}")
-        return text
-
-    return convert
-
-
-def _many_numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 10,20,30") from None
-
-
-def _numbers(text: str) -> float | tuple[float, ...]:
-    numbers = _many_numbers(text)
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
-def _name_or_numbers(text: str) -> str | tuple[float, ...]:
-    try:
-        return _many_numbers(text)
-    except argparse.ArgumentTypeError:
-        return text
-
-
-_FORMS = {
-    Whole: {"type": _whole, "metavar": "N"},
-    Side: {"type": _whole, "metavar": "PIXELS"},
-    Number: {"type": _number, "metavar": "X"},
-    Rate: {"type": _rate, "metavar": "N"},
-    Choice: {"metavar": "NAME"},
-    NameOrNumbers: {"type": _name_or_numbers, "metavar": "NAME"},
-    Angles: {"type": _numbers, "metavar": "DEG"},
-    Interval: {"type": _number, "nargs": 2, "action": _Pair, "metavar": ("LOW", "HIGH")},
-    Flag: {"action": "store_true"},
-}
-"""Options of argparse for each kind of setting: its conversion, and its placeholder in the help."""

@@ -114,9 +114,20 @@ class Pipeline:
         self._networks = Networks(loaders, self.device)
 
     @classmethod
-    def open(cls, path: str | Path, **options) -> "Pipeline":
-        """Opens a checkpoint file and makes its pipeline; `options` go to the constructor."""
-        return cls(Checkpoint.open(path), **options)
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        unet: str | Path | None = None,
+        vae: str | Path | None = None,
+        image_encoder: str | Path | None = None,
+        **options,
+    ) -> "Pipeline":
+        """Opens a checkpoint, a file or a folder, and makes its pipeline; `options` go to the constructor.
+
+        unet, vae, image_encoder: files or folders whose part replaces the checkpoint's.
+        """
+        return cls(Checkpoint.open(path, unet=unet, vae=vae, image_encoder=image_encoder), **options)
 
     def animate(
         self,

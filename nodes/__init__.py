@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .conditioning import ImageToVideo, Orbit
-from .loaders import LoadCheckpoint, LoadVAE
+from .loaders import LoadCheckpoint, LoadParts, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Sampler, Schedule
 from .speed import FeatureCache
@@ -15,6 +15,7 @@ class StillmotionExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadCheckpoint,
+            LoadParts,
             LoadVAE,
             ImageToVideo,
             Orbit,

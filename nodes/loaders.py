@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io
 
 from .. import builtin_model
+from ..svd_model.checkpoint import Checkpoint
 from . import host
 from .checks import checked
 
@@ -16,9 +17,30 @@ def checkpoint_input() -> io.Combo.Input:
     return io.Combo.Input(
         "checkpoint",
         options=host.checkpoint_names(),
-        tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p. "
+        tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p; in "
+        "models/diffusers: a folder in diffusers' layout, whose name ends with a slash. "
         f"Without any, {builtin_model.NAME}: a small one for a first try, 14 frames of 128×128.",
     )
+
+
+def _part_input(part: str, words: str) -> io.Combo.Input:
+    tooltip = f"In models/{host.PART_FOLDERS[part]}. {words} A whole checkpoint there serves too."
+    return io.Combo.Input(part, options=host.part_names(part), tooltip=tooltip)
+
+
+def _outputs() -> list:
+    return [
+        io.Model.Output(tooltip="The diffusion model, for any sampler."),
+        io.ClipVision.Output(tooltip="The image tower, for SVD Image to Video."),
+        io.Vae.Output(tooltip="The VAE; its temporal decoder takes all frames of a video together."),
+    ]
+
+
+def _loaded(opened: Checkpoint, node_id: str | None) -> io.NodeOutput:
+    """The host's types of a checkpoint, and on the node the memory that its usual clip needs."""
+    model = host.load_model(opened)
+    host.show_on_node(host.needs_of(opened, model), node_id)
+    return io.NodeOutput(model, host.load_image_tower(opened), host.load_vae(opened))
 
 
 class LoadCheckpoint(io.ComfyNode):
@@ -35,20 +57,41 @@ class LoadCheckpoint(io.ComfyNode):
             search_aliases=["svd", "stable video diffusion", "img2vid", "image to video", "sv3d", "loader"],
             inputs=[checkpoint_input()],
             hidden=[io.Hidden.unique_id],
-            outputs=[
-                io.Model.Output(tooltip="The diffusion model, for any sampler."),
-                io.ClipVision.Output(tooltip="The image tower, for SVD Image to Video."),
-                io.Vae.Output(tooltip="The VAE; its temporal decoder takes all frames of a video together."),
-            ],
+            outputs=_outputs(),
         )
 
     @classmethod
     @checked
     def execute(cls, checkpoint: str) -> io.NodeOutput:
-        opened = host.open_checkpoint(checkpoint)
-        model = host.load_model(opened)
-        host.show_on_node(host.needs_of(opened, model), cls.hidden and cls.hidden.unique_id)
-        return io.NodeOutput(model, host.load_image_tower(opened), host.load_vae(opened))
+        return _loaded(host.open_checkpoint(checkpoint), cls.hidden and cls.hidden.unique_id)
+
+
+class LoadParts(io.ComfyNode):
+    """Node that loads the parts of a checkpoint from files of their own."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionLoadParts",
+            display_name="SVD Load Parts",
+            category=CATEGORY,
+            description="Loads a Stable Video Diffusion model whose parts lie in files of their own: a UNet, "
+            "such as AnimateLCM-SVD-xt or your own, a VAE and a CLIP image tower, in any naming.",
+            search_aliases=["svd", "unet", "diffusers", "animatelcm", "vae", "clip vision", "loader"],
+            inputs=[
+                _part_input("unet", "The UNet: released or diffusers' names."),
+                _part_input("vae", "The VAE, temporal or of single images, with its encoder."),
+                _part_input("image_encoder", "The CLIP image tower: transformers' or OpenCLIP's names."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, unet: str, vae: str, image_encoder: str) -> io.NodeOutput:
+        opened = host.open_parts(unet=unet, vae=vae, image_encoder=image_encoder)
+        return _loaded(opened, cls.hidden and cls.hidden.unique_id)
 
 
 class LoadVAE(io.ComfyNode):

@@ -15,7 +15,7 @@ DOCUMENTS = [*(ROOT / name for name in OTHERS), *PAGES.rglob("*.md")]
 
 
 def test_every_node_has_a_page_and_every_page_a_node():
-    assert len(SCHEMAS) == 11
+    assert SCHEMAS
     assert {schema.node_id for schema in SCHEMAS} == {path.stem for path in PAGES.glob("*.md")}
 
 

@@ -22,7 +22,7 @@ from ..engine.devices import find_device
 from ..files import images, latents
 from ..files.sources import refuse_missing, refuse_url
 from ..files.videos import write_video
-from ..jobs import Job, Output, plan_jobs, settle
+from ..jobs import Job, Output, parts_of, plan_jobs, settle
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
 
@@ -94,6 +94,10 @@ def _read_latents(options: Namespace) -> latents.SavedLatents | None:
 
 
 def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:
+    parts = parts_of(options)
+    if options.checkpoint is None and parts:
+        named = " and ".join(f"--{part.replace('_', '-')}" for part in parts)
+        raise ValueError(f"{named} would replace a part of a checkpoint; name that one with --checkpoint.")
     if options.checkpoint is None:
         origin = saved.notes.get("checkpoint", builtin_model.NAME) if saved else builtin_model.NAME
         if origin != builtin_model.NAME:
@@ -102,8 +106,9 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
             )
         checkpoint = builtin_model.load()
     else:
-        refuse_url(options.checkpoint)
-        checkpoint = Checkpoint.open(Path(options.checkpoint))
+        for path in (options.checkpoint, *parts.values()):
+            refuse_url(str(path))
+        checkpoint = Checkpoint.open(Path(options.checkpoint), **parts)
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
             f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
@@ -251,8 +256,14 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
     file = pipeline.checkpoint.file
     name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
     notes = {"stillmotion": version(), "checkpoint": name}
-    if file.path.is_file():
-        notes["checkpoint_sha256"] = _sha256(file.path, bars)
+    notes |= {part: path.name for part, path in pipeline.checkpoint.places.replacements().items()}
+    hashes = {path: _sha256(path, bars) for path in file.all_paths() if path.is_file()}
+    if list(hashes) == [file.path]:
+        notes["checkpoint_sha256"] = hashes[file.path]
+    elif hashes:
+        notes["checkpoint_sha256"] = {
+            f"{path.parent.name}/{path.name}": found for path, found in hashes.items()
+        }
     return notes
 
 

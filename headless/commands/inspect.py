@@ -37,12 +37,14 @@ def describe(checkpoint: Checkpoint) -> str:
         f"file         {_bytes(checkpoint.file.size)}, {len(checkpoint.file.shapes)} tensors",
         f"parameters   {_millions(total)} used",
     ]
-    lines += [_network_line(network) for network in checkpoint.networks]
+    lines += [_network_line(network, checkpoint) for network in checkpoint.networks]
     if checkpoint.variant.temporal_decoder:
         frame_wise = checkpoint.frame_wise_decoder
-        lines.append(_network_line(frame_wise) if frame_wise else "  frame-wise decoder   not in this file")
+        words = "  frame-wise decoder   not in this file"
+        lines.append(_network_line(frame_wise, checkpoint) if frame_wise else words)
+    lines += _absent(checkpoint)
     for network in checkpoint.networks:
-        lines += _listing("missing", network.missing)
+        lines += [] if network.absent else _listing("missing", network.missing)
         lines += _listing("wrong shape", network.mismatched)
     lines += [f"misfit       {misfit}" for misfit in checkpoint.misfits()]
     lines += _listing("unexpected", checkpoint.unexpected())
@@ -110,9 +112,25 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _network_line(network: Part) -> str:
+def _network_line(network: Part, checkpoint: Checkpoint) -> str:
     dtypes = ", ".join(map(_name, network.dtypes)) or "-"
-    return f"  {network.name:<20} {_millions(network.parameters):>10}  {_bytes(network.size):>9}  {dtypes}"
+    elsewhere = "" if network.path == checkpoint.file.path else f"  from {network.path}"
+    size = f"{_millions(network.parameters):>10}  {_bytes(network.size):>9}"
+    return f"  {network.name:<20} {size}  {dtypes}{elsewhere}"
+
+
+_BRING = {
+    "CLIP image tower": "--image-encoder, such as with image_encoder/ of a model in diffusers' layout",
+    "VAE encoder": "--vae, such as with vae/ of a model in diffusers' layout",
+}
+_BRING |= dict.fromkeys(("temporal decoder", "frame-wise decoder"), _BRING["VAE encoder"])
+
+
+def _absent(checkpoint: Checkpoint) -> Iterator[str]:
+    """A line for each network that no file has, and the option that brings it."""
+    for network in checkpoint.networks:
+        if network.absent and network.name in _BRING:
+            yield f"absent       {network.name}: {_BRING[network.name]}, or with a whole svd or svd_xt file"
 
 
 def _listing(what: str, keys: Sequence[str]) -> list[str]:

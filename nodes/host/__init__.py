@@ -3,7 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
-from .files import checkpoint_names, open_checkpoint
+from .files import PART_FOLDERS, checkpoint_names, open_checkpoint, open_parts, part_names
 from .guider import check_without_guidance, with_guidance
 from .model import (
     check_conditioning,
@@ -23,6 +23,7 @@ from .vision import check_image_tower, embed_image, load_image_tower
 __all__ = [
     "CAMERA",
     "NUM_FRAMES",
+    "PART_FOLDERS",
     "SAMPLERS",
     "Performer",
     "as_images",
@@ -46,6 +47,8 @@ __all__ = [
     "named_sampler",
     "needs_of",
     "open_checkpoint",
+    "open_parts",
+    "part_names",
     "sample_latent",
     "show_on_node",
     "with_feature_cache",

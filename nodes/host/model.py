@@ -2,7 +2,6 @@
 
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import comfy.conds
 import comfy.latent_formats
@@ -16,7 +15,7 @@ from torch import Tensor
 from ...clips.conditions import vector
 from ...clips.presets import USUAL_MOTION
 from ...svd_model import layerwise
-from ...svd_model.checkpoint import Checkpoint, notes
+from ...svd_model.checkpoint import Checkpoint, Places, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
@@ -265,10 +264,10 @@ def load_model(checkpoint: Checkpoint, disable_dynamic: bool = False):
     )
     model.load_model_weights(network.tensors(), "", assign=patcher.is_dynamic())
     add_run_callbacks(patcher)
-    patcher.cached_patcher_init = (_load_again, (checkpoint.file.path,))
+    patcher.cached_patcher_init = (_load_again, (checkpoint.places,))
     return patcher
 
 
-def _load_again(path: Path, disable_dynamic: bool = False):
+def _load_again(places: Places, disable_dynamic: bool = False):
     """Loads the MODEL again, for the host to compile it, to hook its weights, or to use another GPU."""
-    return load_model(Checkpoint.open(path), disable_dynamic)
+    return load_model(Checkpoint.at(places), disable_dynamic)

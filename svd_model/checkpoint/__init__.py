@@ -1,12 +1,13 @@
 """Checkpoint files: what they hold, whether it is whole, and the networks in them.
 
-sources.py reads a file, layouts/ gives its tensors the released names, kinds.py tells what it is, sizes.py
-reads the sizes of its networks off its shapes, parts.py compares a network with it, assembly.py puts the
-parts together.
+sources.py reads a file, folders.py a folder of files. layouts/ gives the tensors the released names, kinds.py
+tells what they are. sizes.py reads the sizes of networks off their shapes, parts.py compares a network with
+them, assembly.py puts the parts together.
 """
 
-from .assembly import Checkpoint, is_svd
+from .assembly import PARTS, Checkpoint, Places, is_svd
+from .folders import MODEL_INDEX
 from .parts import Part
 from .sources import CheckpointError
 
-__all__ = ["Checkpoint", "CheckpointError", "Part", "is_svd"]
+__all__ = ["MODEL_INDEX", "PARTS", "Checkpoint", "CheckpointError", "Part", "Places", "is_svd"]

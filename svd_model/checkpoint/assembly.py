@@ -75,17 +75,17 @@ class Checkpoint:
         unet, vae, image_encoder: other files or folders that have these parts, in place of the first one's.
         """
         named = {"unet": unet, "vae": vae, "image_encoder": image_encoder}
-        paths = {part: Path(other) for part, other in named.items() if other is not None}
+        return cls.at(Places(Path(path), **{part: Path(p) for part, p in named.items() if p is not None}))
+
+    @classmethod
+    def at(cls, places: Places) -> "Checkpoint":
+        """Opens the checkpoint at some places, as `open` does."""
         try:
-            file = networks_of(open_tensors(path))
-            others = {part: networks_of(open_tensors(other)) for part, other in paths.items()}
+            file = networks_of(open_tensors(places.checkpoint))
+            others = {part: networks_of(open_tensors(path)) for part, path in places.replacements().items()}
         except AnotherFileWanted as error:
             raise CheckpointError(f"{error} {OFFICIAL_FILES}") from error
-        return cls(_with_parts(file, others), Places(Path(path), **paths))
-
-    def reopened(self) -> "Checkpoint":
-        """Opens the files of the checkpoint anew."""
-        return Checkpoint.open(self.places.checkpoint, **self.places.replacements())
+        return cls(_with_parts(file, others), places)
 
     @cached_property
     def notes(self) -> dict:
@@ -257,18 +257,23 @@ def _with_parts(file: TensorFile, others: Mapping[str, TensorFile]) -> TensorFil
 
 
 def is_svd(path: str | Path) -> bool:
-    """Tells by the header of a safetensors file whether it is a checkpoint of the SVD family.
+    """Tells by headers whether a safetensors file or a folder is a checkpoint of the SVD family.
 
-    False for a file that can't be read, and for old .ckpt files, which would have to be read whole. A file
-    with missing tensors counts too.
+    False for what can't be read, and for old .ckpt files, which would have to be read whole. A file with
+    missing tensors counts too.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-        if path.suffix.lower() in PICKLE_SUFFIXES or length > _LONGEST_HEADER:
+        if path.is_file() and not _has_a_short_header(path):
             return False
         Checkpoint.open(path)
     except Exception:  # of many types: files in a user's folder may hold anything
         return False
     return True
+
+
+def _has_a_short_header(path: Path) -> bool:
+    """Whether a file has a header, of bearable length."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    return path.suffix.lower() not in PICKLE_SUFFIXES and length <= _LONGEST_HEADER

@@ -117,6 +117,38 @@ class TestAnimate:
         ).stdout.split()
         assert notes["checkpoint_sha256"] == expected[0]
 
+    def test_parts_of_other_files_are_in_the_metadata(self, picture, out, svd_file, checkpoint_file):
+        other = checkpoint_file("svd_image_decoder", "other.safetensors")
+        arguments = [
+            "--checkpoint",
+            str(svd_file),
+            "--vae",
+            str(other),
+            "--output",
+            str(out / "a.webp"),
+            *QUICK,
+        ]
+        assert main(["animate", str(picture), *arguments]) == OK
+        notes = read_metadata(out / "a.webp")
+        assert (notes["checkpoint"], notes["vae"]) == ("tiny.safetensors", "other.safetensors")
+        hashes = notes["checkpoint_sha256"]
+        assert hashes == {
+            f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (svd_file, other)
+        }
+
+    def test_a_part_needs_a_checkpoint(self, capsys, picture, out, svd_file):
+        arguments = [
+            "--vae",
+            str(svd_file),
+            "--image-encoder",
+            str(svd_file),
+            "--output",
+            str(out / "a.webp"),
+        ]
+        words = refusal_of(capsys, "animate", str(picture), *arguments)
+        assert "--vae and --image-encoder would replace a part" in words and "--checkpoint" in words
+
     def test_no_metadata_leaves_it_out(self, picture, out):
         assert main(["animate", str(picture), "--output", str(out / "a.mp4"), *QUICK, "--no-metadata"]) == OK
         assert read_metadata(out / "a.mp4") is None
@@ -293,7 +325,6 @@ class TestCheckpoints:
             ),
             (["model.diffusion_model.input_blocks.0.0.weight", "conditioner.embedders.1.model.x"], "SDXL"),
             (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA"),
-            (["encoder.conv_in.weight", "decoder.conv_in.weight"], "a VAE only"),
             (["something.else"], "a model unknown to Stillmotion"),
         ],
     )

@@ -5,12 +5,14 @@ from argparse import Namespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from stillmotion import builtin_model
 from stillmotion.clips.settings import Settings
 from stillmotion.headless.commands.inspect import describe, describe_clip
 from stillmotion.headless.engine import memory
-from support import headers
+from stillmotion.svd_model.checkpoint import Checkpoint
+from support import checkpoints, headers
 from support.headers import UNET, released
 
 
@@ -157,7 +159,8 @@ class TestDamagedFile:
         shapes = {key: shape for key, shape in released("svd_xt").items() if ".visual." not in key}
         text = report(shapes)
         assert line(text, "CLIP image tower") == "CLIP image tower 0.00 M 0.00 MB -"
-        assert line(text, "missing") == "missing 392 tensors"
+        assert line(text, "absent").startswith("absent CLIP image tower: --image-encoder")
+        assert "missing" not in text
 
     @pytest.mark.parametrize(("count", "more"), [(10, None), (11, "… and 1 more")])
     def test_ten_keys_are_shown_whole(self, count, more):
@@ -167,6 +170,17 @@ class TestDamagedFile:
         assert text.count("  extra.") == 10
         assert (more or "more") in text or more is None
         assert ("more" in text) == (more is not None)
+
+
+def test_says_which_file_a_part_is_from(tmp_path):
+    whole = checkpoints.write(tmp_path / "svd.safetensors")
+    unet = tmp_path / "unet.safetensors"
+    save_file(Checkpoint.open(whole).unet.tensors(), unet)
+    text = describe(Checkpoint.open(unet, vae=whole, image_encoder=whole))
+    assert "from" not in line(text, "UNet")
+    assert line(text, "temporal decoder").endswith(f"from {whole}")
+    assert line(text, "CLIP image tower").endswith(f"from {whole}")
+    assert line(text, "verdict") == "verdict whole"
 
 
 class TestClip:

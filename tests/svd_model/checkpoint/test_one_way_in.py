@@ -190,7 +190,7 @@ class TestParts:
         assert [network.path for network in checkpoint.networks] == [
             files["unet"], files["vae"], files["vae"], files["image_encoder"],
         ]  # fmt: skip
-        assert equal(checkpoint.reopened())
+        assert equal(Checkpoint.at(checkpoint.places))
 
     def test_a_part_replaces_the_checkpoints(self, files, tmp_path):
         zero = {key: torch.zeros_like(tensor) for key, tensor in checkpoints.tensors("svd").items()}

@@ -1,0 +1,124 @@
+"""Values on the command line: from text to what an option takes, or argparse's error with the reason."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+
+from ..clips.fields import (
+    Angles,
+    Choice,
+    Flag,
+    Interval,
+    NameOrNumbers,
+    Number,
+    Rate,
+    Side,
+    Whole,
+)
+from ..clips.mistakes import did_you_mean
+from .engine.memory import parse_size
+
+EMPTY = "the name is empty, as that of a variable of the shell that is not set"
+
+
+def file_name(text: str) -> str:
+    """A name that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError(EMPTY)
+    return text
+
+
+class Pair(argparse.Action):
+    """Stores two numbers as a tuple, as the settings have it."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as 6GB."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def clip_size(text: str) -> tuple[int, int, int]:
+    """Width, height and frames of a clip."""
+    match = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})[x×](\d{1,6})", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width, height and frames such as 1024x576x25")
+    return tuple(map(int, match.groups()))
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def number(text: str) -> float:
+    """A number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def rate(text: str) -> float | Fraction:
+    """Frames a second, which may be a fraction."""
+    try:
+        return Fraction(text) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number such as 6, 29.97 or 24000/1001") from None
+
+
+def one_of(accepted: Iterable[str]) -> Callable[[str], str]:
+    """The conversion to one of some words."""
+
+    def convert(text: str) -> str:
+        if text not in accepted:
+            meant = did_you_mean(text, accepted)
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(accepted)}{meant}")
+        return text
+
+    return convert
+
+
+def many_numbers(text: str) -> tuple[float, ...]:
+    """Numbers between commas."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 10,20,30") from None
+
+
+def numbers_or_one(text: str) -> float | tuple[float, ...]:
+    """A number, or several between commas."""
+    numbers = many_numbers(text)
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def name_or_numbers(text: str) -> str | tuple[float, ...]:
+    """A name, or numbers between commas."""
+    try:
+        return many_numbers(text)
+    except argparse.ArgumentTypeError:
+        return text
+
+
+FORMS = {
+    Whole: {"type": whole, "metavar": "N"},
+    Side: {"type": whole, "metavar": "PIXELS"},
+    Number: {"type": number, "metavar": "X"},
+    Rate: {"type": rate, "metavar": "N"},
+    Choice: {"metavar": "NAME"},
+    NameOrNumbers: {"type": name_or_numbers, "metavar": "NAME"},
+    Angles: {"type": numbers_or_one, "metavar": "DEG"},
+    Interval: {"type": number, "nargs": 2, "action": Pair, "metavar": ("LOW", "HIGH")},
+    Flag: {"action": "store_true"},
+}
+"""Options of argparse for each kind of setting: its conversion, and its placeholder in the help."""
