@@ -8,7 +8,7 @@ from support import graphs, host
 from support.graphs import node
 from support.host_pictures import close, frames_of
 
-IDS = ("LoadCheckpoint", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
+IDS = ("LoadCheckpoint", "LoadParts", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
 IDS += ("KSampler", "Decode", "Animate", "FeatureCache")
 
 
