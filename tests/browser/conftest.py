@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support import graphs, page
+from support import graphs, host, page
 
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
@@ -30,14 +30,21 @@ def browser():
         running.close()
 
 
+def _stock(folder: Path, name: str) -> None:
+    """Gives a tiny file in one of the host's folders another name too."""
+    kind = host.PARTS.get(folder.name, "sv3d_p" if name.startswith("sv3d") else "svd")
+    if not (folder / name).exists():
+        (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
+
+
 @pytest.fixture(scope="session")
 def stocked_server(browser, server, base):
     """The ComfyUI with every file that a template is set to, the checkpoints being tiny ones."""
     (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
-    folder = base / "models" / "checkpoints"
     nodes = [node for template in graphs.NAMES for node in graphs.read(template)["nodes"]]
-    for name in {name for node in nodes for name in graphs.files_named(node)}:
-        kind = "sv3d_p" if name.startswith("sv3d") else "svd"
-        (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
+    for node in nodes:
+        folders = {model["name"]: model["directory"] for model in node["properties"].get("models", ())}
+        for name in graphs.files_named(node):
+            _stock(base / "models" / folders[name], name)
     server.send("/history", {"clear": True})  # prompts with NaN in them are no JSON for the page
     return server

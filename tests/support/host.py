@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from stillmotion.svd_model.checkpoint import Checkpoint
 from support import checkpoints, tiny
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,8 +78,25 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
     for kind in checkpoints.VECTOR_DIMS:
         file = path / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
         checkpoints.write(file, kind, sizes=tiny.SMALL)
+    _write_parts(path / "models")
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
+
+
+PARTS = {"diffusion_models": "unet", "vae": "vae", "clip_vision": "vision"}
+"""Folders of parts of a checkpoint, and the names of their tiny files."""
+
+
+def _write_parts(models: Path) -> None:
+    """Writes the parts of the tiny svd as files of their own, tiny_unet.safetensors and others."""
+    svd = Checkpoint.open(models / "checkpoints" / "tiny_svd.safetensors")
+    networks = {"unet": svd.unet, "vae": svd.decoder, "vision": svd.vision}
+    tensors = {name: part.tensors() for name, part in networks.items()}
+    tensors["vae"] |= svd.encoder.tensors()
+    tensors["vision"] = {f"visual.{key}": tensor for key, tensor in tensors["vision"].items()}
+    for folder, name in PARTS.items():
+        (models / folder).mkdir(exist_ok=True)
+        save_file(tensors[name], models / folder / f"tiny_{name}.safetensors")
 
 
 class Server:
