@@ -21,7 +21,8 @@ from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
-from ...svd_model.networks.unet import RunConstants, StepShifts, TimeShifts, VideoUNet
+from ...svd_model.networks.residual import TimeShifts
+from ...svd_model.networks.unet import RunConstants, StepShifts, VideoUNet
 from . import memory
 from .devices import to_device
 

@@ -138,7 +138,7 @@ class HostUNet(VideoUNet):
     ) -> Tensor:
         patches = patches_of(options)
         context, y = (comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype) for t in (context, y))
-        self._check_inputs(x, timesteps, context, y, num_video_frames)
+        self.check_inputs(x, timesteps, context, y, num_video_frames)
         compiling = torch.compiler.is_compiling()  # a cached tensor would be built into the graph
         if compiling:
             constants = self.prepare(context, y, num_video_frames)

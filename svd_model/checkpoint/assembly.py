@@ -10,7 +10,7 @@ from ..networks.vae import ImageEncoder, VideoDecoder
 from ..networks.vision import VisionTransformer
 from . import notes, sizes
 from .folders import open_tensors
-from .kinds import check_numbers, find_kind
+from .kinds import Role, check_numbers, find_kind
 from .layouts import released, with_plain_names, with_released_names
 from .notes import LATENT_RGB, VISION_HEAD_WIDTH, LatentColours
 from .official_files import OFFICIAL_FILES
@@ -226,7 +226,7 @@ def networks_of(file: TensorFile) -> TensorFile:
     """A file's networks under the released names; raises CheckpointError for another kind of file."""
     file = with_plain_names(file)
     kind = find_kind(file.shapes)
-    if kind.role is None:
+    if kind.role not in (Role.CHECKPOINT, Role.PART):
         advice = f": {kind.advice}" if kind.advice else ""
         raise CheckpointError(
             f"{file.path} looks like {kind.words}, not an SVD checkpoint{advice}. "

@@ -13,10 +13,11 @@ from .sources import CheckpointError, TensorFile
 
 
 class Role(Enum):
-    """What a file of networks gives to a checkpoint."""
+    """What a file of networks is for."""
 
     CHECKPOINT = "a UNet, and other networks or none"
     PART = "a VAE or an image tower"
+    CONTROLNET = "a temporal ControlNet"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ KINDS = (
     Kind(
         "a temporal ControlNet for SVD",
         having("controlnet_cond_embedding.", ".temporal_res_block."),
-        advice="give it beside a checkpoint, as a ControlNet",
+        Role.CONTROLNET,
+        "give it beside a checkpoint, to --control or SVD Load ControlNet",
     ),
     Kind("a ControlNet", having("control_model.")),
     Kind("a ControlNet in diffusers' layout", having("controlnet_cond_embedding.")),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..networks import planes
-from ..networks.unet import Upsample
+from ..networks.resampling import Upsample
 from ..networks.vae import AttentionBlock, Downsample, ImageEncoder, ResnetBlock, VAEParams, VideoDecoder
 from .memory import NotEnoughMemoryError
 from .moments import piece_size

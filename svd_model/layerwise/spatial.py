@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..networks import kernels, planes
 from ..networks.kernels import Convolution, FoldedUpsampling
-from ..networks.unet import Upsample
+from ..networks.resampling import Upsample
 from ..networks.vae import AttentionBlock, Downsample, ResnetBlock
 from .moments import moments
 from .plan import LayerPlan, LayerwisePlan

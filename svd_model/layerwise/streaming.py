@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..networks.unet import Stage
+from ..networks.stages import Stage
 
 _STAGE = re.compile(r"(?:input_blocks|output_blocks)\.\d+|\w+")
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from ..networks import kernels, planes, residual, transformer, unet
+from ..networks import kernels, planes, resampling, residual, transformer
 from ..networks.pieces import WHOLE, Pieces
+from ..networks.stages import UNetParams
 from .memory import NotEnoughMemoryError
 
 
@@ -42,7 +43,7 @@ class UNetPlanner:
     call of a layer.
     """
 
-    params: unet.UNetParams
+    params: UNetParams
     branches: int
     num_frames: int
     height: int
@@ -106,7 +107,7 @@ class UNetPlanner:
             return residual.spatial_channels(layer.parts, layer.width, in_planes)
         if layer.kind == "transformer":
             return transformer.WHOLE_TRANSFORMER * layer.width
-        return unet.enlarged_units(in_planes) * layer.width
+        return resampling.enlarged_units(in_planes) * layer.width
 
     def _positions(self, level: int) -> int:
         return (self.height >> level) * (self.width >> level)
@@ -240,7 +241,7 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
 
 def _upsample(layer: _Layer, work: _Work) -> tuple[int, int]:
     features = work.size(layer.width)
-    units = unet.enlarged_units(work.in_planes)
+    units = resampling.enlarged_units(work.in_planes)
     size, groups = work.group(work.frames, units * features)
     positions = work.positions * -(-work.frames // groups)
     folded = work.dtype.itemsize >= 4 and (work.in_planes or positions >= kernels.WORTH_FOLDING)

@@ -28,6 +28,10 @@ class Hooks:
     A hook may write over x and skip, never over context, which serves all steps of a run.
     """
 
+    def skip(self, place: Place, x: Tensor) -> Tensor:
+        """Features x (B·T, C, H, W) that an output stage joins as its skip, or that the middle gives."""
+        return x
+
     def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         """Features x (B·T, C, H, W) and skip (B·T, C', H, W) that an output stage joins."""
         return x, skip

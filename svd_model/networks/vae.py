@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from .embedding import mix_weight
 from .operations import Attention, CastingOperations, empty_parameter, scaled_dot_product_attention
-from .unet import Upsample
+from .resampling import Upsample
 
 LATENT_SCALE = 0.18215
 """Factor of latents in the diffusion model. The conditioning latent is not scaled."""

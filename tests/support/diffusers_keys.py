@@ -48,9 +48,9 @@ VISION = (
 )
 
 
-def unet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames our UNet's weights to diffusers' names."""
-    return {_unet_key(key): tensor for key, tensor in state.items()}
+def unet(state: dict[str, Tensor], num_res_blocks: int = 2) -> dict[str, Tensor]:
+    """Renames our UNet's weights to diffusers' names; other names stay."""
+    return {_unet_key(key, num_res_blocks + 1): tensor for key, tensor in state.items()}
 
 
 def vae(encoder: dict[str, Tensor], decoder: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def vision(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _unet_key(key: str) -> str:
+def _unet_key(key: str, stages: int) -> str:
     match = re.match(r"(input_blocks|output_blocks|middle_block)\.(\d+)\.(?:(\d+)\.)?(.*)", key)
     if not match or key.startswith("input_blocks.0."):
         return _rename(key, UNET_ENDS)
@@ -91,12 +91,12 @@ def _unet_key(key: str) -> str:
         rest = f"{layer}.{rest}" if layer else rest
         return f"mid_block.{'attentions.0.' if number == 1 else f'resnets.{number // 2}.'}" + _layer(rest)
     if side == "input_blocks":
-        level, index = divmod(number - 1, 3)
+        level, index = divmod(number - 1, stages)
         if rest.startswith("op."):
             return f"down_blocks.{level}.downsamplers.0.conv.{rest[3:]}"
         place = f"down_blocks.{level}"
     else:
-        level, index = divmod(number, 3)
+        level, index = divmod(number, stages)
         if rest.startswith("conv."):
             return f"up_blocks.{level}.upsamplers.0.{rest}"
         place = f"up_blocks.{level}"

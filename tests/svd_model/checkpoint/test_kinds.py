@@ -75,7 +75,7 @@ OTHERS = [
         ("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"),
     ),
     (
-        "a ControlNet",
+        "a temporal ControlNet",
         (
             "controlnet_cond_embedding.conv_in.weight",
             "down_blocks.0.resnets.0.temporal_res_block.conv1.weight",

@@ -12,7 +12,7 @@ from stillmotion.svd_model.layerwise import spatial
 from stillmotion.svd_model.layerwise.moments import moments
 from stillmotion.svd_model.networks import kernels
 from stillmotion.svd_model.networks.operations import CastingOperations as operations
-from stillmotion.svd_model.networks.unet import Upsample
+from stillmotion.svd_model.networks.resampling import Upsample
 from stillmotion.svd_model.networks.vae import Downsample
 from support import decoders
 from support.rounding import Reference
