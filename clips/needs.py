@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..svd_model import layerwise
-from ..svd_model.checkpoint import Checkpoint
+from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.layerwise import streaming
 
 Size = tuple[int, int, int]
@@ -63,19 +63,27 @@ def to_sample(
     device: torch.device,
     branches: int = GUIDED,
     cached: bool = False,
+    control: Part | None = None,
 ) -> Need:
     """Need of the UNet for latents of a size; its weights can stream, a stage at a time.
 
-    cached: whether deep features are kept from one evaluation to the next.
+    cached: whether deep features are kept from one evaluation to the next. control: a ControlNet that is
+    there and evaluated with it.
     """
     part, scale = checkpoint.unet, checkpoint.decoder.params.downscale
     frames, height, width = size
-    casts = any(stored != dtype and stored.itemsize <= dtype.itemsize for stored in part.dtypes)
-    options = {"cached": cached, "casts": casts}
+    dtypes = part.dtypes if control is None else (*part.dtypes, *control.dtypes)
+    casts = any(stored != dtype and stored.itemsize <= dtype.itemsize for stored in dtypes)
+    options = {"cached": cached, "casts": casts, "controlled": control is not None}
     planner = layerwise.UNetPlanner(part.params, branches, *size, dtype, device, **options)
     work = f"sampling {frames} frames of {scale * width}×{scale * height}"
     sizes = part.sizes_in(dtype)
-    return _planned(part.name, work, sizes, planner, streamed=streaming.largest_stage(sizes))
+    streamed = streaming.largest_stage(sizes)
+    if control is not None:
+        beside = control.sizes_in(dtype)
+        streamed = max(streamed, streaming.largest_stage(beside))  # one runs after the other
+        sizes |= {f"{control.name} {key}": size for key, size in beside.items()}
+    return _planned(part.name, work, sizes, planner, streamed)
 
 
 def to_decode(

@@ -1,17 +1,18 @@
 """A plan: settings resolved for a variant, once, into tensors; and the runs that engines sample."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
-from . import conditions
+from . import conditions, control
 from .conditions import Conditions
+from .control import Control
 from .noise import noisy_picture, start_noise
 from .picture import to_canvas
-from .settings import Settings
+from .settings import MOST_FRAMES, Settings
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Run:
     solver: str
     churn: float
     feature_cache: int
+    control: Control | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,35 @@ class Plan:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
         return Conditions(context, concat, self.vector.to(concat.device))
 
-    def run(self, pictured: Conditions, start: Tensor | None = None) -> Run:
-        """The run of a clip under conditions; `start` replaces the seed's noise."""
+    def control_pictures(self, pictures: Iterable[Tensor]) -> Tensor:
+        """Control pictures at the size of the clip: (3 or 4, H, W) in [0, 1] each -> (T, 3, height, width).
+
+        They are fitted as the picture is, to [−1, 1]; a single one serves all frames. Raises ValueError for
+        another number.
+        """
+        settings = self.settings
+        size = (settings.width, settings.height)
+        return control.one_each(
+            pictures,
+            settings.num_frames,
+            MOST_FRAMES,
+            lambda picture: to_canvas(picture, *size, settings.fit),
+        )
+
+    def refuse_control(self) -> None:
+        """Raises ValueError for settings of control, in a clip without control pictures."""
+        useless = [name for name in control.DEFAULTS if getattr(self.settings, name) is not None]
+        if useless:
+            verb = "goes" if len(useless) == 1 else "go"
+            raise ValueError(
+                f"{' and '.join(useless)} {verb} with a ControlNet and control frames; this clip has none."
+            )
+
+    def run(self, pictured: Conditions, start: Tensor | None = None, pictures: Tensor | None = None) -> Run:
+        """The run of a clip under conditions; `start` replaces the seed's noise.
+
+        pictures: from `control_pictures`, for a run with a ControlNet.
+        """
         settings = self.settings
         shape = (settings.num_frames, *pictured.concat.shape[1:])
         return Run(
@@ -87,6 +116,17 @@ class Plan:
             solver=settings.sampler,
             churn=settings.churn,
             feature_cache=settings.feature_cache,
+            control=None if pictures is None else self._control(pictures),
+        )
+
+    def _control(self, pictures: Tensor) -> Control:
+        chosen = control.numbers(self.settings)
+        return Control(
+            pictures,
+            strength=chosen["control_strength"],
+            weighting=chosen["control_weighting"],
+            first_sigma=control.sigma_at(chosen["control_start"]),
+            last_sigma=control.sigma_at(chosen["control_end"]),
         )
 
 

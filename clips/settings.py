@@ -10,9 +10,11 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
+from ..svd_model.networks.controlnet import WEIGHTINGS
 from . import presets
 from .canvas import FITS
 from .conditions import each_frame, orbit_azimuths
+from .control import DEFAULTS
 from .fields import (
     Angles,
     Choice,
@@ -35,7 +37,7 @@ MOST_FRAMES = 1024
 MOST_STEPS = 1000
 
 CANVAS, PICTURE, SAMPLING = "canvas", "picture", "sampling"
-GUIDANCE, CAMERA, DECODING = "guidance", "camera (sv3d_p)", "decoding"
+GUIDANCE, CONTROL, CAMERA, DECODING = "guidance", "control", "camera (sv3d_p)", "decoding"
 
 HIGHEST_SIGMA = 1e6
 
@@ -149,6 +151,35 @@ class Settings:
         usual="all",
     )
 
+    control_strength: float | None = setting(
+        None,
+        Number(0, 10, step=0.01),
+        CONTROL,
+        "how much the ControlNet changes",
+        usual=f"{DEFAULTS['control_strength']:g}",
+    )
+    control_start: float | None = setting(
+        None,
+        Number(0, 1, step=0.001),
+        CONTROL,
+        "where the ControlNet begins, as a fraction of the run along log σ",
+        usual=f"{DEFAULTS['control_start']:g}",
+    )
+    control_end: float | None = setting(
+        None,
+        Number(0, 1, step=0.001),
+        CONTROL,
+        "where the ControlNet ends",
+        usual=f"{DEFAULTS['control_end']:g}",
+    )
+    control_weighting: str | None = setting(
+        None,
+        Choice(tuple(WEIGHTINGS)),
+        CONTROL,
+        "how its features count: as in its author's training, or each once, as in other tools",
+        usual=DEFAULTS["control_weighting"],
+    )
+
     elevation: float | tuple[float, ...] | None = setting(
         None,
         Angles(-90, 90, step=1.0),
@@ -214,6 +245,9 @@ class Settings:
                 mistakes.add(mistake)
         if self.churn and self.sampler in SOLVERS and self.sampler not in CHURNING:
             mistakes.add(f"churn goes with {' and '.join(CHURNING)}; the sampler {self.sampler} has none.")
+        start, end = self.control_start, self.control_end
+        if is_number(start) and is_number(end) and start > end:
+            mistakes.add(f"control_start is {start:g} and control_end {end:g}; give the smaller one first.")
         mistakes.raise_any()
 
     def sigmas(self) -> Tensor:

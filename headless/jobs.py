@@ -52,8 +52,9 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     saved = [options.decode_latents] if options.decode_latents else []
     _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
-    parts = parts_of(options).values()
-    read += [Path(name) for name in (options.checkpoint, *parts, options.scratch, *saved) if name]
+    steering = (options.control, options.control_frames)
+    others = (options.checkpoint, *parts_of(options).values(), *steering, options.scratch)
+    read += [Path(name) for name in (*others, *saved) if name]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]
     if not _have_names_each(options, sources, mistakes):
@@ -138,6 +139,10 @@ class _Destinations:
 def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
     if bool(options.images) == (options.decode_latents is not None):
         mistakes.add("give the IMAGE to animate, or latents with --decode-latents, and not both.")
+    if (options.control is None) != (options.control_frames is None):
+        mistakes.add("--control and --control-frames go together; give both, or neither.")
+    if options.control is not None and options.decode_latents is not None:
+        mistakes.add("--control goes with an IMAGE, not with --decode-latents.")
     if options.save_latents is not None and options.decode_latents is not None:
         mistakes.add("--save-latents goes with an IMAGE, not with --decode-latents.")
 

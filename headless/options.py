@@ -217,6 +217,19 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
     )
     _add_parts(parser)
+    name = {"type": file_name, "default": None}
+    add(
+        "--control",
+        metavar="FILE",
+        help="a temporal ControlNet, such as temporal-controlnet-depth-svd-v1: its file or folder",
+        **name,
+    )
+    add(
+        "--control-frames",
+        metavar="FRAMES",
+        help="for it: a video or a folder of pictures, one for each frame, or a single picture for all",
+        **name,
+    )
     add(
         "--orbit",
         action="store_true",

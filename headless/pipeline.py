@@ -22,7 +22,9 @@ from ..clips.settings import Settings
 from ..samplers.solvers import Denoiser, silent
 from ..svd_model import layerwise
 from ..svd_model.checkpoint import Checkpoint, Part
+from ..svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ..svd_model.networks import float8, kernels
+from ..svd_model.networks.controlnet import ControlNet
 from ..svd_model.networks.finite import check_latents_to_decode
 from ..svd_model.networks.unet import VideoUNet
 from ..svd_model.networks.vae import LATENT_SCALE
@@ -32,14 +34,14 @@ from .engine import local, memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
 from .engine.fit import Choice, Fit, latent_size
 from .engine.networks import Networks
-from .files import images
+from .files import control_frames, images
 
 logger = logging.getLogger(__name__)
 
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
 LINEAR_DTYPES = ("float8",)
 
-FRAME_WISE = "frame_wise_decoder"
+FRAME_WISE, CONTROL = "frame_wise_decoder", "control"
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
@@ -64,7 +66,8 @@ class Pipeline:
     even they don't fit; tensors of decoding that do not fit go to host memory, then into files in
     `scratch_folder` (the system's temporary one). The clip depends neither on the budget nor on torch's
     modes, default dtype, default device and seed, which stay. Several threads may use one pipeline.
-    `compiled`: the UNet by torch.compile, at the first step. `linear_dtype`: "float8" has its linear layers
+    `compiled`: the UNet by torch.compile, at the first step. `control`: the file or folder of a temporal
+    ControlNet, for clips with control pictures. `linear_dtype`: "float8" has its linear layers
     multiply in float8, on hardware that can; the clip is then another one, a little.
     """
 
@@ -80,6 +83,7 @@ class Pipeline:
         scratch_folder: str | Path | None = None,
         compiled: bool = False,
         linear_dtype: str | None = None,
+        control: str | Path | Part | None = None,
     ):
         if not isinstance(checkpoint, Checkpoint):
             raise ValueError(
@@ -99,7 +103,11 @@ class Pipeline:
         self._compiled, self._linear_dtype = compiled, linear_dtype
         budget = None if memory_budget is None else memory.find_size(memory_budget)
         can_stream = not compiled and linear_dtype is None
-        self.fit = Fit(checkpoint, self.device, self.dtype, self.decode_dtype, budget, can_stream)
+        if control is not None and not isinstance(control, Part):
+            control = open_controlnet(control)
+        if control is not None:
+            check_fits(control, checkpoint.unet.params)
+        self.fit = Fit(checkpoint, self.device, self.dtype, self.decode_dtype, budget, can_stream, control)
         if scratch_folder is not None and not os.path.isdir(scratch_folder):
             raise ValueError(f"scratch_folder is {str(scratch_folder)!r}, which is no folder; make it first.")
         self._scratch_folder = scratch_folder
@@ -109,6 +117,7 @@ class Pipeline:
             "vision": lambda device: self._load(checkpoint.vision, self.dtype, device),
             "encoder": lambda device: self._load(checkpoint.encoder, torch.float32, device),
             "decoder": lambda device: self._load(checkpoint.decoder, torch.float32, device),
+            CONTROL: lambda device: self._load(control, self.dtype, device),
             FRAME_WISE: lambda device: self._load(checkpoint.decoder_for(True), torch.float32, device),
         }
         self._networks = Networks(loaders, self.device)
@@ -134,16 +143,20 @@ class Pipeline:
         image: images.Picture,
         settings: Settings | Mapping | None = None,
         noise: Tensor | np.ndarray | None = None,
+        control: control_frames.Frames | None = None,
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
-        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise.
+        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise. `control`: pictures for the
+        ControlNet, one for each frame or one for all, as `control_frames.read_frames` reads them.
         """
         plan = self.plan(settings)
+        pictures = self.control_pictures(plan, control)
         size = self.latent_size(plan)
         self.fit.check(size, plan.settings.frame_wise_decode)
         start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
-        recipe = animate(plan, plan.canvas(images.to_tensor(images.read_image(image))), start)
+        picture = plan.canvas(images.to_tensor(images.read_image(image)))
+        recipe = animate(plan, picture, start, pictures)
         latents = []
 
         def perform(step: Step):
@@ -157,6 +170,21 @@ class Pipeline:
     def plan(self, settings: Settings | Mapping | None) -> Plan:
         """Resolves settings for the checkpoint, with its defaults for every None."""
         return Plan.of(Settings.of(settings), self.checkpoint.variant)
+
+    def control_pictures(self, plan: Plan, control: control_frames.Frames | None) -> Tensor | None:
+        """Control pictures of a clip, (T, 3, H, W) in [−1, 1]; None without any.
+
+        Raises ValueError for pictures without a ControlNet, for another number of them than of frames, and
+        for settings of control without pictures.
+        """
+        if control is None:
+            plan.refuse_control()
+            return None
+        if self.fit.control is None:
+            raise ValueError(
+                "there are control frames without a ControlNet; give the pipeline one: control=…"
+            )
+        return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(control)))
 
     def latent_size(self, plan: Plan) -> Size:
         """Frames, height and width of the latents of a clip."""
@@ -213,8 +241,8 @@ class Pipeline:
         """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives."""
         run, stack = self.plan(settings).run(conditions), ExitStack()
         choice = self._choice_for(run)
-        unet = stack.enter_context(self._networks.use("unet", choice))
-        denoise = local.denoiser(unet, run, self.dtype, choice.activations)
+        unet, control = self._in_use(run, choice, stack)
+        denoise = local.denoiser(unet, run, self.dtype, choice.activations, control)
         weakref.finalize(denoise, stack.close)
         return denoise
 
@@ -259,14 +287,25 @@ class Pipeline:
 
     def _sample(self, run: Run, choice: Choice) -> Tensor:
         progress = partial(self._progress, "sampling")
-        with self._networks.use("unet", choice) as unet:
-            return local.sample(unet, run, self.dtype, self.device, progress, choice.activations)
+        with ExitStack() as stack:
+            unet, control = self._in_use(run, choice, stack)
+            return local.sample(unet, run, self.dtype, self.device, progress, choice.activations, control)
+
+    def _in_use(self, run: Run, choice: Choice, stack: ExitStack) -> tuple[VideoUNet, ControlNet | None]:
+        """The UNet, and the ControlNet of a run that has a control, until the stack closes."""
+        unet = stack.enter_context(self._networks.use("unet", choice))
+        if run.control is None:
+            return unet, None
+        return unet, stack.enter_context(self._networks.use(CONTROL, choice))
 
     def _choice_for(self, run: Run, stays: bool = True) -> Choice:
         """How a run is sampled; stays: whether the UNet's weights may stay on the device."""
-        frames, _, height, width = run.start.shape
-        size, cached = (frames, height, width), run.feature_cache > 1
-        return self.fit.to_sample(size, len(run.branches), cached, self._networks.held("unet"), stays=stays)
+        num_frames, _, height, width = run.start.shape
+        size, cached = (num_frames, height, width), run.feature_cache > 1
+        controlled = run.control is not None
+        held = self._networks.held("unet", CONTROL) if controlled else self._networks.held("unet")
+        options = {"stays": stays, "controlled": controlled}
+        return self.fit.to_sample(size, len(run.branches), cached, held, **options)
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
         """Shape of a clip's latents."""

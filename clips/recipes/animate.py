@@ -6,9 +6,14 @@ from ..plan import Plan
 from . import Decode, Encode, Recipe, Sample
 
 
-def animate(plan: Plan, picture: Tensor, start: Tensor | None = None) -> Recipe:
-    """The clip of a picture that `plan.canvas` fitted; `start`, (T, 4, h, w), replaces the seed's noise."""
+def animate(
+    plan: Plan, picture: Tensor, start: Tensor | None = None, control: Tensor | None = None
+) -> Recipe:
+    """The clip of a picture that `plan.canvas` fitted; `start`, (T, 4, h, w), replaces the seed's noise.
+
+    control: pictures for a ControlNet, which `plan.control_pictures` fitted.
+    """
     context, concat = yield Encode(picture, plan.noisy(picture))
-    latents = yield Sample(plan.run(plan.conditions(context, concat), start))
+    latents = yield Sample(plan.run(plan.conditions(context, concat), start, control))
     last_frame = picture if plan.orbit else None
     yield Decode(latents, plan.settings.frame_wise_decode, last_frame)

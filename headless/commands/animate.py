@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ... import builtin_model
+from ...clips.control import numbers
 from ...clips.mistakes import Mistakes
 from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
-from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.checkpoint import Checkpoint, Part
+from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
 from ..engine import memory
 from ..engine.devices import find_device
-from ..files import images, latents
+from ..files import control_frames, images, latents
 from ..files.sources import refuse_missing, refuse_url
 from ..files.videos import write_video
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
@@ -44,7 +47,7 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = plan = None
+    saved = checkpoint = plan = control = pictures = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
@@ -53,22 +56,28 @@ def animate(
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
         plan = checkpoint and settings and Plan.of(settings, checkpoint.variant)
+    with mistakes.collected():
+        control = _open_control(options, checkpoint)
+    with mistakes.collected():
+        pictures = plan and _read_control_frames(options, plan)
     jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
         say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
     bars = ProgressBars()
     try:
-        pipeline = _pipeline(checkpoint, options, bars)
+        pipeline = _pipeline(checkpoint, control, options, bars)
         if saved is None:
-            yield from _animate_pictures(pipeline, plan, jobs, options, say, bars)
+            yield from _animate_pictures(pipeline, plan, pictures, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
         bars.close()
 
 
-def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) -> Pipeline:
+def _pipeline(
+    checkpoint: Checkpoint, control: Part | None, options: Namespace, bars: ProgressBars
+) -> Pipeline:
     return Pipeline(
         checkpoint,
         options.device,
@@ -79,6 +88,7 @@ def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) ->
         scratch_folder=options.scratch,
         compiled=options.compile,
         linear_dtype=options.linear_dtype,
+        control=control,
     )
 
 
@@ -117,6 +127,28 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
     return checkpoint
 
 
+def _open_control(options: Namespace, checkpoint: Checkpoint | None) -> Part | None:
+    if options.control is None:
+        return None
+    refuse_url(options.control)
+    refuse_missing(Path(options.control))
+    try:
+        control = open_controlnet(options.control)
+    except AnotherFileWanted as error:
+        raise ValueError(f"--control: {error}") from error
+    if checkpoint is not None:
+        check_fits(control, checkpoint.unet.params)
+    return control
+
+
+def _read_control_frames(options: Namespace, plan: Plan) -> Tensor | None:
+    if options.control_frames is None:
+        if options.control is None:
+            plan.refuse_control()
+        return None
+    return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(options.control_frames)))
+
+
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The user's options as settings; None for options with mistakes."""
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
@@ -136,6 +168,7 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
 def _animate_pictures(
     pipeline: Pipeline,
     plan: Plan,
+    pictures: Tensor | None,
     jobs: Sequence[Job],
     options: Namespace,
     say: Callable[[str], None],
@@ -152,7 +185,7 @@ def _animate_pictures(
         if len(jobs) > 1:
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
-            yield from _animate_picture(pipeline, plan, job, options, say, bars)
+            yield from _animate_picture(pipeline, plan, pictures, job, options, say, bars)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise
@@ -165,6 +198,7 @@ def _animate_pictures(
 def _animate_picture(
     pipeline: Pipeline,
     plan: Plan,
+    pictures: Tensor | None,
     job: Job,
     options: Namespace,
     say: Callable[[str], None],
@@ -177,6 +211,8 @@ def _animate_picture(
     notes = None
     if not options.no_metadata:
         notes = {"image": job.picture.name, **_origin(pipeline, bars), **plan.settings.as_metadata()}
+        if pictures is not None:
+            notes |= _notes_of_control(pipeline, plan, options)
     written = []
 
     def perform(step: Step):
@@ -188,7 +224,7 @@ def _animate_picture(
             written.append(save.path)
         return pipeline.perform(step)
 
-    (frames,) = drive([recipe(plan, picture)], perform)
+    (frames,) = drive([recipe(plan, picture, control=pictures)], perform)
     yield from written
     if job.outputs:
         yield from _write(job.outputs, frames, plan.settings.fps, notes, bars)
@@ -265,6 +301,15 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
             f"{path.parent.name}/{path.name}": found for path, found in hashes.items()
         }
     return notes
+
+
+def _notes_of_control(pipeline: Pipeline, plan: Plan, options: Namespace) -> dict:
+    """The ControlNet of a clip for its metadata, with the defaults of its settings."""
+    return {
+        "control": pipeline.fit.control.file.path.name,
+        "control_frames": Path(options.control_frames).name,
+        **numbers(plan.settings),
+    }
 
 
 def version() -> str:

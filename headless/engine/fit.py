@@ -10,7 +10,7 @@ from ...clips import needs
 from ...clips.needs import Need, Size
 from ...clips.plan import Plan
 from ...svd_model import layerwise
-from ...svd_model.checkpoint import Checkpoint, CheckpointError
+from ...svd_model.checkpoint import Checkpoint, CheckpointError, Part
 from . import memory
 from .devices import shares_host_memory
 
@@ -51,7 +51,7 @@ class Choice:
 class Fit:
     """Networks, device and memory of a pipeline; `budget`: bytes on the device for a whole run, or None.
 
-    can_stream: whether the UNet's weights may stream from host memory.
+    can_stream: whether the UNet's weights may stream from host memory. control: a ControlNet for it.
     """
 
     checkpoint: Checkpoint
@@ -60,6 +60,7 @@ class Fit:
     decode_dtype: torch.dtype
     budget: int | None = None
     can_stream: bool = True
+    control: Part | None = None
 
     def check(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> None:
         """Checks a clip before any work.
@@ -111,12 +112,15 @@ class Fit:
         held: Held = NOTHING_HELD,
         *,
         stays: bool = True,
+        controlled: bool = False,
     ) -> Choice:
         """How latents of a size are sampled.
 
         cached: with deep features kept between evaluations. stays: whether the weights may stay there.
+        controlled: with the ControlNet, which runs as the UNet does.
         """
-        need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches, cached)
+        control = self.control if controlled else None
+        need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches, cached, control)
         return self._choose(need, held, stays)
 
     def to_decode(self, size: Size, frame_wise: bool, held: Held = NOTHING_HELD) -> Choice:
@@ -147,7 +151,7 @@ class Fit:
             scale = checkpoint.encoder.params.downscale
             yield needs.to_embed(checkpoint, self.dtype)
             yield needs.to_encode(checkpoint, scale * size[1], scale * size[2], self.device)
-            yield needs.to_sample(checkpoint, size, self.dtype, self.device)
+            yield needs.to_sample(checkpoint, size, self.dtype, self.device, control=self.control)
         if decode:
             yield needs.to_decode(checkpoint, size, frame_wise, self.decode_dtype, self.device)
 

@@ -12,22 +12,23 @@ from torch import Tensor
 from ...clips.conditions import Conditions
 from ...clips.noise import step_noise
 from ...clips.plan import Branch, Run
-from ...samplers.guidance import guided
-from ...samplers.preconditioning import precondition, scale_noise, scalings
+from ...samplers.guidance import CONDITIONAL, guided
+from ...samplers.preconditioning import precondition, scale_noise
 from ...samplers.solvers import Denoiser, find_solver
 from ...svd_model import layerwise
 from ...svd_model.layerwise.memory import BoundedPlan
+from ...svd_model.networks.controlnet import ControlNet
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
+from ...svd_model.networks.hooks import NO_HOOKS
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
-from ...svd_model.networks.residual import TimeShifts
-from ...svd_model.networks.unet import RunConstants, StepShifts, VideoUNet
+from ...svd_model.networks.stages import StepShifts
+from ...svd_model.networks.unet import VideoUNet
 from . import memory
+from .control import Controller
 from .devices import to_device
-
-_MOST_ROWS = 4096
-"""Limit of steps × frames with precomputed shifts; each takes about 80 kB in float16."""
+from .shifts import ShiftTable, for_rows
 
 
 def sample(
@@ -37,10 +38,12 @@ def sample(
     device: torch.device,
     progress: Callable[[int, int], object],
     budget: int | None = None,
+    control: ControlNet | None = None,
 ) -> Tensor:
     """Latents of a run, (T, 4, h, w), float32 on the CPU; raises NotFiniteError where numbers overflow.
 
     `progress` is called with the number of steps done, and of all. `budget`: as of an Evaluator.
+    `control`: the network for a run with a control.
     """
     steps, next_noise = len(run.sigmas) - 1, step_noise(run.seed)
 
@@ -55,7 +58,7 @@ def sample(
         progress(step + 1, steps)
 
     check = FiniteCheck(refuse)
-    denoise = denoiser(unet, run, dtype, budget)
+    denoise = denoiser(unet, run, dtype, budget, control)
     x = scale_noise(run.start.to(device), run.sigmas[0])
     solve = find_solver(run.solver, run.churn)
     progress(0, steps)
@@ -65,9 +68,18 @@ def sample(
     return x.cpu()
 
 
-def denoiser(unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None = None) -> Denoiser:
+def denoiser(
+    unet: VideoUNet,
+    run: Run,
+    dtype: torch.dtype,
+    budget: int | None = None,
+    control: ControlNet | None = None,
+) -> Denoiser:
     """The guided denoiser D(x, σ) of a run."""
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
+    if run.control is not None:
+        vector = run.branches[CONDITIONAL].conditions.vector
+        options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
     evaluate = Evaluator(unet, run.branches, dtype, **options)
     return guided(evaluate, run.terms)
 
@@ -79,7 +91,8 @@ class Evaluator:
     `budget`: bytes for the UNet's activations, None for a share of the free ones. Where memory runs out in
     spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding. All
     branches have one vector. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep
-    blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact.
+    blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact. A `controller` changes
+    each evaluation of the UNet, and runs in the same batches and pieces.
     """
 
     def __init__(
@@ -91,24 +104,20 @@ class Evaluator:
         sigmas: Iterable[Tensor] = (),
         feature_cache: int = 1,
         budget: int | None = None,
+        controller: Controller | None = None,
     ):
         self._unet, self._branches, self._dtype = unet, branches, dtype
-        self._interval, self._budget = feature_cache, budget
+        self._interval, self._budget, self._controller = feature_cache, budget, controller
         self._plans: dict[tuple[str, ...], BoundedPlan[layerwise.UNetPlan]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
-        self._vector = unet.label_emb(vector.to(dtype))  # (1 or T, E)
-        self._shifts = self._precompute_shifts([sigma for sigma in sigmas if sigma > 0])
+        self._shifts = ShiftTable(unet, vector, dtype, sigmas)
 
     def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
         branches = tuple(branches)
         if branches not in self._plans:
             self._plans[branches] = self._planned(len(branches), x)
-        shifts = self._shifts.get(float(sigma))
-        if shifts is None:
-            shifts = self._precompute_shifts([sigma])[float(sigma)]
-
-        together = self._plans[branches].plan.branches
+        shifts, together = self._shifts.at(sigma), self._plans[branches].plan.branches
 
         def evaluate(plan: layerwise.UNetPlan) -> list[Tensor]:
             if plan.branches < together:
@@ -122,8 +131,14 @@ class Evaluator:
 
     def _planned(self, count: int, x: Tensor) -> BoundedPlan[layerwise.UNetPlan]:
         """Plan for a number of branches; raises NotEnoughMemoryError for too small a budget."""
-        stored = next(self._unet.parameters()).dtype
-        options = {"cached": self._interval > 1, "casts": stored != self._dtype}
+        stored, controlled = {next(self._unet.parameters()).dtype}, self._controller is not None
+        if controlled:
+            stored.add(self._controller.dtype)
+        options = {
+            "cached": self._interval > 1,
+            "casts": stored != {self._dtype},
+            "controlled": controlled,
+        }
         size = (len(x), *x.shape[2:], self._dtype, x.device)
         planner = layerwise.UNetPlanner(self._unet.params, count, *size, **options)
         budget = self._budget
@@ -138,28 +153,15 @@ class Evaluator:
         """Clean estimates of a batch of branches, (branches, T, 4, h, w), float32 outside of the UNet."""
         if batch not in self._passes:
             conditions = [self._branches[name].conditions for name in batch]
-            self._passes[batch] = _BatchedBranches(self._unet, conditions, len(x), self._dtype)
+            self._passes[batch] = _BatchedBranches(
+                self._unet, conditions, len(x), self._dtype, self._controller
+            )
         videos = self._passes[batch]
 
         def network(x: Tensor, _: Tensor) -> Tensor:
-            return videos(x, shifts, self._interval, pieces)
+            return videos(x, sigma, shifts, self._interval, pieces)
 
         return precondition(network)(x, sigma)
-
-    def _precompute_shifts(self, sigmas: list[Tensor]) -> dict[float, StepShifts]:
-        """Time shifts of the residual blocks at each σ, 1 or T rows, from one pass through their layers."""
-        rows = self._vector.shape[0]
-        sigmas = sigmas[: _MOST_ROWS // rows]
-        if not sigmas:
-            return {}
-        steps = torch.stack([scalings(sigma).c_noise for sigma in sigmas]).repeat_interleave(rows)
-        steps = to_device(steps, self._vector.device)
-        constants = RunConstants(self._vector.repeat(len(sigmas), 1), (), 1)
-        shifts = self._unet.shifts(steps, constants)
-        return {
-            float(sigma): _each(shifts, lambda rows_of, i=i: rows_of[i * rows : (i + 1) * rows])
-            for i, sigma in enumerate(sigmas)
-        }
 
 
 def _batched(branches: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
@@ -170,8 +172,15 @@ def _batched(branches: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
 class _BatchedBranches:
     """The UNet over a group of branches, as videos of one batch, with their constants of the run."""
 
-    def __init__(self, unet: VideoUNet, branches: list[Conditions], num_frames: int, dtype: torch.dtype):
-        self._unet, self._dtype = unet, dtype
+    def __init__(
+        self,
+        unet: VideoUNet,
+        branches: list[Conditions],
+        num_frames: int,
+        dtype: torch.dtype,
+        controller: Controller | None,
+    ):
+        self._unet, self._dtype, self._controller = unet, dtype, controller
         self._shape = (len(branches), num_frames)
         concat, context, vector = (
             torch.cat([getattr(b, name).expand(num_frames, *[-1] * (ndim - 1)) for b in branches]).to(dtype)
@@ -179,21 +188,20 @@ class _BatchedBranches:
         )
         self._concat = concat
         self._constants = unet.prepare(context, vector, num_frames)
+        if controller is not None:
+            self._constants_of_control = controller.prepare(context, vector, num_frames)
         self._deep = DeepFeatures()
 
-    def __call__(self, x: Tensor, shifts: StepShifts, interval: int, pieces: Pieces) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, shifts: StepShifts, interval: int, pieces: Pieces) -> Tensor:
         """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
-        repeats = branches * num_frames // shifts[-1][-1].spatial.shape[0]
-        shifts = _each(shifts, lambda rows: rows.repeat(repeats, 1))
+        shifts, hooks = for_rows(shifts, branches * num_frames), NO_HOOKS
+        if self._controller is not None:
+            hooks = self._controller.hooks(x, sigma, self._constants_of_control, pieces)
+        inputs = (x, shifts, self._constants, hooks)
         if interval == 1:
-            result = self._unet.predict(x, shifts, self._constants, pieces=pieces)
+            result = self._unet.predict(*inputs, pieces=pieces)
         else:
-            result = self._deep.predict(self._unet, interval, x, shifts, self._constants, pieces=pieces)
+            result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces)
         return result.float().unflatten(0, self._shape)
-
-
-def _each(shifts: StepShifts, change) -> StepShifts:
-    """Applies a change to every tensor of the shifts."""
-    return tuple(tuple(TimeShifts(*map(change, block)) for block in stage) for stage in shifts)

@@ -55,12 +55,12 @@ class Networks:
             with self.use(name, Choice(streams=loaded is not None and loaded.streams)) as network:
                 return network
 
-    def held(self, name: str) -> Held:
-        """Bytes on the device for a network to have: its own, and of networks that nobody uses."""
+    def held(self, *names: str) -> Held:
+        """Bytes on the device for networks to have: their own, and of networks that nobody uses."""
         with self._lock:
             there = {key: each for key, each in self._loaded.items() if each.device == self._device}
-            idle = sum(each.size for key, each in there.items() if key != name and not self._users[key])
-            return Held(there[name].size if name in there else 0, idle)
+            idle = sum(each.size for key, each in there.items() if key not in names and not self._users[key])
+            return Held(sum(there[name].size for name in names if name in there), idle)
 
     @contextmanager
     def use(self, name: str, choice: Choice) -> Iterator[nn.Module]:

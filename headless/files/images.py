@@ -110,7 +110,7 @@ def _formats() -> list[str]:
 
 def _loaded(name: str, image: Image.Image) -> Image.Image:
     """Check the header, decode the pixels as they are and turn them upright."""
-    _check_size(name, *image.size)
+    check_size(name, *image.size)
     _decode(image)
     return _upright(name, image)
 
@@ -127,7 +127,8 @@ def _decode(image: Image.Image) -> None:
             image.filename = path
 
 
-def _check_size(name: str, width: int, height: int) -> None:
+def check_size(name: str, width: int, height: int) -> None:
+    """Raise ImageError for a picture of too many pixels, or of too short a side."""
     if width * height > MAX_PIXELS or min(width, height) < MIN_SIDE:
         raise ImageError(
             f"{name} has {width}×{height} = {width * height} pixels; accepted are sides of at least "
@@ -187,7 +188,7 @@ def _of_pixels(name: str, pixels: Tensor | np.ndarray) -> Image.Image:
     if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in _CHANNELS)):
         accepted = "(H, W), (H, W, C) and (C, H, W) with 1, 3 or 4 channels, and a batch of one"
         raise ImageError(f"{name} has the shape {tuple(shape)}; accepted are {accepted}.")
-    _check_size(name, values.shape[1], values.shape[0])
+    check_size(name, values.shape[1], values.shape[0])
     if values.dtype == bool:
         values = values * np.uint8(255)
     elif values.dtype.str[1:] == "u2" or values.dtype.kind == "f":

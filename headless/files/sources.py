@@ -59,7 +59,7 @@ def find_pictures(names: Sequence[str], mistakes: Mistakes) -> list[Picture]:
             refuse_url(name)
             path = Path(name)
             if path.is_dir():
-                found += [Picture(inside) for inside in _pictures_in(path)]
+                found += [Picture(inside) for inside in pictures_in(path)]
             else:
                 refuse_missing(path)
                 found.append(Picture(path))
@@ -89,7 +89,8 @@ def refuse_missing(path: Path) -> None:
     raise ValueError(f"{path}: there is no such file{meant or '; check its name.'}")
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """Pictures of a folder in the order of their names; raises ValueError where there is none."""
     inside = sorted(
         path
         for path in folder.iterdir()

@@ -1,6 +1,6 @@
 """Plans of a UNet's evaluation: branches together, and pieces of its layers, within a budget of memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class UNetPlanner:
 
     cached: whether the deep features of each branch are kept from one evaluation to the next. apart: whether
     branches may go one after another. casts: whether weights are stored in another dtype, and cast for each
-    call of a layer.
+    call of a layer. controlled: whether a control network of these sizes is evaluated before the UNet.
     """
 
     params: UNetParams
@@ -53,6 +53,7 @@ class UNetPlanner:
     cached: bool = False
     apart: bool = True
     casts: bool = False
+    controlled: bool = False
 
     def within(self, budget: int | None) -> UNetPlan:
         """Fastest plan within a budget; raise NotEnoughMemoryError, naming the smallest, below it."""
@@ -124,6 +125,8 @@ class UNetPlanner:
         constant = size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
         if self.cached:
             constant += self.branches * size(params.model_channels) // branches
+        if self.controlled:
+            constant += size(params.model_channels) + self._residuals(size)
         peak = calls = 0
         for layer in self._layers:
             skips = layer.skips if pieces.skips_on_device else layer.skips[:1]
@@ -141,6 +144,13 @@ class UNetPlanner:
             more, count = weigh(layer, work)
             peak, calls = max(peak, resident + more), calls + count
         return peak, calls
+
+    def _residuals(self, size: Callable[[int, int], int]) -> int:
+        """Bytes of what a control network gives, one for each skip and for the middle."""
+        params = self.params
+        levels = [place.level for place in params.places() if place.part == "input"]
+        skips = list(zip(params.skips(), levels, strict=True))
+        return sum(size(*skip) for skip in [*skips, skips[-1]])
 
     @cached_property
     def _layers(self) -> list[_Layer]:

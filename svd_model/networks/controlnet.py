@@ -77,12 +77,12 @@ class ControlNet(ContractingPath):
         self.controlnet_mid_block = operations.Conv2d(widths[-1], widths[-1], 1, **factory)
 
     def embed(self, pictures: Tensor) -> Tensor:
-        """Embed control pictures, one after another: (T, 3, 8h, 8w) in [−1, 1] -> (T, model_channels, h, w).
+        """Embed control pictures: (T, 3, 8h, 8w) in [−1, 1] -> (T, model_channels, h, w).
 
         The embedding depends on no noise level, and serves all evaluations of a run.
         """
-        pictures = pictures.contiguous(memory_format=kernels.memory_format(pictures.device))
-        return torch.cat([self.controlnet_cond_embedding(picture) for picture in pictures.split(1)])
+        memory_format = kernels.memory_format(pictures.device)
+        return self.controlnet_cond_embedding(pictures.contiguous(memory_format=memory_format))
 
     def residuals(
         self,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stillmotion.svd_model.layerwise import streaming
+from stillmotion.svd_model.networks.controlnet import ControlNet
 from stillmotion.svd_model.networks.residual import VideoResBlock
 from stillmotion.svd_model.networks.unet import Stage, VideoUNet
 from support import tiny
@@ -64,6 +65,23 @@ def test_only_a_stage_of_the_weights_is_there_at_once():
     largest = streaming.largest_stage(bytes_by_key(unet))
     assert resident.peak < streamed.peak <= resident.peak + largest
     assert largest < sum(bytes_by_key(unet).values()) / 4
+
+
+@torch.no_grad()
+def test_a_controlnet_streams_as_the_unet_does():
+    network = NamedTensors().fill(ControlNet(tiny.SMALL.unet, device="meta"))
+    x, steps, context, y = inputs(network)
+    embedding = NamedTensors().input("embedding", (FRAMES, tiny.SMALL.unet.model_channels, HEIGHT, WIDTH))
+    constants = network.prepare(context, y, FRAMES)
+    arguments = (x, network.shifts(steps, constants), constants, embedding)
+    with LiveMemory() as resident:
+        expected = network.residuals(*arguments)
+    streaming.stream(network, CPU)
+    with LiveMemory() as streamed:
+        found = network.residuals(*arguments)
+    assert torch.equal(found.middle, expected.middle)
+    assert all(map(torch.equal, found.skips, expected.skips))
+    assert resident.peak < streamed.peak <= resident.peak + streaming.largest_stage(bytes_by_key(network))
 
 
 def test_the_largest_stage_is_read_off_the_keys(unet):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from stillmotion.svd_model.layerwise import NotEnoughMemoryError, UNetPlanner
+from stillmotion.svd_model.networks.controlnet import ControlHooks, ControlNet, author_weights
 from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
 from support import tiny
 from support.live_memory import LiveMemory
@@ -35,6 +36,27 @@ def test_the_peak_is_predicted(dtype, branches):
             steps = torch.ones(rows, dtype=torch.float32, device="cpu")
             unet.predict(x, unet.shifts(steps, constants), constants, pieces=plan.pieces)
         assert 0.98 * live.peak <= plan.peak <= 1.05 * live.peak
+
+
+@torch.no_grad()
+def test_the_peak_beside_a_controlnet_is_predicted():
+    frames, height, width = size = (3, 48, 64)
+    params, rows = tiny.SMALL.unet, 2 * 3
+    unet = NAMED.fill(VideoUNet(params, device="meta"))
+    network = NAMED.fill(ControlNet(params, device="meta"))
+    plans = planner(2, size, torch.float32, params=params, apart=False, controlled=True)
+    shapes = ((rows, 8, height, width), (rows, 1, 64), (rows, 768))
+    for plan in (plans.within(None), plans.smallest()):
+        with LiveMemory() as live:
+            x, context, y = (torch.zeros(shape, dtype=torch.float32, device="cpu") for shape in shapes)
+            embedding = torch.zeros(frames, params.model_channels, height, width, device="cpu")
+            steps = torch.ones(rows, dtype=torch.float32, device="cpu")
+            constants, own = (each.prepare(context, y, frames) for each in (unet, network))
+            residuals = network.residuals(x, network.shifts(steps, own), own, embedding, plan.pieces)
+            hooks = ControlHooks(residuals, author_weights(params), 1.0)
+            del residuals
+            unet.predict(x, unet.shifts(steps, constants), constants, hooks, pieces=plan.pieces)
+        assert 0.98 * live.peak <= plan.peak <= 1.08 * live.peak
 
 
 def test_a_smaller_budget_is_a_smaller_peak_and_more_calls():

@@ -1,0 +1,71 @@
+"""Control of a clip: pictures, one for each frame, that a ControlNet sees beside what it samples."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..samplers.schedules import SIGMA_MAX, SIGMA_MIN
+
+DEFAULTS = {
+    "control_strength": 1.0,
+    "control_start": 0.0,
+    "control_end": 1.0,
+    "control_weighting": "author",
+}
+"""Settings of a run with a ControlNet; without one they have no use."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """Pictures that steer a run through a ControlNet, how strongly, and at which noise levels."""
+
+    pictures: Tensor  # (T, 3, H, W) in [−1, 1]
+    strength: float
+    weighting: str
+    first_sigma: float
+    last_sigma: float
+
+    def acts_at(self, sigma: float) -> bool:
+        """Whether the ControlNet is evaluated at a noise level."""
+        return self.strength != 0 and self.last_sigma <= sigma <= self.first_sigma
+
+
+def sigma_at(fraction: float) -> float:
+    """The noise level at a fraction of a run, as ComfyUI counts it: along log σ, whatever the schedule."""
+    if fraction <= 0:
+        return math.inf
+    if fraction >= 1:
+        return 0.0
+    return math.exp(math.log(SIGMA_MAX) + fraction * (math.log(SIGMA_MIN) - math.log(SIGMA_MAX)))
+
+
+def numbers(settings) -> dict:
+    """The settings of a run with a ControlNet, with the defaults for every None."""
+    chosen = {name: getattr(settings, name) for name in DEFAULTS}
+    return {name: DEFAULTS[name] if value is None else value for name, value in chosen.items()}
+
+
+def one_each(
+    pictures: Iterable[Tensor], num_frames: int, most: int, fit: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """A fitted picture for each frame: as many as came, or a single one for all, (T, 3, height, width).
+
+    Raises ValueError for another number. `most` bounds how many are counted; no more than frames are held.
+    """
+    fitted, count = [], 0
+    for count, picture in enumerate(itertools.islice(pictures, most + 1), start=1):
+        if count <= num_frames:
+            fitted.append(fit(picture))
+    if count == 1:
+        return fitted[0].expand(num_frames, -1, -1, -1)
+    if count != num_frames:
+        came = f"more than {most}" if count > most else count
+        raise ValueError(
+            f"there are {came} control frames for a clip of {num_frames} frames; give as many, or a single "
+            "picture for all of them."
+        )
+    return torch.cat(fitted)
