@@ -1,11 +1,13 @@
-"""Nodes that load a checkpoint, or a decoder from another file."""
+"""Nodes that load a checkpoint, a decoder from another file, or a ControlNet."""
 
 from comfy_api.v0_0_2 import io
 
 from .. import builtin_model
+from ..clips.control import DEFAULTS
 from ..svd_model.checkpoint import Checkpoint
 from . import host
 from .checks import checked
+from .inputs import setting
 
 CATEGORY = "stillmotion/loaders"
 FRAME_WISE = "frame-wise"
@@ -122,3 +124,42 @@ class LoadVAE(io.ComfyNode):
     def execute(cls, checkpoint: str, decoder: str) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
         return io.NodeOutput(host.load_vae(opened, frame_wise=decoder == FRAME_WISE))
+
+
+class LoadControlNet(io.ComfyNode):
+    """Node that loads a temporal ControlNet as the host's CONTROL_NET."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionLoadControlNet",
+            display_name="SVD Load ControlNet",
+            category=CATEGORY,
+            description="Loads a temporal ControlNet for SVD, which steers the clip by a depth map or a line "
+            "drawing of each frame.",
+            search_aliases=["svd", "controlnet", "temporal controlnet", "depth", "lineart", "control"],
+            inputs=[
+                io.Combo.Input(
+                    "control_net",
+                    options=host.controlnet_names(),
+                    tooltip="In models/controlnet, such as temporal-controlnet-depth-svd-v1.",
+                ),
+                setting(
+                    "control_weighting",
+                    "weighting",
+                    default=DEFAULTS["control_weighting"],
+                    tooltip="author: as the ControlNet was trained. once: as other packs add it.",
+                ),
+            ],
+            outputs=[
+                io.ControlNet.Output(
+                    tooltip="For core's Apply ControlNet, whose image is one picture for each frame, or one "
+                    "for all."
+                )
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, control_net: str, weighting: str) -> io.NodeOutput:
+        return io.NodeOutput(host.load_controlnet(control_net, weighting))

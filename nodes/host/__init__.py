@@ -3,6 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
+from .control import controlnet_names, load_controlnet
 from .files import PART_FOLDERS, checkpoint_names, open_checkpoint, open_parts, part_names
 from .guider import check_without_guidance, with_guidance
 from .model import (
@@ -36,9 +37,11 @@ __all__ = [
     "check_without_guidance",
     "checkpoint_names",
     "conditioning_of",
+    "controlnet_names",
     "embed_image",
     "frames_as_batch",
     "keeps_videos_apart",
+    "load_controlnet",
     "load_image_tower",
     "load_model",
     "load_vae",

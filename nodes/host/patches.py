@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...svd_model.networks.hooks import NO_HOOKS, Axis, Hooks, Place
 from ...svd_model.networks.pieces import Pieces
+from ...svd_model.networks.stages import UNetParams
 from ...svd_model.networks.transformer import Context, TransformerBlock
 from .blocks import OVERRIDE, OverriddenTemporalBlock, SpatialBlock
 
@@ -113,6 +114,57 @@ class PatchHooks(Hooks):
         """Tokens of a video's first frame for each position of x: (B, T, S, C) -> (B·S, M, context_dim)."""
         _, num_frames, positions, _ = x.shape
         return self._tokens[::num_frames].repeat_interleave(positions, dim=0)
+
+
+class ControlledHooks(Hooks):
+    """Hooks that add the residuals of the host's ControlNets, before the patches of other hooks."""
+
+    def __init__(self, inner: Hooks, control: dict):
+        self._inner, self._output, self._middle = inner, control.get("output", []), control.get("middle", [])
+
+    def skip(self, place: Place, x: Tensor) -> Tensor:
+        """Features with the residual of their place added; the host lists those of the input stages."""
+        residuals = self._middle if place.part == "middle" else self._output
+        number = -1 if place.part == "middle" else -1 - place.index  # the last skip is joined first
+        residual = residuals[number] if -number <= len(residuals) else None
+        return x if residual is None else x.add_(residual.to(x.device, x.dtype))
+
+    def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and skip, by the other hooks."""
+        return self._inner.joined(place, x, skip)
+
+    def block(self, place: Place, axis: Axis, block, x: Tensor, context: Context, pieces: Pieces) -> Tensor:
+        """Output of a block, by the other hooks."""
+        return self._inner.block(place, axis, block, x, context, pieces)
+
+
+def controlled(hooks: Hooks, control: dict | None, params: UNetParams, x: Tensor) -> Hooks:
+    """Hooks with the host's control, if any; raise ValueError for one that this UNet has no place for.
+
+    x: input of the UNet, (B·T, C, h, w).
+    """
+    if not control:
+        return hooks
+    levels = [place.level for place in params.places() if place.part == "input"]
+    skips = list(zip(params.skips(), levels, strict=True))
+    places = {"output": skips, "middle": skips[-1:]}
+    for name, residuals in control.items():
+        expected = places.get(name, [])
+        surplus = residuals[: max(0, len(residuals) - len(expected))]
+        fitting = zip(residuals[::-1], expected[::-1], strict=False)
+        fits = all(r is None or _fits(r, x, *place) for r, place in fitting)
+        if not fits or any(residual is not None for residual in surplus):
+            raise ValueError(
+                f"a ControlNet's {name} features don't fit this model: it is for another kind of model. Take "
+                "it out; a temporal ControlNet for SVD comes from SVD Load ControlNet."
+            )
+    return ControlledHooks(hooks, control)
+
+
+def _fits(residual: Tensor, x: Tensor, width: int, level: int) -> bool:
+    """Whether a residual can be added to the features of a level for an input x."""
+    height, columns = (side >> level for side in x.shape[2:])
+    return residual.shape[0] in (1, x.shape[0]) and residual.shape[1:] == (width, height, columns)
 
 
 @torch.compiler.disable  # core's TorchCompileModel misses changes of transformer_options

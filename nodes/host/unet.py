@@ -16,7 +16,7 @@ from ...svd_model.networks.operations import without_autocast
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
 from .operations import with_kernels
-from .patches import Patches, patches_of, wrappers_of
+from .patches import Patches, controlled, patches_of, wrappers_of
 from .shared import attention
 
 logger = logging.getLogger(__name__)
@@ -129,12 +129,19 @@ class HostUNet(VideoUNet):
         **conditions,
     ) -> Tensor:
         """Evaluate the UNet once. The name is core's, too."""
-        _refuse(control, conditions)
+        _refuse(conditions)
         with without_autocast(x.device):
-            return self._evaluate(x, timesteps, context, y, num_video_frames, transformer_options)
+            return self._evaluate(x, timesteps, context, y, control, num_video_frames, transformer_options)
 
     def _evaluate(
-        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_video_frames: int, options: dict
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        control: dict | None,
+        num_video_frames: int,
+        options: dict,
     ) -> Tensor:
         patches = patches_of(options)
         context, y = (comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype) for t in (context, y))
@@ -145,7 +152,7 @@ class HostUNet(VideoUNet):
         else:
             constants = self.run_cache.constants(self, context, y, num_video_frames)
         shifts = self.shifts(timesteps, constants)
-        hooks = patches.hooks(x, context)
+        hooks = controlled(patches.hooks(x, context), control, self.params, x)
         interval = options.get(FEATURE_CACHE, 1)
         if compiling:
             return self.predict(x, shifts, constants, hooks)
@@ -194,10 +201,8 @@ def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tenso
         logger.info("out of memory; the UNet runs again, in smaller pieces")
 
 
-def _refuse(control, conditions: dict) -> None:
+def _refuse(conditions: dict) -> None:
     """Raise ValueError for inputs of core's UNet that ours does not have."""
-    if control is not None:
-        raise ValueError("a ControlNet is connected; there is none for Stable Video Diffusion: take it out.")
     for name in ("time_context", "image_only_indicator"):
         if conditions.get(name) is not None:
             raise ValueError(

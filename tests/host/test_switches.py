@@ -67,13 +67,34 @@ def test_the_video_is_the_same_where_the_models_are_loaded_in_part(
         assert any(patches == "1" for _, _, patches in loads)
 
 
+@pytest.mark.parametrize("switch", ["novram", "lowvram"])
+def test_a_controlnet_is_loaded_in_part_too(server, low_memory_server, base, switch):
+    whole = frames_of(base, server.run(graphs.controlled(seed=5)))
+    low_memory_server.freed()
+    low_memory_server.send("/tests/switches", {name: name == switch for name in ("novram", "lowvram")})
+    assert close(frames_of(base, low_memory_server.run(graphs.controlled(seed=5))), whole)
+
+
+def test_a_controlnet_is_the_same_with_no_cache_no_metadata_and_previews(switched_server, server, base):
+    whole = frames_of(base, server.run(graphs.controlled(seed=5)))
+    for _ in range(2):  # the second time its pictures are embedded anew
+        assert close(frames_of(base, switched_server.run(graphs.controlled(seed=5))), whole)
+
+
 @pytest.mark.parametrize("switch", NARROWER, ids=" ".join)
 def test_the_video_is_near_with_narrower_numbers(server, base, plain, switch):
     with host.Server(base, *switch) as other:
         frames = frames_of(base, other.run(graphs.first_video(seed=5)))
+        steered = frames_of(base, other.run(graphs.controlled(seed=5)))
     unlike = frames_of(base, server.run(graphs.first_video(seed=6)))
     difference = np.abs(frames.astype(int) - plain.astype(int)).mean()
     assert 0 < difference < np.abs(unlike.astype(int) - plain.astype(int)).mean() / 2
+    wanted = frames_of(base, server.run(graphs.controlled(seed=5)))
+    assert (
+        0
+        < np.abs(steered.astype(int) - wanted.astype(int)).mean()
+        < np.abs(plain.astype(int) - wanted.astype(int)).mean()
+    )
 
 
 @pytest.mark.long

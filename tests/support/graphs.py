@@ -81,6 +81,23 @@ def first_video(seed: int = 1, **changes: dict) -> dict:
     return graph
 
 
+def controlled(seed: int = 1, **changes: dict) -> dict:
+    """Builds the graph of first_video with a ControlNet on the picture itself."""
+    load = node("StillmotionLoadControlNet", control_net="tiny_controlnet.safetensors", weighting="author")
+    apply = node(
+        "ControlNetApplyAdvanced",
+        positive=["prepare", 0],
+        negative=["prepare", 1],
+        control_net=["control", 0],
+        image=["image", 0],
+        strength=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
+    )
+    sample = {"positive": ["apply", 0], "negative": ["apply", 1]} | changes.pop("sample", {})
+    return first_video(seed, control=load, apply=apply, sample=sample, **changes)
+
+
 def path_of(template: str) -> Path:
     """Path of the graph of an example workflow."""
     name = template.lower().replace(" ", "_").replace("-", "_")

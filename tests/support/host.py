@@ -18,7 +18,7 @@ import pytest
 from safetensors.torch import save_file
 
 from stillmotion.svd_model.checkpoint import Checkpoint
-from support import checkpoints, tiny
+from support import checkpoints, controlnets, tiny
 
 ROOT = Path(__file__).parent.parent.parent
 PACK_NAME = "stillmotion-0.1.0"
@@ -71,7 +71,16 @@ def require() -> Host:
 
 def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
     """Creates a base directory: this pack under a folder name, another pack, tiny checkpoints, a picture."""
-    for folder in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "temp", "user"):
+    for folder in (
+        "custom_nodes",
+        "models/checkpoints",
+        "models/loras",
+        "models/controlnet",
+        "input",
+        "output",
+        "temp",
+        "user",
+    ):
         (path / folder).mkdir(parents=True, exist_ok=True)
     (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
     shutil.copy(Path(__file__).parent / "other_pack.py", path / "custom_nodes" / "other_pack.py")
@@ -79,6 +88,7 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
         file = path / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
         checkpoints.write(file, kind, sizes=tiny.SMALL)
     _write_parts(path / "models")
+    controlnets.write(path / "models" / "controlnet" / "tiny_controlnet.safetensors", tiny.SMALL.unet)
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
 

@@ -100,15 +100,35 @@ def conditioning_options():
     as_in_core(lambda model: None, positive={"start_percent": 0.0, "end_percent": 0.5})
 
 
+class Control(comfy.controlnet.ControlBase):
+    """A ControlNet that gives features by the names of the host; None keeps a place as it is."""
+
+    def __init__(self, **features):
+        super().__init__()
+        self._features = features
+
+    def get_control(self, x, *_):
+        generator = torch.Generator().manual_seed(3)
+        return {
+            name: [shape and torch.randn(len(x), *shape, generator=generator) for shape in shapes]
+            for name, shapes in self._features.items()
+        }
+
+    def get_models(self):
+        return []
+
+
 def control():
-    class Control(comfy.controlnet.ControlBase):
-        def get_control(self, *_):
-            return {}
+    first, down, last = (32, HEIGHT, WIDTH), (32, HEIGHT // 2, WIDTH // 2), (64, HEIGHT // 2, WIDTH // 2)
+    as_in_core(lambda model: None, positive={"control": Control(output=[first, first, down, last])})
+    as_in_core(lambda model: None, positive={"control": Control(output=[None, down, None], middle=[last])})
 
-        def get_models(self):
-            return []
 
-    return refused(lambda model: None, positive={"control": Control()})
+def control_of_another_model():
+    features = (32, HEIGHT, WIDTH)
+    for given in ({"input": [features]}, {"output": [features]}, {"middle": [features]}):
+        outcome = refused(lambda model: None, positive={"control": Control(**given)})
+    return outcome
 
 
 def time_conditioning():
