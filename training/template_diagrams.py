@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from stillmotion.clips.conditions import orbit_azimuths
-from stillmotion.clips.presets import SV3D, SVD_XT, Preset
+from stillmotion.clips.presets import SV3D, SVD, SVD_XT, Preset
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 512, 288
@@ -19,33 +19,44 @@ GROUND, FAINT, LINE, MARK, WORDS = "#16202b", "#2b3d4d", "#5f7d95", "#f2b134", "
 
 
 def main() -> None:
-    """Writes a diagram beside each of the two templates."""
+    """Writes a diagram beside each of these templates."""
     for name, picture in drawn().items():
         picture.save(ROOT / "example_workflows" / f"{name}.jpg", quality=90)
 
 
 def drawn() -> dict[str, Image.Image]:
     """Draws the diagrams, keyed by template."""
-    return {"2 First video with SVD-XT": clip(SVD_XT), "8 SV3D orbit": orbit(SV3D)}
+    return {
+        "2 First video with SVD-XT": clip(SVD_XT),
+        "8 SV3D orbit": orbit(SV3D),
+        "9 ControlNet": control(SVD),
+    }
 
 
 def clip(preset: Preset) -> Image.Image:
     """Draws the photograph, an arrow and an empty box for each frame of the video."""
     picture, draw = _canvas()
-    photograph = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB")
-    height = round(photograph.width * preset.height / preset.width)
-    top = (photograph.height - height) // 2
-    photograph = photograph.crop((0, top, photograph.width, top + height))
-    picture.paste(
-        photograph.resize((180 * FINE, 101 * FINE), Image.Resampling.LANCZOS), (16 * FINE, 80 * FINE)
-    )
+    _photograph(picture, preset, (16, 80), 180)
     _arrow(draw, 204, 130)
-    columns = math.isqrt(preset.num_frames)
-    for frame in range(preset.num_frames):
-        x, y = 234 + frame % columns * 53, 50 + frame // columns * 33
-        _box(draw, (x, y, x + 48, y + 27), FAINT, LINE)
+    _frames(draw, preset, 234, 50)
     _words(draw, 106, 200, "your picture")
     _words(draw, 364, 234, f"{preset.num_frames} frames, {preset.width} by {preset.height}")
+    return _reduced(picture)
+
+
+def control(preset: Preset) -> Image.Image:
+    """Draws the photograph over a depth map, with an arrow to an empty box for each frame of the video."""
+    picture, draw = _canvas()
+    _photograph(picture, preset, (36, 20), 140)
+    _words(draw, 106, 115, "your picture")
+    for step in range(24):  # from far, dark, to near
+        shade = 40 + 8 * step
+        _box(draw, (36, 148 + 3.3 * step, 176, 151.3 + 3.3 * step), (shade,) * 3, (shade,) * 3)
+    _shape(draw, [(90, 222), (94, 172), (106, 152), (118, 172), (122, 222)], "#ffffff")
+    _words(draw, 106, 247, "its depth")
+    _arrow(draw, 204, 130)
+    _frames(draw, preset, 261, 50)
+    _words(draw, 364, 234, f"{preset.num_frames} frames that keep to it")
     return _reduced(picture)
 
 
@@ -72,6 +83,24 @@ def orbit(preset: Preset) -> Image.Image:
     return _reduced(picture)
 
 
+def _photograph(picture: Image.Image, preset: Preset, corner: tuple[int, int], width: int) -> None:
+    """Pastes the photograph in the shape of the preset's canvas."""
+    photograph = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB")
+    height = round(photograph.width * preset.height / preset.width)
+    top = (photograph.height - height) // 2
+    photograph = photograph.crop((0, top, photograph.width, top + height))
+    size = (width * FINE, width * preset.height // preset.width * FINE)
+    picture.paste(photograph.resize(size, Image.Resampling.LANCZOS), tuple(value * FINE for value in corner))
+
+
+def _frames(draw: ImageDraw.ImageDraw, preset: Preset, left: int, top: int) -> None:
+    """Draws an empty box for each frame, in rows."""
+    columns = math.ceil(math.sqrt(preset.num_frames))
+    for frame in range(preset.num_frames):
+        x, y = left + frame % columns * 53, top + frame // columns * 33
+        _box(draw, (x, y, x + 48, y + 27), FAINT, LINE)
+
+
 def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
     picture = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), GROUND)
     return picture, ImageDraw.Draw(picture)
@@ -81,7 +110,7 @@ def _reduced(picture: Image.Image) -> Image.Image:
     return picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 
-def _box(draw: ImageDraw.ImageDraw, corners: tuple, fill: str, outline: str) -> None:
+def _box(draw: ImageDraw.ImageDraw, corners: tuple, fill: str | tuple, outline: str | tuple) -> None:
     draw.rectangle([value * FINE for value in corners], fill=fill, outline=outline, width=FINE)
 
 

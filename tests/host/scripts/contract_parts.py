@@ -22,6 +22,7 @@ from contract_models import (
 
 # isort: split
 
+from pathlib import Path
 from unittest import mock
 
 import comfy.cli_args
@@ -34,8 +35,11 @@ import torch
 from comfy.patcher_extension import PatcherInjection, WrappersMP
 
 from stillmotion.nodes import host
-from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.nodes.host.control import controlnet_of
+from stillmotion.svd_model.checkpoint import Checkpoint, Part
+from stillmotion.svd_model.checkpoint.sources import TensorFile
 from stillmotion.svd_model.networks import planes
+from stillmotion.svd_model.networks.controlnet import ControlNet
 
 BYPASSED = (
     "middle_block.1.transformer_blocks.0.ff.net.0.proj",
@@ -122,6 +126,22 @@ def control():
     first, down, last = (32, HEIGHT, WIDTH), (32, HEIGHT // 2, WIDTH // 2), (64, HEIGHT // 2, WIDTH // 2)
     as_in_core(lambda model: None, positive={"control": Control(output=[first, first, down, last])})
     as_in_core(lambda model: None, positive={"control": Control(output=[None, down, None], middle=[last])})
+
+
+def temporal_control():
+    """The CONTROL_NET of SVD Load ControlNet, over our MODEL and over core's."""
+    generator = torch.Generator().manual_seed(4)
+    state = {
+        key: torch.randn(meta.shape, generator=generator) / max(1, meta[0].numel()) ** 0.5
+        for key, meta in ControlNet(OURS.model.params, device="meta").state_dict().items()
+    }
+    part = Part.of(
+        "ControlNet", TensorFile.of_tensors(Path("random"), state), "", ControlNet, OURS.model.params
+    )
+    pictures = torch.rand(FRAMES, 3, 8 * HEIGHT, 8 * WIDTH, generator=generator)
+    applied = controlnet_of(part, "author").copy().set_cond_hint(pictures, 0.5, (0.0, 0.8))
+    as_in_core(lambda model: None, positive={"control": applied})
+    assert not close(sampled(OURS, positive={"control": applied}), PLAIN)
 
 
 def control_of_another_model():
