@@ -29,7 +29,7 @@ def drawn() -> dict[str, Image.Image]:
     return {
         "2 First video with SVD-XT": clip(SVD_XT),
         "8 SV3D orbit": orbit(SV3D),
-        "9 ControlNet": control(SVD),
+        "10 ControlNet": control(SVD),
     }
 
 
