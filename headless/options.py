@@ -178,6 +178,24 @@ def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
     _add_dtypes(add)
 
 
+def _add_control(parser: argparse.ArgumentParser) -> None:
+    """The file of a ControlNet, and its pictures."""
+    add = parser.add_argument
+    name = {"type": file_name, "default": None}
+    add(
+        "--control",
+        metavar="FILE",
+        help="a temporal ControlNet, such as temporal-controlnet-depth-svd-v1: its file or folder",
+        **name,
+    )
+    add(
+        "--control-frames",
+        metavar="FRAMES",
+        help="for it: a video or a folder of pictures, one for each frame, or a single picture for all",
+        **name,
+    )
+
+
 def _add_parts(parser: argparse.ArgumentParser) -> None:
     """Files that replace a part of the checkpoint."""
     for part, (words, _) in PARTS.items():
@@ -217,19 +235,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
     )
     _add_parts(parser)
-    name = {"type": file_name, "default": None}
-    add(
-        "--control",
-        metavar="FILE",
-        help="a temporal ControlNet, such as temporal-controlnet-depth-svd-v1: its file or folder",
-        **name,
-    )
-    add(
-        "--control-frames",
-        metavar="FRAMES",
-        help="for it: a video or a folder of pictures, one for each frame, or a single picture for all",
-        **name,
-    )
+    _add_control(parser)
     add(
         "--orbit",
         action="store_true",

@@ -139,7 +139,7 @@ class TestCommand:
             last = np.asarray(image.convert("RGB")).astype(int)
         assert np.abs(last - controlled[2]).mean() < (0.01 if given == "frames" else 3)
         notes = read_metadata(tmp_path / "a.png")
-        assert (notes["control"], notes["control_frames"]) == (controlnets.FILE, given)
+        assert (notes["control"], notes["control_frames"]) == ("depth", given)
         assert (notes["control_strength"], notes["control_weighting"]) == (1, "author")
 
     def test_without_one_the_metadata_name_none(self, files, tmp_path):
@@ -154,7 +154,7 @@ class TestCommand:
             ("--control-strength 0.5", "control_strength goes with a ControlNet"),
             ("--control {}/depth --control-frames {}/frames --frames 5", "3 control frames for a clip of 5"),
             ("--control {}/svd.safetensors --control-frames {}/frames", "an SVD checkpoint, not a temporal"),
-            ("--control {}/frames --control-frames {}/frames", "without a ControlNet"),
+            ("--control {}/frames --control-frames {}/frames", "is a folder without weights"),
             ("--control {}/dept --control-frames {}/frames", "did you mean depth?"),
             ("--control {}/depth --control-frames {}/depth", "holds no picture"),
             ("--control {}/depth --control-frames {}/frame.mp4", "did you mean frames.mp4?"),
