@@ -95,11 +95,16 @@ class TemporalControl(comfy.controlnet.ControlBase):
     def _residuals(self, x_noisy: Tensor, t: Tensor, cond: dict, batched_number: int, options: dict):
         rows, network = len(x_noisy), self._network
         num_frames = cond.get("num_video_frames")
-        missing = [name for name in ("c_concat", "y", "c_crossattn") if cond.get(name) is None]
-        if num_frames is None or missing or self._sampling is None:
+        widths = {"y": network.params.vector_dim, "c_crossattn": network.params.context_dim, "c_concat": None}
+        conditions = {name: cond.get(name) for name in widths}
+        fits = all(
+            tensor is not None and width in (None, tensor.shape[-1])
+            for tensor, width in zip(conditions.values(), widths.values(), strict=True)
+        )
+        if num_frames is None or not fits or self._sampling is None:
             raise ValueError(
-                "a temporal ControlNet is connected to a model that is not SVD's; take it out, or load the "
-                "model with SVD Load Checkpoint."
+                "a temporal ControlNet is connected to a model that is not svd's or svd_xt's; take it out, "
+                "or load such a model with SVD Load Checkpoint."
             )
         x = self._sampling.calculate_input(t, x_noisy)
         x, context, y = (

@@ -71,10 +71,11 @@ def error(found, reference):
     return ((found - exact).abs().max() / allowed).item()
 
 LOADED = loaders.LoadCheckpoint.execute(checkpoint="svd.safetensors").result
+SV3D = loaders.LoadCheckpoint.execute(checkpoint="sv3d_u.safetensors").result
 
-def graph(*applied, videos=1, file="tiny.safetensors", weighting="author"):
+def graph(*applied, videos=1, file="tiny.safetensors", weighting="author", loaded=LOADED):
     chosen = find_preset(CHECKPOINT.variant, FRAMES)
-    loaded, tower, vae = LOADED
+    model, tower, vae = loaded
     positive, negative, latent, _ = conditioning.ImageToVideo.execute(
         clip_vision=tower, vae=vae, image=image(np.stack([RGB] * videos)), fit="crop", frames=FRAMES, fps=6.0,
         motion_bucket_id=127, noise_aug=chosen.noise_aug, seed=SEED, cut_out=False, **SIZE).result
@@ -83,7 +84,7 @@ def graph(*applied, videos=1, file="tiny.safetensors", weighting="author"):
         positive, negative = core.ControlNetApplyAdvanced().apply_controlnet(
             positive, negative, net, image(pictures), *numbers)
     sampled = sampling.KSampler.execute(
-        model=loaded, positive=positive, negative=negative, latent=latent,
+        model=model, positive=positive, negative=negative, latent=latent,
         seed=SEED, sampler="stillmotion euler", shape=chosen.guidance,
         min_guidance=chosen.min_guidance, max_guidance=chosen.max_guidance, scales="", schedule="karras",
         steps=STEPS, sigma_max=700.0, sigma_min=0.002, rho=7.0, denoise=1.0).result[0]
@@ -136,6 +137,7 @@ refused = {
     "too few": refusal((PICTURES[:2], *whole)),
     "for two videos": refusal((np.concatenate([PICTURES, PICTURES[:1]]), *whole), videos=2),
     "another size": refusal((PICTURES, *whole), file="wide.safetensors"),
+    "SV3D": refusal((PICTURES, *whole), loaded=SV3D),
     "a checkpoint": refusal((PICTURES, *whole), file="svd.safetensors"),
 }
 print(json.dumps({"errors": errors, "changed": changed, "unchanged": unchanged, "calls": len(calls),
@@ -147,6 +149,7 @@ print(json.dumps({"errors": errors, "changed": changed, "unchanged": unchanged, 
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("control")
     checkpoints.write(folder / "svd.safetensors", sizes=tiny.SMALL)
+    checkpoints.write(folder / "sv3d_u.safetensors", "sv3d_u", sizes=tiny.SMALL)
     controlnets.write(folder / "tiny.safetensors", tiny.SMALL.unet)
     controlnets.write(folder / "wide.safetensors", tiny.GOLDEN.unet)
     return in_host.result_of(f"folder = {json.dumps(str(folder))}\n" + SCRIPT)
@@ -176,6 +179,7 @@ def test_the_pictures_are_embedded_once_a_run(measured):
         ("too few", ("2 pictures", "3 frames")),
         ("for two videos", ("4 pictures", "2 × 3 frames")),
         ("another size", ("don't fit this model",)),
+        ("SV3D", ("not svd's or svd_xt's",)),
         ("a checkpoint", ("an SVD checkpoint, not a temporal ControlNet",)),
     ],
 )
