@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,10 +22,12 @@ class Conditions:
     context: Tensor  # (1 or T, 1, context_dim)
     concat: Tensor  # (1 or T, 4, h, w)
     vector: Tensor | None = None  # (1 or T, vector_dim); None until a model embeds the numbers
+    camera: Tensor | None = None  # (T, camera_dim) of MotionCtrl's track; None leaves its layers out
 
     def unconditional(self) -> "Conditions":
-        """Conditions without the picture; the vector stays."""
-        return Conditions(torch.zeros_like(self.context), torch.zeros_like(self.concat), self.vector)
+        """Conditions without the picture; the vector and the camera stay."""
+        without = {"context": torch.zeros_like(self.context), "concat": torch.zeros_like(self.concat)}
+        return replace(self, **without)
 
 
 def vector(

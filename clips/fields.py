@@ -124,6 +124,41 @@ class NameOrNumbers(Kind):
 
 
 @dataclass(frozen=True)
+class Poses(Kind):
+    """One of several names, or a list of poses: rotation and position, 12 numbers each or 3 rows of 4."""
+
+    names: tuple[str, ...]
+    number: Number
+
+    @property
+    def accepted(self) -> str:
+        return f"{', '.join(self.names)}, or a list of poses, 12 numbers for each frame"
+
+    def complaints(self, value) -> Iterator[str]:
+        if not isinstance(value, tuple):
+            if value not in self.names:
+                meant = did_you_mean(value, self.names) or "."
+                yield f"is {value!r}; accepted are {', '.join(self.names)}, or a list of poses{meant}"
+        elif value == ():
+            yield "is an empty list; leave it out, or give poses."
+        else:
+            yield from self._complaints_of_poses(value)
+
+    def _complaints_of_poses(self, poses: tuple) -> Iterator[str]:
+        """A sentence about the first pose with a fault."""
+        for count, pose in enumerate(poses, start=1):
+            rows = pose if isinstance(pose, tuple) else (pose,)
+            shape = tuple(len(row) if isinstance(row, tuple) else 1 for row in rows)
+            numbers = [number for row in rows for number in (row if isinstance(row, tuple) else (row,))]
+            if shape not in ((1,) * 12, (4, 4, 4)) or any(map(any, map(self.number.complaints, numbers))):
+                yield (
+                    f"has as pose {count} {_shortened(pose)}; a pose is 12 numbers, or 3 rows of 4: the "
+                    f"rotation and the position, each {self.number.accepted}."
+                )
+                return
+
+
+@dataclass(frozen=True)
 class Angles(Kind):
     """Degrees, one for each frame; unless `each`, one number may stand for all frames."""
 
@@ -216,6 +251,12 @@ def setting(default, kind: Kind, group: str, words: str, **more):
 def rows(table: type) -> dict[str, Field]:
     """The rows of a dataclass by their names."""
     return {row.name: Field(row.name, row.default, **row.metadata) for row in dataclasses.fields(table)}
+
+
+def _shortened(value) -> str:
+    """A value in at most some 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _is_whole(value) -> bool:

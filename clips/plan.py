@@ -46,6 +46,7 @@ class Plan:
     vector: Tensor  # (1 or T, vector_dim)
     sigmas: Tensor  # (steps + 1,)
     scales: Tensor  # (T,)
+    camera: Tensor | None = None  # MotionCtrl's track, (T, 12)
 
     @classmethod
     def of(cls, settings: Settings, variant: Variant) -> "Plan":
@@ -57,6 +58,7 @@ class Plan:
             vector=_vector(settings, variant),
             sigmas=settings.sigmas(),
             scales=settings.guidance_scales(),
+            camera=settings.track(),
         )
 
     def canvas(self, pixels: Tensor) -> Tensor:
@@ -71,7 +73,8 @@ class Plan:
 
     def conditions(self, context: Tensor, concat: Tensor) -> Conditions:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
-        return Conditions(context, concat, self.vector.to(concat.device))
+        camera = None if self.camera is None else self.camera.to(concat.device)
+        return Conditions(context, concat, self.vector.to(concat.device), camera)
 
     def control_pictures(self, pictures: Iterable[Tensor]) -> Tensor:
         """Control pictures at the size of the clip: (3 or 4, H, W) in [0, 1] each -> (T, 3, height, width).

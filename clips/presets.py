@@ -36,7 +36,9 @@ SVD = Preset(14, 1024, 576, 25, "linear", 1.0, 2.5, 0.02)
 SVD_XT = Preset(25, 1024, 576, 30, "linear", 1.5, 3.0, 0.02)
 SV3D = Preset(21, 576, 576, 50, "triangle", 1.0, 2.5, 1e-5)
 
-PRESETS = {"svd": (SVD_XT, SVD), "orbit": (SV3D,), "camera": (SV3D,)}
+MOTIONCTRL = replace(SVD, fps=7.0)
+
+PRESETS = {"svd": (SVD_XT, SVD), "orbit": (SV3D,), "camera": (SV3D,), "motionctrl": (MOTIONCTRL,)}
 """Presets by the conditioning of a variant: the first, unless another one has just as many frames."""
 
 OF_SAMPLERS = {

@@ -11,7 +11,7 @@ from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
 from ..svd_model.networks.controlnet import WEIGHTINGS
-from . import presets
+from . import camera, presets
 from .canvas import FITS
 from .conditions import each_frame, orbit_azimuths
 from .control import DEFAULTS
@@ -22,6 +22,7 @@ from .fields import (
     Interval,
     NameOrNumbers,
     Number,
+    Poses,
     Rate,
     Side,
     Whole,
@@ -38,6 +39,7 @@ MOST_STEPS = 1000
 
 CANVAS, PICTURE, SAMPLING = "canvas", "picture", "sampling"
 GUIDANCE, CONTROL, CAMERA, DECODING = "guidance", "control", "camera (sv3d_p)", "decoding"
+TRACK = "camera (MotionCtrl)"
 
 HIGHEST_SIGMA = 1e6
 
@@ -79,7 +81,7 @@ class Settings:
         PICTURE,
         "more for more motion",
         usual=str(presets.USUAL_MOTION),
-        only=("svd",),
+        only=("svd", "motionctrl"),
     )
     noise_aug: float | None = setting(
         None,
@@ -207,6 +209,23 @@ class Settings:
         only=("camera",),
     )
 
+    camera: str | tuple | None = setting(
+        None,
+        Poses(tuple(camera.TRACKS), Number(-1e6, 1e6)),
+        TRACK,
+        "how the camera moves; a list lies in a .json file",
+        usual="its layers are left out",
+        only=("motionctrl",),
+    )
+    camera_speed: float | None = setting(
+        None,
+        Number(-10, 10, step=0.1),
+        TRACK,
+        "more moves the camera faster, below 0 the other way",
+        usual="1",
+        only=("motionctrl",),
+    )
+
     frame_wise_decode: bool = setting(
         False, Flag(), DECODING, "decode each frame on its own, with an image decoder"
     )
@@ -242,7 +261,7 @@ class Settings:
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
-        for check in (_check_schedule, _check_guidance):
+        for check in (_check_schedule, _check_guidance, _check_track):
             with mistakes.collected():
                 check(settings)
         mistakes.raise_any()
@@ -258,6 +277,8 @@ class Settings:
         start, end = self.control_start, self.control_end
         if is_number(start) and is_number(end) and start > end:
             mistakes.add(f"control_start is {start:g} and control_end {end:g}; give the smaller one first.")
+        if self.camera is None and self.camera_speed is not None:
+            mistakes.add("camera_speed goes with camera, which says how it moves; give both.")
         mistakes.raise_any()
 
     def sigmas(self) -> Tensor:
@@ -273,6 +294,13 @@ class Settings:
                 return guidance.constant(self.num_frames, *self.guidance)
             return guidance.listed(self.num_frames, self.guidance)
         return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
+
+    def track(self) -> Tensor | None:
+        """MotionCtrl's camera of complete settings, (T, 12), None without one."""
+        if self.camera is None:
+            return None
+        make = camera.named_track if isinstance(self.camera, str) else camera.listed_track
+        return make(self.camera, self.num_frames, _default(self.camera_speed, 1.0))
 
     def as_metadata(self) -> dict:
         """The settings as JSON can hold them, for a file's metadata."""
@@ -358,6 +386,11 @@ def _check_schedule(settings: Settings) -> None:
 def _check_guidance(settings: Settings) -> None:
     """Raises ValueError for a list of scales that is not as long as the clip."""
     settings.guidance_scales()
+
+
+def _check_track(settings: Settings) -> None:
+    """Raises ValueError for a list of poses that is shorter than the clip."""
+    settings.track()
 
 
 def _default(value, default):

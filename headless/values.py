@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from pathlib import Path
 
 from ..clips.fields import (
     Angles,
@@ -12,12 +13,14 @@ from ..clips.fields import (
     Interval,
     NameOrNumbers,
     Number,
+    Poses,
     Rate,
     Side,
     Whole,
 )
 from ..clips.mistakes import did_you_mean
 from .engine.memory import parse_size
+from .files.poses import read_poses
 
 EMPTY = "the name is empty, as that of a variable of the shell that is not set"
 
@@ -110,6 +113,16 @@ def name_or_numbers(text: str) -> str | tuple[float, ...]:
         return text
 
 
+def name_or_poses(text: str) -> str | tuple:
+    """A name of a camera track, or the poses in a .json file."""
+    if not text.lower().endswith(".json"):
+        return text
+    try:
+        return read_poses(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 FORMS = {
     Whole: {"type": whole, "metavar": "N"},
     Side: {"type": whole, "metavar": "PIXELS"},
@@ -117,6 +130,7 @@ FORMS = {
     Rate: {"type": rate, "metavar": "N"},
     Choice: {"metavar": "NAME"},
     NameOrNumbers: {"type": name_or_numbers, "metavar": "NAME"},
+    Poses: {"type": name_or_poses, "metavar": "NAME"},
     Angles: {"type": numbers_or_one, "metavar": "DEG"},
     Interval: {"type": number, "nargs": 2, "action": Pair, "metavar": ("LOW", "HIGH")},
     Flag: {"action": "store_true"},

@@ -2,7 +2,7 @@
 
 from comfy_api.v0_0_2 import io
 
-from ..clips.fields import Angles, Choice, Interval, NameOrNumbers, Number, Rate, Side, Whole
+from ..clips.fields import Angles, Choice, Interval, NameOrNumbers, Number, Poses, Rate, Side, Whole
 from ..clips.settings import FIELDS
 
 
@@ -33,7 +33,7 @@ def _whole(kind: Whole) -> tuple[type, dict]:
     return io.Int.Input, {"min": kind.lowest, "max": kind.highest, "step": kind.step}
 
 
-def _choice(kind: Choice) -> tuple[type, dict]:
+def _choice(kind: Choice | NameOrNumbers | Poses) -> tuple[type, dict]:
     return io.Combo.Input, {"options": list(kind.names)}
 
 
@@ -49,5 +49,6 @@ _FORMS = {
     Interval: _number,
     Choice: _choice,
     NameOrNumbers: _choice,
+    Poses: _choice,
     Angles: _angles,
 }

@@ -275,7 +275,8 @@ def test_options_of_the_page_are_understood_and_taken(row):
         parsed = understood(["animate", "p.png", *shlex.split(option)])
         chosen = {key: item for key, item in parsed.items() if key in FIELDS}
         camera = {"elevation", "azimuths"} & chosen.keys()
-        Settings(**chosen, num_frames=3 if camera else None).complete(variants.SV3D_P if camera else XT)
+        variant = variants.SV3D_P if camera else variants.MOTIONCTRL_SVD if "camera" in chosen else XT
+        Settings(**chosen, num_frames=3 if camera else None).complete(variant)
 
 
 def test_options_of_the_page_show_their_defaults():

@@ -90,9 +90,9 @@ class Evaluator:
     Branches go through the UNet as videos of one batch, and layers in pieces, by the fastest plan within
     `budget`: bytes for the UNet's activations, None for a share of the free ones. Where memory runs out in
     spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding. All
-    branches have one vector. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep
-    blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact. A `controller` changes
-    each evaluation of the UNet, and runs in the same batches and pieces.
+    branches have one vector, and all a camera or none. Shifts for `sigmas` are computed in advance. With
+    `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact. A
+    `controller` changes each evaluation of the UNet, and runs in the same batches and pieces.
     """
 
     def __init__(
@@ -182,12 +182,12 @@ class _BatchedBranches:
     ):
         self._unet, self._dtype, self._controller = unet, dtype, controller
         self._shape = (len(branches), num_frames)
-        concat, context, vector = (
-            torch.cat([getattr(b, name).expand(num_frames, *[-1] * (ndim - 1)) for b in branches]).to(dtype)
-            for name, ndim in (("concat", 4), ("context", 3), ("vector", 2))
+        concat, context, vector, camera = (
+            _rows([getattr(branch, name) for branch in branches], num_frames, dtype)
+            for name in ("concat", "context", "vector", "camera")
         )
         self._concat = concat
-        self._constants = unet.prepare(context, vector, num_frames)
+        self._constants = unet.prepare(context, vector, num_frames, camera)
         if controller is not None:
             self._constants_of_control = controller.prepare(context, vector, num_frames)
         self._deep = DeepFeatures()
@@ -205,3 +205,10 @@ class _BatchedBranches:
         else:
             result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces)
         return result.float().unflatten(0, self._shape)
+
+
+def _rows(conditions: list[Tensor | None], num_frames: int, dtype: torch.dtype) -> Tensor | None:
+    """One condition of several branches with a row a frame, (branches · T, …), None where there is none."""
+    if conditions[0] is None:
+        return None
+    return torch.cat([of_one.expand(num_frames, *of_one.shape[1:]) for of_one in conditions]).to(dtype)

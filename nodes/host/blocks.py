@@ -10,7 +10,13 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from ...svd_model.networks.transformer import Context, MultiHeadAttention, TemporalBlock, TransformerBlock
+from ...svd_model.networks.transformer import (
+    Context,
+    MultiHeadAttention,
+    TemporalBlock,
+    TemporalContext,
+    TransformerBlock,
+)
 from .shared import ATTENTION_PRECISION
 
 OVERRIDE = "optimized_attention_override"
@@ -35,10 +41,15 @@ class SpatialBlock:
     def _rows(self, block: TransformerBlock, x: Tensor) -> Tensor:
         n = block.norm1(x)
         x = self._attend("attn1", block.attn1, n, n) + x
+        x = self._after_self_attention(block, x)
         for patch in self.lists.get("middle_patch", ()):
             x = patch(x, self._extra(block.attn1))
         x = self._cross(block, x) + x
         return block.ff(block.norm3(x)) + x
+
+    def _after_self_attention(self, block: TransformerBlock, x: Tensor) -> Tensor:
+        """Tokens unchanged; a block over time adds the camera here."""
+        return x
 
     def _cross(self, block: TransformerBlock, x: Tensor) -> Tensor:
         """Cross-attention output: the precomputed one unless a node patches attn2."""
@@ -89,6 +100,8 @@ class SpatialBlock:
 class OverriddenTemporalBlock(SpatialBlock):
     """Forward of a TemporalBlock with overridden attention. Patches don't reach attention over time."""
 
+    context: TemporalContext
+
     @torch.compiler.disable  # an override may do anything
     def __call__(self, block: TemporalBlock, x: Tensor) -> Tensor:
         """Run the block: (B, T, S, C) -> (B, T, S, C)."""
@@ -97,3 +110,10 @@ class OverriddenTemporalBlock(SpatialBlock):
         rows = block.ff_in(block.norm_in(rows)) + rows
         rows = self._rows(block, rows)
         return rows.unflatten(0, (videos, positions)).transpose(1, 2)
+
+    def _after_self_attention(self, block: TemporalBlock, x: Tensor) -> Tensor:
+        """Tokens with the camera of their frames: (B·S, T, C) -> (B·S, T, C)."""
+        if self.context.camera is None:
+            return x
+        video = x.unflatten(0, (len(self.context.camera), -1)).transpose(1, 2)  # -> (B, T, S, C)
+        return block.add_camera(video, self.context).transpose(1, 2).flatten(0, 1)

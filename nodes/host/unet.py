@@ -54,15 +54,18 @@ class RunCache:
         self._constants: list[tuple[tuple, RunConstants]] = []
         self._deep: list[tuple[tuple, list, DeepFeatures]] = []
 
-    def constants(self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
+    def constants(
+        self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int, camera: Tensor | None
+    ) -> RunConstants:
         """Constants from unet.prepare, computed once for equal inputs."""
+        inputs = (context, y, num_frames, camera)
         if not self._running or context.shape[1] > _MOST_TOKENS:
-            return unet.prepare(context, y, num_frames)
-        for (*tensors, frames), constants in self._constants:
-            if frames == num_frames and all(map(_same, tensors, (context, y))):
+            return unet.prepare(*inputs)
+        for cached, constants in self._constants:
+            if all(map(_same, cached, inputs)):
                 return constants
-        constants = unet.prepare(context, y, num_frames)
-        self._constants = [((context, y, num_frames), constants), *self._constants][:_MOST_ENTRIES]
+        constants = unet.prepare(*inputs)
+        self._constants = [(inputs, constants), *self._constants][:_MOST_ENTRIES]
         return constants
 
     def deep(self, key: tuple, patches: Patches) -> DeepFeatures:
@@ -76,8 +79,10 @@ class RunCache:
         return deep
 
 
-def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are equal in device, dtype and values."""
+def _same(first: Tensor | int | None, second: Tensor | int | None) -> bool:
+    """Whether two inputs are equal, tensors in device, dtype and values."""
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        return type(first) is type(second) and first == second
     if (first.device, first.dtype, first.shape) != (second.device, second.dtype, second.shape):
         return False
     return torch.equal(first, second)
@@ -126,12 +131,14 @@ class HostUNet(VideoUNet):
         control,
         transformer_options: dict,
         num_video_frames: int,
+        camera: Tensor | None = None,
         **conditions,
     ) -> Tensor:
         """Evaluate the UNet once. The name is core's, too."""
         _refuse(conditions)
         with without_autocast(x.device):
-            return self._evaluate(x, timesteps, context, y, control, num_video_frames, transformer_options)
+            inputs = (x, timesteps, context, y, control, num_video_frames, camera)
+            return self._evaluate(*inputs, transformer_options)
 
     def _evaluate(
         self,
@@ -141,16 +148,20 @@ class HostUNet(VideoUNet):
         y: Tensor,
         control: dict | None,
         num_video_frames: int,
+        camera: Tensor | None,
         options: dict,
     ) -> Tensor:
         patches = patches_of(options)
-        context, y = (comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype) for t in (context, y))
-        self.check_inputs(x, timesteps, context, y, num_video_frames)
+        context, y, camera = (
+            None if t is None else comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype)
+            for t in (context, y, camera)
+        )
+        self.check_inputs(x, timesteps, context, y, num_video_frames, camera)
         compiling = torch.compiler.is_compiling()  # a cached tensor would be built into the graph
         if compiling:
-            constants = self.prepare(context, y, num_video_frames)
+            constants = self.prepare(context, y, num_video_frames, camera)
         else:
-            constants = self.run_cache.constants(self, context, y, num_video_frames)
+            constants = self.run_cache.constants(self, context, y, num_video_frames, camera)
         shifts = self.shifts(timesteps, constants)
         hooks = controlled(patches.hooks(x, context), control, self.params, x)
         interval = options.get(FEATURE_CACHE, 1)

@@ -197,12 +197,13 @@ class Checkpoint:
         params = self._unet_params
         decoder = [key for key in self.file.shapes if key.startswith(released.FIRST_STAGE + "decoder.")]
         frame_wise = bool(decoder) and not any(".time_stack." in key for key in decoder)
-        variant = find_variant(params.vector_dim, frame_wise)
+        variant = find_variant(params.vector_dim, frame_wise, params.camera_dim)
         if variant is None or params.in_channels != 2 * params.out_channels:
             raise CheckpointError(
                 f"{self.file.path} is a video model, but no known one: its UNet takes {params.in_channels} "
-                f"channels and a vector of {params.vector_dim}; SVD takes 8 channels and a vector of 768, "
-                f"SV3D 8 and 256 or 1280 (with a frame-wise decoder). {OFFICIAL_FILES}"
+                f"channels, a vector of {params.vector_dim} and {params.camera_dim} numbers of a camera; SVD "
+                "takes 8 channels and a vector of 768, SV3D 8 and 256 or 1280 (with a frame-wise decoder), "
+                f"MotionCtrl-SVD 8, 768 and 12 numbers of a camera. {OFFICIAL_FILES}"
             )
         noted = {key: self._size(key) for key in ("num_frames", "width", "height")}
         return replace(variant, **{key: size for key, size in noted.items() if size})

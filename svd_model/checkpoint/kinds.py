@@ -8,7 +8,7 @@ from enum import Enum
 import torch
 
 from .layouts.released import UNET, is_weight
-from .sizes import Shapes
+from .sizes import CAMERA_LAYER, Shapes
 from .sources import CheckpointError, TensorFile
 
 
@@ -96,8 +96,9 @@ KINDS = (
     Kind("MimicMotion", having("pose_net.", "unet.")),
     Kind("Sonic, a talking head on SVD", having(".processor.to_k_ip.")),
     Kind(
-        "MotionCtrl, an SVD whose camera is steered",
-        having(".cc_projection."),
+        "the camera's layers of MotionCtrl-SVD without the other ones of its UNet",
+        lambda shapes: having(CAMERA_LAYER)(shapes) and not having("input_blocks.0.0.")(shapes),
+        advice="give the whole motionctrl_svd",
     ),
     Kind("SV4D, which takes several views (not supported)", having(UNET, "time_mix_blocks")),
     Kind("an SVD checkpoint", having_below(UNET, ".time_stack."), Role.CHECKPOINT),

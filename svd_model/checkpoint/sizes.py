@@ -9,6 +9,13 @@ from ..networks.vae import VAEParams
 from ..networks.vision import VisionParams
 
 LARGEST_DIMENSION = 2**20
+
+CAMERA_LAYER = ".time_stack.0.cc_projection."
+"""Fragment of the keys of MotionCtrl's layers, each after a self-attention over time."""
+
+CAMERA_DIM = 12
+"""Numbers of MotionCtrl's camera at a frame: rotation and position, a matrix of 3 × 4."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -56,7 +63,17 @@ def unet_params(shapes: Shapes, head_channels: int | None = None) -> UNetParams:
             shapes, "middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, default.context_dim
         ),
         vector_dim=_dimension(shapes, "label_emb.0.0.weight", 1, default.vector_dim),
+        camera_dim=_camera_dim(shapes),
     )
+
+
+def _camera_dim(shapes: Shapes) -> int:
+    """Numbers of a camera that layers take beside their channels; 0 for a UNet without such layers."""
+    layers = {key: shape for key, shape in shapes.items() if CAMERA_LAYER in key}
+    if not layers:
+        return 0
+    matrices = [shape for key, shape in layers.items() if key.endswith(".weight") and len(shape) == 2]
+    return max(matrices[0][1] - matrices[0][0], 1) if matrices else CAMERA_DIM
 
 
 def encoder_params(shapes: Shapes) -> VAEParams:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .sizes import CAMERA_DIM
+
 
 class Conditioning(NamedTuple):
     """Numbers that condition a UNet: the width of their vector, and the checkpoints with such a UNet."""
@@ -11,12 +13,14 @@ class Conditioning(NamedTuple):
     checkpoints: str
     orbit: bool = False
     camera: bool = False
+    camera_dim: int = 0  # numbers of a frame's camera that its layers take, beside the vector
 
 
 CONDITIONINGS = {
     "svd": Conditioning(768, "SVD"),  # fps, motion and noise
     "orbit": Conditioning(256, "sv3d_u", orbit=True),  # noise
     "camera": Conditioning(1280, "sv3d_p", orbit=True, camera=True),  # noise, elevation and azimuth
+    "motionctrl": Conditioning(768, "MotionCtrl-SVD", camera_dim=CAMERA_DIM),  # as svd, and a camera track
 }
 
 
@@ -49,19 +53,26 @@ class Variant:
         """Whether it takes the elevation and azimuth of each frame (sv3d_p)."""
         return CONDITIONINGS[self.conditioning].camera
 
+    @property
+    def camera_dim(self) -> int:
+        """Numbers of a frame's camera that layers of its UNet take: MotionCtrl's 12, or 0."""
+        return CONDITIONINGS[self.conditioning].camera_dim
+
 
 SVD_XT = Variant("svd_xt", "svd", temporal_decoder=True)
 SVD_XT_IMAGE_DECODER = Variant("svd_xt_image_decoder", "svd", temporal_decoder=False)
 SV3D_U = Variant("sv3d_u", "orbit", temporal_decoder=False)
 SV3D_P = Variant("sv3d_p", "camera", temporal_decoder=False)
+MOTIONCTRL_SVD = Variant("motionctrl_svd", "motionctrl", temporal_decoder=True)
 
-DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P)
+DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P, MOTIONCTRL_SVD)
 """Keys and shapes of svd and svd_xt are equal: a file counts as svd_xt; the frame count is the user's."""
 
 
-def find_variant(vector_dim: int, frame_wise_decoder: bool) -> Variant | None:
+def find_variant(vector_dim: int, frame_wise_decoder: bool, camera_dim: int = 0) -> Variant | None:
     """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it."""
     for variant in DETECTABLE:
-        if variant.vector_dim == vector_dim and variant.temporal_decoder != frame_wise_decoder:
+        numbers = (variant.vector_dim, variant.camera_dim)
+        if numbers == (vector_dim, camera_dim) and variant.temporal_decoder != frame_wise_decoder:
             return variant
     return None

@@ -123,6 +123,8 @@ class UNetPlanner:
         shifts = sum(2 * layer.width for layer in self._layers if layer.kind == "residual")
         contexts = sum(2 * layer.width for layer in self._layers if layer.kind == "transformer")
         constant = size(params.in_channels) + (frames * shifts + self.num_frames * contexts) * itemsize
+        if params.camera_dim:
+            constant += frames * contexts // 2 * itemsize  # of the camera, a row a frame
         if self.cached:
             constant += self.branches * size(params.model_channels) // branches
         if self.controlled:

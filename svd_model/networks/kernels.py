@@ -66,6 +66,12 @@ def linear_halves(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tens
     return tuple(linear(x, *half) for half in zip(weight.chunk(2), bias.chunk(2), strict=True))
 
 
+def linear_of_part(x: Tensor, weight: Tensor, bias: Tensor | None, rest: Tensor) -> Tensor:
+    """Linear layer of x, (…, C), beside more inputs: weight (C', C + M); rest = their part and the bias."""
+    result = functional.linear(x, weight[:, : x.shape[-1]])
+    return result + rest if torch.is_grad_enabled() else result.add_(rest)
+
+
 def gated(value: Tensor, gate: Tensor) -> Tensor:
     """Product value·gelu(gate). Both are written over, except where a gradient needs them."""
     if torch.is_grad_enabled():

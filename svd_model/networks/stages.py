@@ -29,6 +29,7 @@ class UNetParams:
     head_channels: int = 64
     context_dim: int = 1024
     vector_dim: int = 768
+    camera_dim: int = 0  # numbers of a frame's camera, beside its tokens; MotionCtrl has 12
 
     def places(self) -> tuple[Place, ...]:
         """The layout of the UNet: the place of each stage, in the order of the work.
@@ -76,10 +77,12 @@ StepShifts = tuple[tuple[TimeShifts, ...], ...]
 class Stage(nn.Sequential):
     """Layers in a row, each called with its own conditioning."""
 
-    def prepare(self, context: Tensor, num_frames: int) -> tuple[TransformerContext, ...]:
+    def prepare(
+        self, context: Tensor, num_frames: int, camera: Tensor | None
+    ) -> tuple[TransformerContext, ...]:
         """Contexts of the stage's transformers, in order."""
         transformers = (layer for layer in self if isinstance(layer, SpatialVideoTransformer))
-        return tuple(layer.prepare(context, num_frames) for layer in transformers)
+        return tuple(layer.prepare(context, num_frames, camera) for layer in transformers)
 
     def shifts(self, emb: Tensor) -> tuple[TimeShifts, ...]:
         """Shifts of the stage's residual blocks, in order."""
@@ -145,9 +148,8 @@ class Layers:
         if channels % params.head_channels:
             raise ValueError(f"{channels} channels can't be split into heads of {params.head_channels}.")
         heads = channels // params.head_channels
-        return SpatialVideoTransformer(
-            channels, params.context_dim, heads, self.attention, self.operations, **self.factory
-        )
+        layer = (channels, params.context_dim, heads, self.attention, self.operations, params.camera_dim)
+        return SpatialVideoTransformer(*layer, **self.factory)
 
     def down(self, channels: int) -> Downsample:
         """Layer that halves height and width."""
@@ -187,9 +189,11 @@ class ContractingPath(nn.Module):
             layers.residual(bottom, bottom), layers.transformer(bottom), layers.residual(bottom, bottom)
         )
 
-    def prepare(self, context: Tensor, y: Tensor, num_frames: int) -> RunConstants:
+    def prepare(
+        self, context: Tensor, y: Tensor, num_frames: int, camera: Tensor | None = None
+    ) -> RunConstants:
         """Precompute the conditioning of every layer, once for all steps of a run."""
-        contexts = tuple(stage.prepare(context, num_frames) for stage in self._stages())
+        contexts = tuple(stage.prepare(context, num_frames, camera) for stage in self._stages())
         return RunConstants(self.label_emb(y), contexts, num_frames)
 
     def shifts(self, timesteps: Tensor, constants: RunConstants) -> StepShifts:
@@ -203,7 +207,15 @@ class ContractingPath(nn.Module):
         x = x.contiguous(memory_format=kernels.memory_format(x.device))
         return self.input_blocks[0]([x], (), (), 1, NO_HOOKS, self.places[0])
 
-    def check_inputs(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor, num_frames: int) -> None:
+    def check_inputs(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        num_frames: int,
+        camera: Tensor | None = None,
+    ) -> None:
         """Raise ValueError unless the inputs of a call have the shapes that VideoUNet.forward names."""
         p = self.params
         divisor = 2 ** (len(p.channel_mult) - 1)
@@ -213,12 +225,15 @@ class ContractingPath(nn.Module):
                 f"multiples of {divisor}."
             )
         kernels.check_videos(x, num_frames)
+        if camera is not None and not p.camera_dim:
+            raise ValueError("a camera came, and this UNet has no layers for one; leave it out.")
         for name, tensor, shape in (
             ("timesteps", timesteps, (x.shape[0],)),
             ("context", context, (x.shape[0], context.shape[1], p.context_dim) if context.ndim == 3 else ()),
             ("y", y, (x.shape[0], p.vector_dim)),
+            ("camera", camera, (x.shape[0], p.camera_dim)),
         ):
-            if tuple(tensor.shape) != shape:
+            if tensor is not None and tuple(tensor.shape) != shape:
                 expected = shape or ("frames", "tokens", p.context_dim)
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}; for this x it must be {expected}.")
 

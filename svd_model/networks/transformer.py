@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from . import kernels, planes
 from .embedding import mix_weight, sinusoidal_embedding
@@ -146,37 +147,80 @@ class TransformerBlock(nn.Module):
         return _add_by_tokens(x, self.norm3, self.ff, pieces)
 
 
-class TemporalBlock(TransformerBlock):
-    """Transformer block among the frames of each position, (B, T, S, dim), after one more feed-forward."""
+class TemporalContext(NamedTuple):
+    """Conditioning of a TemporalBlock."""
 
-    def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
+    tokens: Context
+    camera: Tensor | None = None  # part of the camera in cc_projection, and its bias: (B, T, 1, dim)
+
+
+class TemporalBlock(TransformerBlock):
+    """Transformer block among the frames of each position, (B, T, S, dim), after one more feed-forward.
+
+    With camera_dim numbers of a camera a frame, a linear layer takes them beside each token after
+    self-attention (Wang et al., "MotionCtrl", 2023). Without a camera the layer is left out.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int,
+        heads: int,
+        attention: Attention,
+        operations,
+        camera_dim: int = 0,
+        **factory,
+    ):
         super().__init__(dim, context_dim, heads, attention, operations, **factory)
         self.norm_in = operations.LayerNorm(dim, **factory)
         self.ff_in = FeedForward(dim, operations, **factory)
+        self.cc_projection = operations.Linear(dim + camera_dim, dim, **factory) if camera_dim else None
 
-    def forward(self, x: Tensor, context: Context, pieces: Pieces = WHOLE) -> Tensor:
+    def prepare(self, context: Tensor, camera: Tensor | None = None) -> TemporalContext:
+        """Precompute the context, (B, M, context_dim), and the camera's part, of (B, T, camera_dim)."""
+        tokens = self.attn2.prepare(context)
+        if camera is None:
+            return TemporalContext(tokens)
+        part = self.cc_projection(functional.pad(camera, (self.norm1.normalized_shape[0], 0)))
+        return TemporalContext(tokens, part[:, :, None])
+
+    def add_camera(self, x: Tensor, context: TemporalContext) -> Tensor:
+        """Tokens x, (B, T, S, dim), with the camera of their frames."""
+        layer = self.cc_projection
+        if context.camera is None:
+            return x
+        if layer.takes_kernels:
+            return layer.compute(x, kernels.linear_of_part, context.camera)
+        padding = (0, layer.in_features - x.shape[-1])
+        nothing = x.new_zeros(layer.in_features)
+        return layer(functional.pad(x, padding)) + (context.camera - layer(nothing))
+
+    def forward(self, x: Tensor, context: TemporalContext, pieces: Pieces = WHOLE) -> Tensor:
         """Run the block. With bounds in pieces the output is written over x."""
         if not pieces.hold(WHOLE_BLOCK * _bytes(x)):
             return self._in_pieces(x, context, pieces)
         x = self.ff_in(self.norm_in(x)).add_(x)
         x = self.attn1.add_over_time(x, self.norm1(x))
-        if isinstance(context, Tensor):
-            x = x.add_(context[:, None])
+        x = self.add_camera(x, context)
+        if isinstance(context.tokens, Tensor):
+            x = x.add_(context.tokens[:, None])
         else:  # a video's keys serve all positions of all its frames
-            hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context)
+            hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context.tokens)
             x = hidden.view_as(x).add_(x)
         return self.ff(self.norm3(x)).add_(x)
 
-    def _in_pieces(self, x: Tensor, context: Context, pieces: Pieces) -> Tensor:
+    def _in_pieces(self, x: Tensor, context: TemporalContext, pieces: Pieces) -> Tensor:
         _add_by_tokens(x, self.norm_in, self.ff_in, pieces)
         for positions in pieces.groups(x.shape[2], TEMPORAL_ATTENTION * _bytes(x[:, :, 0])):
             part = x[:, :, positions]
             self.attn1.add_over_time(part, self.norm1(part.contiguous()))
-            if isinstance(context, Tensor):
-                part.add_(context[:, None])
+            if context.camera is not None:
+                part.copy_(self.add_camera(part, context))
+            if isinstance(context.tokens, Tensor):
+                part.add_(context.tokens[:, None])
             else:
                 hidden = self.norm2(part.contiguous()).flatten(1, 2)
-                part.add_(self.attn2.to_context(hidden, context).view(part.shape))
+                part.add_(self.attn2.to_context(hidden, context.tokens).view(part.shape))
         return _add_by_tokens(x, self.norm3, self.ff, pieces)
 
 
@@ -207,7 +251,7 @@ class TransformerContext(NamedTuple):
     """Everything that a SpatialVideoTransformer needs beside x and hooks; constant over a run."""
 
     spatial: Context
-    temporal: Context
+    temporal: TemporalContext
     frames: Tensor  # embedding of the frames' numbers, (T, 1, C)
 
 
@@ -215,7 +259,14 @@ class SpatialVideoTransformer(nn.Module):
     """Spatial and temporal transformer block, mixed and added to features: (B·T, C, H, W), in and out."""
 
     def __init__(
-        self, channels: int, context_dim: int, heads: int, attention: Attention, operations, **factory
+        self,
+        channels: int,
+        context_dim: int,
+        heads: int,
+        attention: Attention,
+        operations,
+        camera_dim: int = 0,
+        **factory,
     ):
         super().__init__()
         self.channels = channels
@@ -224,7 +275,7 @@ class SpatialVideoTransformer(nn.Module):
         self.proj_in = operations.Linear(channels, channels, **factory)
         self.transformer_blocks = nn.ModuleList([TransformerBlock(*layer, **factory)])
         self.proj_out = operations.Linear(channels, channels, **factory)
-        self.time_stack = nn.ModuleList([TemporalBlock(*layer, **factory)])
+        self.time_stack = nn.ModuleList([TemporalBlock(*layer, camera_dim, **factory)])
         self.time_pos_embed = nn.Sequential(
             operations.Linear(channels, 4 * channels, **factory),
             nn.SiLU(),
@@ -232,16 +283,17 @@ class SpatialVideoTransformer(nn.Module):
         )
         self.time_mixer = Mixer(**factory)
 
-    def prepare(self, context: Tensor, num_frames: int) -> TransformerContext:
-        """Precompute the context (B·T, M, context_dim).
+    def prepare(self, context: Tensor, num_frames: int, camera: Tensor | None = None) -> TransformerContext:
+        """Precompute the context (B·T, M, context_dim), and the camera (B·T, camera_dim) if any.
 
         Blocks over time take the context of a video's first frame.
         """
+        camera = None if camera is None else camera.unflatten(0, (-1, num_frames))
         frames = torch.arange(num_frames, device=context.device)
         frames = self.time_pos_embed(sinusoidal_embedding(frames, self.channels).to(context.dtype))
         return TransformerContext(
             self.transformer_blocks[0].attn2.prepare(context),
-            self.time_stack[0].attn2.prepare(context[::num_frames]),
+            self.time_stack[0].prepare(context[::num_frames], camera),
             frames[:, None],
         )
 

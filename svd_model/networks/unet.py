@@ -73,16 +73,19 @@ class VideoUNet(ContractingPath):
         y: Tensor,
         num_video_frames: int,
         hooks: Hooks = NO_HOOKS,
+        camera: Tensor | None = None,
     ) -> Tensor:
         """Evaluate the UNet once, in the dtype of x.
 
         x: (B·T, in_channels, h, w), the scaled noisy latents beside the conditioning latent; h and w are
         multiples of 2^(levels−1). timesteps: (B·T,), c_noise = ¼·ln σ. context: (B·T, M, context_dim), the
-        CLIP tokens. y: (B·T, vector_dim). hooks change features at the places of the UNet.
-        Returns (B·T, out_channels, h, w).
+        CLIP tokens. y: (B·T, vector_dim). hooks change features at the places of the UNet. camera:
+        (B·T, camera_dim) or None, without which the camera's layers are left out. Returns
+        (B·T, out_channels, h, w).
         """
-        self.check_inputs(x, timesteps, context, y, num_video_frames)
-        constants = self.prepare(context.to(x.dtype), y.to(x.dtype), num_video_frames)
+        self.check_inputs(x, timesteps, context, y, num_video_frames, camera)
+        camera = None if camera is None else camera.to(x.dtype)
+        constants = self.prepare(context.to(x.dtype), y.to(x.dtype), num_video_frames, camera)
         return self.predict(x, self.shifts(timesteps, constants), constants, hooks)
 
     def predict(

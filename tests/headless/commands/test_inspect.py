@@ -12,7 +12,7 @@ from stillmotion.clips.settings import Settings
 from stillmotion.headless.commands.inspect import describe, describe_clip
 from stillmotion.headless.engine import memory
 from stillmotion.svd_model.checkpoint import Checkpoint
-from support import checkpoints, headers
+from support import checkpoints, golden_family, headers
 from support.headers import UNET, released
 
 
@@ -88,6 +88,15 @@ def test_the_built_in_file_is_said_to_take_what_animate_takes():
     assert line(text, "variant") == (
         "variant svd_xt: 14 frames, 128×128, 25 steps, linear guidance 1 to 2.5"  # as the model card says
     )
+
+
+def test_motionctrls_file_is_said_to_be_what_it_is():
+    text = report(golden_family.keys("motionctrl_svd"))
+    assert line(text, "variant") == (
+        "variant motionctrl_svd: 14 frames, 1024×576, 25 steps, linear guidance 1 to 2.5"
+    )
+    assert line(text, "verdict") == "verdict whole"
+    assert "unexpected" not in text
 
 
 @pytest.mark.parametrize("name", ["svd_xt", "svd_xt_image_decoder", "sv3d_u", "sv3d_p"])

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from stillmotion.clips.camera import named_track
 from stillmotion.clips.conditions import Conditions
 from stillmotion.clips.plan import Branch, Plan
 from stillmotion.clips.presets import ANIMATE_LCM
@@ -89,7 +91,7 @@ def plain_estimate(unet: VideoUNet, given: Conditions, x: Tensor, sigma: Tensor)
     def network(x: Tensor, c_noise: Tensor) -> Tensor:
         rows = (c_noise.expand(FRAMES), given.context.expand(FRAMES, -1, -1))
         x = torch.cat([x, given.concat.expand(FRAMES, -1, -1, -1)], dim=1)
-        return unet(x, *rows, given.vector.expand(FRAMES, -1), FRAMES)
+        return unet(x, *rows, given.vector.expand(FRAMES, -1), FRAMES, camera=given.camera)
 
     return preconditioning.precondition(network)(x, sigma)
 
@@ -246,6 +248,31 @@ class TestFeatureCache:
         first, again = cached(picture(), SIGMA), cached(picture(), SIGMA)
         assert plain(conditions(), SIGMA).error(first) < 1
         assert plain(conditions(), SIGMA).error(again) < 1
+
+
+@torch.no_grad()
+def test_branches_have_the_camera_however_the_work_is_divided():
+    tensors = checkpoints.tensors("motionctrl_svd")
+    checkpoint = Checkpoint(TensorFile.of_tensors(Path("motionctrl_svd.safetensors"), tensors))
+    unet = checkpoint.unet.load(dtype=torch.float32, device="cpu")
+    exact, track = deepcopy(unet).double(), named_track("orbit_left", FRAMES)
+    given, x = replace(conditions(), camera=track), picture()
+
+    def branches(unet: VideoUNet, given: Conditions, x: Tensor, sigma: Tensor) -> Tensor:
+        both = (given, given.unconditional())
+        return torch.cat([plain_estimate(unet, branch, x, sigma) for branch in both])
+
+    doubled_track = replace(doubled(given), camera=track.double())
+    reference = Reference(
+        branches(unet, given, x, SIGMA), branches(exact, doubled_track, x.double(), SIGMA.double())
+    )
+    without = branches(unet, replace(given, camera=None), x, SIGMA)
+    assert (without - reference.plain).abs().max() > 1e-2 * reference.plain.abs().max()
+    planner = layerwise.UNetPlanner(unet.params, 2, FRAMES, HEIGHT, WIDTH, torch.float32, x.device)
+    names = {CONDITIONAL: Branch(given), UNCONDITIONAL: Branch(given.unconditional())}
+    for budget in (None, planner.smallest().peak):
+        evaluate = Evaluator(unet, names, torch.float32, budget=budget)
+        assert reference.error(torch.cat(evaluate(list(names), x, SIGMA))) <= 1
 
 
 @torch.no_grad()

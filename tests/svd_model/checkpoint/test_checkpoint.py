@@ -14,7 +14,13 @@ from safetensors.torch import save_file
 from stillmotion.svd_model.checkpoint import Checkpoint, is_svd
 from stillmotion.svd_model.checkpoint.official_files import OFFICIAL_FILES
 from stillmotion.svd_model.checkpoint.sources import CheckpointError, TensorFile
-from stillmotion.svd_model.checkpoint.variants import SV3D_U, SVD_XT, SVD_XT_IMAGE_DECODER, find_variant
+from stillmotion.svd_model.checkpoint.variants import (
+    MOTIONCTRL_SVD,
+    SV3D_U,
+    SVD_XT,
+    SVD_XT_IMAGE_DECODER,
+    find_variant,
+)
 from support import checkpoints, headers, tiny
 from support.headers import SVD_VAE, UNET, VISION, refuse, without
 from support.refusals import refusal
@@ -28,15 +34,17 @@ class TestVariant:
             ("svd_image_decoder", SVD_XT_IMAGE_DECODER),
             ("sv3d_u", SV3D_U),
             ("sv3d_p", "sv3d_p"),
+            ("motionctrl_svd", MOTIONCTRL_SVD),
         ],
     )
     @pytest.mark.parametrize("path", ["svd.safetensors", "sv3d_p.safetensors", "whatever.ckpt"])
     def test_follows_from_the_keys_and_never_from_the_name(self, kind, expected, path):
         file = headers.checkpoint(headers.tiny(kind), path=path)
         assert expected in (file.variant, file.variant.name)
-        assert file.variant.temporal_decoder == (kind == "svd")
+        temporal = kind in ("svd", "motionctrl_svd")
+        assert file.variant.temporal_decoder == temporal
         assert file.complete
-        assert file.decoder.name == ("temporal decoder" if kind == "svd" else "frame-wise decoder")
+        assert file.decoder.name == ("temporal decoder" if temporal else "frame-wise decoder")
 
     def test_of_a_file(self, tmp_path):
         written = checkpoints.write(tmp_path / "sv3d_p.safetensors", sizes=tiny.SMALL)
@@ -45,12 +53,13 @@ class TestVariant:
         assert file.complete
         assert Checkpoint.open(str(written)).file.path == written
 
-    @pytest.mark.parametrize("kind", ["svd", "svd_image_decoder", "sv3d_u", "sv3d_p"])
+    @pytest.mark.parametrize("kind", ["svd", "svd_image_decoder", "sv3d_u", "sv3d_p", "motionctrl_svd"])
     def test_says_what_the_networks_are_told(self, kind):
         v = headers.checkpoint(headers.tiny(kind)).variant
         assert v.vector_dim == {"sv3d_u": 256, "sv3d_p": 256 + 512 + 512}.get(kind, 3 * 256)
         assert v.orbit == kind.startswith("sv3d")
         assert v.camera == (kind == "sv3d_p")
+        assert v.camera_dim == (12 if kind == "motionctrl_svd" else 0)
 
     @pytest.mark.parametrize(("vector_dim", "temporal"), [(512, True), (256, True), (1280, True), (0, False)])
     def test_there_is_none_for_other_conditionings(self, vector_dim, temporal):

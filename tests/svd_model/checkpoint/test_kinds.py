@@ -119,7 +119,10 @@ OTHERS = [
     ("a ControlNeXt for SVD", tuple(listed("controlnext_svd_v2"))),
     ("a CameraCtrl for SVD", tuple(listed("cameractrl_svdxt"))),
     ("an ExVideo", tuple(listed("exvideo_svd_128f"))),
-    ("MotionCtrl", tuple(listed("motionctrl_svd"))),
+    (
+        "the camera's layers of MotionCtrl-SVD without the other ones",
+        (*listed("motionctrl_svd_deltas"), *listed("motionctrl_svd_retrained")),
+    ),
     ("a decoder of previews (TAESDV)", tuple(listed("taesdv"))),
     ("a decoder of previews (TAESD)", tuple(listed("taesd_decoder"))),
     ("a decoder of previews (TAESD)", tuple("taesd_decoder." + key for key in listed("taesd_decoder"))),

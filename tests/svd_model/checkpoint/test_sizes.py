@@ -20,7 +20,7 @@ class TestSizesByShapes:
     @pytest.mark.parametrize("kind", checkpoints.VECTOR_DIMS)
     def test_of_the_tiny_checkpoints(self, kind):
         file = headers.checkpoint(headers.tiny(kind))
-        assert file.unet.params == replace(tiny.UNET, vector_dim=checkpoints.VECTOR_DIMS[kind])
+        assert file.unet.params == checkpoints.unet_params(kind)
         assert file.encoder.params == file.decoder.params == tiny.VAE
         assert file.vision.params == tiny.VISION
         assert file.complete
@@ -33,6 +33,7 @@ class TestSizesByShapes:
             replace(tiny.UNET, channel_mult=(1, 2), num_res_blocks=3, attention_levels=1),
             replace(tiny.UNET, channel_mult=(2, 2, 3), num_res_blocks=1, attention_levels=3),
             replace(tiny.UNET, channel_mult=(1,), num_res_blocks=1, attention_levels=0),
+            replace(tiny.UNET, camera_dim=12),
             replace(tiny.UNET, model_channels=64, head_channels=32, context_dim=48, vector_dim=100),
         ],
     )

@@ -1,5 +1,7 @@
 """Plans of the UNet: their peaks against tracked bytes, and their order. A rehearsed GPU has its own test."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -20,11 +22,12 @@ def planner(branches=2, size=(25, 72, 128), dtype=torch.float16, device="cpu", p
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("branches", [1, 2])
-def test_the_peak_is_predicted(dtype, branches):
+@pytest.mark.parametrize(("branches", "camera_dim"), [(1, 0), (2, 0), (2, 12)])
+def test_the_peak_is_predicted(dtype, branches, camera_dim):
     frames, height, width = size = (3, 48, 64)
-    unet = NAMED.fill(VideoUNet(tiny.SMALL.unet, device="meta")).to(dtype)
-    plans = planner(branches, size, dtype, params=tiny.SMALL.unet, apart=False)
+    params = replace(tiny.SMALL.unet, camera_dim=camera_dim)
+    unet = NAMED.fill(VideoUNet(params, device="meta")).to(dtype)
+    plans = planner(branches, size, dtype, params=params, apart=False)
     whole, least = plans.within(None), plans.smallest()
     rows = branches * frames
     shapes = ((rows, 8, height, width), (rows, 1, 64), (rows, 768))
@@ -32,7 +35,8 @@ def test_the_peak_is_predicted(dtype, branches):
         plan = plans.within(budget)
         with LiveMemory() as live:
             x, context, y = (torch.zeros(shape, dtype=dtype, device="cpu") for shape in shapes)
-            constants = unet.prepare(context, y, frames)
+            camera = context.new_zeros((rows, camera_dim)) if camera_dim else None
+            constants = unet.prepare(context, y, frames, camera)
             steps = torch.ones(rows, dtype=torch.float32, device="cpu")
             unet.predict(x, unet.shifts(steps, constants), constants, pieces=plan.pieces)
         assert 0.98 * live.peak <= plan.peak <= 1.05 * live.peak
