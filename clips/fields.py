@@ -152,7 +152,7 @@ class Poses(Kind):
             numbers = [number for row in rows for number in (row if isinstance(row, tuple) else (row,))]
             if shape not in ((1,) * 12, (4, 4, 4)) or any(map(any, map(self.number.complaints, numbers))):
                 yield (
-                    f"has as pose {count} {_shortened(pose)}; a pose is 12 numbers, or 3 rows of 4: the "
+                    f"has as pose {count} {shortened(pose)}; a pose is 12 numbers, or 3 rows of 4: the "
                     f"rotation and the position, each {self.number.accepted}."
                 )
                 return
@@ -253,7 +253,7 @@ def rows(table: type) -> dict[str, Field]:
     return {row.name: Field(row.name, row.default, **row.metadata) for row in dataclasses.fields(table)}
 
 
-def _shortened(value) -> str:
+def shortened(value) -> str:
     """A value in at most some 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -2,7 +2,7 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .conditioning import ImageToVideo, Orbit
+from .conditioning import Camera, ImageToVideo, Orbit
 from .loaders import LoadCheckpoint, LoadControlNet, LoadParts, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
@@ -20,6 +20,7 @@ class StillmotionExtension(ComfyExtension):
             LoadControlNet,
             ImageToVideo,
             Orbit,
+            Camera,
             Guidance,
             Schedule,
             Sampler,

@@ -1,15 +1,20 @@
 """Nodes that tell the model of the picture and of the camera."""
 
+import json
 import math
 
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
+from ..clips.camera import TRACKS, listed_track, named_track
 from ..clips.conditions import Conditions, each_frame, orbit_azimuths
+from ..clips.fields import shortened
 from ..clips.noise import noisy_picture, seed_of_video
 from ..clips.picture import to_canvas
-from ..clips.presets import SVD_XT, USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION, each
+from ..clips.presets import MOTIONCTRL, SVD_XT, USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION, each
+from ..clips.settings import FIELDS
+from ..clips.values import plain
 from ..svd_model.networks.finite import check_finite
 from ..svd_model.networks.vision import preprocess
 from . import host
@@ -17,6 +22,8 @@ from .checks import checked, verdict
 from .inputs import setting
 
 CATEGORY = "stillmotion/conditioning"
+LIST = "list"
+LONGEST_LIST = 2**20
 
 
 def fit_pictures(images: Tensor, width: int, height: int, fit: str, cut_out: bool = False) -> Tensor:
@@ -192,6 +199,74 @@ class Orbit(io.ComfyNode):
     @checked
     def execute(cls, positive, negative, elevation, azimuths) -> io.NodeOutput:
         return io.NodeOutput(*(_with_camera(branch, elevation, azimuths) for branch in (positive, negative)))
+
+
+class Camera(io.ComfyNode):
+    """The camera of a MotionCtrl video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionCamera",
+            display_name="SVD Camera (MotionCtrl)",
+            category=CATEGORY,
+            description="Moves the camera of MotionCtrl-SVD, for any sampler node.",
+            search_aliases=["motionctrl", "camera", "pan", "zoom", "roll", "orbit", "pose", "trajectory"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="From SVD Image to Video."),
+                io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
+                setting(
+                    "camera",
+                    options=[*TRACKS, LIST],
+                    default="zoom_in",
+                    tooltip="How it moves; list takes the poses below. static does not hold it still.",
+                ),
+                setting("camera_speed", "speed", default=1.0),
+                io.String.Input(
+                    "poses",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For list: 12 numbers for each frame, as JSON [[1, 0, 0, 0, 0, 1, …], …].",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="With the camera."),
+                io.Conditioning.Output("negative", tooltip="With the camera."),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, positive, negative, camera, speed, poses="") -> io.NodeOutput:
+        listed = poses_of(poses) if camera == LIST else None
+        return io.NodeOutput(*(_with_track(branch, camera, listed, speed) for branch in (positive, negative)))
+
+
+def _with_track(conditioning: list, name: str, poses: tuple | None, speed: float) -> list:
+    result = []
+    for embedding, options in conditioning:
+        frames = options.get(host.NUM_FRAMES, MOTIONCTRL.num_frames)
+        track = named_track(name, frames, speed) if poses is None else listed_track(poses, frames, speed)
+        result.append([embedding, {**options, host.TRACK: track}])
+    return result
+
+
+def poses_of(text: str) -> tuple:
+    """The poses in JSON text; raises ValueError for anything else."""
+    try:
+        poses = plain(json.loads(text)) if len(text) <= LONGEST_LIST else None
+    except (ValueError, RecursionError):
+        poses = None
+    if not isinstance(poses, tuple):
+        raise ValueError(
+            f"poses is {shortened(text)}; for list it must be JSON of at most {LONGEST_LIST:,} characters, "
+            "as in [[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, -0.1], …]."
+        )
+    for mistake in FIELDS["camera"].mistakes(poses):
+        raise ValueError(mistake)
+    return poses
 
 
 def _with_camera(conditioning: list, elevation: float, azimuths: str) -> list:

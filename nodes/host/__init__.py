@@ -16,7 +16,7 @@ from .model import (
 from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
-from .shared import CAMERA, NUM_FRAMES
+from .shared import CAMERA, NUM_FRAMES, TRACK
 from .vae import check_decoder, check_encoder, load_vae
 from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
@@ -26,6 +26,7 @@ __all__ = [
     "NUM_FRAMES",
     "PART_FOLDERS",
     "SAMPLERS",
+    "TRACK",
     "Performer",
     "as_images",
     "check_conditioning",

@@ -19,7 +19,7 @@ from ...svd_model.checkpoint import Checkpoint, Places, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
-from .shared import CAMERA, NUM_FRAMES, VECTOR
+from .shared import CAMERA, NUM_FRAMES, TRACK, VECTOR
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks, planner_for
 
 _VECTOR_OPTIONS = {
@@ -56,7 +56,7 @@ class VideoModel(comfy.model_base.BaseModel):
         if latent is None or context is None:
             raise ValueError(without_picture(kwargs.get("prompt_type", "the conditioning")))
         _check_sizes(latent, noise, num_frames)
-        _check_camera(self, kwargs)
+        _check_camera(self, {NUM_FRAMES: num_frames, **kwargs})
         if self.variant.orbit and kwargs.get("motion_bucket_id", USUAL_MOTION) != USUAL_MOTION:
             raise ValueError(motion_without_use("motion_bucket_id", kwargs["motion_bucket_id"], self.variant))
         width = self.params.context_dim
@@ -66,12 +66,16 @@ class VideoModel(comfy.model_base.BaseModel):
                 "connect the CLIP_VISION of the model's own checkpoint to SVD Image to Video."
             )
         latent = comfy.utils.repeat_to_batch_size(latent, noise.shape[0])
-        return {
+        conditions = {
             "y": comfy.conds.CONDRegular(self._vectors(num_frames, noise.shape[0], kwargs)),
             "c_concat": comfy.conds.CONDNoiseShape(latent),
             "num_video_frames": comfy.conds.CONDConstant(num_frames),
             "c_crossattn": comfy.conds.CONDCrossAttn(context),
         }
+        if TRACK in kwargs:
+            rows = kwargs[TRACK].repeat(noise.shape[0] // num_frames, 1)
+            conditions["camera"] = comfy.conds.CONDRegular(rows)
+        return conditions
 
     def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
         chosen = {ours: options[theirs] for theirs, ours in _VECTOR_OPTIONS.items() if theirs in options}
@@ -165,6 +169,24 @@ def _check_camera(model: comfy.model_base.BaseModel, options: dict) -> None:
         raise ValueError(
             f"the conditioning has a camera, which goes with sv3d_p; this model ({name}) takes none: take "
             "SVD Orbit out, or load sv3d_p."
+        )
+    _check_track(model, name, options)
+
+
+def _check_track(model: comfy.model_base.BaseModel, name: str, options: dict) -> None:
+    """Raises ValueError for a track of MotionCtrl's where the model takes none, or one of another length."""
+    if TRACK not in options:
+        return
+    if not isinstance(model, VideoModel) or not model.params.camera_dim:
+        raise ValueError(
+            f"the conditioning has a camera of MotionCtrl's, and this model ({name}) has no layers for it: "
+            "take SVD Camera (MotionCtrl) out, or load motionctrl_svd with SVD Load Checkpoint."
+        )
+    poses, frames = len(options[TRACK]), options.get(NUM_FRAMES)
+    if frames is not None and poses != frames:
+        raise ValueError(
+            f"the camera has {poses} poses, the video {frames} frames: connect SVD Camera (MotionCtrl) "
+            "behind the SVD Image to Video that makes the latents."
         )
 
 

@@ -14,7 +14,7 @@ from ...svd_model.networks.vision import preprocess
 from .guider import with_guidance
 from .model import load_model, with_feature_cache
 from .sampling import make_sampler, sample_latent
-from .shared import NUM_FRAMES, VECTOR
+from .shared import NUM_FRAMES, TRACK, VECTOR
 from .vae import load_vae
 from .values import as_images, conditioning_of
 from .vision import embed_image, load_image_tower
@@ -59,4 +59,7 @@ class Performer:
 def _conditioning(branch: Branch, num_frames: int) -> list:
     """CONDITIONING of one branch."""
     conditions = branch.conditions
-    return conditioning_of(conditions, {VECTOR: conditions.vector, NUM_FRAMES: num_frames})
+    options = {VECTOR: conditions.vector, NUM_FRAMES: num_frames}
+    if conditions.camera is not None:
+        options[TRACK] = conditions.camera
+    return conditioning_of(conditions, options)

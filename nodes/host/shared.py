@@ -13,6 +13,9 @@ VECTOR = "stillmotion_vector"
 CAMERA = "stillmotion_camera"
 """The key in CONDITIONING that says that a user set the camera; core's node always sets one."""
 
+TRACK = "stillmotion_track"
+"""The key in CONDITIONING for the camera of MotionCtrl, (T, 12)."""
+
 ATTENTION_PRECISION = torch.float32
 """Precision in which the host's attention accumulates: SVD's keys and values overflow float16."""
 

@@ -18,13 +18,6 @@ def orbit(checkpoint: str, **prepare) -> dict:
     )
 
 
-def in_cores_ksampler(graph: dict) -> dict:
-    ours = graph["sample"]["inputs"]
-    given = {key: ours[key] for key in ("model", "positive", "negative", "seed", "steps", "denoise")}
-    given |= {"latent_image": ours["latent"], "cfg": 2.5, "sampler_name": "euler", "scheduler": "karras"}
-    return graph | {"sample": node("KSampler", **given)}
-
-
 def said(server, graph: dict) -> str:
     entry = server.run(graph)
     assert not host.succeeded(entry)
@@ -37,9 +30,19 @@ def said(server, graph: dict) -> str:
 )
 def test_a_camera_for_a_model_without_one(server, kind, name, sampler):
     graph = orbit(f"tiny_{kind}.safetensors")
-    message = said(server, graph if sampler == "ours" else in_cores_ksampler(graph))
+    message = said(server, graph if sampler == "ours" else graphs.in_cores_ksampler(graph))
     assert f"the conditioning has a camera, which goes with sv3d_p; this model ({name}) takes none" in message
     assert "take SVD Orbit out" in message
+
+
+@pytest.mark.parametrize("sampler", ["ours", "core's"])
+@pytest.mark.parametrize(("kind", "name"), [("svd", "svd_xt"), ("sv3d_p", "sv3d_p")])
+def test_a_camera_of_motionctrls_for_a_model_without_its_layers(server, kind, name, sampler):
+    graph = graphs.with_camera(checkpoint=f"tiny_{kind}.safetensors")
+    message = said(server, graph if sampler == "ours" else graphs.in_cores_ksampler(graph))
+    assert (
+        f"a camera of MotionCtrl's, and this model ({name}) has no layers for it: take SVD Camera" in message
+    )
 
 
 @pytest.mark.parametrize("kind", ["sv3d_u", "sv3d_p"])
@@ -77,16 +80,29 @@ def test_cores_sv3d_node_which_always_sets_a_camera_works_with_sv3d_u(server, ba
     assert frames_of(base, server.run(graph)).shape[0] == 4
 
 
-@pytest.mark.parametrize(("kind", "refused"), [("SVD_img2vid", True), ("SV3D_u", True), ("SV3D_p", False)])
-def test_a_camera_for_cores_model(kind, refused):
+@pytest.mark.parametrize(
+    ("kind", "option", "refused"),
+    [
+        ("SVD_img2vid", "stillmotion_camera=True", "this model (SVD_img2vid) takes none"),
+        ("SV3D_u", "stillmotion_camera=True", "this model (SV3D_u) takes none"),
+        ("SV3D_p", "stillmotion_camera=True", ""),
+        (
+            "SVD_img2vid",
+            "stillmotion_track=torch.zeros(4, 12)",
+            "this model (SVD_img2vid) has no layers for it",
+        ),
+    ],
+)
+def test_a_camera_for_cores_model(kind, option, refused):
     """Of a class of core's, which can't detect a tiny checkpoint; in SVD KSampler."""
+    camera = "elevation=[0.0], azimuth=[0.0], " if "camera" in option else ""
     script = f"""
 import comfy.model_base
 from types import SimpleNamespace
 from pack.nodes import host
 
 model = SimpleNamespace(model=object.__new__(comfy.model_base.{kind}))
-given = [[None, dict(concat_latent_image=0, elevation=[0.0], azimuth=[0.0], stillmotion_camera=True)]]
+given = [[None, dict(concat_latent_image=0, {camera}{option})]]
 try:
     host.check_conditioning(model, "positive", given)
 except ValueError as error:
@@ -95,5 +111,4 @@ else:
     print(json.dumps(""))
 """
     message = in_host.result_of(script)
-    assert (f"this model ({kind}) takes none" in message) == refused
-    assert bool(message) == refused
+    assert refused in message and bool(message) == bool(refused)

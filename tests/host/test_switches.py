@@ -38,6 +38,16 @@ def test_the_video_is_the_same_with_no_cache_no_metadata_and_previews(switched_s
 
 
 @pytest.fixture(scope="module")
+def moved(server, base):
+    """A video with a camera of MotionCtrl's."""
+    return frames_of(base, server.run(graphs.with_camera()))
+
+
+def test_a_camera_is_the_same_with_no_cache_no_metadata_and_previews(switched_server, base, moved):
+    assert close(frames_of(base, switched_server.run(graphs.with_camera())), moved)
+
+
+@pytest.fixture(scope="module")
 def low_memory_server(base):
     """With --cache-lru, and with --novram, which the host reads at each load and the tests so can change."""
     with host.Server(base, "--novram", "--cache-lru", "2") as running:
@@ -81,14 +91,24 @@ def test_a_controlnet_is_the_same_with_no_cache_no_metadata_and_previews(switche
         assert close(frames_of(base, switched_server.run(graphs.controlled(seed=5))), whole)
 
 
+@pytest.mark.parametrize("switch", ["novram", "lowvram"])
+def test_a_camera_is_the_same_where_the_model_is_loaded_in_part(low_memory_server, base, moved, switch):
+    low_memory_server.freed()
+    low_memory_server.send("/tests/switches", {name: name == switch for name in ("novram", "lowvram")})
+    assert close(frames_of(base, low_memory_server.run(graphs.with_camera())), moved)
+
+
 @pytest.mark.parametrize("switch", NARROWER, ids=" ".join)
-def test_the_video_is_near_with_narrower_numbers(server, base, plain, switch):
+def test_the_video_is_near_with_narrower_numbers(server, base, plain, moved, switch):
     with host.Server(base, *switch) as other:
-        frames = frames_of(base, other.run(graphs.first_video(seed=5)))
+        videos = [frames_of(base, other.run(graphs.first_video(seed=5)))]
+        videos.append(frames_of(base, other.run(graphs.with_camera())))
         steered = frames_of(base, other.run(graphs.controlled(seed=5)))
-    unlike = frames_of(base, server.run(graphs.first_video(seed=6)))
-    difference = np.abs(frames.astype(int) - plain.astype(int)).mean()
-    assert 0 < difference < np.abs(unlike.astype(int) - plain.astype(int)).mean() / 2
+    unlike = [graphs.first_video(seed=6), graphs.with_camera(seed=6)]
+    unlike = [frames_of(base, server.run(graph)) for graph in unlike]
+    for frames, expected, other in zip(videos, (plain, moved), unlike, strict=True):
+        difference = np.abs(frames.astype(int) - expected.astype(int)).mean()
+        assert 0 < difference < np.abs(other.astype(int) - expected.astype(int)).mean() / 2
     wanted = frames_of(base, server.run(graphs.controlled(seed=5)))
     assert (
         0

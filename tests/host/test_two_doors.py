@@ -13,7 +13,7 @@ import pytest
 
 from support import checkpoints, in_host, tiny
 
-KINDS = ("svd", "sv3d_u", "sv3d_p")
+KINDS = ("svd", "sv3d_u", "sv3d_p", "motionctrl_svd")
 
 SCRIPT = """
 sys.path.insert(0, root + "/tests")
@@ -25,7 +25,11 @@ from types import SimpleNamespace
 from support.rounding import FLOOR, TIMES
 from pack import builtin_model
 from pack.headless import Pipeline
+from pack.clips.camera import named_track
+from pack.clips.plan import Plan
+from pack.clips.recipes.animate import animate as recipes_animate
 from pack.clips.settings import Settings
+from pack.nodes.host.performer import Performer
 from pack.nodes import conditioning, latents, loaders, output, sampling
 from pack.nodes.host.vae import VideoVAE
 from pack.clips import noise, picture
@@ -98,16 +102,19 @@ def animate(kind, *pictures, seed=SEED, **options):
         checkpoint=NAMES[kind], image=image_of(*pictures), motion=127, seed=seed, frames=FRAMES, steps=STEPS,
         **SIZE, **options))
 
-def graph(kind, *pictures, seed=SEED, sampler="stillmotion euler", fit="crop", between=None):
+def graph(kind, *pictures, seed=SEED, sampler="stillmotion euler", fit="crop", between=None, moved=None):
     variant = CHECKPOINTS[kind].variant
     chosen = find_preset(variant, FRAMES)
     model, tower, vae = loaders.LoadCheckpoint.execute(checkpoint=NAMES[kind]).result
     positive, negative, latent, shown = conditioning.ImageToVideo.execute(
-        clip_vision=tower, vae=vae, image=image_of(*pictures), fit=fit, frames=FRAMES, fps=6.0,
+        clip_vision=tower, vae=vae, image=image_of(*pictures), fit=fit, frames=FRAMES, fps=chosen.fps,
         motion_bucket_id=127, noise_aug=chosen.noise_aug, seed=seed, cut_out=variant.orbit, **SIZE).result
     if variant.camera:
         positive, negative = conditioning.Orbit.execute(
             positive=positive, negative=negative, elevation=10.0, azimuths="").result
+    if moved:
+        positive, negative = conditioning.Camera.execute(
+            positive=positive, negative=negative, **moved).result
     sampled = sampling.KSampler.execute(
         model=model, positive=positive, negative=negative, latent=between(latent) if between else latent,
         seed=seed, sampler=sampler, shape=chosen.guidance, min_guidance=chosen.min_guidance,
@@ -126,7 +133,7 @@ def swapped(module, name, other, make):
 
 errors = {}
 for kind in FILES:
-    pixels = RGB if kind in ("svd", "shipped") else OBJECT
+    pixels = OBJECT if kind.startswith("sv3d") else RGB
     expected = command(kind, pixels)
     for door in (animate, graph):
         errors[f"{kind}, {door.__name__}"] = expected.error(door(kind, pixels)[0])
@@ -137,6 +144,26 @@ for kind in FILES:
             ends = [(frames[index] - prepared).abs().max().item() for index in (-1, 0)]
             errors[f"{kind}, {door.__name__}, last frame"] = ends[0] / 1e-6
             errors[f"{kind}, {door.__name__}, first frame is another"] = 1e-2 / ends[1]
+
+# A camera by its name and as a list, alone and of the second of two videos, and in a performed recipe.
+poses = json.dumps(named_track("orbit_left", FRAMES).tolist())
+for moved, chosen in (
+    ({"camera": "pan_left", "speed": 2.0}, {"camera": "pan_left", "camera_speed": 2.0}),
+    ({"camera": "list", "speed": 0.5, "poses": poses}, {"camera": json.loads(poses), "camera_speed": 0.5}),
+):
+    expected = command("motionctrl_svd", RGB, **chosen)
+    name = moved["camera"]
+    errors[f"camera {name}"] = expected.error(graph("motionctrl_svd", RGB, moved=moved)[0])
+    errors[f"camera {name} is another"] = 1 / expected.error(graph("motionctrl_svd", RGB)[0])
+    two = graph("motionctrl_svd", RGB[::-1].copy(), RGB, seed=SEED - 1, moved=moved)[0]
+    errors[f"camera {name}, second of two"] = expected.error(two[FRAMES:])
+    plan = Plan.of(Settings(num_frames=FRAMES, steps=STEPS, seed=SEED, **SIZE, **chosen),
+                   CHECKPOINTS["motionctrl_svd"].variant)
+    performer = Performer(CHECKPOINTS["motionctrl_svd"], False, sampling.contact_sheet)
+    recipe = recipes_animate(plan, plan.canvas(image_of(RGB)[0].movedim(-1, 0)))
+    step = next(recipe)
+    run = recipe.send(performer.perform(step)).run
+    errors[f"camera {name}, performed"] = expected.error(performer._sample(run))
 
 for name in SOLVERS:
     scales = find_preset(CHECKPOINTS["svd"].variant)
@@ -203,9 +230,9 @@ def measured(tmp_path_factory):
 
 
 def test_each_clip_is_the_commands(measured):
-    """Kinds of checkpoints, solvers, fits, transparency, batches; an orbit ends on the picture."""
+    """Kinds of checkpoints, cameras, solvers, fits, transparency, batches; an orbit ends on the picture."""
     assert {name: error for name, error in measured["errors"].items() if error > 1} == {}
-    assert len(measured["errors"]) == 8 + 8 + 12 + 12 + 6
+    assert len(measured["errors"]) == 10 + 8 + 8 + 12 + 12 + 6
 
 
 @pytest.mark.parametrize("what", ["picture", "start", "steps", "resize"])

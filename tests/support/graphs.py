@@ -98,6 +98,27 @@ def controlled(seed: int = 1, **changes: dict) -> dict:
     return first_video(seed, control=load, apply=apply, sample=sample, **changes)
 
 
+def with_camera(
+    camera: str = "pan_left", checkpoint: str = "tiny_motionctrl_svd.safetensors", seed: int = 5, **more
+) -> dict:
+    """The first video with a camera of MotionCtrl's; more: inputs of that node."""
+    given = {"positive": ["prepare", 0], "negative": ["prepare", 1], "camera": camera, "speed": 2.0}
+    return first_video(
+        seed=seed,
+        load={"checkpoint": checkpoint},
+        camera=node("StillmotionCamera", **given | more),
+        sample={"positive": ["camera", 0], "negative": ["camera", 1]},
+    )
+
+
+def in_cores_ksampler(graph: dict) -> dict:
+    """A graph whose SVD KSampler is core's, with one scale for all frames."""
+    ours = graph["sample"]["inputs"]
+    given = {key: ours[key] for key in ("model", "positive", "negative", "seed", "steps", "denoise")}
+    given |= {"latent_image": ours["latent"], "cfg": 2.5, "sampler_name": "euler", "scheduler": "karras"}
+    return graph | {"sample": node("KSampler", **given)}
+
+
 def path_of(template: str) -> Path:
     """Path of the graph of an example workflow."""
     name = template.lower().replace(" ", "_").replace("-", "_")
