@@ -225,7 +225,6 @@ class Camera(io.ComfyNode):
                 io.String.Input(
                     "poses",
                     default="",
-                    multiline=True,
                     optional=True,
                     advanced=True,
                     tooltip="For list: 12 numbers for each frame, as JSON [[1, 0, 0, 0, 0, 1, …], …].",

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from stillmotion.clips.conditions import orbit_azimuths
-from stillmotion.clips.presets import SV3D, SVD, SVD_XT, Preset
+from stillmotion.clips.presets import MOTIONCTRL, SV3D, SVD, SVD_XT, Preset
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 512, 288
@@ -30,6 +30,7 @@ def drawn() -> dict[str, Image.Image]:
         "2 First video with SVD-XT": clip(SVD_XT),
         "8 SV3D orbit": orbit(SV3D),
         "10 ControlNet": control(SVD),
+        "11 MotionCtrl camera": zoom(MOTIONCTRL),
     }
 
 
@@ -99,6 +100,24 @@ def _frames(draw: ImageDraw.ImageDraw, preset: Preset, left: int, top: int) -> N
     for frame in range(preset.num_frames):
         x, y = left + frame % columns * 53, top + frame // columns * 33
         _box(draw, (x, y, x + 48, y + 27), FAINT, LINE)
+
+
+def zoom(preset: Preset) -> Image.Image:
+    """Draws the photograph with the frame that a camera sees at each frame on its way ahead."""
+    picture, draw = _canvas()
+    width, height = 364, 364 * preset.height // preset.width
+    left, top = (WIDTH - width) // 2, 14
+    _photograph(picture, preset, (left, top), width)
+    for frame in range(preset.num_frames):
+        inset = 0.6 * frame / (preset.num_frames - 1) / 2
+        corners = (left + inset * width, top + inset * height)
+        ends = (left + (1 - inset) * width, top + (1 - inset) * height)
+        fill = MARK if frame == preset.num_frames - 1 else LINE
+        draw.rectangle([value * FINE for value in (*corners, *ends)], outline=fill, width=FINE)
+    _words(
+        draw, 256, 258, f"{preset.num_frames} frames, {preset.width} by {preset.height}, the camera moves in"
+    )
+    return _reduced(picture)
 
 
 def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from support import graphs, host, page
 
@@ -35,7 +37,12 @@ def _stock(folder: Path, name: str) -> None:
     kind = (host.PARTS | {"controlnet": "controlnet"}).get(
         folder.name, "sv3d_p" if name.startswith("sv3d") else "svd"
     )
-    if not (folder / name).exists():
+    if (folder / name).exists():
+        return
+    if name.endswith(".ckpt"):
+        tensors = load_file(folder / f"tiny_{name.removesuffix('.ckpt')}.safetensors")
+        torch.save({"state_dict": tensors}, folder / name)
+    else:
         (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
 
 

@@ -31,6 +31,7 @@ def test_most_templates_run_at_once_and_the_simplest_comes_first():
         "8 SV3D orbit",
         "10 ControlNet",
         "9 Parts of several files",
+        "11 MotionCtrl camera",
     }
 
 

@@ -10,7 +10,8 @@ TEMPLATES = ROOT / "example_workflows"
 
 def files_named(node: dict) -> list[str]:
     """Model files in the widgets of a template's node."""
-    return [value for value in node.get("widgets_values", ()) if str(value).endswith(".safetensors")]
+    files = (".safetensors", ".ckpt")
+    return [value for value in node.get("widgets_values", ()) if str(value).endswith(files)]
 
 
 def read(template: str) -> dict:
@@ -132,6 +133,7 @@ def of_template(name: str) -> dict:
     for number, content in graph.items():
         assert shipped[number]["type"] == content["class_type"]
         values = shipped[number].get("widgets_values_named") or {}
-        settable = {key: value for key, value in values.items() if key in content["inputs"]}
+        linked = {key for key, value in content["inputs"].items() if isinstance(value, list)}
+        settable = {key: values[key] for key in values.keys() & content["inputs"].keys() - linked}
         content["inputs"] |= {key: value for key, value in settable.items() if key != "image"}
     return graph
