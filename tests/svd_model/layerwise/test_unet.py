@@ -91,3 +91,9 @@ def test_branches_that_stay_together_are_never_parted():
 def test_kept_deep_features_count():
     kept, plain = (planner(cached=cached).within(None).peak for cached in (True, False))
     assert kept - plain == 2 * 320 * 25 * 72 * 128 * 2
+
+
+def test_a_camera_counts_a_row_a_frame_in_each_transformer():
+    """Five of 320 channels, of 640 and of 1280, and the middle's."""
+    moved, plain = (planner(params=UNetParams(camera_dim=numbers)).within(None).peak for numbers in (12, 0))
+    assert moved - plain == 2 * 25 * (5 * (320 + 640 + 1280) + 1280) * 2
