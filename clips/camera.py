@@ -1,7 +1,7 @@
 """Camera tracks of MotionCtrl: where the camera is at each frame, as its network takes it.
 
-A pose is a row of [R|t], 3 × 4, world to camera: x to the right, y down, z ahead. A track is made of poses
-relative to the first one, which is so the neutral (Wang et al., "MotionCtrl", 2023, and its authors' script).
+A pose is the rows of [R|t], 3 × 4, from the world to the camera: x to the right, y down, z ahead. The poses
+of a track are relative to the first one (Wang et al., "MotionCtrl", 2023, and its authors' script).
 """
 
 import math
@@ -16,7 +16,7 @@ SCALE = (3.0, 1.0, 4.0)
 """Factors of the authors' script for positions along x, y and z."""
 
 STEP = 0.0875
-"""Way of a camera from frame to frame before the scale, as in the authors' tracks."""
+"""Way of a camera from frame to frame, before the scale: about the authors' own."""
 
 ROLL = math.radians(4)
 """Angle around the line of sight from frame to frame."""

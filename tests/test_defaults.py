@@ -98,7 +98,13 @@ def cells(text: str, start: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("start", "preset"),
-    [("svd,", SVD), ("svd_xt,", SVD_XT), ("sv3d_u,", SV3D), ("stillmotion-tiny", TINY)],
+    [
+        ("svd,", SVD),
+        ("svd_xt,", SVD_XT),
+        ("sv3d_u,", SV3D),
+        ("motionctrl_svd", presets.MOTIONCTRL),
+        ("stillmotion-tiny", TINY),
+    ],
 )
 def test_load_checkpoint_says_what_to_set_later(start, preset):
     expected = [str(preset.num_frames), size(preset), guided(preset), str(preset.steps)]

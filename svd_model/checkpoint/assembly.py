@@ -232,7 +232,7 @@ def networks_of(file: TensorFile) -> TensorFile:
         raise CheckpointError(
             f"{file.path} looks like {kind.words}, not an SVD checkpoint{advice}. "
             "Stillmotion animates with svd, svd_xt, svd_xt_1_1, svd_image_decoder, svd_xt_image_decoder, "
-            f"sv3d_u and sv3d_p. {OFFICIAL_FILES}"
+            f"sv3d_u, sv3d_p and motionctrl_svd. {OFFICIAL_FILES}"
         )
     file = with_released_names(file)
     check_numbers(file)
