@@ -261,7 +261,7 @@ class Settings:
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
-        for check in (_check_schedule, _check_guidance, _check_track):
+        for check in (_check_schedule, Settings.guidance_scales, Settings.track):  # which raise ValueError
             with mistakes.collected():
                 check(settings)
         mistakes.raise_any()
@@ -381,16 +381,6 @@ def _check_schedule(settings: Settings) -> None:
     steps = len(settings.sigmas()) - 1  # raises ValueError itself where there are none
     if steps != settings.steps:
         raise ValueError(f"steps is {settings.steps}, but the list of sigmas makes {steps}; leave steps out.")
-
-
-def _check_guidance(settings: Settings) -> None:
-    """Raises ValueError for a list of scales that is not as long as the clip."""
-    settings.guidance_scales()
-
-
-def _check_track(settings: Settings) -> None:
-    """Raises ValueError for a list of poses that is shorter than the clip."""
-    settings.track()
 
 
 def _default(value, default):
