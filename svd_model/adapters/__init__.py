@@ -1,0 +1,1 @@
+"""Adapters: files that change a network, read as differences of its weights."""
