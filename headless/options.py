@@ -16,7 +16,7 @@ from .engine.devices import DEVICES, DTYPES
 from .files.videos import EXTENSIONS
 from .jobs import NAME
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
-from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
+from .values import EMPTY, FORMS, clip_size, file_name, lora, one_of, size
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
 _NOT_GIVEN = "expected one"  # how argparse begins to say that a value is missing
@@ -217,6 +217,14 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
     )
     _add_parts(parser)
+    add(
+        "--lora",
+        type=lora,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH[:TEMPORAL]]",
+        help="a LoRA for the UNet, as in style.safetensors:0.7; may be repeated (default: strength 1)",
+    )
     add(
         "--orbit",
         action="store_true",

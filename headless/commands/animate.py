@@ -14,9 +14,11 @@ from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
+from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
+from ..engine import loras as lora_files
 from ..engine import memory
 from ..engine.devices import find_device
 from ..files import images, latents
@@ -44,7 +46,7 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = plan = None
+    saved = checkpoint = plan = loras = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
@@ -53,13 +55,17 @@ def animate(
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
         plan = checkpoint and settings and Plan.of(settings, checkpoint.variant)
+    with mistakes.collected():
+        loras = _read_loras(options, checkpoint)
     jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
         say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+    for applied in loras:
+        say(applied.lora.report)
     bars = ProgressBars()
     try:
-        pipeline = _pipeline(checkpoint, options, bars)
+        pipeline = _pipeline(checkpoint, loras, options, bars)
         if saved is None:
             yield from _animate_pictures(pipeline, plan, jobs, options, say, bars)
         else:
@@ -68,7 +74,17 @@ def animate(
         bars.close()
 
 
-def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) -> Pipeline:
+def _read_loras(options: Namespace, checkpoint: Checkpoint | None) -> tuple[Applied, ...]:
+    """The LoRAs of the options; none without a checkpoint, after which nothing is done."""
+    for file, *_ in options.lora:
+        refuse_url(file)
+        refuse_missing(Path(file))
+    return checkpoint and lora_files.read(checkpoint, options.lora)
+
+
+def _pipeline(
+    checkpoint: Checkpoint, loras: Sequence[Applied], options: Namespace, bars: ProgressBars
+) -> Pipeline:
     return Pipeline(
         checkpoint,
         options.device,
@@ -79,6 +95,7 @@ def _pipeline(checkpoint: Checkpoint, options: Namespace, bars: ProgressBars) ->
         scratch_folder=options.scratch,
         compiled=options.compile,
         linear_dtype=options.linear_dtype,
+        loras=loras,
     )
 
 
@@ -121,7 +138,7 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The user's options as settings; None for options with mistakes."""
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
-        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"})
+        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"}) + ["lora"] * bool(options.lora)
         if useless:
             mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
@@ -257,14 +274,22 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
     name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
     notes = {"stillmotion": version(), "checkpoint": name}
     notes |= {part: path.name for part, path in pipeline.checkpoint.places.replacements().items()}
-    hashes = {path: _sha256(path, bars) for path in file.all_paths() if path.is_file()}
+    hashes = {path: _sha256(path, "the checkpoint", bars) for path in file.all_paths() if path.is_file()}
     if list(hashes) == [file.path]:
         notes["checkpoint_sha256"] = hashes[file.path]
     elif hashes:
         notes["checkpoint_sha256"] = {
             f"{path.parent.name}/{path.name}": found for path, found in hashes.items()
         }
+    if pipeline.loras:
+        notes["loras"] = [_lora_notes(applied, bars) for applied in pipeline.loras]
     return notes
+
+
+def _lora_notes(applied: Applied, bars: ProgressBars) -> dict:
+    path, (spatial, temporal) = applied.lora.path, applied.strengths
+    strengths = {"strength": spatial, "temporal_strength": temporal}
+    return {"file": path.name, "sha256": _sha256(path, "the LoRA", bars), **strengths}
 
 
 def version() -> str:
@@ -272,11 +297,11 @@ def version() -> str:
     return sys.modules[__package__.removesuffix(".headless.commands")].__version__
 
 
-def _sha256(path: Path, bars: ProgressBars) -> str:
+def _sha256(path: Path, what: str, bars: ProgressBars) -> str:
     digest = hashlib.sha256()
     size = path.stat().st_size
     with path.open("rb") as file:
         while block := file.read(_HASH_BLOCK):
             digest.update(block)
-            bars("hashing the checkpoint", file.tell(), size)
+            bars(f"hashing {what}", file.tell(), size)
     return digest.hexdigest()

@@ -140,14 +140,23 @@ class LoRA:
         )
 
 
-def folded(part: Part, chosen: Sequence[tuple[LoRA, Strengths]]) -> Part:
+class Applied(NamedTuple):
+    """A LoRA and how strongly it is applied."""
+
+    lora: LoRA
+    strengths: Strengths
+
+
+def folded(part: Part, loras: Sequence[Applied]) -> Part:
     """A UNet with LoRAs in its weights, which are computed in float32 and rounded to their own dtype.
 
     Weights of 8 bits, in which small differences would be lost, become float16. All other weights stay views
     of the file.
     """
+    if not part.whole:
+        raise CheckpointError(part.why_incomplete())
     file, changes = part.file, defaultdict(list)
-    for lora, strengths in chosen:
+    for lora, strengths in loras:
         for key, delta in lora.deltas.items():
             if strength := strengths.of(key):
                 changes[part.prefix + key].append((delta, strength))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from stillmotion.svd_model.adapters.lora import LoRA, Strengths
@@ -88,6 +89,28 @@ def spellings(peft: Mapping[str, Tensor], released: Shapes) -> dict[str, dict[st
             if key.endswith(".lora_A.weight")
         },
     }
+
+
+def random_pairs(released: Shapes, *modules: str, seed: int = 0, rank: int = 4) -> dict[str, Tensor]:
+    """A file in ComfyUI's names for the linear layers whose names end with one of the words.
+
+    A difference is about as large as the tests' own weights.
+    """
+    generator, tensors = torch.Generator().manual_seed(seed), {}
+    for key, shape in released.items():
+        module = key.removesuffix(".weight")
+        if len(shape) == 2 and module != key and module.endswith(modules):
+            matrices = {"down": (rank, shape[1]), "up": (shape[0], rank)}
+            for name, size in matrices.items():
+                matrix = torch.randn(size, generator=generator) / size[1] ** 0.5
+                tensors[f"diffusion_model.{module}.lora_{name}.weight"] = matrix
+    return tensors
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> Path:
+    """Writes a file of tensors."""
+    save_file(dict(tensors), path)
+    return path
 
 
 def state_with(lora: LoRA, strengths: Strengths) -> dict[str, Tensor]:
