@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .conditioning import ImageToVideo, Orbit
-from .loaders import LoadCheckpoint, LoadParts, LoadVAE
+from .loaders import LoadCheckpoint, LoadLoRA, LoadParts, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Sampler, Schedule
 from .speed import FeatureCache
@@ -17,6 +17,7 @@ class StillmotionExtension(ComfyExtension):
             LoadCheckpoint,
             LoadParts,
             LoadVAE,
+            LoadLoRA,
             ImageToVideo,
             Orbit,
             Guidance,

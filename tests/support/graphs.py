@@ -27,6 +27,10 @@ def node(kind: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs}
 
 
+STRENGTHS = {"strength": 1.0, "spatial": 1.0, "temporal": 1.0}
+"""The defaults of SVD Load LoRA."""
+
+
 def ksampler(seed: int, steps: int = 2) -> dict:
     """SVD KSampler on the nodes "load" and "prepare", with guidance from 1 to 2.5."""
     return node(

@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stillmotion.svd_model.adapters.lora import LoRA, Strengths
+from stillmotion.svd_model.checkpoint.layouts.diffusers import Blocks, diffusers_unet_name
 from stillmotion.svd_model.checkpoint.sources import TensorFile
+from stillmotion.svd_model.networks.unet import UNetParams
 from support import diffusers_keys, golden_family
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -105,6 +107,16 @@ def random_pairs(released: Shapes, *modules: str, seed: int = 0, rank: int = 4) 
                 matrix = torch.randn(size, generator=generator) / size[1] ** 0.5
                 tensors[f"diffusion_model.{module}.lora_{name}.weight"] = matrix
     return tensors
+
+
+def as_diffusers(pairs: Mapping[str, Tensor], params: UNetParams) -> dict[str, Tensor]:
+    """A file of `random_pairs` as diffusers' save_lora_weights names it."""
+    blocks, result = Blocks.of_params(params), {}
+    for key, tensor in pairs.items():
+        module, matrix, _ = key.removeprefix("diffusion_model.").rsplit(".", 2)
+        name = diffusers_unet_name(module, blocks)
+        result[f"unet.{name}.lora.{matrix.removeprefix('lora_')}.weight"] = tensor
+    return result
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> Path:
