@@ -19,14 +19,14 @@ GROUND, FAINT, LINE, MARK, WORDS = "#16202b", "#2b3d4d", "#5f7d95", "#f2b134", "
 
 
 def main() -> None:
-    """Writes a diagram beside each of the two templates."""
+    """Writes a diagram beside each of the templates."""
     for name, picture in drawn().items():
         picture.save(ROOT / "example_workflows" / f"{name}.jpg", quality=90)
 
 
 def drawn() -> dict[str, Image.Image]:
     """Draws the diagrams, keyed by template."""
-    return {"2 First video with SVD-XT": clip(SVD_XT), "8 SV3D orbit": orbit(SV3D)}
+    return {"2 First video with SVD-XT": clip(SVD_XT), "8 SV3D orbit": orbit(SV3D), "10 LoRA": lora()}
 
 
 def clip(preset: Preset) -> Image.Image:
@@ -69,6 +69,24 @@ def orbit(preset: Preset) -> Image.Image:
         _camera(draw, place, middle, MARK if place == places[-1] else LINE)
     _words(draw, 256, 228, "your picture", MARK)
     _words(draw, 256, 258, f"{preset.num_frames} views, {preset.width} by {preset.height}, once around")
+    return _reduced(picture)
+
+
+def lora() -> Image.Image:
+    """Draws a weight as a square of cells, and the two thin factors that are added to it."""
+    picture, draw = _canvas()
+    for row in range(8):
+        for column in range(8):
+            x, y = 52 + 17 * column, 62 + 17 * row
+            _box(draw, (x, y, x + 15, y + 15), FAINT, LINE)
+    for step in range(8):
+        _box(draw, (270, 62 + 17 * step, 285, 77 + 17 * step), MARK, GROUND)
+        _box(draw, (316 + 17 * step, 122, 331 + 17 * step, 137), MARK, GROUND)
+    _words(draw, 229, 130, "+")
+    _words(draw, 300, 130, "×")
+    _words(draw, 120, 222, "a layer of svd_xt")
+    _words(draw, 356, 222, "your LoRA, times its strength", MARK)
+    _words(draw, 256, 258, "within a frame: the look; over time: the motion")
     return _reduced(picture)
 
 

@@ -19,6 +19,8 @@ def read(template: str) -> dict:
 
 
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.json"))
+OWN_FILES = {"StillmotionLoadLoRA"}
+"""Nodes whose file is a user's own: there is none to offer."""
 AT_ONCE = [name for name in NAMES if not any(map(files_named, read(name)["nodes"]))]
 """Templates that need no model file."""
 

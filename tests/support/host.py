@@ -18,7 +18,8 @@ import pytest
 from safetensors.torch import save_file
 
 from stillmotion.svd_model.checkpoint import Checkpoint
-from support import checkpoints, tiny
+from stillmotion.svd_model.networks.unet import VideoUNet
+from support import checkpoints, lora_files, tiny
 
 ROOT = Path(__file__).parent.parent.parent
 PACK_NAME = "stillmotion-0.1.0"
@@ -70,7 +71,7 @@ def require() -> Host:
 
 
 def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
-    """Creates a base directory: this pack under a folder name, another pack, tiny checkpoints, a picture."""
+    """Creates a base directory: this pack under a folder name, another pack, tiny files, a picture."""
     for folder in ("custom_nodes", "models/checkpoints", "models/loras", "input", "output", "temp", "user"):
         (path / folder).mkdir(parents=True, exist_ok=True)
     (path / "custom_nodes" / pack_name).symlink_to(ROOT, target_is_directory=True)
@@ -79,6 +80,10 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
         file = path / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
         checkpoints.write(file, kind, sizes=tiny.SMALL)
     _write_parts(path / "models")
+    pairs = lora_files.random_pairs(
+        lora_files.shapes(VideoUNet(tiny.SMALL.unet, device="meta")), "attn1.to_v"
+    )
+    lora_files.write(path / "models" / "loras" / "your_lora.safetensors", pairs)
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
 
