@@ -83,7 +83,7 @@ def lora() -> Image.Image:
         _box(draw, (270, 62 + 17 * step, 285, 77 + 17 * step), MARK, GROUND)
         _box(draw, (316 + 17 * step, 122, 331 + 17 * step, 137), MARK, GROUND)
     _words(draw, 229, 130, "+")
-    _words(draw, 300, 130, "×")
+    _words(draw, 300, 130, "x")
     _words(draw, 120, 222, "a layer of svd_xt")
     _words(draw, 356, 222, "your LoRA, times its strength", MARK)
     _words(draw, 256, 258, "within a frame: the look; over time: the motion")
