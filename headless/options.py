@@ -179,7 +179,7 @@ def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
-    """Files that replace a part of the checkpoint."""
+    """Files that replace a part of the checkpoint, and LoRAs that change its UNet."""
     for part, (words, _) in PARTS.items():
         parser.add_argument(
             f"--{part.replace('_', '-')}",
@@ -188,6 +188,14 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
             default=None,
             help=f"a file or folder whose {words} replaces the checkpoint's",
         )
+    parser.add_argument(
+        "--lora",
+        type=lora,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH[:TEMPORAL]]",
+        help="a LoRA for the UNet, as in style.safetensors:0.7; may be repeated (default: strength 1)",
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -217,14 +225,6 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
     )
     _add_parts(parser)
-    add(
-        "--lora",
-        type=lora,
-        action="append",
-        default=[],
-        metavar="FILE[:STRENGTH[:TEMPORAL]]",
-        help="a LoRA for the UNet, as in style.safetensors:0.7; may be repeated (default: strength 1)",
-    )
     add(
         "--orbit",
         action="store_true",

@@ -1,4 +1,4 @@
-"""Nodes that load a checkpoint, a decoder from another file, or a LoRA."""
+"""Nodes that load a checkpoint or its parts, a decoder from another file, or a LoRA."""
 
 from comfy_api.v0_0_2 import io
 

@@ -621,6 +621,11 @@ class TestInspect:
         assert "clip         3 frames of 64×64" in capsys.readouterr().out
         assert "width" in refusal_of(capsys, "inspect", svd_file, "--for", "65x64x3")
 
+    def test_says_what_a_lora_finds(self, capsys, svd_file, lora_file):
+        assert main(["inspect", str(svd_file), "--lora", str(lora_file)]) == OK
+        said = capsys.readouterr().out
+        assert "LoRA         style.safetensors: all 2 modules found their layer." in said
+
     def test_says_what_is_missing(self, capsys, without):
         key = "model.diffusion_model.time_embed.0.weight"
         assert main(["inspect", str(without(key))]) == NOT_WHOLE
