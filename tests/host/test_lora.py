@@ -5,14 +5,16 @@ import pytest
 import torch
 
 from stillmotion.svd_model.networks.unet import VideoUNet
-from support import checkpoints, graphs, host, in_host, lora_files, tiny
+from support import checkpoints, golden_family, graphs, headers, host, in_host, lora_files, tiny
 from support.graphs import node
 from support.host_pictures import close, frames_of
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 SCRIPT = """
+import comfy.model_detection
 import comfy.model_management
+import comfy.model_patcher
 import folder_paths
 from pathlib import Path
 from pack.nodes import loaders
@@ -40,7 +42,15 @@ errors = [
         before[key].abs().max(), (folded[key] - before[key]).abs().max())).item()
     for key in changed
 ]
+# Core's own SVD, at full size without weights.
+shapes = {key: tuple(shape) for key, shape in json.loads(Path(keys).read_text()).items()}
+meta = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+config = comfy.model_detection.model_config_from_unet(meta, "model.diffusion_model.")
+core = config.get_model(meta, "model.diffusion_model.", device="meta")
+core = comfy.model_patcher.ModelPatcher(core, torch.device("cpu"), torch.device("cpu"))
+of_core = with_lora(core, "full_size.safetensors", 1.0, 1.0, 1.0).patches
 print(json.dumps({
+    "core": [type(core.model).__name__, len(of_core)],
     "undone": all(before[key].equal(undone[key]) for key in before),
     "changed": len(changed),
     "as_folded": [key for key in before if not before[key].equal(folded[key])] == changed,
@@ -143,11 +153,16 @@ def test_what_can_not_be_added_is_said(server, add, plain):
 
 
 def test_weights_are_as_folded_by_the_command_and_are_undone(tmp_path):
-    """Two LoRAs with strengths of their own for both kinds of layers."""
+    """Two LoRAs with strengths of their own for both kinds of layers; and core's own SVD takes one."""
     checkpoints.write(tmp_path / "tiny.safetensors", sizes=tiny.SMALL)
     for seed, name in enumerate(("one", "other")):
         lora_files.write(tmp_path / f"{name}.safetensors", of_small(*ATTENTION, "proj_in", seed=seed))
-    measured = in_host.result_of(f"folder = {str(tmp_path)!r}\n" + SCRIPT)
+    keys = golden_family.keys("lora_diffusers_r4")
+    full_size = {key: torch.zeros(shape) for key, shape in keys.items()}
+    lora_files.write(tmp_path / "full_size.safetensors", full_size)
+    released = str(headers.GOLDEN / "keys_svd_xt.json")
+    measured = in_host.result_of(f"folder, keys = {str(tmp_path)!r}, {released!r}\n" + SCRIPT)
+    assert measured.pop("core") == ["SVD_img2vid", 256]
     changed = len(of_small(*ATTENTION, "proj_in")) // 2
     assert measured.pop("error") <= 8
     assert measured == {"undone": True, "changed": changed, "as_folded": True, "clones": [0, changed]}
