@@ -74,8 +74,8 @@ def animate(
         bars.close()
 
 
-def _read_loras(options: Namespace, checkpoint: Checkpoint | None) -> tuple[Applied, ...]:
-    """The LoRAs of the options; none without a checkpoint, after which nothing is done."""
+def _read_loras(options: Namespace, checkpoint: Checkpoint | None) -> tuple[Applied, ...] | None:
+    """The LoRAs of the options; None without a checkpoint, after which nothing is done."""
     for file, *_ in options.lora:
         refuse_url(file)
         refuse_missing(Path(file))

@@ -112,11 +112,11 @@ class LoRA:
         without_layer, found = list(others), 0
         for module, keys in modules.items():
             released = names.get(module)
-            changes = dict(_deltas(file, module, keys, options, released, shapes)) if released else {}
+            changes = [*_deltas(file, module, keys, options, released, shapes)] if released else []
             if not changes:
                 without_layer.append(module)
             found += bool(changes)
-            for part, delta in changes.items():
+            for part, delta in changes:
                 key = f"{released}.{part}"
                 if key in deltas:
                     raise CheckpointError(f"{file.path} has two differences for {key}; give another file.")
@@ -252,7 +252,7 @@ def _delta(file: TensorFile, keys: tuple[str, ...], target: str, shapes: Shapes,
     if target not in shapes:
         raise CheckpointError(f"{file.path} has {keys[0]}, but this UNet has no {target}.")
     found, shape = [file.shapes[key] for key in keys], shapes[target]
-    if not (_is_product(*found, shape) if len(keys) == 2 else math.prod(found[0]) == math.prod(shape)):
+    if not (_is_product(*found, shape) if len(keys) == 2 else _dense(found[0]) == _dense(shape)):
         tensors = " and ".join(f"{key} {list(file.shapes[key])}" for key in keys)
         raise CheckpointError(
             f"{file.path}: {tensors} can't change the UNet's {target} {list(shape)}; it is a LoRA for "
@@ -262,10 +262,15 @@ def _delta(file: TensorFile, keys: tuple[str, ...], target: str, shapes: Shapes,
 
 
 def _is_product(up: tuple[int, ...], down: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether up · down, both flattened to matrices, has as many rows and columns as a weight."""
+    """Whether up · down, both flattened to matrices, has the shape of a weight."""
     if not (up and down and down[0] and len(shape) > 1):
         return False
-    return (up[0], math.prod(up[1:]), math.prod(down[1:])) == (shape[0], down[0], math.prod(shape[1:]))
+    return (up[0], math.prod(up[1:])) == (shape[0], down[0]) and _dense(down[1:]) == _dense(shape[1:])
+
+
+def _dense(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its ones: a linear layer is a convolution of one pixel elsewhere."""
+    return tuple(size for size in shape if size != 1)
 
 
 def _alpha(file: TensorFile, key: str | None) -> float | None:

@@ -132,6 +132,11 @@ def test_convolutions_of_two_and_three_dimensions():
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_linear_layer_may_be_a_convolution_of_one_pixel():
+    tensors = {key: tensor[..., None, None] for key, tensor in pair().items()}
+    assert torch.equal(lora_of(tensors).deltas[KEY].difference(), torch.ones(32, 32))
+
+
 def test_a_bias_of_up_and_differences_of_weights_and_biases():
     norm, linear = "diffusion_model.out.0", "diffusion_model.time_embed.0"
     up = {f"{linear}.lora_A.weight": torch.ones(1, 32), f"{linear}.lora_B.weight": torch.ones(128, 1)}
@@ -205,6 +210,17 @@ REFUSED = {
             for name in "ab"
         },
         "two LoRAs for one layer",
+    ),
+    "a product and a whole difference": (pair() | {f"{MODULE}.diff": torch.ones(32, 32)}, "two differences"),
+    "a transposed difference": ({"time_embedding.linear_1.diff": torch.ones(32, 128)}, "can't change"),
+    "a transposed product": (
+        {"time_embedding.linear_1.lora_A.weight": torch.ones(1, 128)}
+        | {"time_embedding.linear_1.lora_B.weight": torch.ones(32, 1)},
+        "can't change",
+    ),
+    "a transposed kernel": (
+        {"conv_in.lora_A.weight": torch.ones(1, 3, 3, 8), "conv_in.lora_B.weight": torch.ones(32, 1, 1, 1)},
+        "can't change",
     ),
     "two spellings": (
         pair()
