@@ -13,6 +13,7 @@ from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.inspect import describe, describe_clip
+from .engine.loras import read as read_loras
 from .engine.memory import REMEDIES
 from .files.sources import STANDARD_INPUT, refuse_url
 from .jobs import parts_of
@@ -57,7 +58,8 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
         refuse_url(options.file)
     mistakes.raise_any()
     checkpoint = Checkpoint.open(Path(options.file), **parts_of(options))
-    reports = [describe(checkpoint)]
+    loras = read_loras(checkpoint, options.lora)
+    reports = [describe(checkpoint), *(f"LoRA         {applied.lora.report}" for applied in loras)]
     if options.clip is not None and checkpoint.complete:
         reports.append(describe_clip(checkpoint, options))
     _print("\n".join(reports))

@@ -55,6 +55,7 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     steering = (options.control, options.control_frames)
     others = (options.checkpoint, *parts_of(options).values(), *steering, options.scratch)
     read += [Path(name) for name in (*others, *saved) if name]
+    read += [Path(file) for file, *_ in options.lora]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]
     if not _have_names_each(options, sources, mistakes):

@@ -16,7 +16,7 @@ from .engine.devices import DEVICES, DTYPES
 from .files.videos import EXTENSIONS
 from .jobs import NAME
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
-from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
+from .values import EMPTY, FORMS, clip_size, file_name, lora, one_of, size
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
 _NOT_GIVEN = "expected one"  # how argparse begins to say that a value is missing
@@ -197,7 +197,7 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
-    """Files that replace a part of the checkpoint."""
+    """Files that replace a part of the checkpoint, and LoRAs that change its UNet."""
     for part, (words, _) in PARTS.items():
         parser.add_argument(
             f"--{part.replace('_', '-')}",
@@ -206,6 +206,14 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
             default=None,
             help=f"a file or folder whose {words} replaces the checkpoint's",
         )
+    parser.add_argument(
+        "--lora",
+        type=lora,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH[:TEMPORAL]]",
+        help="a LoRA for the UNet, as in style.safetensors:0.7; may be repeated (default: strength 1)",
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:

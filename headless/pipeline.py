@@ -3,7 +3,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,9 @@ from . import caller_noise
 from .engine import local, memory
 from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
 from .engine.fit import Choice, Fit, latent_size
+from .engine.loras import Choice as LoRAChoice
+from .engine.loras import read as read_loras
+from .engine.loras import with_loras
 from .engine.networks import Networks
 from .files import control_frames, images
 
@@ -68,7 +71,8 @@ class Pipeline:
     modes, default dtype, default device and seed, which stay. Several threads may use one pipeline.
     `compiled`: the UNet by torch.compile, at the first step. `control`: the file or folder of a temporal
     ControlNet, for clips with control pictures. `linear_dtype`: "float8" has its linear layers
-    multiply in float8, on hardware that can; the clip is then another one, a little.
+    multiply in float8, on hardware that can; the clip is then another one, a little. `loras`: files, or
+    tuples of a file, its strength and the strength of its layers over time, for the UNet's weights.
     """
 
     def __init__(
@@ -84,12 +88,14 @@ class Pipeline:
         compiled: bool = False,
         linear_dtype: str | None = None,
         control: str | Path | Part | None = None,
+        loras: Sequence[LoRAChoice] = (),
     ):
         if not isinstance(checkpoint, Checkpoint):
             raise ValueError(
                 f"checkpoint is {checkpoint!r}; give a Checkpoint, or the path to Pipeline.open."
             )
-        self.checkpoint = checkpoint
+        self.loras = read_loras(checkpoint, loras)
+        self.checkpoint = checkpoint = with_loras(checkpoint, self.loras)
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self.decode_dtype = named_dtype("decode_dtype", decode_dtype, DECODE_DTYPES)

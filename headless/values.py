@@ -1,6 +1,8 @@
 """Values on the command line: from text to what an option takes, or argparse's error with the reason."""
 
 import argparse
+import math
+import os
 import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -24,12 +26,25 @@ from .files.poses import read_poses
 
 EMPTY = "the name is empty, as that of a variable of the shell that is not set"
 
+_STRENGTH = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.DOTALL)
+
 
 def file_name(text: str) -> str:
     """A name that is not empty."""
     if not text:
         raise argparse.ArgumentTypeError(EMPTY)
     return text
+
+
+def lora(text: str) -> tuple[str, float, float | None]:
+    """A file with its strengths, FILE[:STRENGTH[:TEMPORAL]]; the colon of a drive is the file's own."""
+    file, numbers = file_name(text), []
+    while len(numbers) < 2 and not os.path.lexists(file) and (match := _STRENGTH.fullmatch(file)):
+        file = match[1]
+        numbers.insert(0, float(match[2]))
+    if not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"{text!r} has a strength beyond all numbers")
+    return file, numbers[0] if numbers else 1.0, numbers[1] if len(numbers) > 1 else None
 
 
 class Pair(argparse.Action):

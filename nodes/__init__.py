@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .conditioning import Camera, ImageToVideo, Orbit
-from .loaders import LoadCheckpoint, LoadControlNet, LoadParts, LoadVAE
+from .loaders import LoadCheckpoint, LoadControlNet, LoadLoRA, LoadParts, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
@@ -18,6 +18,7 @@ class StillmotionExtension(ComfyExtension):
             LoadParts,
             LoadVAE,
             LoadControlNet,
+            LoadLoRA,
             ImageToVideo,
             Orbit,
             Camera,

@@ -1,9 +1,10 @@
-"""Nodes that load a checkpoint, a decoder from another file, or a ControlNet."""
+"""Nodes that load a checkpoint or its parts, a decoder from another file, a ControlNet, or a LoRA."""
 
 from comfy_api.v0_0_2 import io
 
 from .. import builtin_model
 from ..clips.control import DEFAULTS
+from ..svd_model.adapters.lora import Strengths
 from ..svd_model.checkpoint import Checkpoint
 from . import host
 from .checks import checked
@@ -163,3 +164,48 @@ class LoadControlNet(io.ComfyNode):
     @checked
     def execute(cls, control_net: str, weighting: str) -> io.NodeOutput:
         return io.NodeOutput(host.load_controlnet(control_net, weighting))
+
+
+class LoadLoRA(io.ComfyNode):
+    """Node that adds a LoRA to a model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        strength = {"min": -100.0, "max": 100.0, "step": 0.05, "default": 1.0}
+        return io.Schema(
+            node_id="StillmotionLoadLoRA",
+            display_name="SVD Load LoRA",
+            category=CATEGORY,
+            description="Adds a LoRA of an SVD model, in the names of any trainer, with its own strength for "
+            "motion. Several nodes in a row add up.",
+            search_aliases=["svd", "lora", "adapter", "peft", "kohya", "motion"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of SVD Load Checkpoint, or core's SVD."),
+                io.Combo.Input("lora", options=host.lora_names(), tooltip="In models/loras: a LoRA of SVD."),
+                io.Float.Input(
+                    "strength", **strength, tooltip="How much of it; 0 is none, below 0 its opposite."
+                ),
+                io.Float.Input(
+                    "spatial",
+                    **strength,
+                    advanced=True,
+                    tooltip="A factor of strength for the layers within a frame: how things look.",
+                ),
+                io.Float.Input(
+                    "temporal",
+                    **strength,
+                    advanced=True,
+                    tooltip="A factor of strength for the layers over time: how things move.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[io.Model.Output(tooltip="The model with the LoRA, for any sampler.")],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, model, lora: str, strength: float, spatial: float, temporal: float) -> io.NodeOutput:
+        strengths = Strengths(strength * spatial, strength * temporal)
+        patched, report = host.with_lora(model, lora, strengths)
+        host.show_on_node(report, cls.hidden and cls.hidden.unique_id)
+        return io.NodeOutput(patched)

@@ -29,8 +29,10 @@ def drawn() -> dict[str, Image.Image]:
     return {
         "2 First video with SVD-XT": clip(SVD_XT),
         "8 SV3D orbit": orbit(SV3D),
+        "9 Parts of several files": parts(),
         "10 ControlNet": control(SVD),
         "11 MotionCtrl camera": zoom(MOTIONCTRL),
+        "12 LoRA": lora(),
     }
 
 
@@ -117,6 +119,38 @@ def zoom(preset: Preset) -> Image.Image:
     _words(
         draw, 256, 258, f"{preset.num_frames} frames, {preset.width} by {preset.height}, the camera moves in"
     )
+    return _reduced(picture)
+
+
+def parts() -> Image.Image:
+    """Draws three files, and the model that their parts make."""
+    picture, draw = _canvas()
+    for row, words in enumerate(("UNet", "VAE", "image tower")):
+        y = 34 + 70 * row
+        _box(draw, (60, y, 200, y + 48), FAINT, MARK if row == 0 else LINE)
+        _words(draw, 130, y + 24, words, MARK if row == 0 else WORDS)
+        _arrow(draw, 214, y + 24)
+    _box(draw, (256, 34, 452, 222), FAINT, LINE)
+    _words(draw, 354, 128, "one model")
+    _words(draw, 256, 258, "each part from a file of its own, in any naming")
+    return _reduced(picture)
+
+
+def lora() -> Image.Image:
+    """Draws a weight as a square of cells, and the two thin factors that are added to it."""
+    picture, draw = _canvas()
+    for row in range(8):
+        for column in range(8):
+            x, y = 52 + 17 * column, 62 + 17 * row
+            _box(draw, (x, y, x + 15, y + 15), FAINT, LINE)
+    for step in range(8):
+        _box(draw, (270, 62 + 17 * step, 285, 77 + 17 * step), MARK, GROUND)
+        _box(draw, (316 + 17 * step, 122, 331 + 17 * step, 137), MARK, GROUND)
+    _words(draw, 229, 130, "+")
+    _words(draw, 300, 130, "x")
+    _words(draw, 120, 222, "a layer of svd_xt")
+    _words(draw, 356, 222, "your LoRA, times its strength", MARK)
+    _words(draw, 256, 258, "within a frame: the look; over time: the motion")
     return _reduced(picture)
 
 

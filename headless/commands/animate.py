@@ -16,10 +16,12 @@ from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
+from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
+from ..engine import loras as lora_files
 from ..engine import memory
 from ..engine.devices import find_device
 from ..files import control_frames, images, latents
@@ -47,7 +49,7 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = plan = control = pictures = None
+    saved = checkpoint = plan = control = pictures = loras = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
@@ -60,13 +62,17 @@ def animate(
         control = _open_control(options, checkpoint)
     with mistakes.collected():
         pictures = plan and _read_control_frames(options, plan)
+    with mistakes.collected():
+        loras = _read_loras(options, checkpoint)
     jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
         say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+    for applied in loras:
+        say(applied.lora.report)
     bars = ProgressBars()
     try:
-        pipeline = _pipeline(checkpoint, control, options, bars)
+        pipeline = _pipeline(checkpoint, control, loras, options, bars)
         if saved is None:
             yield from _animate_pictures(pipeline, plan, pictures, jobs, options, say, bars)
         else:
@@ -75,8 +81,20 @@ def animate(
         bars.close()
 
 
+def _read_loras(options: Namespace, checkpoint: Checkpoint | None) -> tuple[Applied, ...] | None:
+    """The LoRAs of the options; None without a checkpoint, after which nothing is done."""
+    for file, *_ in options.lora:
+        refuse_url(file)
+        refuse_missing(Path(file))
+    return checkpoint and lora_files.read(checkpoint, options.lora)
+
+
 def _pipeline(
-    checkpoint: Checkpoint, control: Part | None, options: Namespace, bars: ProgressBars
+    checkpoint: Checkpoint,
+    control: Part | None,
+    loras: Sequence[Applied],
+    options: Namespace,
+    bars: ProgressBars,
 ) -> Pipeline:
     return Pipeline(
         checkpoint,
@@ -89,6 +107,7 @@ def _pipeline(
         compiled=options.compile,
         linear_dtype=options.linear_dtype,
         control=control,
+        loras=loras,
     )
 
 
@@ -153,7 +172,7 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The user's options as settings; None for options with mistakes."""
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
-        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"})
+        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"}) + ["lora"] * bool(options.lora)
         if useless:
             mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
@@ -293,13 +312,15 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
     name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
     notes = {"stillmotion": version(), "checkpoint": name}
     notes |= {part: path.name for part, path in pipeline.checkpoint.places.replacements().items()}
-    hashes = {path: _sha256(path, bars) for path in file.all_paths() if path.is_file()}
+    hashes = {path: _sha256(path, "the checkpoint", bars) for path in file.all_paths() if path.is_file()}
     if list(hashes) == [file.path]:
         notes["checkpoint_sha256"] = hashes[file.path]
     elif hashes:
         notes["checkpoint_sha256"] = {
             f"{path.parent.name}/{path.name}": found for path, found in hashes.items()
         }
+    if pipeline.loras:
+        notes["loras"] = [_lora_notes(applied, bars) for applied in pipeline.loras]
     return notes
 
 
@@ -312,16 +333,22 @@ def _notes_of_control(pipeline: Pipeline, plan: Plan, options: Namespace) -> dic
     }
 
 
+def _lora_notes(applied: Applied, bars: ProgressBars) -> dict:
+    path, (spatial, temporal) = applied.lora.path, applied.strengths
+    strengths = {"strength": spatial, "temporal_strength": temporal}
+    return {"file": path.name, "sha256": _sha256(path, "the LoRA", bars), **strengths}
+
+
 def version() -> str:
     """Version of Stillmotion, for any name under which the package was imported."""
     return sys.modules[__package__.removesuffix(".headless.commands")].__version__
 
 
-def _sha256(path: Path, bars: ProgressBars) -> str:
+def _sha256(path: Path, what: str, bars: ProgressBars) -> str:
     digest = hashlib.sha256()
     size = path.stat().st_size
     with path.open("rb") as file:
         while block := file.read(_HASH_BLOCK):
             digest.update(block)
-            bars("hashing the checkpoint", file.tell(), size)
+            bars(f"hashing {what}", file.tell(), size)
     return digest.hexdigest()

@@ -6,6 +6,7 @@ Checked against ComfyUI 0.33. The nodes use these names and the host's API for n
 from .control import controlnet_names, load_controlnet
 from .files import PART_FOLDERS, checkpoint_names, open_checkpoint, open_parts, part_names
 from .guider import check_without_guidance, with_guidance
+from .lora import lora_names, with_lora
 from .model import (
     check_conditioning,
     keeps_videos_apart,
@@ -46,6 +47,7 @@ __all__ = [
     "load_image_tower",
     "load_model",
     "load_vae",
+    "lora_names",
     "make_sampler",
     "motion_without_use",
     "named_sampler",
@@ -57,4 +59,5 @@ __all__ = [
     "show_on_node",
     "with_feature_cache",
     "with_guidance",
+    "with_lora",
 ]

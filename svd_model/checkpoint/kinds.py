@@ -78,7 +78,7 @@ KINDS = (
     Kind(
         "the state of a training, a UNet with a LoRA in it",
         lambda shapes: having(".base_layer.")(shapes) and having_any(*_LORA)(shapes),
-        advice="save the LoRA alone, or the UNet with the LoRA merged",
+        advice=_AS_LORA,
     ),
     Kind("a LoRA", having_any(*_LORA, "lora_unet_"), advice=_AS_LORA),
     Kind("a LoRA of whole differences", mostly_ending(".diff", ".diff_b"), advice=_AS_LORA),

@@ -51,7 +51,7 @@ def stocked_server(browser, server, base):
     """The ComfyUI with every file that a template is set to, all being tiny ones."""
     (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
     nodes = [node for template in graphs.NAMES for node in graphs.read(template)["nodes"]]
-    for node in nodes:
+    for node in (node for node in nodes if node["type"] not in graphs.OWN_FILES):
         folders = {model["name"]: model["directory"] for model in node["properties"].get("models", ())}
         for name in graphs.files_named(node):
             _stock(base / "models" / folders[name], name)

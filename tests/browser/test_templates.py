@@ -131,7 +131,7 @@ def test_a_template_says_what_it_needs(template):
         assert properties["cnr_id"] == ("stillmotion" if ours else "comfy-core")
         assert properties["ver"] and properties["Node name for S&R"] == node["type"]
         offered = [model["name"] for model in properties.get("models", ())]
-        assert set(graphs.files_named(node)) <= set(offered)
+        assert set(graphs.files_named(node)) <= set(offered) or node["type"] in graphs.OWN_FILES
         takes_a_file = bool(
             {"checkpoint", "unet", "control_net"} & set(node.get("widgets_values_named") or ())
         )

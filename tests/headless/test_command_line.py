@@ -23,7 +23,8 @@ from stillmotion.headless.command_line import INTERRUPTED, NOT_WHOLE, OK, REFUSE
 from stillmotion.headless.engine import memory
 from stillmotion.headless.files.videos import read_metadata
 from stillmotion.svd_model.checkpoint import Checkpoint
-from support import checkpoints, tiny
+from stillmotion.svd_model.networks.unet import VideoUNet
+from support import checkpoints, lora_files, tiny
 
 QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")
 
@@ -58,6 +59,15 @@ def checkpoint_file(tmp_path_factory):
 @pytest.fixture
 def svd_file(checkpoint_file):
     return checkpoint_file("svd", "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def lora_file(tmp_path_factory):
+    """A LoRA for that file, of two modules."""
+    shapes = lora_files.shapes(VideoUNet(tiny.SMALL.unet, device="meta"))
+    block = "middle_block.1.transformer_blocks.0"
+    tensors = lora_files.random_pairs(shapes, f"{block}.attn1.to_q", f"{block}.attn2.to_v")
+    return lora_files.write(tmp_path_factory.mktemp("loras") / "style.safetensors", tensors)
 
 
 @pytest.fixture
@@ -148,6 +158,33 @@ class TestAnimate:
         ]
         words = refusal_of(capsys, "animate", str(picture), *arguments)
         assert "--vae and --image-encoder would replace a part" in words and "--checkpoint" in words
+
+    def test_loras_are_counted_and_noted(self, capsys, picture, out, svd_file, lora_file):
+        loras = ["--lora", f"{lora_file}:0.5", "--lora", f"{lora_file}:-1:0"]
+        arguments = ["--output", str(out / "a.webp"), *QUICK, "--checkpoint", str(svd_file), *loras]
+        assert main(["animate", str(picture), *arguments]) == OK
+        assert capsys.readouterr().err.count("style.safetensors: all 2 modules found their layer.") == 2
+        notes = read_metadata(out / "a.webp")["loras"]
+        assert [(note["strength"], note["temporal_strength"]) for note in notes] == [(0.5, 0.5), (-1, 0)]
+        digest = hashlib.sha256(lora_file.read_bytes()).hexdigest()
+        assert {(note["file"], note["sha256"]) for note in notes} == {("style.safetensors", digest)}
+
+    def test_loras_that_can_not_be_used_are_said_with_all_else(
+        self, capsys, picture, out, svd_file, lora_file
+    ):
+        arguments = ["animate", picture, "--output", out / "a.webp", "--checkpoint", svd_file, "--steps", "0"]
+        said = refusal_of(capsys, *arguments, "--lora", lora_file.with_name("stile.safetensors"))
+        assert "there is no such file; did you mean style.safetensors?" in said and "steps is 0" in said
+        said = refusal_of(capsys, *arguments, "--lora", f"{lora_file}:1e999")
+        assert "has a strength beyond all numbers" in said and "steps is 0" in said
+        said = refusal_of(capsys, *arguments, "--lora", svd_file)
+        assert "tiny.safetensors looks like an SVD checkpoint, not a LoRA." in said and "steps is 0" in said
+
+    def test_a_lora_is_neither_written_over_nor_for_latents(self, capsys, picture, out, lora_file):
+        arguments = ["--output", lora_file, *QUICK, "--lora", lora_file]
+        assert "style.safetensors" in refusal_of(capsys, "animate", picture, *arguments)
+        latents = ["--decode-latents", out / "l.safetensors", "--lora", lora_file]
+        assert "lora can't be given with --decode-latents" in refusal_of(capsys, "animate", *latents)
 
     def test_no_metadata_leaves_it_out(self, picture, out):
         assert main(["animate", str(picture), "--output", str(out / "a.mp4"), *QUICK, "--no-metadata"]) == OK
@@ -583,6 +620,11 @@ class TestInspect:
         assert main(["inspect", str(svd_file), "--for", "64x64x3"]) == OK
         assert "clip         3 frames of 64×64" in capsys.readouterr().out
         assert "width" in refusal_of(capsys, "inspect", svd_file, "--for", "65x64x3")
+
+    def test_says_what_a_lora_finds(self, capsys, svd_file, lora_file):
+        assert main(["inspect", str(svd_file), "--lora", str(lora_file)]) == OK
+        said = capsys.readouterr().out
+        assert "LoRA         style.safetensors: all 2 modules found their layer." in said
 
     def test_says_what_is_missing(self, capsys, without):
         key = "model.diffusion_model.time_embed.0.weight"

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from stillmotion import builtin_model
-from support import host, tiny
+from stillmotion.svd_model.networks.unet import VideoUNet
+from support import host, lora_files, tiny
 
 LORA_KEY = "middle_block.1.transformer_blocks.0.ff.net.2"
 SHIPPED_LAST = 7  # the number of the shipped model's last output block
@@ -45,6 +46,16 @@ def lora(base):
     unet = tiny.SMALL.unet
     channels = unet.model_channels * unet.channel_mult[-1]
     return write_lora(base, "tiny_lora.safetensors", LORA_KEY, channels, 4 * channels)
+
+
+@pytest.fixture(scope="session")
+def lora_of_diffusers(base):
+    """A LoRA for all attention of the tiny UNet, in names that core does not know."""
+    shapes = lora_files.shapes(VideoUNet(tiny.SMALL.unet, device="meta"))
+    pairs = lora_files.random_pairs(shapes, "to_q", "to_k", "to_v", "to_out.0", seed=7)
+    name = "pytorch_lora_weights.safetensors"
+    lora_files.write(base / "models" / "loras" / name, lora_files.as_diffusers(pairs, tiny.SMALL.unet))
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,18 @@ def read(template: str) -> dict:
 
 
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.json"))
+OWN_FILES = {"StillmotionLoadLoRA"}
+"""Nodes whose file is a user's own: there is none to offer."""
 AT_ONCE = [name for name in NAMES if not any(map(files_named, read(name)["nodes"]))]
 """Templates that need no model file."""
 
 
 def node(kind: str, **inputs) -> dict:
     return {"class_type": kind, "inputs": inputs}
+
+
+STRENGTHS = {"strength": 1.0, "spatial": 1.0, "temporal": 1.0}
+"""The defaults of SVD Load LoRA."""
 
 
 def ksampler(seed: int, steps: int = 2) -> dict:

@@ -18,7 +18,8 @@ import pytest
 from safetensors.torch import save_file
 
 from stillmotion.svd_model.checkpoint import Checkpoint
-from support import checkpoints, controlnets, tiny
+from stillmotion.svd_model.networks.unet import VideoUNet
+from support import checkpoints, controlnets, lora_files, tiny
 
 ROOT = Path(__file__).parent.parent.parent
 PACK_NAME = "stillmotion-0.1.0"
@@ -89,6 +90,10 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
         checkpoints.write(file, kind, sizes=tiny.SMALL)
     _write_parts(path / "models")
     controlnets.write(path / "models" / "controlnet" / "tiny_controlnet.safetensors", tiny.SMALL.unet)
+    pairs = lora_files.random_pairs(
+        lora_files.shapes(VideoUNet(tiny.SMALL.unet, device="meta")), "attn1.to_v"
+    )
+    lora_files.write(path / "models" / "loras" / "your_lora.safetensors", pairs)
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
 

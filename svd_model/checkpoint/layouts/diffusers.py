@@ -47,6 +47,7 @@ _UNET = re.compile(
 _VAE = re.compile(r"^(.*?)(?:encoder\.down|decoder\.up)_blocks\.\d{1,3}\.resnets\.")
 _VAE_LEVEL = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.(\d{1,3})\.")
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_RELEASED_BLOCK = re.compile(r"(input|output)_blocks\.(\d{1,3})\.(\d)\.(.+)")
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d{1,3})\.(.+)")
 
 
@@ -90,6 +91,26 @@ def unet_name(name: str, blocks: Blocks) -> str | None:
         return f"middle_block.{2 * int(index) if kind == 'resnets' else 1}.{inside}"
     found = _replaced(name, _UNET_ENDS)
     return None if found == name else found
+
+
+def diffusers_unet_name(name: str, blocks: Blocks) -> str:
+    """Diffusers' name of a UNet's tensor or module, from the released one: the inverse of `unet_name`."""
+    if (end := _replaced(name, _inverse(_UNET_ENDS))) != name:
+        return end
+    if match := _RELEASED_BLOCK.match(name):
+        side, number, layer, rest = match.groups()
+        place, first = ("down_blocks", 1) if side == "input" else ("up_blocks", 0)
+        level, index = divmod(int(number) - first, blocks.per_level + 1)
+        if rest.partition(".")[0] in ("op", "conv"):
+            sampler = "downsamplers" if side == "input" else "upsamplers"
+            return f"{place}.{level}.{sampler}.0.conv{rest.removeprefix('op').removeprefix('conv')}"
+        if layer == "0":
+            return f"{place}.{level}.resnets.{index}.{_from_resnet(rest)}"
+        return f"{place}.{level}.attentions.{index}.{_from_attention(rest)}"
+    _, layer, rest = name.split(".", 2)  # of the middle block
+    if layer == "1":
+        return f"mid_block.attentions.0.{_from_attention(rest)}"
+    return f"mid_block.resnets.{int(layer) // 2}.{_from_resnet(rest)}"
 
 
 def vae_name(name: str, levels: int) -> str:
@@ -158,6 +179,20 @@ def _in_attention(name: str) -> str:
     return _replaced(name, _TRANSFORMER)
 
 
+def _from_resnet(name: str) -> str:
+    """Diffusers' name inside a residual block, from the released one."""
+    part, _, rest = name.partition(".")
+    if part == "time_mixer":
+        return name
+    if part == "time_stack":
+        return f"temporal_res_block.{_replaced(rest, _inverse(_RES_BLOCK))}"
+    return f"spatial_res_block.{_replaced(name, _inverse(_RES_BLOCK))}"
+
+
+def _from_attention(name: str) -> str:
+    return _replaced(name, _inverse(_TRANSFORMER))
+
+
 def _in_vae_resnet(name: str) -> str:
     part, _, rest = name.partition(".")
     if part == "temporal_res_block":
@@ -173,6 +208,10 @@ def _replaced(name: str, names: dict[str, str]) -> str:
         if name == theirs or name.startswith(theirs + "."):
             return ours + name[len(theirs) :]
     return name
+
+
+def _inverse(names: dict[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in names.items()}
 
 
 def _projects(key: str) -> bool:
