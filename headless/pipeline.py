@@ -99,13 +99,7 @@ class Pipeline:
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self.decode_dtype = named_dtype("decode_dtype", decode_dtype, DECODE_DTYPES)
-        if linear_dtype not in (None, *LINEAR_DTYPES):
-            raise ValueError(f"linear_dtype is {linear_dtype}; accepted is {', '.join(LINEAR_DTYPES)}.")
-        if linear_dtype is not None and not float8.supported(self.device):
-            raise ValueError(
-                f"linear_dtype {linear_dtype} needs an NVIDIA GPU that multiplies it (RTX 40, H100 and "
-                f"later), and {self.device} is none; leave it out."
-            )
+        _check_linear_dtype(linear_dtype, self.device)
         self._compiled, self._linear_dtype = compiled, linear_dtype
         budget = None if memory_budget is None else memory.find_size(memory_budget)
         can_stream = not compiled and linear_dtype is None
@@ -362,3 +356,14 @@ class Pipeline:
         module = network.load(dtype=dtype, device=device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module
+
+
+def _check_linear_dtype(linear_dtype: str | None, device: torch.device) -> None:
+    """Raises ValueError for a type of the linear layers that does not exist, or not on the device."""
+    if linear_dtype not in (None, *LINEAR_DTYPES):
+        raise ValueError(f"linear_dtype is {linear_dtype}; accepted is {', '.join(LINEAR_DTYPES)}.")
+    if linear_dtype is not None and not float8.supported(device):
+        raise ValueError(
+            f"linear_dtype {linear_dtype} needs an NVIDIA GPU that multiplies it (RTX 40, H100 and "
+            f"later), and {device} is none; leave it out."
+        )
