@@ -9,6 +9,7 @@ import torch
 
 from .layouts.released import UNET, is_weight
 from .sizes import Shapes
+from .small_decoders import is_small_decoder
 from .sources import CheckpointError, TensorFile
 
 
@@ -145,6 +146,7 @@ KINDS = (
     Kind("a CLIP image tower", having("visual.", "resblocks."), Role.PART, _AS_PART),
     Kind("a CLIP image tower in transformers' layout", having("vision_model.encoder."), Role.PART, _AS_PART),
     Kind("a CLIP text encoder", having("text_model.encoder.")),
+    Kind("a small decoder for previews, which belongs in ComfyUI's models/vae_approx", is_small_decoder),
     Kind("a model unknown to Stillmotion", having()),
 )
 """All kinds, the first that passes its test counts; the last one passes for any file."""
