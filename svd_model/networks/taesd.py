@@ -18,8 +18,8 @@ SCALE = 8
 
 _BLOCKS = (3, 3, 3, 1)  # at 1, 2, 4 and 8 times the size of the latent
 
-Inputs = dict[nn.Module, Tensor]
-"""Input of each block for the frame before, (1, C, H, W)."""
+Memory = dict[nn.Module, Tensor]
+"""Contribution of the frame before to each block's first convolution, (1, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Clamp(nn.Module):
 class Block(nn.Module):
     """Residual block of three 3×3 convolutions: (T, C, H, W) -> (T, C, H, W).
 
-    With memory the first convolution sees each frame's input beside that of the frame before, zeros before
-    the first.
+    With memory the first convolution sees each frame's input beside the input of the frame before; before the
+    first frame they are zeros.
     """
 
     def __init__(self, channels: int, memory: bool, operations, **factory):
@@ -54,16 +54,27 @@ class Block(nn.Module):
         )
         self.conv = nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True), third)
 
-    def forward(self, x: Tensor, inputs: Inputs) -> Tensor:
-        hidden = self.conv(self._beside_the_frame_before(x, inputs) if self.memory else x)
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        first, *others = self.conv
+        hidden = self._first(x, memory) if self.memory else first(x)
+        for layer in others:
+            hidden = layer(hidden)
         return functional.relu(hidden.add_(x), inplace=True)
 
-    def _beside_the_frame_before(self, x: Tensor, inputs: Inputs) -> Tensor:
-        earlier = inputs.get(self)
-        if earlier is None:
-            earlier = torch.zeros_like(x[:1])
-        inputs[self] = x[-1:].clone()  # no view: it would keep the whole group
-        return torch.cat([x, torch.cat([earlier, x[:-1]])], dim=1)  # (T, C, H, W) -> (T, 2·C, H, W)
+    def _first(self, x: Tensor, memory: Memory) -> Tensor:
+        """The first convolution by halves of its weights, which is twice as fast as joining its inputs."""
+        hidden, later = self.conv[0].compute(x, _halves)
+        hidden[1:] += later[:-1]
+        if self in memory:
+            hidden[:1] += memory[self]
+        memory[self] = later[-1:].clone()  # no view: it would keep the whole group
+        return hidden
+
+
+def _halves(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What a frame's input adds to its own convolution, with the bias, and to the next frame's."""
+    own, next_frames = weight.chunk(2, dim=1)  # (C, 2·C, 3, 3) -> (C, C, 3, 3) each
+    return kernels.conv2d(x, own, bias, padding=1), kernels.conv2d(x, next_frames, None, padding=1)
 
 
 class SmallDecoder(nn.Sequential):
@@ -94,16 +105,16 @@ class SmallDecoder(nn.Sequential):
         super().__init__(*layers, conv(channels, 3))
         self.params = params
 
-    def forward(self, z: Tensor, inputs: Inputs | None = None) -> Tensor:
-        """Decodes frames of a video; `inputs` are the blocks' for the frame before, and are replaced."""
-        inputs = {} if inputs is None else inputs
+    def forward(self, z: Tensor, memory: Memory | None = None) -> Tensor:
+        """Decodes frames of a video; `memory` is of the frame before them, and then of the last one."""
+        memory = {} if memory is None else memory
         x = z.contiguous(memory_format=kernels.memory_format(z.device))
         for layer in self:
-            x = layer(x, inputs) if isinstance(layer, Block) else layer(x)
+            x = layer(x, memory) if isinstance(layer, Block) else layer(x)
         return x
 
     def in_groups(self, z: Tensor, at_once: int) -> Iterator[Tensor]:
         """Decodes a video of any length, `at_once` frames at a time; gives each group's pictures."""
-        inputs: Inputs = {}
+        memory: Memory = {}
         for group in z.split(at_once):
-            yield self(group, inputs)
+            yield self(group, memory)

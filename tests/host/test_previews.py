@@ -114,6 +114,8 @@ def test_progress_comes_step_by_step_and_before_its_picture(switched_server):
 NARROW = 8
 """Channels of the tests' small decoders."""
 
+SQUARE = {"width": 192, "height": 192}
+
 
 def small_decoder(memory: bool) -> SmallDecoder:
     """A small decoder of random weights, whose pictures are around grey."""
@@ -158,14 +160,14 @@ def test_with_a_small_decoder_all_frames_are_shown_in_order(
     for name in files:
         torch.save(dict(small_decoder("taesdv" in name).state_dict()), vae_approx / name)
     seed, frames = 90 + memory, 12
-    graph = graphs.first_video(seed=seed, prepare={"frames": frames}, sample={"steps": STEPS})
+    graph = graphs.first_video(seed=seed, prepare=SQUARE | {"frames": frames}, sample={"steps": STEPS})
     graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix=f"small_{method}")
     shown = pictures(watch(switched_server, graph, method))
     assert len(shown) == STEPS
     (path,) = (base / "output").glob(f"small_{method}*")
     latents = load_file(path)["latent_tensor"] * 0.18215  # as the model has them
-    assert latents.shape == (frames, 4, 8, 16)
-    decoded = small_decoder(memory)(functional.avg_pool2d(latents, 2))
+    assert latents.shape == (frames, 4, 24, 24)
+    decoded = small_decoder(memory)(functional.avg_pool2d(latents, 3))
     expected = ImageOps.contain(Image.fromarray(sheet_of(decoded, columns=4)), (512, 512), Image.BILINEAR)
     assert shown[-1].shape == (*reversed(expected.size), 3)
     assert np.abs(shown[-1] - np.asarray(expected).astype(int)).mean() < 3  # JPEG
