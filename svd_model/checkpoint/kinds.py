@@ -71,6 +71,7 @@ _LORA = (
 )
 _AS_LORA = "give it beside a checkpoint, as a LoRA"
 _AS_PART = "give it beside a file with a UNet"
+_FOR_PREVIEWS = "put it in ComfyUI's models/vae_approx, where SVD KSampler looks for it"
 
 KINDS = (
     Kind("a LyCORIS (LoHa or LoKr)", having_any(".hada_w", "hada_w1", ".lokr_w", "lokr_w")),
@@ -123,11 +124,7 @@ KINDS = (
         having_below("model_ema.diffusion_model", "time_stack"),
         Role.CHECKPOINT,
     ),
-    Kind("a decoder of previews (TAESDV)", having("decoder.3.conv.0.weight", "encoder.")),
-    Kind(
-        "a decoder of previews (TAESD)", matching(r"(?:taesd_decoder\.|decoder\.layers\.|)3\.conv\.0\.weight")
-    ),
-    Kind("a decoder of previews (TAESD)", having("decoder.layers.")),
+    Kind("a decoder of previews (TAESD or TAESDV)", is_small_decoder, advice=_FOR_PREVIEWS),
     Kind("a video model on the layout of Stable Diffusion (not supported)", having("temopral_conv.")),
     Kind("an AnimateDiff motion module", having("motion_modules.")),
     Kind("Flux", having("double_blocks.0.img_attn.qkv.", "single_blocks.")),
@@ -146,7 +143,6 @@ KINDS = (
     Kind("a CLIP image tower", having("visual.", "resblocks."), Role.PART, _AS_PART),
     Kind("a CLIP image tower in transformers' layout", having("vision_model.encoder."), Role.PART, _AS_PART),
     Kind("a CLIP text encoder", having("text_model.encoder.")),
-    Kind("a small decoder for previews, which belongs in ComfyUI's models/vae_approx", is_small_decoder),
     Kind("a model unknown to Stillmotion", having()),
 )
 """All kinds, the first that passes its test counts; the last one passes for any file."""

@@ -66,12 +66,6 @@ def find_prefix(shapes: Shapes) -> str | None:
     )
 
 
-def has_memory(shapes: Shapes, prefix: str) -> bool:
-    """Whether a small decoder's blocks see the frame before, beside their input (TAESDV)."""
-    shape = shapes[prefix + _SECOND]
-    return len(shape) == 4 and shape[1] == 2 * shape[0]
-
-
 def is_small_decoder(shapes: Shapes) -> bool:
     """Whether a file holds a small decoder, under its released names or diffusers'."""
     return find_prefix(shapes) is not None or any(
@@ -106,4 +100,4 @@ def _params(file: TensorFile, prefix: str) -> SmallDecoderParams:
             f"{file.path}: {prefix}{_SECOND} is {list(second)}; four numbers are expected, the first from 1 "
             f"to {_WIDEST}. {_REMEDY}"
         )
-    return SmallDecoderParams(second[0], latents, has_memory(file.shapes, prefix))
+    return SmallDecoderParams(second[0], latents, memory=second[1] == 2 * second[0])
