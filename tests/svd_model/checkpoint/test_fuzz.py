@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable
 from functools import cache
 from random import Random
 
@@ -113,10 +114,18 @@ def run(name: str, network: torch.nn.Module) -> None:
         assert network(empty(1, 3, *[params.image_size] * 2)).shape == (1, params.output_dim)
 
 
+@cache
+def run_once(name: str, build: Callable, params, options: tuple) -> None:
+    """A pass through a network of certain sizes, whatever file it is from."""
+    run(name, build(params, **dict(options), device="meta"))
+
+
 def load_on_meta(checkpoint: Checkpoint) -> None:
     with torch.inference_mode():
         for name in NETWORKS:
-            run(name, getattr(checkpoint, name).load(dtype=torch.float32, device="meta"))
+            part = getattr(checkpoint, name)
+            part.load(dtype=torch.float32, device="meta")
+            run_once(name, part.build.func, part.params, tuple(part.build.keywords.items()))
 
 
 def check_words(error: CheckpointError, place: str = "fuzzed") -> None:
