@@ -20,7 +20,7 @@ import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d
 
 from ...svd_model.checkpoint import CheckpointError
 from ...svd_model.checkpoint.small_decoders import open_small_decoder
@@ -85,15 +85,14 @@ def decoder_paths() -> list[str]:
 
 @torch.inference_mode()
 def decoded_sheet(decoder: SmallDecoder, latents: Tensor, num_frames: int) -> Image.Image:
-    """All frames of a batch of videos side by side, in order, no larger than the host's previews."""
+    """All frames of a batch of videos side by side, in order, below twice the size of the host's previews."""
     weight = next(decoder.parameters())
     small = reduced(latents).to(weight.device, weight.dtype)
     at_once = max(1, MOST_IN_FRAME // (small.shape[2] * small.shape[3]))
-    most = max(1, latent_preview.MAX_PREVIEW_RESOLUTION // _columns(len(small)))  # pixels along a side
-    scale = min(1.0, most / (SCALE * max(small.shape[2:])))
-    size = [max(1, round(scale * SCALE * side)) for side in small.shape[2:]]
+    shown = max(1, latent_preview.MAX_PREVIEW_RESOLUTION // _columns(len(small)))  # pixels along a side
+    shrink = max(1, SCALE * max(small.shape[2:]) // shown)
     cells = [
-        interpolate(pictures, size=size, mode="area")
+        _averaged(pictures, shrink)
         for video in small.split(num_frames)
         for pictures in decoder.in_groups(video, at_once)
     ]
@@ -105,8 +104,13 @@ def reduced(latents: Tensor) -> Tensor:
     """Latents averaged over squares, (N, 4, h, w) -> (N, 4, h/k, w/k), for the least k within the bounds."""
     frames, _, height, width = latents.shape
     most = max(1, min(MOST_IN_FRAME, MOST_IN_CLIP // frames))
-    sizes = ((-(-height // side), -(-width // side)) for side in itertools.count(LEAST_REDUCTION))
-    return adaptive_avg_pool2d(latents, next(size for size in sizes if math.prod(size) <= most))
+    sides = itertools.count(LEAST_REDUCTION)
+    return _averaged(latents, next(k for k in sides if -(-height // k) * -(-width // k) <= most))
+
+
+def _averaged(x: Tensor, side: int) -> Tensor:
+    """Means over squares; those at the right and the bottom may be cut."""
+    return avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
 
 
 def contact_sheet(frames: Tensor, most: int = MOST_WITHOUT_DECODER) -> Tensor:

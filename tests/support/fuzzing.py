@@ -23,23 +23,8 @@ PREFIXES = (
     *("conditioner.embedders.0.open_clip.model.visual.", "vision_model.", "controlnet.", "lora_unet_", "."),
 )
 VALUES = (
-    100,
-    0,
-    -1,
-    1,
-    7,
-    16,
-    2**13,
-    2**70,
-    1.5,
-    float("nan"),
-    "16",
-    "",
-    None,
-    True,
-    [],
-    [[1, 2, 3]] * 5,
-    {},
+    *(100, 0, -1, 1, 7, 16, 2**13, 2**70, 1.5, float("nan"), "16", "", None, True),
+    *([], [[1, 2, 3]] * 5, {}),
 )
 """Values of a note about the file."""
 
@@ -59,8 +44,7 @@ class Header:
         def read(key: str) -> Tensor:
             shape, dtype = self.shapes[key], dtypes[key]
             assert isinstance(dtype, torch.dtype), f"{key} of an unknown dtype was read"
-            small = math.prod(shape) <= 64
-            return torch.ones(shape, dtype=dtype, device="cpu" if small else "meta")
+            return torch.ones(shape, device="cpu" if math.prod(shape) <= 64 else "meta").to(dtype)
 
         return TensorFile(Path("fuzzed.safetensors"), 1, dict(self.shapes), dtypes, self.metadata, read)
 
@@ -172,10 +156,10 @@ def _write_notes(header: Header, random: Random) -> None:
 
 
 def _write_notes_as_tensors(header: Header, random: Random) -> None:
-    key = random.choice(("", "conditioner.embedders.0.open_clip.model.visual.")) + "stillmotion."
-    header.shapes[key + random.choice(NOTES)] = random.choice(
-        ((), (1,), (5, 3), (64,), (65,), (0,), (2**40,))
-    )
+    tower = "conditioner.embedders.0.open_clip.model.visual."
+    key = random.choice(("", tower)) + "stillmotion." + random.choice(NOTES)
+    header.shapes[key] = random.choice(((), (1,), (5, 3), (64,), (65,), (0,), (2**40,)))
+    header.dtypes[key] = random.choice((torch.float32, *DTYPES))
 
 
 def _add_foreign_keys(header: Header, random: Random) -> None:

@@ -163,7 +163,7 @@ def sound(kind: str) -> Checkpoint:
 def check(kind: str, header: Header) -> None:
     """Asserts that a faulty file is loaded or refused, and taken for whole only where nothing needed differs.
 
-    A fault that is the same everywhere, or fewer layers, make another network of a kind, with other sizes.
+    A change of one width everywhere, or fewer layers, make a network of other sizes.
     """
     checkpoint = verdict(header)
     try:
