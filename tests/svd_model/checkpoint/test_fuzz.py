@@ -177,7 +177,8 @@ def check(kind: str, header: Header) -> None:
     for name in NETWORKS:
         found, expected = getattr(checkpoint, name), getattr(original, name)
         assert (
-            found.prefix != expected.prefix
+            found.name != expected.name
+            or found.prefix != expected.prefix
             or found.params != expected.params
             or all(
                 checkpoint.file.shapes[found.prefix + key] == shape
@@ -267,6 +268,17 @@ def test_faulty_bytes_are_loaded_or_refused_in_words(suffix, tmp_path):
 def test_without_a_fault_it_is_whole(kind):
     checkpoint = verdict(Header(shapes(kind)))
     assert checkpoint is not None and checkpoint.complete
+
+
+@pytest.mark.parametrize("lost", [".time_stack.", ".mix_factor", ".time_mix_conv."])
+def test_a_temporal_decoder_without_some_of_its_layers_is_not_taken_for_a_frame_wise_one(lost):
+    decoder = FIRST_STAGE + "decoder."
+    whole = shapes("svd")
+    left = {key: whole[key] for key in whole if not (key.startswith(decoder) and lost in key)}
+    checkpoint = verdict(Header(left))
+    assert checkpoint is not None
+    assert checkpoint.variant.temporal_decoder
+    assert not checkpoint.complete
 
 
 @pytest.mark.parametrize("kind", KINDS)
