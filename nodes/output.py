@@ -18,7 +18,7 @@ from . import host, latents
 from .checks import checked, verdict
 from .inputs import own_or_chosen, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
-from .sampling import contact_sheet, seed_input
+from .sampling import seed_input
 
 CATEGORY = "stillmotion"
 GB = 10**9
@@ -247,7 +247,7 @@ class Animate(io.ComfyNode):
         for number, pixels in enumerate(image):
             plan = Plan.of(replace(settings, seed=seed_of_video(seed, number)), variant)
             recipes.append(animate(plan, plan.canvas(pixels.movedim(-1, 0))))
-        performer = host.Performer(opened, settings.frame_wise_decode, contact_sheet)
+        performer = host.Performer(opened, settings.frame_wise_decode)
         images = torch.cat(drive(recipes, performer.perform))
         fps = Fraction(plan.settings.fps)
         components = Types.VideoComponents(images=images, audio=None, frame_rate=fps)

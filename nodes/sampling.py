@@ -1,6 +1,5 @@
 """Nodes that sample: guidance frame by frame, noise levels, solvers, and all three in one."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +18,6 @@ from .inputs import setting
 
 CATEGORY = "stillmotion/sampling"
 SHAPES = [*guidance.SHAPES, "list"]
-MOST_IN_PREVIEW = 9
 OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 
 
@@ -58,17 +56,6 @@ def make_sampler(name: str, churn: float = 0.0, seeds: Sequence[int] = ()):
     return host.make_sampler(solvers.find_solver(name, churn), seeds)
 
 
-def contact_sheet(latents: Tensor) -> Tensor:
-    """Up to nine frames side by side, (1, 4, rows·h, columns·w): a preview shows one picture alone."""
-    count = min(len(latents), MOST_IN_PREVIEW)
-    shown = latents[[round(index * (len(latents) - 1) / max(count - 1, 1)) for index in range(count)]]
-    columns = math.ceil(math.sqrt(len(shown)))
-    rows = math.ceil(len(shown) / columns)
-    empty = shown.new_zeros(rows * columns - len(shown), *shown.shape[1:])
-    cells = torch.cat([shown, empty]).unflatten(0, (rows, columns))  # (rows, columns, 4, h, w)
-    return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
-
-
 def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas: Tensor, seed: int) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel.
 
@@ -91,7 +78,7 @@ def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas:
         solver = make_sampler(OWN_SOLVERS[sampler], seeds=seeds)
     else:
         solver = host.named_sampler(sampler)
-    return host.sample_latent(model, positive, negative, latent, noise, solver, sigmas, seed, contact_sheet)
+    return host.sample_latent(model, positive, negative, latent, noise, solver, sigmas, seed)
 
 
 def _guidance_inputs() -> list:

@@ -1,7 +1,5 @@
 """Performs the steps of recipes with a checkpoint's networks in the host."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -23,15 +21,13 @@ from .vision import embed_image, load_image_tower
 class Performer:
     """Encodes, samples and decodes in the host's memory management, with its progress and cancel.
 
-    Latents are in the diffusion model's scale; frames are an IMAGE, (T, H, W, 3) in [0, 1]. `preview` makes
-    a picture for the host of the latents of a step.
+    Latents are in the diffusion model's scale; frames are an IMAGE, (T, H, W, 3) in [0, 1].
     """
 
-    def __init__(self, checkpoint: Checkpoint, frame_wise: bool, preview: Callable[[Tensor], Tensor]):
+    def __init__(self, checkpoint: Checkpoint, frame_wise: bool):
         self._vae = load_vae(checkpoint, frame_wise)
         self._tower = load_image_tower(checkpoint)
         self._model = load_model(checkpoint)
-        self._preview = preview
 
     def perform(self, step: Step):
         """The result of a step, see clips.recipes."""
@@ -52,7 +48,7 @@ class Performer:
         solver = make_sampler(find_solver(run.solver, run.churn), [run.seed])
         both = [_conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)]
         latent = {"samples": torch.zeros_like(run.start)}
-        sampled = sample_latent(model, *both, latent, run.start, solver, run.sigmas, run.seed, self._preview)
+        sampled = sample_latent(model, *both, latent, run.start, solver, run.sigmas, run.seed)
         return self._model.model.process_latent_in(sampled["samples"])
 
 

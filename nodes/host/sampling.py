@@ -6,13 +6,14 @@ from functools import partial
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
 from ...clips.noise import seed_of_video, step_noise
 from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of_sampling
 from .model import frames_in_run
+from .previews import preview_callback
+from .shared import NUM_FRAMES
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
 """Names of the host's own samplers."""
@@ -68,20 +69,19 @@ def sample_latent(
     sampler,
     sigmas: Tensor,
     seed: int,
-    picture: Callable,
 ) -> dict:
-    """Samples a LATENT through the host, with progress and cancel; previews show picture(x0).
+    """Samples a LATENT through the host, with previews, progress and cancel.
 
     noise is N(0, 1) in the shape of the latent; seed is for the samplers that draw more.
     """
     samples = latent["samples"]
     check_finite(samples, "in the latent to sample; look at the node that made it")
-    preview = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    preview = preview_callback(model, len(sigmas) - 1, latent.get(NUM_FRAMES, len(samples)))
     check = FiniteCheck(partial(_refuse_not_finite, model.model.get_dtype_inference()))
 
     def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
         check.look_at(x0, f"at step {step + 1} of {len(sigmas) - 1}")
-        preview(step, picture(x0), x, total)
+        preview(step, x0, x, total)
 
     result = comfy.sample.sample_custom(
         model,

@@ -22,6 +22,9 @@ _LONGEST_HEADER = 2**23
 """The longest header that `is_svd` reads, in bytes; released files have about a twentieth of it."""
 
 
+_TEMPORAL = (".time_stack.", ".mix_factor", ".time_mix_conv.")
+"""Parts of keys that a decoder of single frames has not."""
+
 PARTS = {
     "unet": ("UNet", (released.UNET,)),
     "vae": ("VAE", (released.FIRST_STAGE, *released.CONDITION_VAES)),
@@ -196,7 +199,7 @@ class Checkpoint:
     def _find_variant(self) -> Variant:
         params = self._unet_params
         decoder = [key for key in self.file.shapes if key.startswith(released.FIRST_STAGE + "decoder.")]
-        frame_wise = bool(decoder) and not any(".time_stack." in key for key in decoder)
+        frame_wise = bool(decoder) and not any(part in key for key in decoder for part in _TEMPORAL)
         variant = find_variant(params.vector_dim, frame_wise, params.camera_dim)
         if variant is None or params.in_channels != 2 * params.out_channels:
             raise CheckpointError(

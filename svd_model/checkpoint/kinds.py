@@ -9,6 +9,7 @@ import torch
 
 from .layouts.released import UNET, is_weight
 from .sizes import CAMERA_LAYER, Shapes
+from .small_decoders import is_small_decoder
 from .sources import CheckpointError, TensorFile
 
 
@@ -71,6 +72,7 @@ _LORA = (
 )
 _AS_LORA = "give it beside a checkpoint, as a LoRA"
 _AS_PART = "give it beside a file with a UNet"
+_FOR_PREVIEWS = "put it in ComfyUI's models/vae_approx, where SVD KSampler looks for it"
 
 KINDS = (
     Kind("a LyCORIS (LoHa or LoKr)", having_any(".hada_w", "hada_w1", ".lokr_w", "lokr_w")),
@@ -125,11 +127,7 @@ KINDS = (
         having_below("model_ema.diffusion_model", "time_stack"),
         Role.CHECKPOINT,
     ),
-    Kind("a decoder of previews (TAESDV)", having("decoder.3.conv.0.weight", "encoder.")),
-    Kind(
-        "a decoder of previews (TAESD)", matching(r"(?:taesd_decoder\.|decoder\.layers\.|)3\.conv\.0\.weight")
-    ),
-    Kind("a decoder of previews (TAESD)", having("decoder.layers.")),
+    Kind("a decoder of previews (TAESD or TAESDV)", is_small_decoder, advice=_FOR_PREVIEWS),
     Kind("a video model on the layout of Stable Diffusion (not supported)", having("temopral_conv.")),
     Kind("an AnimateDiff motion module", having("motion_modules.")),
     Kind("Flux", having("double_blocks.0.img_attn.qkv.", "single_blocks.")),

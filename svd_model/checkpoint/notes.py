@@ -83,7 +83,7 @@ def _keys(name: str) -> tuple[str, str]:
 
 def _numbers(file: TensorFile, key: str) -> int | float | list | None:
     """Numbers of a small tensor, a whole one as an int."""
-    if math.prod(file.shapes[key]) > _MOST_NUMBERS:
+    if math.prod(file.shapes[key]) > _MOST_NUMBERS or isinstance(file.dtypes[key], str):
         return None
     value = file.read(key).tolist()
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -16,6 +16,9 @@ CAMERA_LAYER = ".time_stack.0.cc_projection."
 CAMERA_DIM = 12
 """Numbers of MotionCtrl's camera at a frame: rotation and position, a matrix of 3 × 4."""
 
+GROUPS = 32
+"""Groups of channels that the UNet and the VAE normalise together."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -35,6 +38,26 @@ def _count(shapes: Shapes, prefix: str) -> int:
     """Counts prefix + "0.", prefix + "1.", … among the keys, up to the first gap."""
     numbers = {key[len(prefix) :].partition(".")[0] for key in shapes if key.startswith(prefix)}
     return next(number for number in itertools.count() if str(number) not in numbers)
+
+
+def why_impossible(params) -> str | None:
+    """Words for sizes that no UNet or VAE can have: widths that their groups or heads don't divide."""
+    if not isinstance(params, UNetParams | VAEParams):
+        return None
+    channels = params.model_channels if isinstance(params, UNetParams) else params.channels
+    widths = sorted({mult * channels for mult in (1, *params.channel_mult)})
+    odd = next((width for width in widths if width % GROUPS), None)
+    if odd is not None:
+        return f"is {odd} channels wide; whole multiples of {GROUPS} are expected"
+    if isinstance(params, UNetParams):
+        attending = {*range(params.attention_levels), len(params.channel_mult) - 1}
+        for width in sorted(map(params.width, attending)):
+            if width % params.head_channels:
+                return (
+                    f"is {width} channels wide, which heads of {params.head_channels} don't divide "
+                    "(head_channels in its metadata says how wide they are)"
+                )
+    return None
 
 
 def unet_params(shapes: Shapes, head_channels: int | None = None) -> UNetParams:

@@ -205,7 +205,7 @@ def _not_safetensors(path: Path, error: SafetensorError) -> tuple[str, str | Non
     if other:
         return f"{path} is {other}", None
     reason = str(error)
-    if "incomplete" in reason.lower():
+    if "incomplete" in reason.lower() and "metadata" in reason.lower():  # and not of a letter's bytes
         if _described_size(path) < path.stat().st_size:
             return f"{path} holds more data than its header describes: it is damaged", _AGAIN
         size = path.stat().st_size

@@ -7,7 +7,7 @@ from support import in_host
 SCRIPT = """
 from pack.clips.canvas import FITS
 from pack.nodes.conditioning import encode_pictures, fit_pictures
-from pack.nodes.sampling import contact_sheet
+from pack.nodes.host.previews import contact_sheet
 import comfy.sample
 from pack.nodes.host import make_sampler
 

@@ -1,30 +1,38 @@
 """What the page is sent while a video is sampled, over the websocket: progress and pictures.
 
-The server has --preview-method latent2rgb among its switches.
+The server has --preview-method latent2rgb among its switches; a prompt can ask for another method.
 """
 
 import base64
 import io
 import json
+import math
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import pytest
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+from torch.nn import functional
 
 from stillmotion import builtin_model
+from stillmotion.svd_model.networks.taesd import SmallDecoder, SmallDecoderParams
 from support import graphs, host
 from support.graphs import node
 from support.host_pictures import frames_of
 from support.landscape import STRONGEST, colours, landscape
+from support.named_tensors import NamedTensors
 
 WATCH = Path(host.__file__).parent / "watch.py"
 STEPS = 3
 
 
-def watch(server, graph: dict) -> list[dict]:
-    """All messages about a graph, in the order in which they came."""
-    command = [host.require().python, WATCH, server.url]
+def watch(server, graph: dict, method: str = "default") -> list[dict]:
+    """All messages about a graph, in the order in which they came, with a method of previews."""
+    command = [host.require().python, WATCH, server.url, method]
     result = subprocess.run(command, input=json.dumps(graph), capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     messages = [json.loads(line) for line in result.stdout.splitlines()]
@@ -101,3 +109,80 @@ def test_progress_comes_step_by_step_and_before_its_picture(switched_server):
         for message in messages
         if message["type"] == "progress" and message["data"]["node"] == "sample"
     )
+
+
+NARROW = 8
+"""Channels of the tests' small decoders."""
+
+SQUARE = {"width": 192, "height": 192}
+
+
+def small_decoder(memory: bool) -> SmallDecoder:
+    """A small decoder of random weights, whose pictures are around grey."""
+    decoder = SmallDecoder(SmallDecoderParams(NARROW, memory=memory), device="meta")
+    decoder = NamedTensors().fill(decoder, "preview.")
+    decoder[-1].bias += 0.5
+    return decoder
+
+
+@pytest.fixture
+def vae_approx(base):
+    """The host's folder of small decoders, empty again after a test."""
+    folder = base / "models" / "vae_approx"
+    folder.mkdir(exist_ok=True)
+    yield folder
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def sheet_of(frames: torch.Tensor, columns: int) -> np.ndarray:
+    """Frames (T, 3, h, w) in [0, 1] put side by side, by hand."""
+    height, width = frames.shape[2:]
+    sheet = np.zeros((math.ceil(len(frames) / columns) * height, columns * width, 3), np.uint8)
+    for index, frame in enumerate(frames):
+        top, left = index // columns * height, index % columns * width
+        pixels = (frame.clamp(0, 1) * 255).round().byte().movedim(0, -1)
+        sheet[top : top + height, left : left + width] = pixels.numpy()
+    return sheet
+
+
+@pytest.mark.parametrize(
+    ("method", "files", "memory"),
+    [
+        ("taesd", ["taesdv.pth", "taesd_decoder.pth"], True),  # the first is preferred
+        ("auto", ["taesd_decoder.pth"], False),
+    ],
+)
+def test_with_a_small_decoder_all_frames_are_shown_in_order(
+    switched_server, base, vae_approx, method, files, memory
+):
+    """The last preview against the small decoder's pictures of the finished latent, of twelve frames."""
+    for name in files:
+        torch.save(dict(small_decoder("taesdv" in name).state_dict()), vae_approx / name)
+    seed, frames = 90 + memory, 12
+    graph = graphs.first_video(seed=seed, prepare=SQUARE | {"frames": frames}, sample={"steps": STEPS})
+    graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix=f"small_{method}")
+    shown = pictures(watch(switched_server, graph, method))
+    assert len(shown) == STEPS
+    (path,) = (base / "output").glob(f"small_{method}*")
+    latents = load_file(path)["latent_tensor"] * 0.18215  # as the model has them
+    assert latents.shape == (frames, 4, 24, 24)
+    decoded = small_decoder(memory)(functional.avg_pool2d(latents, 3))
+    expected = ImageOps.contain(Image.fromarray(sheet_of(decoded, columns=4)), (512, 512), Image.BILINEAR)
+    assert shown[-1].shape == (*reversed(expected.size), 3)
+    assert np.abs(shown[-1] - np.asarray(expected).astype(int)).mean() < 3  # JPEG
+    cells_shown = cells(shown[-1], rows=3, columns=4)
+    assert all(np.abs(cell - other).mean() > 6 for cell, other in pairwise(cells_shown))
+
+
+def test_a_broken_small_decoder_is_one_line_of_the_log(switched_server, vae_approx):
+    """And the previews are the colours of the latents, though the host's own loader would stop the run."""
+    (vae_approx / "taesd_decoder.pth").write_bytes(b"PK damaged")
+    for seed in (93, 94):
+        graph = graphs.first_video(seed=seed, prepare={"frames": 5}, sample={"steps": STEPS})
+        assert [picture.shape for picture in pictures(watch(switched_server, graph, "taesd"))] == [
+            (171, 512, 3)
+        ] * STEPS
+    lines = [line for line in switched_server.log.splitlines() if "small decoder" in line]
+    assert len(lines) == 1
+    assert "taesd_decoder.pth" in lines[0]

@@ -12,6 +12,8 @@ from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.notes import METADATA_KEY
 from stillmotion.svd_model.checkpoint.sources import TensorFile
 from support import checkpoints
+from support.tiny import GOLDEN as GOLDEN_SIZES
+from support.tiny import Sizes
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -50,11 +52,11 @@ def released(name: str) -> dict[str, tuple[int, ...]]:
 
 
 @cache
-def tiny(kind: str = "svd") -> dict[str, tuple[int, ...]]:
+def tiny(kind: str = "svd", sizes: Sizes = GOLDEN_SIZES) -> dict[str, tuple[int, ...]]:
     """The keys and shapes of a tiny checkpoint, without drawing its values."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints.NamedTensors, "weight", lambda self, key, shape: torch.empty(shape))
-        return {key: tuple(tensor.shape) for key, tensor in checkpoints.tensors(kind).items()}
+        return {key: tuple(tensor.shape) for key, tensor in checkpoints.tensors(kind, sizes=sizes).items()}
 
 
 def without(shapes: Shapes, *prefixes: str) -> dict[str, tuple[int, ...]]:

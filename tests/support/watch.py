@@ -1,7 +1,8 @@
-"""Queues a graph and prints the host's websocket messages about it: python watch.py URL < GRAPH.
+"""Queues a graph and prints the host's websocket messages about it: python watch.py URL METHOD < GRAPH.
 
-Run by the host's interpreter, which has aiohttp. Prints a line of JSON a message: {"type", "data"}, and for
-a preview without metadata {"type": "preview", "data": picture in base64}.
+METHOD is the method of previews; "default" leaves the server's. Run by the host's interpreter, which has
+aiohttp. Prints a line of JSON a message: {"type", "data"}, and for a preview without metadata
+{"type": "preview", "data": picture in base64}.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ import aiohttp
 PREVIEW_IMAGE, TEXT = 1, 3
 
 
-async def watch(url: str, graph: dict) -> None:
+async def watch(url: str, method: str, graph: dict) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=watch") as socket:
-        await session.post(f"{url}/prompt", json={"prompt": graph, "client_id": "watch"})
+        prompt = {"prompt": graph, "client_id": "watch", "extra_data": {"preview_method": method}}
+        await session.post(f"{url}/prompt", json=prompt)
         async for message in socket:
             if message.type == aiohttp.WSMsgType.BINARY:
                 event, _ = struct.unpack(">II", message.data[:8])
@@ -33,4 +35,4 @@ async def watch(url: str, graph: dict) -> None:
                 return
 
 
-asyncio.run(watch(sys.argv[1], json.load(sys.stdin)))
+asyncio.run(watch(sys.argv[1], sys.argv[2], json.load(sys.stdin)))

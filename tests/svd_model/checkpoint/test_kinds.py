@@ -123,9 +123,12 @@ OTHERS = [
         "the camera's layers of MotionCtrl-SVD without the other ones",
         (*listed("motionctrl_svd_deltas"), *listed("motionctrl_svd_retrained")),
     ),
-    ("a decoder of previews (TAESDV)", tuple(listed("taesdv"))),
-    ("a decoder of previews (TAESD)", tuple(listed("taesd_decoder"))),
-    ("a decoder of previews (TAESD)", tuple("taesd_decoder." + key for key in listed("taesd_decoder"))),
+    ("a decoder of previews (TAESD or TAESDV)", tuple(listed("taesdv"))),
+    ("a decoder of previews (TAESD or TAESDV)", tuple(listed("taesd_decoder"))),
+    (
+        "a decoder of previews (TAESD or TAESDV)",
+        tuple("taesd_decoder." + key for key in listed("taesd_decoder")),
+    ),
     ("MimicMotion", ("unet.down_blocks.0.resnets.0.temporal_res_block.conv1.weight", "pose_net.conv.weight")),
     (
         "Sonic",

@@ -10,7 +10,7 @@ from stillmotion.svd_model.checkpoint import Checkpoint, notes
 from stillmotion.svd_model.checkpoint.layouts import released
 from stillmotion.svd_model.checkpoint.notes import METADATA_KEY, LatentColours
 from stillmotion.svd_model.checkpoint.sources import TensorFile
-from support import checkpoints
+from support import checkpoints, headers
 from support.refusals import refusal
 
 ROWS = [[0.5, 0.25, -1.0], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [-2.0, 1.0, 0.125], [0.75, -0.5, 0.0]]
@@ -67,3 +67,8 @@ def test_released_files_say_nothing():
     checkpoint = Checkpoint(file(checkpoints.tensors()))
     assert checkpoint.notes == {}
     assert checkpoint.latent_colours is None
+
+
+def test_notes_in_a_number_format_that_torch_has_not_are_left_out():
+    key = "stillmotion.num_frames"
+    assert notes.read(headers.file(headers.tiny() | {key: ()}, {key: "F4"})) == {}

@@ -10,6 +10,7 @@ from stillmotion.svd_model.networks.vae import ImageEncoder, VAEParams, VideoDec
 from stillmotion.svd_model.networks.vision import VisionParams, VisionTransformer
 from support import checkpoints, headers, tiny
 from support.headers import VISION, released, without
+from support.refusals import refusal
 
 
 def shapes_of(module) -> dict[str, tuple[int, ...]]:
@@ -92,3 +93,37 @@ class TestSizesByShapes:
         found = sizes.vision_params(sizes.below(shapes, VISION) | {stray_key: (1280,)}).layers
         assert count == 32
         assert found == (33 if stray.startswith("32.") else 32)
+
+
+class TestSizesThatNoNetworkCanHave:
+    @pytest.mark.parametrize("heads", [100, 24, 64])
+    def test_heads_that_do_not_divide_the_channels_are_named(self, heads):
+        checkpoint = headers.checkpoint(headers.tiny(), metadata={"head_channels": heads})
+        with refusal("model.safetensors", "UNet", "32 channels", f"heads of {heads}", "metadata"):
+            checkpoint.unet  # noqa: B018 (the property raises)
+
+    @pytest.mark.parametrize("heads", [1, 8, 16, 32])
+    def test_heads_that_divide_them_are_the_files(self, heads):
+        checkpoint = headers.checkpoint(headers.tiny(), metadata={"head_channels": heads})
+        assert checkpoint.complete
+        assert checkpoint.unet.params.head_channels == heads
+
+    @pytest.mark.parametrize(("prefix", "part"), [(headers.UNET, "unet"), (headers.DECODER, "decoder")])
+    @pytest.mark.parametrize("width", [31, 48])
+    def test_widths_that_the_groups_do_not_divide_are_named(self, prefix, part, width):
+        """Of all layers together, so that the shapes fit each other; 32 before."""
+        tiny_shapes, kept = headers.tiny(), ("label_emb.0.0.weight",)
+
+        def narrowed(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+            first = shape[0] // 32 * width if shape and shape[0] % 32 == 0 else None
+            if not key.startswith(prefix) or first is None or key.endswith(kept):
+                return shape
+            return (first, *shape[1:])
+
+        shapes = {key: narrowed(key, shape) for key, shape in tiny_shapes.items()}
+        with refusal("model.safetensors", f"is {width} channels wide", "multiples of 32"):
+            getattr(headers.checkpoint(shapes), part)
+
+    @pytest.mark.parametrize("params", [UNetParams(), VAEParams(), VisionParams(), tiny.UNET, tiny.VAE])
+    def test_released_and_tiny_sizes_are_possible(self, params):
+        assert sizes.why_impossible(params) is None
