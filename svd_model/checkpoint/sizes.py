@@ -56,6 +56,7 @@ def unet_params(shapes: Shapes, head_channels: int | None = None) -> UNetParams:
             shapes, "middle_block.1.transformer_blocks.0.attn2.to_k.weight", 1, default.context_dim
         ),
         vector_dim=_dimension(shapes, "label_emb.0.0.weight", 1, default.vector_dim),
+        frame_positions=_dimension(shapes, "middle_block.1.positional_embedding.embeddings", 0, 0),
     )
 
 

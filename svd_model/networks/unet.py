@@ -35,6 +35,7 @@ class UNetParams:
     head_channels: int = 64
     context_dim: int = 1024
     vector_dim: int = 768
+    frame_positions: int = 0  # learned ones, a number for each frame of the longest clip; 0: sinusoids
 
     def places(self) -> tuple[Place, ...]:
         """The layout of the UNet: the place of each stage, in the order of the work.
@@ -234,9 +235,8 @@ class VideoUNet(nn.Module):
             if channels % params.head_channels:
                 raise ValueError(f"{channels} channels can't be split into heads of {params.head_channels}.")
             heads = channels // params.head_channels
-            return SpatialVideoTransformer(
-                channels, params.context_dim, heads, attention, operations, **factory
-            )
+            sizes = (channels, params.context_dim, heads, attention, operations, params.frame_positions)
+            return SpatialVideoTransformer(*sizes, **factory)
 
         self.time_embed = embedding_mlp(channels)
         self.label_emb = nn.Sequential(embedding_mlp(params.vector_dim))

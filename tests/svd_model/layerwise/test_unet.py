@@ -1,5 +1,7 @@
 """Plans of the UNet: their peaks against tracked bytes, and their order. A rehearsed GPU has its own test."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -19,11 +21,12 @@ def planner(branches=2, size=(25, 72, 128), dtype=torch.float16, device="cpu", p
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("branches", [1, 2])
-def test_the_peak_is_predicted(dtype, branches):
+@pytest.mark.parametrize(("branches", "positions"), [(1, 0), (2, 0), (2, 3)])
+def test_the_peak_is_predicted(dtype, branches, positions):
     frames, height, width = size = (3, 48, 64)
-    unet = NAMED.fill(VideoUNet(tiny.SMALL.unet, device="meta")).to(dtype)
-    plans = planner(branches, size, dtype, params=tiny.SMALL.unet, apart=False)
+    params = replace(tiny.SMALL.unet, frame_positions=positions)
+    unet = NAMED.fill(VideoUNet(params, device="meta")).to(dtype)
+    plans = planner(branches, size, dtype, params=params, apart=False)
     whole, least = plans.within(None), plans.smallest()
     rows = branches * frames
     shapes = ((rows, 8, height, width), (rows, 1, 64), (rows, 768))
