@@ -4,10 +4,19 @@ from dataclasses import dataclass, replace
 
 from ..svd_model.checkpoint.variants import Variant
 
+USUAL_FPS = 6.0
+"""Frames a second where the user names no rate."""
+
+USUAL_MOTION = 127
+"""The motion bucket where the user names none; with another one the user expects something."""
+
+USUAL_ELEVATION = 10.0
+"""Degrees above the horizon."""
+
 
 @dataclass(frozen=True)
 class Preset:
-    """The canvas, the sampling and the noise on the picture that a checkpoint was published with."""
+    """The canvas, the numbers of the picture and the sampling that a checkpoint was published with."""
 
     num_frames: int
     width: int
@@ -18,6 +27,9 @@ class Preset:
     max_guidance: float
     noise_aug: float
     schedule: str = "karras"
+    sampler: str = "euler"
+    fps: float = USUAL_FPS
+    motion_bucket_id: int = USUAL_MOTION
 
 
 SVD = Preset(14, 1024, 576, 25, "linear", 1.0, 2.5, 0.02)
@@ -33,26 +45,36 @@ OF_SAMPLERS = {
 }
 """Changes that a sampler makes to any preset."""
 
-USUAL_FPS = 6.0
-"""Frames a second where the user names no rate."""
+ANIMATE_LCM = "AnimateLCM (4 steps)"
 
-USUAL_MOTION = 127
-"""The motion bucket where the user names none; with another one the user expects something."""
+NAMED = {
+    # The defaults of its author's app. The weights can't be told from svd_xt's, so the user says it.
+    ANIMATE_LCM: {
+        "num_frames": 25,
+        "noise_aug": 0.02,
+        "guidance": "linear",
+        "sampler": "lcm",
+        **OF_SAMPLERS["lcm"],
+        "fps": 7.0,
+        "motion_bucket_id": 80,
+    },
+}
+"""Changes to any preset that a user chooses by their name."""
 
-USUAL_ELEVATION = 10.0
-"""Degrees above the horizon."""
 
-
-def find_preset(variant: Variant, num_frames: int | None = None, sampler: str = "") -> Preset:
-    """The preset of a variant for a number of frames, by default its own, and for a sampler.
+def find_preset(
+    variant: Variant, num_frames: int | None = None, sampler: str | None = None, name: str | None = None
+) -> Preset:
+    """The preset of a variant for a number of frames, by default its own, for a sampler and a name of NAMED.
 
     Frames and size in the metadata of a file replace the preset's.
     """
-    presets = PRESETS[variant.conditioning]
-    frames = num_frames or variant.num_frames or presets[0].num_frames
+    presets, named = PRESETS[variant.conditioning], NAMED.get(name, {})
+    frames = num_frames or variant.num_frames or named.get("num_frames") or presets[0].num_frames
     preset = next((preset for preset in presets if preset.num_frames == frames), presets[0])
     canvas = {"width": variant.width or preset.width, "height": variant.height or preset.height}
-    return replace(preset, num_frames=frames, **canvas, **OF_SAMPLERS.get(sampler, {}))
+    changes = {**OF_SAMPLERS.get(sampler, {}), **named, "num_frames": frames}
+    return replace(preset, **canvas, **changes)
 
 
 def each(name: str) -> str:

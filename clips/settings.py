@@ -62,11 +62,12 @@ class Settings:
     )
     width: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("width"))
     height: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("height"))
-    fps: float = setting(
-        presets.USUAL_FPS,
+    fps: float | None = setting(
+        None,
         Rate(1, 240, step=0.5),
         CANVAS,
         "frames a second, told to the model and written to the file",
+        usual=f"{presets.USUAL_FPS:g}",
     )
 
     fit: str = setting("crop", Choice(FITS), PICTURE, "how the picture gets the shape of the clip")
@@ -86,10 +87,19 @@ class Settings:
         usual=presets.each("noise_aug"),
     )
 
+    preset: str | None = setting(
+        None,
+        Choice(tuple(presets.NAMED)),
+        SAMPLING,
+        "all values of a distilled checkpoint, which no file tells; your own options go before them",
+        only=("svd",),
+    )
     steps: int | None = setting(
         None, Whole(1, MOST_STEPS), SAMPLING, "number of steps", usual=presets.each("steps")
     )
-    sampler: str = setting("euler", Choice(tuple(SOLVERS)), SAMPLING, "the solver")
+    sampler: str | None = setting(
+        None, Choice(tuple(SOLVERS)), SAMPLING, "the solver", usual=presets.SVD.sampler
+    )
     churn: float = setting(
         0.0,
         Number(0, 1000, step=0.1),
@@ -198,6 +208,7 @@ class Settings:
         _check_variant(self, variant, mistakes)
         mistakes.raise_any()
         settings = _with_defaults(self, variant)
+        _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
         for check in (_check_schedule, _check_guidance):
@@ -212,8 +223,7 @@ class Settings:
         for name, field in FIELDS.items():
             for mistake in field.mistakes(getattr(self, name)):
                 mistakes.add(mistake)
-        if self.churn and self.sampler in SOLVERS and self.sampler not in CHURNING:
-            mistakes.add(f"churn goes with {' and '.join(CHURNING)}; the sampler {self.sampler} has none.")
+        _check_churn(self, mistakes)
         mistakes.raise_any()
 
     def sigmas(self) -> Tensor:
@@ -239,6 +249,12 @@ FIELDS = rows(Settings)
 """The rows of the settings by their names."""
 
 
+def _check_churn(settings: Settings, mistakes: Mistakes) -> None:
+    """Refuses churn for a solver that has none, the user's or a preset's."""
+    if settings.churn and settings.sampler in SOLVERS and settings.sampler not in CHURNING:
+        mistakes.add(f"churn goes with {' and '.join(CHURNING)}; the sampler {settings.sampler} has none.")
+
+
 def _check_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> None:
     """Refuses choices that this checkpoint has no use for, rather than ignoring them."""
     for name, field in FIELDS.items():
@@ -249,15 +265,16 @@ def _check_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> 
 
 def _with_defaults(settings: Settings, variant: Variant) -> Settings:
     """The settings with a value for every None that the variant has a use for."""
-    preset = presets.find_preset(variant, settings.num_frames, settings.sampler)
+    preset = presets.find_preset(variant, settings.num_frames, settings.sampler, settings.preset)
     schedule = _default(settings.schedule, preset.schedule)
+    sampler = _default(settings.sampler, preset.sampler)
     defaults = {
         **asdict(preset),
-        "steps": _default_steps(schedule, settings.sampler, preset),
+        "steps": _default_steps(schedule, sampler, preset),
         "guidance_interval": (0.0, math.inf),
     }
-    if not variant.orbit:
-        defaults["motion_bucket_id"] = presets.USUAL_MOTION
+    if variant.orbit:
+        defaults["motion_bucket_id"] = None
     return replace(
         settings, **{name: _default(getattr(settings, name), value) for name, value in defaults.items()}
     )

@@ -5,7 +5,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from .conditioning import ImageToVideo, Orbit
 from .loaders import LoadCheckpoint, LoadParts, LoadVAE
 from .output import Animate, Decode
-from .sampling import Guidance, KSampler, Sampler, Schedule
+from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
 
 
@@ -22,6 +22,7 @@ class StillmotionExtension(ComfyExtension):
             Guidance,
             Schedule,
             Sampler,
+            Preset,
             KSampler,
             Decode,
             Animate,

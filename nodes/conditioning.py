@@ -9,7 +9,7 @@ from torch import Tensor
 from ..clips.conditions import Conditions, each_frame, orbit_azimuths
 from ..clips.noise import noisy_picture, seed_of_video
 from ..clips.picture import to_canvas
-from ..clips.presets import SVD_XT, USUAL_ELEVATION, USUAL_MOTION, each
+from ..clips.presets import SVD_XT, USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION, each
 from ..svd_model.networks.finite import check_finite
 from ..svd_model.networks.vision import preprocess
 from . import host
@@ -90,7 +90,7 @@ class ImageToVideo(io.ComfyNode):
                     default=SVD_XT.num_frames,
                     tooltip=f"Frames a video: {each('num_frames')}.",
                 ),
-                setting("fps", tooltip="Frames a second."),
+                setting("fps", default=USUAL_FPS, tooltip="Frames a second."),
                 setting("motion_bucket_id", default=USUAL_MOTION),
                 setting(
                     "noise_aug",

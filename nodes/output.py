@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..clips.noise import seed_of_video
 from ..clips.plan import Plan
-from ..clips.presets import SVD, USUAL_MOTION
+from ..clips.presets import NAMED, SVD, USUAL_MOTION
 from ..clips.recipes import drive
 from ..clips.recipes.animate import animate
 from ..clips.settings import Settings
@@ -22,6 +22,7 @@ from .sampling import contact_sheet, seed_input
 
 CATEGORY = "stillmotion"
 GB = 10**9
+OF_CHECKPOINT = "the checkpoint's own"
 FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
 
@@ -194,6 +195,13 @@ class Animate(io.ComfyNode):
                     advanced=True,
                     tooltip="frame-wise takes each frame on its own: quicker, more flicker.",
                 ),
+                setting(
+                    "preset",
+                    options=[OF_CHECKPOINT, *NAMED],
+                    default=OF_CHECKPOINT,
+                    optional=True,
+                    tooltip="For a distilled checkpoint, which its file does not tell.",
+                ),
             ],
             outputs=[
                 io.Image.Output(tooltip="The frames."),
@@ -208,7 +216,17 @@ class Animate(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, checkpoint, image, motion, seed, width=0, height=0, frames=0, steps=0, decoder=DECODERS[0]
+        cls,
+        checkpoint,
+        image,
+        motion,
+        seed,
+        width=0,
+        height=0,
+        frames=0,
+        steps=0,
+        decoder=DECODERS[0],
+        preset=OF_CHECKPOINT,
     ) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
         variant = opened.variant
@@ -221,7 +239,8 @@ class Animate(io.ComfyNode):
             height=height or None,
             num_frames=frames or None,
             steps=steps or None,
-            motion_bucket_id=None if variant.orbit else motion,
+            motion_bucket_id=None if motion == USUAL_MOTION else motion,
+            preset=None if preset == OF_CHECKPOINT else preset,
             frame_wise_decode=decoder == FRAME_WISE,
         )
         recipes = []
@@ -230,5 +249,6 @@ class Animate(io.ComfyNode):
             recipes.append(animate(plan, plan.canvas(pixels.movedim(-1, 0))))
         performer = host.Performer(opened, settings.frame_wise_decode, contact_sheet)
         images = torch.cat(drive(recipes, performer.perform))
-        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(settings.fps))
+        fps = Fraction(plan.settings.fps)
+        components = Types.VideoComponents(images=images, audio=None, frame_rate=fps)
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))

@@ -8,7 +8,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..clips.noise import start_noise
-from ..clips.presets import SVD_XT, each
+from ..clips.presets import ANIMATE_LCM, NAMED, SVD_XT, each
 from ..clips.settings import HIGHEST_SIGMA
 from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
@@ -218,7 +218,7 @@ class Sampler(io.ComfyNode):
             description="A solver for core's SamplerCustom and SamplerCustomAdvanced.",
             search_aliases=["svd", "sampler", "euler", "heun", "dpm++", "lcm"],
             inputs=[
-                setting("sampler"),
+                setting("sampler", default=SVD_XT.sampler),
                 setting("churn", advanced=True),
             ],
             outputs=[io.Sampler.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
@@ -228,6 +228,46 @@ class Sampler(io.ComfyNode):
     @checked
     def execute(cls, sampler, churn) -> io.NodeOutput:
         return io.NodeOutput(make_sampler(sampler, churn))
+
+
+class Preset(io.ComfyNode):
+    """Guidance, solver, noise levels and numbers of the clip, by the name of a distilled checkpoint."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionPreset",
+            display_name="SVD Preset",
+            category=CATEGORY,
+            description="All that a distilled checkpoint such as AnimateLCM-SVD is sampled with, for core's "
+            "SamplerCustom and SVD Image to Video.",
+            search_aliases=["svd", "animatelcm", "lcm", "few steps", "fast", "distilled", "turbo"],
+            inputs=[
+                io.Model.Input("model", tooltip="The distilled model."),
+                setting("preset", default=ANIMATE_LCM, tooltip="The checkpoint; its file does not tell."),
+            ],
+            outputs=[
+                io.Model.Output("model", tooltip="With the guidance."),
+                io.Sampler.Output("sampler", tooltip="For SamplerCustom and SamplerCustomAdvanced."),
+                io.Sigmas.Output("sigmas", tooltip="For SamplerCustom and SamplerCustomAdvanced."),
+                io.Int.Output("motion_bucket_id", tooltip="For SVD Image to Video."),
+                io.Float.Output("fps", tooltip="For SVD Image to Video, and for the video."),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, model, preset) -> io.NodeOutput:
+        host.check_without_guidance(model, "SVD Preset")
+        values = NAMED[preset]
+        guidance_of_frames = (values["guidance"], values["min_guidance"], values["max_guidance"])
+        return io.NodeOutput(
+            guided_model(model, *guidance_of_frames),
+            make_sampler(values["sampler"]),
+            SCHEDULES[values["schedule"]].make(values["steps"]),
+            values["motion_bucket_id"],
+            values["fps"],
+        )
 
 
 class KSampler(io.ComfyNode):
@@ -250,6 +290,7 @@ class KSampler(io.ComfyNode):
                 setting(
                     "sampler",
                     options=[*host.SAMPLERS, *OWN_SOLVERS],
+                    default=SVD_XT.sampler,
                     tooltip="The host's samplers, and ours.",
                 ),
                 *_guidance_inputs(),

@@ -4,7 +4,8 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from stillmotion.clips.presets import SV3D, SVD, SVD_XT, find_preset
+from stillmotion.clips.presets import ANIMATE_LCM, NAMED, SV3D, SVD, SVD_XT, find_preset
+from stillmotion.clips.settings import Settings
 from stillmotion.samplers.schedules import SCHEDULES
 from stillmotion.svd_model.checkpoint import variants
 
@@ -22,7 +23,7 @@ XT, IMAGE_DECODER = variants.SVD_XT, variants.SVD_XT_IMAGE_DECODER
     ],
 )
 def test_each_variant_has_the_defaults_of_the_reference(variant, numbers):
-    assert astuple(find_preset(variant)) == (*numbers, "karras")
+    assert astuple(find_preset(variant)) == (*numbers, "karras", "euler", 6, 127)
 
 
 @pytest.mark.parametrize("variant", [XT, IMAGE_DECODER])
@@ -51,3 +52,41 @@ def test_lcm_brings_what_animate_lcm_is_shown_with():
     assert (preset.steps, preset.min_guidance, preset.max_guidance) == (4, 1.0, 1.2)
     assert preset.steps == SCHEDULES[preset.schedule].steps
     assert replace(preset, steps=30, min_guidance=1.5, max_guidance=3.0, schedule="karras") == SVD_XT
+
+
+def test_animate_lcm_by_its_name_has_the_defaults_of_its_authors_app():
+    settings = Settings(preset=ANIMATE_LCM).complete(XT)
+    assert (settings.sampler, settings.schedule, settings.steps) == ("lcm", "animate_lcm", 4)
+    assert (settings.guidance, settings.min_guidance, settings.max_guidance) == ("linear", 1.0, 1.2)
+    assert (settings.num_frames, settings.width, settings.height) == (25, 1024, 576)
+    assert (settings.motion_bucket_id, settings.fps, settings.noise_aug) == (80, 7, 0.02)
+    assert settings.as_metadata()["preset"] == ANIMATE_LCM
+    assert settings.complete(XT) == settings
+
+
+CHOICES = {
+    "num_frames": 14,
+    "noise_aug": 0.1,
+    "guidance": "constant",
+    "sampler": "euler",
+    "steps": 8,
+    "min_guidance": 1.1,
+    "max_guidance": 2.0,
+    "schedule": "karras",
+    "fps": 6.0,
+    "motion_bucket_id": 127,
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_of_the_users_goes_before_a_named_preset(name):
+    settings = Settings(preset=ANIMATE_LCM, **{name: CHOICES[name]}).complete(XT)
+    values = NAMED[ANIMATE_LCM] | {name: CHOICES[name]}
+    assert {key: getattr(settings, key) for key in values} == values
+
+
+def test_a_named_preset_is_for_svd_alone():
+    with pytest.raises(ValueError, match=r"preset goes with SVD; this checkpoint \(sv3d_u\) takes none"):
+        Settings(preset=ANIMATE_LCM).complete(variants.SV3D_U)
+    with pytest.raises(ValueError, match=r"preset is 'AnimateLCM'; accepted are AnimateLCM \(4 steps\)"):
+        Settings(preset="AnimateLCM").complete(XT)

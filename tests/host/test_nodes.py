@@ -9,7 +9,7 @@ from support.graphs import node
 from support.host_pictures import close, frames_of
 
 IDS = ("LoadCheckpoint", "LoadParts", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
-IDS += ("KSampler", "Decode", "Animate", "FeatureCache")
+IDS += ("Preset", "KSampler", "Decode", "Animate", "FeatureCache")
 
 
 class TestServer:
@@ -176,6 +176,55 @@ class TestVideo:
         )
         del graph["sample"]
         assert close(frames_of(base, server.run(graph)), whole)
+
+    def test_a_preset_in_cores_custom_sampler_is_its_values_in_the_ksampler(self, server, base):
+        chosen = {"sampler": "stillmotion lcm", "min_guidance": 1.0, "max_guidance": 1.2, "steps": 4}
+        chosen["schedule"] = "animate_lcm"
+        numbers = {"motion_bucket_id": 80, "fps": 7.0}
+        expected = frames_of(base, server.run(graphs.first_video(seed=42, sample=chosen, prepare=numbers)))
+        graph = graphs.first_video(
+            seed=42,
+            preset=node("StillmotionPreset", model=["load", 0], preset="AnimateLCM (4 steps)"),
+            prepare={"motion_bucket_id": ["preset", 3], "fps": ["preset", 4]},
+            custom=node(
+                "SamplerCustom",
+                model=["preset", 0],
+                add_noise=True,
+                noise_seed=42,
+                cfg=8.0,
+                positive=["prepare", 0],
+                negative=["prepare", 1],
+                sampler=["preset", 1],
+                sigmas=["preset", 2],
+                latent_image=["prepare", 2],
+            ),
+            decode={"latent": ["custom", 0]},
+        )
+        del graph["sample"]
+        assert close(frames_of(base, server.run(graph)), expected)
+
+    def test_a_preset_in_animate_is_its_values_in_the_ksampler(self, server, base):
+        """The tiny checkpoint takes the 25 frames and the size of svd_xt, so both are set."""
+        chosen = {"sampler": "stillmotion lcm", "min_guidance": 1.0, "max_guidance": 1.2, "steps": 4}
+        chosen["schedule"] = "animate_lcm"
+        numbers = {"motion_bucket_id": 80, "fps": 7.0}
+        expected = frames_of(base, server.run(graphs.first_video(seed=43, sample=chosen, prepare=numbers)))
+        graph = {
+            "image": node("LoadImage", image="rocket.jpg"),
+            "animate": node(
+                "StillmotionAnimate",
+                checkpoint="tiny_svd.safetensors",
+                image=["image", 0],
+                motion=127,
+                seed=43,
+                width=128,
+                height=64,
+                frames=4,
+                preset="AnimateLCM (4 steps)",
+            ),
+            "save": node("SaveImage", images=["animate", 0], filename_prefix="animate"),
+        }
+        assert close(frames_of(base, server.run(graph)), expected)
 
     def test_cores_decode_of_our_vae_is_our_decode(self, server, base):
         ours = frames_of(base, server.run(graphs.first_video(seed=51)))

@@ -10,6 +10,7 @@ from diffusers import CMStochasticIterativeScheduler, EDMEulerScheduler, EulerDi
 from hypothesis import strategies as st
 
 from stillmotion.samplers import schedules
+from support import golden_family
 
 PUBLISHED_SVD = {  # scheduler_config.json of stabilityai/stable-video-diffusion-img2vid-xt
     "beta_end": 0.012,
@@ -293,3 +294,8 @@ def test_levels_that_float32_can_not_tell_apart_are_refused(schedule):
 def test_given_levels_that_float32_can_not_tell_apart_are_refused(levels):
     with pytest.raises(ValueError, match="they must fall from each to the next and be finite"):
         schedules.listed(levels)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 6, 8])
+def test_golden_family_animate_lcm(steps: int):
+    golden_family.check(f"animatelcm.sigmas.{steps}", schedules.animate_lcm(steps))

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 
 from stillmotion.clips.conditions import Conditions
-from stillmotion.clips.plan import Branch
+from stillmotion.clips.plan import Branch, Plan
+from stillmotion.clips.presets import ANIMATE_LCM
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
 from stillmotion.headless.engine.local import Evaluator
-from stillmotion.samplers import preconditioning, schedules
+from stillmotion.headless.engine.local import denoiser as denoiser_of
+from stillmotion.samplers import preconditioning, schedules, solvers
 from stillmotion.samplers.guidance import CONDITIONAL, EVERYWHERE, UNCONDITIONAL, cfg, guided
 from stillmotion.svd_model import layerwise
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.sources import TensorFile
+from stillmotion.svd_model.checkpoint.variants import SVD_XT
 from stillmotion.svd_model.networks.unet import VideoUNet
-from support import checkpoints, tiny
+from support import checkpoints, golden_family, tiny
 from support.failing_allocations import FailingAllocations
 from support.live_memory import MemoryLimit
 from support.rounding import Reference
@@ -242,3 +246,18 @@ class TestFeatureCache:
         first, again = cached(picture(), SIGMA), cached(picture(), SIGMA)
         assert plain(conditions(), SIGMA).error(first) < 1
         assert plain(conditions(), SIGMA).error(again) < 1
+
+
+@torch.no_grad()
+def test_golden_family_animate_lcm():
+    """The preset samples as its author's pipeline, which was told 6 frames a second and bucket 127."""
+    settings = Settings(preset=ANIMATE_LCM, num_frames=FRAMES, width=128, height=64, motion_bucket_id=127)
+    plan, named = Plan.of(settings, SVD_XT), golden_family.NAMED
+    inputs, shape = golden_family.inputs(), (FRAMES, 4, HEIGHT, WIDTH)
+    conditions = plan.conditions(inputs["context"][-1:], inputs["x"][-FRAMES:][:1, 4:])
+    run = plan.run(conditions, named.input("family.noise", (1, *shape))[0])
+    fresh = iter([named.input(f"family.lcm_noise.{step}", (1, *shape))[0] for step in range(3)])
+    denoise = denoiser_of(golden_family.unet(), run, torch.float32)
+    x = preconditioning.scale_noise(run.start, run.sigmas[0])
+    solve = solvers.find_solver(run.solver, run.churn)
+    golden_family.check("animatelcm.sample4", solve(denoise, x, run.sigmas, noise=lambda _: next(fresh)))
