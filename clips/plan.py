@@ -9,6 +9,7 @@ from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
 from . import conditions
 from .conditions import Conditions
+from .contrast import even_contrast
 from .noise import noisy_picture, start_noise
 from .picture import to_canvas
 from .settings import Settings
@@ -70,6 +71,11 @@ class Plan:
     def conditions(self, context: Tensor, concat: Tensor) -> Conditions:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
         return Conditions(context, concat, self.vector.to(concat.device))
+
+    def finished(self, latents: Tensor) -> Tensor:
+        """Sampled latents, (T, 4, h, w), as they are to be decoded."""
+        contrast = self.settings.contrast
+        return latents if contrast is None else even_contrast(latents, contrast)
 
     def run(self, pictured: Conditions, start: Tensor | None = None) -> Run:
         """The run of a clip under conditions; `start` replaces the seed's noise."""

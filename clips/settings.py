@@ -127,6 +127,13 @@ class Settings:
         usual=f"{schedules.RHO:g}",
     )
     seed: int = setting(0, Whole(0, SEEDS - 1), SAMPLING, "the same seed gives the same clip")
+    contrast: float | None = setting(
+        None,
+        Number(0.1, 10, step=0.1),
+        SAMPLING,
+        "gives each frame's latents the mean and the spread of the clip's, and multiplies them by this",
+        usual=f"left as sampled; ExVideo {presets.EXVIDEO.contrast:g}",
+    )
     feature_cache: int = setting(
         1,
         Whole(1, 10),
@@ -211,6 +218,8 @@ class Settings:
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
+        with mistakes.collected():
+            _check_frames(settings, variant)
         for check in (_check_schedule, _check_guidance):
             with mistakes.collected():
                 check(settings)
@@ -261,6 +270,16 @@ def _check_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> 
         if field.only and variant.conditioning not in field.only and getattr(settings, name) is not None:
             names = " and ".join(CONDITIONINGS[conditioning].checkpoints for conditioning in field.only)
             mistakes.add(f"{name} goes with {names}; this checkpoint ({variant.name}) takes none.")
+
+
+def _check_frames(settings: Settings, variant: Variant) -> None:
+    """Raises ValueError for more frames than the variant has learned, or for one, which has no neighbour."""
+    most = variant.most_frames
+    if most is not None and not 2 <= settings.num_frames <= most:
+        raise ValueError(
+            f"num_frames is {settings.num_frames}; this checkpoint ({variant.name}) has learned the "
+            f"positions of {most} frames, and takes 2 to {most}."
+        )
 
 
 def _with_defaults(settings: Settings, variant: Variant) -> Settings:

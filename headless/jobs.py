@@ -53,7 +53,9 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
     parts = parts_of(options).values()
-    read += [Path(name) for name in (options.checkpoint, *parts, options.scratch, *saved) if name]
+    read += [
+        Path(name) for name in (options.checkpoint, options.exvideo, *parts, options.scratch, *saved) if name
+    ]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]
     if not _have_names_each(options, sources, mistakes):

@@ -179,7 +179,7 @@ def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
-    """Files that replace a part of the checkpoint."""
+    """Files that replace a part of the checkpoint, or go over one."""
     for part, (words, _) in PARTS.items():
         parser.add_argument(
             f"--{part.replace('_', '-')}",
@@ -188,6 +188,13 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
             default=None,
             help=f"a file or folder whose {words} replaces the checkpoint's",
         )
+    parser.add_argument(
+        "--exvideo",
+        type=file_name,
+        metavar="FILE",
+        default=None,
+        help="ExVideo's temporal blocks over --checkpoint svd_xt, for clips of up to 128 frames",
+    )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:

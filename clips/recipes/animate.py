@@ -9,6 +9,6 @@ from . import Decode, Encode, Recipe, Sample
 def animate(plan: Plan, picture: Tensor, start: Tensor | None = None) -> Recipe:
     """The clip of a picture that `plan.canvas` fitted; `start`, (T, 4, h, w), replaces the seed's noise."""
     context, concat = yield Encode(picture, plan.noisy(picture))
-    latents = yield Sample(plan.run(plan.conditions(context, concat), start))
+    sampled = yield Sample(plan.run(plan.conditions(context, concat), start))
     last_frame = picture if plan.orbit else None
-    yield Decode(latents, plan.settings.frame_wise_decode, last_frame)
+    yield Decode(plan.finished(sampled), plan.settings.frame_wise_decode, last_frame)

@@ -14,6 +14,7 @@ from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
+from ...svd_model.adapters import exvideo
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
@@ -109,6 +110,11 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
         for path in (options.checkpoint, *parts.values()):
             refuse_url(str(path))
         checkpoint = Checkpoint.open(Path(options.checkpoint), **parts)
+    if options.exvideo is not None:
+        if options.checkpoint is None:
+            raise ValueError("--exvideo goes over svd_xt; name that file with --checkpoint.")
+        refuse_url(options.exvideo)
+        checkpoint = exvideo.opened(checkpoint, Path(options.exvideo))
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
             f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
@@ -122,6 +128,7 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
         useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"})
+        useless += ["exvideo"] * (options.exvideo is not None)
         if useless:
             mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
@@ -177,6 +184,8 @@ def _animate_picture(
     notes = None
     if not options.no_metadata:
         notes = {"image": job.picture.name, **_origin(pipeline, bars), **plan.settings.as_metadata()}
+        if options.exvideo is not None:
+            notes["exvideo"] = Path(options.exvideo).name
     written = []
 
     def perform(step: Step):

@@ -6,13 +6,15 @@ block also has learned positions of frames, and a convolution.
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from pathlib import Path
 
-from torch import Tensor
-
+from ..checkpoint import Checkpoint
+from ..checkpoint.folders import open_tensors
+from ..checkpoint.layouts import with_plain_names
+from ..checkpoint.layouts.origins import Origin, renamed
 from ..checkpoint.layouts.released import UNET
 from ..checkpoint.sizes import Shapes
-from ..checkpoint.sources import CheckpointError, TensorFile
+from ..checkpoint.sources import CheckpointError, TensorFile, joined
 
 _KEY = re.compile(r"blocks\.(\d{1,4})\.(.+)")
 _FIRST = "time_pos_embed.0.weight"  # in each transformer, and in no other layer
@@ -88,12 +90,14 @@ def over(base: TensorFile, file: TensorFile) -> TensorFile:
             shapes = f"its {key} is {list(file.shapes[key])}, the checkpoint's {list(expected)}"
             raise _misfit(base, file, shapes)
 
-    def read(name: str) -> Tensor:
-        return file.read(origins[name]) if name in origins else base.read(name)
+    blocks = renamed(file, {name: Origin((key,)) for name, key in origins.items()}).having(origins)
+    return joined(base.path, [blocks, base], base.metadata)
 
-    shapes = {name: file.shapes[key] for name, key in origins.items()}
-    dtypes = {name: file.dtypes[key] for name, key in origins.items()}
-    return replace(base, shapes={**base.shapes, **shapes}, dtypes={**base.dtypes, **dtypes}, read=read)
+
+def opened(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
+    """A checkpoint with the temporal blocks of an ExVideo file; reads headers alone."""
+    file = with_plain_names(open_tensors(path))
+    return Checkpoint(over(checkpoint.file, file), checkpoint.places)
 
 
 def _transformers(base: Shapes) -> list[str]:

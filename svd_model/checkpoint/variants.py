@@ -1,6 +1,6 @@
 """Variants: the released checkpoints, told apart by the numbers that their UNet takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
@@ -33,6 +33,7 @@ class Variant:
     num_frames: int | None = None
     width: int | None = None
     height: int | None = None
+    most_frames: int | None = None  # None: any number
 
     @property
     def vector_dim(self) -> int:
@@ -55,13 +56,22 @@ SVD_XT_IMAGE_DECODER = Variant("svd_xt_image_decoder", "svd", temporal_decoder=F
 SV3D_U = Variant("sv3d_u", "orbit", temporal_decoder=False)
 SV3D_P = Variant("sv3d_p", "camera", temporal_decoder=False)
 
+EXVIDEO = Variant("exvideo", "svd", temporal_decoder=True)
+
 DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P)
 """Keys and shapes of svd and svd_xt are equal: a file counts as svd_xt; the frame count is the user's."""
 
 
-def find_variant(vector_dim: int, frame_wise_decoder: bool) -> Variant | None:
-    """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it."""
+def find_variant(vector_dim: int, frame_wise_decoder: bool, frame_positions: int = 0) -> Variant | None:
+    """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it.
+
+    frame_positions: of a UNet that has learned them, as ExVideo's over svd_xt, which takes as many frames.
+    """
+    temporal = not frame_wise_decoder
+    if frame_positions and vector_dim == EXVIDEO.vector_dim:
+        sizes = {"num_frames": frame_positions, "most_frames": frame_positions}
+        return replace(EXVIDEO, temporal_decoder=temporal, **sizes)
     for variant in DETECTABLE:
-        if variant.vector_dim == vector_dim and variant.temporal_decoder != frame_wise_decoder:
+        if variant.vector_dim == vector_dim and variant.temporal_decoder == temporal:
             return variant
     return None
