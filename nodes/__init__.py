@@ -3,7 +3,8 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .conditioning import ImageToVideo, Orbit
-from .loaders import LoadCheckpoint, LoadParts, LoadVAE
+from .contrast import Contrast
+from .loaders import LoadCheckpoint, LoadExVideo, LoadParts, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
@@ -16,6 +17,7 @@ class StillmotionExtension(ComfyExtension):
         return [
             LoadCheckpoint,
             LoadParts,
+            LoadExVideo,
             LoadVAE,
             ImageToVideo,
             Orbit,
@@ -24,6 +26,7 @@ class StillmotionExtension(ComfyExtension):
             Sampler,
             Preset,
             KSampler,
+            Contrast,
             Decode,
             Animate,
             FeatureCache,

@@ -3,6 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
+from .exvideo import exvideo_names, load_exvideo
 from .files import PART_FOLDERS, checkpoint_names, open_checkpoint, open_parts, part_names
 from .guider import check_without_guidance, with_guidance
 from .model import (
@@ -37,8 +38,10 @@ __all__ = [
     "checkpoint_names",
     "conditioning_of",
     "embed_image",
+    "exvideo_names",
     "frames_as_batch",
     "keeps_videos_apart",
+    "load_exvideo",
     "load_image_tower",
     "load_model",
     "load_vae",

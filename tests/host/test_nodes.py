@@ -9,7 +9,7 @@ from support.graphs import node
 from support.host_pictures import close, frames_of
 
 IDS = ("LoadCheckpoint", "LoadParts", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
-IDS += ("Preset", "KSampler", "Decode", "Animate", "FeatureCache")
+IDS += ("Preset", "KSampler", "Decode", "Animate", "FeatureCache", "LoadExVideo", "Contrast")
 
 
 class TestServer:
