@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stillmotion.svd_model.adapters.exvideo import name_in_transformer
 from stillmotion.svd_model.networks import kernels, planes
 from stillmotion.svd_model.networks.embedding import LearnedPositions
-from stillmotion.svd_model.networks.hooks import NO_HOOKS
+from stillmotion.svd_model.networks.hooks import NO_HOOKS, Hooks
 from stillmotion.svd_model.networks.operations import CastingOperations, scaled_dot_product_attention
 from stillmotion.svd_model.networks.pieces import WHOLE, Pieces
 from stillmotion.svd_model.networks.transformer import SpatialVideoTransformer
@@ -58,13 +58,49 @@ def networks() -> tuple[VideoUNet, VideoUNet]:
     return plain, copy.deepcopy(plain).double()
 
 
-def evaluate(unet: VideoUNet, pieces: Pieces, frames: int = FRAMES, videos: int = 2) -> Tensor:
-    dtype, rows = next(unet.parameters()).dtype, videos * frames
+def evaluate(unet: VideoUNet, pieces: Pieces, hooks: Hooks = NO_HOOKS) -> Tensor:
+    """Output for two videos."""
+    dtype, rows = next(unet.parameters()).dtype, 2 * FRAMES
     shapes = {"x": (rows, 8, 16, 24), "context": (rows, 3, 64), "y": (rows, 768)}
     x, context, y = (NAMED.input(name, shape).to(dtype) for name, shape in shapes.items())
-    constants = unet.prepare(context, y, frames)
+    constants = unet.prepare(context, y, FRAMES)
     steps = torch.linspace(0.1, 0.9, rows, dtype=torch.float32)
-    return unet.predict(x, unet.shifts(steps, constants), constants, NO_HOOKS, pieces)
+    return unet.predict(x, unet.shifts(steps, constants), constants, hooks, pieces)
+
+
+class Blocks(Hooks):
+    """Outputs of the blocks in space, and inputs of the blocks over time."""
+
+    def __init__(self):
+        self.outputs, self.inputs = {}, {}
+
+    def block(self, place, axis, block, x, context, pieces):
+        if axis == "time":
+            self.inputs[place] = x.clone()
+        result = super().block(place, axis, block, x, context, pieces)
+        if axis == "space":
+            self.outputs[place] = result.clone()
+        return result
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("workspace", [None, 2**15], ids=["at once", "in pieces"])
+def test_blocks_over_time_take_what_is_convolved(workspace):
+    """In every transformer of the UNet: the other block's output with positions, by torch's own layer."""
+    _, unet = networks()
+    blocks = Blocks()
+    evaluate(unet, Pieces(workspace), hooks=blocks)
+    assert len(blocks.inputs) == 4
+    stages = {"input": unet.input_blocks, "middle": [unet.middle_block], "output": unet.output_blocks}
+    for place, found in blocks.inputs.items():
+        transformer = stages[place.part][place.index][1]
+        channels, size = found.shape[-1], (16 >> place.level, 24 >> place.level)
+        convolution = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="reflect", dtype=torch.float64)
+        convolution.load_state_dict(transformer.positional_conv.state_dict())
+        positions = transformer.time_pos_embed(transformer.positional_embedding.embeddings[:FRAMES])
+        video = blocks.outputs[place].unflatten(0, (2, FRAMES)) + positions[:, None]
+        expected = convolution(video.unflatten(2, size).permute(0, 4, 1, 2, 3))
+        assert torch.allclose(found, expected.permute(0, 2, 3, 4, 1).flatten(2, 3), rtol=0, atol=1e-11)
 
 
 @torch.no_grad()
