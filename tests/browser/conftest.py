@@ -33,13 +33,14 @@ def browser():
 def _stock(folder: Path, name: str) -> None:
     """Gives a tiny file in one of the host's folders another name too."""
     kind = host.PARTS.get(folder.name, "sv3d_p" if name.startswith("sv3d") else "svd")
+    kind = "exvideo" if (folder.name, name) == ("diffusion_models", "model.fp16.safetensors") else kind
     if not (folder / name).exists():
         (folder / name).hardlink_to(folder / f"tiny_{kind}.safetensors")
 
 
 @pytest.fixture(scope="session")
 def stocked_server(browser, server, base):
-    """The ComfyUI with every file that a template is set to, the checkpoints being tiny ones."""
+    """The ComfyUI with every file that a template is set to, all being tiny ones."""
     (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
     nodes = [node for template in graphs.NAMES for node in graphs.read(template)["nodes"]]
     for node in nodes:

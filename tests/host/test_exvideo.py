@@ -88,13 +88,13 @@ def test_each_video_has_an_even_contrast_of_its_own(found):
 
 def test_a_graph_makes_a_clip(server, base):
     folder = base / "models" / "diffusion_models"
-    folder.mkdir(exist_ok=True)
-    blocks = exvideo_files.write(folder / "exvideo.safetensors").name
     numbers = {"frames": FRAMES, "fps": 30.0, "width": 64, "height": 64}
     contrast = node("StillmotionContrast", latent=["sample", 0], contrast=1.2)
     graph = graphs.first_video(seed=7, prepare=numbers, contrast=contrast, decode={"latent": ["contrast", 0]})
     plain = frames_of(base, server.run(graph))
-    graph["load"] = node("StillmotionLoadExVideo", checkpoint="tiny_svd.safetensors", exvideo=blocks)
+    graph["load"] = node(
+        "StillmotionLoadExVideo", checkpoint="tiny_svd.safetensors", exvideo="tiny_exvideo.safetensors"
+    )
     made = frames_of(base, server.run(graph))
     assert made.shape == (FRAMES, 64, 64, 3)
     assert not close(made, plain)

@@ -18,7 +18,7 @@ import pytest
 from safetensors.torch import save_file
 
 from stillmotion.svd_model.checkpoint import Checkpoint
-from support import checkpoints, tiny
+from support import checkpoints, exvideo_files, tiny
 
 ROOT = Path(__file__).parent.parent.parent
 PACK_NAME = "stillmotion-0.1.0"
@@ -79,6 +79,7 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
         file = path / "models" / "checkpoints" / f"tiny_{kind}.safetensors"
         checkpoints.write(file, kind, sizes=tiny.SMALL)
     _write_parts(path / "models")
+    exvideo_files.write(path / "models" / "diffusion_models" / "tiny_exvideo.safetensors")
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
 
