@@ -84,6 +84,14 @@ def test_a_checkpoint_saved_with_the_blocks_in_it_gives_the_clip(folder, tmp_pat
     assert torch.equal(saved.animate(folder / "picture.png", QUICK).latents, expected.latents)
 
 
+def test_inspect_says_what_the_two_files_make(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert main(["inspect", "svd_xt.safetensors", "--exvideo", "exvideo.safetensors"]) == 0
+    report = capsys.readouterr().out
+    assert f"exvideo: {FRAMES} frames, 512×512, 50 steps, constant guidance 2 to 2" in report
+    assert "verdict      whole" in report and "unexpected" not in report
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
