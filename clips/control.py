@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..samplers.schedules import SIGMA_MAX, SIGMA_MIN
+from .fields import is_number
 
 DEFAULTS = {
     "control_strength": 1.0,
@@ -32,6 +33,12 @@ class Control:
     def acts_at(self, sigma: float) -> bool:
         """Whether the ControlNet is evaluated at a noise level."""
         return self.strength != 0 and self.last_sigma <= sigma <= self.first_sigma
+
+
+def check_range(start: float | None, end: float | None) -> None:
+    """Raises ValueError for a part of a run that ends before it begins."""
+    if is_number(start) and is_number(end) and start > end:
+        raise ValueError(f"control_start is {start:g} and control_end {end:g}; give the smaller one first.")
 
 
 def sigma_at(fraction: float) -> float:

@@ -9,6 +9,7 @@ from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
 from . import conditions, control
 from .conditions import Conditions
+from .contrast import even_contrast
 from .control import Control
 from .noise import noisy_picture, start_noise
 from .picture import to_canvas
@@ -75,6 +76,11 @@ class Plan:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
         camera = None if self.camera is None else self.camera.to(concat.device)
         return Conditions(context, concat, self.vector.to(concat.device), camera)
+
+    def finished(self, latents: Tensor) -> Tensor:
+        """Sampled latents, (T, 4, h, w), as they are to be decoded."""
+        contrast = self.settings.contrast
+        return latents if contrast is None else even_contrast(latents, contrast)
 
     def control_pictures(self, pictures: Iterable[Tensor]) -> Tensor:
         """Control pictures at the size of the clip: (3 or 4, H, W) in [0, 1] each -> (T, 3, height, width).

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from ..svd_model.checkpoint import variants
 from ..svd_model.checkpoint.variants import Variant
 
 USUAL_FPS = 6.0
@@ -30,6 +31,7 @@ class Preset:
     sampler: str = "euler"
     fps: float = USUAL_FPS
     motion_bucket_id: int = USUAL_MOTION
+    contrast: float | None = None
 
 
 SVD = Preset(14, 1024, 576, 25, "linear", 1.0, 2.5, 0.02)
@@ -37,9 +39,13 @@ SVD_XT = Preset(25, 1024, 576, 30, "linear", 1.5, 3.0, 0.02)
 SV3D = Preset(21, 576, 576, 50, "triangle", 1.0, 2.5, 1e-5)
 
 MOTIONCTRL = replace(SVD, fps=7.0)
+EXVIDEO = Preset(128, 512, 512, 50, "constant", 2.0, 2.0, 0.02, fps=30.0, contrast=1.2)
 
 PRESETS = {"svd": (SVD_XT, SVD), "orbit": (SV3D,), "camera": (SV3D,), "motionctrl": (MOTIONCTRL,)}
 """Presets by the conditioning of a variant: the first, unless another one has just as many frames."""
+
+OF_VARIANTS = {variants.EXVIDEO.name: (EXVIDEO,)}
+"""Presets of variants that need others than their conditioning's."""
 
 OF_SAMPLERS = {
     # As AnimateLCM-SVD is shown.
@@ -71,7 +77,8 @@ def find_preset(
 
     Frames and size in the metadata of a file replace the preset's.
     """
-    presets, named = PRESETS[variant.conditioning], NAMED.get(name, {})
+    presets = OF_VARIANTS.get(variant.name, PRESETS[variant.conditioning])
+    named = NAMED.get(name, {})
     frames = num_frames or variant.num_frames or named.get("num_frames") or presets[0].num_frames
     preset = next((preset for preset in presets if preset.num_frames == frames), presets[0])
     canvas = {"width": variant.width or preset.width, "height": variant.height or preset.height}

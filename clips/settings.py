@@ -14,7 +14,7 @@ from ..svd_model.networks.controlnet import WEIGHTINGS
 from . import camera, presets
 from .canvas import FITS
 from .conditions import each_frame, orbit_azimuths
-from .control import DEFAULTS
+from .control import DEFAULTS, check_range
 from .fields import (
     Angles,
     Choice,
@@ -131,6 +131,13 @@ class Settings:
         usual=f"{schedules.RHO:g}",
     )
     seed: int = setting(0, Whole(0, SEEDS - 1), SAMPLING, "the same seed gives the same clip")
+    contrast: float | None = setting(
+        None,
+        Number(0.1, 10, step=0.1),
+        SAMPLING,
+        "gives each frame's latents the mean and the spread of the clip's, and multiplies them by this",
+        usual=f"left as sampled; ExVideo {presets.EXVIDEO.contrast:g}",
+    )
     feature_cache: int = setting(
         1,
         Whole(1, 10),
@@ -261,6 +268,8 @@ class Settings:
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
+        with mistakes.collected():
+            variant.check_frames(settings.num_frames)
         for check in (_check_schedule, Settings.guidance_scales, Settings.track):  # which raise ValueError
             with mistakes.collected():
                 check(settings)
@@ -274,9 +283,8 @@ class Settings:
             for mistake in field.mistakes(getattr(self, name)):
                 mistakes.add(mistake)
         _check_churn(self, mistakes)
-        start, end = self.control_start, self.control_end
-        if is_number(start) and is_number(end) and start > end:
-            mistakes.add(f"control_start is {start:g} and control_end {end:g}; give the smaller one first.")
+        with mistakes.collected():
+            check_range(self.control_start, self.control_end)
         if self.camera is None and self.camera_speed is not None:
             mistakes.add("camera_speed goes with camera, which says how it moves; give both.")
         mistakes.raise_any()
@@ -337,9 +345,8 @@ def _with_defaults(settings: Settings, variant: Variant) -> Settings:
     }
     if variant.orbit:
         defaults["motion_bucket_id"] = None
-    return replace(
-        settings, **{name: _default(getattr(settings, name), value) for name, value in defaults.items()}
-    )
+    chosen = {name: _default(getattr(settings, name), value) for name, value in defaults.items()}
+    return replace(settings, **chosen)
 
 
 def _default_steps(schedule: str | tuple[float, ...], sampler: str, preset: presets.Preset) -> int:
@@ -389,6 +396,5 @@ def _default(value, default):
 
 def _is_json(value) -> bool:
     """Whether JSON can hold a value: neither infinity nor NaN."""
-    return all(
-        math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, float)
-    )
+    values = value if isinstance(value, tuple) else (value,)
+    return all(math.isfinite(number) for number in values if isinstance(number, float))

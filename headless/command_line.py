@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..clips.mistakes import Mistakes
+from ..svd_model.adapters import exvideo
 from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
@@ -58,6 +59,8 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
         refuse_url(options.file)
     mistakes.raise_any()
     checkpoint = Checkpoint.open(Path(options.file), **parts_of(options))
+    if options.exvideo is not None:
+        checkpoint = exvideo.opened(checkpoint, Path(options.exvideo))
     loras = read_loras(checkpoint, options.lora)
     reports = [describe(checkpoint), *(f"LoRA         {applied.lora.report}" for applied in loras)]
     if options.clip is not None and checkpoint.complete:

@@ -53,8 +53,8 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
     steering = (options.control, options.control_frames)
-    others = (options.checkpoint, *parts_of(options).values(), *steering, options.scratch)
-    read += [Path(name) for name in (*others, *saved) if name]
+    parts = (*parts_of(options).values(), options.exvideo, *steering)
+    read += [Path(name) for name in (options.checkpoint, *parts, options.scratch, *saved) if name]
     read += [Path(file) for file, *_ in options.lora]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]

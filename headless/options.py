@@ -197,7 +197,7 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
-    """Files that replace a part of the checkpoint, and LoRAs that change its UNet."""
+    """Files that replace a part of the checkpoint, go over it, or are LoRAs that change its UNet."""
     for part, (words, _) in PARTS.items():
         parser.add_argument(
             f"--{part.replace('_', '-')}",
@@ -213,6 +213,13 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE[:STRENGTH[:TEMPORAL]]",
         help="a LoRA for the UNet, as in style.safetensors:0.7; may be repeated (default: strength 1)",
+    )
+    parser.add_argument(
+        "--exvideo",
+        type=file_name,
+        metavar="FILE",
+        default=None,
+        help="ExVideo's temporal blocks over --checkpoint svd_xt, for clips of up to 128 frames",
     )
 
 

@@ -21,6 +21,7 @@ from ..clips.recipes.animate import animate
 from ..clips.settings import Settings
 from ..samplers.solvers import Denoiser, silent
 from ..svd_model import layerwise
+from ..svd_model.adapters.exvideo import opened as exvideo_over
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ..svd_model.networks import float8, kernels
@@ -130,13 +131,16 @@ class Pipeline:
         unet: str | Path | None = None,
         vae: str | Path | None = None,
         image_encoder: str | Path | None = None,
+        exvideo: str | Path | None = None,
         **options,
     ) -> "Pipeline":
         """Opens a checkpoint, a file or a folder, and makes its pipeline; `options` go to the constructor.
 
-        unet, vae, image_encoder: files or folders whose part replaces the checkpoint's.
+        unet, vae, image_encoder: files or folders whose part replaces the checkpoint's. exvideo: a file of
+        ExVideo's temporal blocks, which go over svd_xt's.
         """
-        return cls(Checkpoint.open(path, unet=unet, vae=vae, image_encoder=image_encoder), **options)
+        checkpoint = Checkpoint.open(path, unet=unet, vae=vae, image_encoder=image_encoder)
+        return cls(checkpoint if exvideo is None else exvideo_over(checkpoint, exvideo), **options)
 
     def animate(
         self,

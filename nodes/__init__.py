@@ -3,7 +3,8 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .conditioning import Camera, ImageToVideo, Orbit
-from .loaders import LoadCheckpoint, LoadControlNet, LoadLoRA, LoadParts, LoadVAE
+from .contrast import Contrast
+from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
@@ -16,6 +17,7 @@ class StillmotionExtension(ComfyExtension):
         return [
             LoadCheckpoint,
             LoadParts,
+            LoadExVideo,
             LoadVAE,
             LoadControlNet,
             LoadLoRA,
@@ -27,6 +29,7 @@ class StillmotionExtension(ComfyExtension):
             Sampler,
             Preset,
             KSampler,
+            Contrast,
             Decode,
             Animate,
             FeatureCache,

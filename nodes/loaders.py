@@ -39,9 +39,8 @@ def _outputs() -> list:
     ]
 
 
-def _loaded(opened: Checkpoint, node_id: str | None) -> io.NodeOutput:
-    """The host's types of a checkpoint, and on the node the memory that its usual clip needs."""
-    model = host.load_model(opened)
+def _loaded(model, opened: Checkpoint, node_id: str | None) -> io.NodeOutput:
+    """A MODEL, the other types of its checkpoint, and on the node the memory that its usual clip needs."""
     host.show_on_node(host.needs_of(opened, model), node_id)
     return io.NodeOutput(model, host.load_image_tower(opened), host.load_vae(opened))
 
@@ -66,7 +65,8 @@ class LoadCheckpoint(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, checkpoint: str) -> io.NodeOutput:
-        return _loaded(host.open_checkpoint(checkpoint), cls.hidden and cls.hidden.unique_id)
+        opened = host.open_checkpoint(checkpoint)
+        return _loaded(host.load_model(opened), opened, cls.hidden and cls.hidden.unique_id)
 
 
 class LoadParts(io.ComfyNode):
@@ -94,7 +94,38 @@ class LoadParts(io.ComfyNode):
     @checked
     def execute(cls, unet: str, vae: str, image_encoder: str) -> io.NodeOutput:
         opened = host.open_parts(unet=unet, vae=vae, image_encoder=image_encoder)
-        return _loaded(opened, cls.hidden and cls.hidden.unique_id)
+        return _loaded(host.load_model(opened), opened, cls.hidden and cls.hidden.unique_id)
+
+
+class LoadExVideo(io.ComfyNode):
+    """Node that loads a checkpoint with ExVideo's temporal blocks, as the host's types."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionLoadExVideo",
+            display_name="SVD Load ExVideo",
+            category=CATEGORY,
+            description="Loads svd_xt with ExVideo's temporal blocks in it, for clips of up to 128 frames. "
+            "Below stands what memory its usual clip needs.",
+            search_aliases=["svd", "exvideo", "long video", "128 frames", "loader"],
+            inputs=[
+                checkpoint_input(),
+                io.Combo.Input(
+                    "exvideo",
+                    options=host.exvideo_names(),
+                    tooltip="In models/diffusion_models: ExVideo's model.fp16.safetensors, under any name.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, checkpoint: str, exvideo: str) -> io.NodeOutput:
+        model, changed = host.load_exvideo(host.open_checkpoint(checkpoint), exvideo)
+        return _loaded(model, changed, cls.hidden and cls.hidden.unique_id)
 
 
 class LoadVAE(io.ComfyNode):

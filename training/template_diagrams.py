@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from stillmotion.clips.conditions import orbit_azimuths
-from stillmotion.clips.presets import MOTIONCTRL, SV3D, SVD, SVD_XT, Preset
+from stillmotion.clips.presets import EXVIDEO, MOTIONCTRL, SV3D, SVD, SVD_XT, Preset
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 512, 288
@@ -33,6 +33,7 @@ def drawn() -> dict[str, Image.Image]:
         "10 ControlNet": control(SVD),
         "11 MotionCtrl camera": zoom(MOTIONCTRL),
         "12 LoRA": lora(),
+        "13 ExVideo": many(EXVIDEO),
     }
 
 
@@ -151,6 +152,20 @@ def lora() -> Image.Image:
     _words(draw, 120, 222, "a layer of svd_xt")
     _words(draw, 356, 222, "your LoRA, times its strength", MARK)
     _words(draw, 256, 258, "within a frame: the look; over time: the motion")
+    return _reduced(picture)
+
+
+def many(preset: Preset) -> Image.Image:
+    """Draws the photograph, with an arrow to a small box for each frame of a long video."""
+    picture, draw = _canvas()
+    _photograph(picture, preset, (36, 56), 140)
+    _words(draw, 106, 216, "your picture")
+    _arrow(draw, 204, 126)
+    for frame in range(preset.num_frames):
+        x, y = 256 + frame % 16 * 14, 70 + frame // 16 * 14
+        _box(draw, (x, y, x + 11, y + 11), FAINT, LINE)
+    _words(draw, 366, 216, f"{preset.num_frames} frames", MARK)
+    _words(draw, 256, 258, f"{preset.width} by {preset.height}, {preset.fps:g} a second")
     return _reduced(picture)
 
 

@@ -14,6 +14,6 @@ def animate(
     control: pictures for a ControlNet, which `plan.control_pictures` fitted.
     """
     context, concat = yield Encode(picture, plan.noisy(picture))
-    latents = yield Sample(plan.run(plan.conditions(context, concat), start, control))
+    sampled = yield Sample(plan.run(plan.conditions(context, concat), start, control))
     last_frame = picture if plan.orbit else None
-    yield Decode(latents, plan.settings.frame_wise_decode, last_frame)
+    yield Decode(plan.finished(sampled), plan.settings.frame_wise_decode, last_frame)

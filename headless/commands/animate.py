@@ -16,6 +16,7 @@ from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
+from ...svd_model.adapters import exvideo
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
@@ -138,6 +139,11 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
         for path in (options.checkpoint, *parts.values()):
             refuse_url(str(path))
         checkpoint = Checkpoint.open(Path(options.checkpoint), **parts)
+    if options.exvideo is not None:
+        if options.checkpoint is None:
+            raise ValueError("--exvideo goes over svd_xt; name that file with --checkpoint.")
+        refuse_url(options.exvideo)
+        checkpoint = exvideo.opened(checkpoint, Path(options.exvideo))
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
             f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
@@ -173,6 +179,7 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
         useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"}) + ["lora"] * bool(options.lora)
+        useless += ["exvideo"] * (options.exvideo is not None)
         if useless:
             mistakes.add(
                 f"{', '.join(useless)} can't be given with --decode-latents: that is settled already."
@@ -232,6 +239,8 @@ def _animate_picture(
         notes = {"image": job.picture.name, **_origin(pipeline, bars), **plan.settings.as_metadata()}
         if pictures is not None:
             notes |= _notes_of_control(pipeline, plan, options)
+        if options.exvideo is not None:
+            notes["exvideo"] = Path(options.exvideo).name
     written = []
 
     def perform(step: Step):

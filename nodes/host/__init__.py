@@ -4,6 +4,7 @@ Checked against ComfyUI 0.33. The nodes use these names and the host's API for n
 """
 
 from .control import controlnet_names, load_controlnet
+from .exvideo import exvideo_names, load_exvideo
 from .files import PART_FOLDERS, checkpoint_names, open_checkpoint, open_parts, part_names
 from .guider import check_without_guidance, with_guidance
 from .lora import lora_names, with_lora
@@ -41,9 +42,11 @@ __all__ = [
     "conditioning_of",
     "controlnet_names",
     "embed_image",
+    "exvideo_names",
     "frames_as_batch",
     "keeps_videos_apart",
     "load_controlnet",
+    "load_exvideo",
     "load_image_tower",
     "load_model",
     "load_vae",

@@ -1,1 +1,1 @@
-"""Adapters: files that change a network, read as differences of its weights."""
+"""Files that change a checkpoint's UNet: differences of its weights, or tensors in their places."""

@@ -200,7 +200,7 @@ class Checkpoint:
         params = self._unet_params
         decoder = [key for key in self.file.shapes if key.startswith(released.FIRST_STAGE + "decoder.")]
         frame_wise = bool(decoder) and not any(part in key for key in decoder for part in _TEMPORAL)
-        variant = find_variant(params.vector_dim, frame_wise, params.camera_dim)
+        variant = find_variant(params.vector_dim, frame_wise, params.camera_dim, params.frame_positions)
         if variant is None or params.in_channels != 2 * params.out_channels:
             raise CheckpointError(
                 f"{self.file.path} is a video model, but no known one: its UNet takes {params.in_channels} "

@@ -94,7 +94,11 @@ KINDS = (
     Kind("a ControlNet in diffusers' layout", having("controlnet_cond_embedding.")),
     Kind("a ControlNeXt for SVD", having("mid_convs.1.weight", "embedding.0.weight")),
     Kind("a CameraCtrl for SVD", having("pose_encoder_state_dict.")),
-    Kind("an ExVideo, the temporal layers of an SVD", having(".positional_embedding.embeddings")),
+    Kind(
+        "an ExVideo, the temporal blocks of an SVD",
+        matching(r"blocks\.\d+\.positional_embedding\.embeddings"),
+        advice="give it beside svd_xt, as ExVideo",
+    ),
     Kind("MimicMotion", having("pose_net.", "unet.")),
     Kind("Sonic, a talking head on SVD", having(".processor.to_k_ip.")),
     Kind(

@@ -87,6 +87,7 @@ def unet_params(shapes: Shapes, head_channels: int | None = None) -> UNetParams:
         ),
         vector_dim=_dimension(shapes, "label_emb.0.0.weight", 1, default.vector_dim),
         camera_dim=_camera_dim(shapes),
+        frame_positions=_dimension(shapes, "middle_block.1.positional_embedding.embeddings", 0, 0),
     )
 
 

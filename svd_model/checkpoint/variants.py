@@ -1,6 +1,6 @@
 """Variants: the released checkpoints, told apart by the numbers that their UNet takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .sizes import CAMERA_DIM
@@ -37,6 +37,7 @@ class Variant:
     num_frames: int | None = None
     width: int | None = None
     height: int | None = None
+    most_frames: int | None = None  # None: any number
 
     @property
     def vector_dim(self) -> int:
@@ -58,6 +59,15 @@ class Variant:
         """Numbers of a frame's camera that layers of its UNet take: MotionCtrl's 12, or 0."""
         return CONDITIONINGS[self.conditioning].camera_dim
 
+    def check_frames(self, num_frames: int) -> None:
+        """Raises ValueError for more frames than are learned, or for one, which has no neighbour."""
+        most = self.most_frames
+        if most is not None and not 2 <= num_frames <= most:
+            raise ValueError(
+                f"num_frames is {num_frames}; this checkpoint ({self.name}) has learned the positions of "
+                f"{most} frames, and takes 2 to {most}."
+            )
+
 
 SVD_XT = Variant("svd_xt", "svd", temporal_decoder=True)
 SVD_XT_IMAGE_DECODER = Variant("svd_xt_image_decoder", "svd", temporal_decoder=False)
@@ -65,14 +75,25 @@ SV3D_U = Variant("sv3d_u", "orbit", temporal_decoder=False)
 SV3D_P = Variant("sv3d_p", "camera", temporal_decoder=False)
 MOTIONCTRL_SVD = Variant("motionctrl_svd", "motionctrl", temporal_decoder=True)
 
+EXVIDEO = Variant("exvideo", "svd", temporal_decoder=True)
+
 DETECTABLE = (SVD_XT, SVD_XT_IMAGE_DECODER, SV3D_U, SV3D_P, MOTIONCTRL_SVD)
 """Keys and shapes of svd and svd_xt are equal: a file counts as svd_xt; the frame count is the user's."""
 
 
-def find_variant(vector_dim: int, frame_wise_decoder: bool, camera_dim: int = 0) -> Variant | None:
-    """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it."""
+def find_variant(
+    vector_dim: int, frame_wise_decoder: bool, camera_dim: int = 0, frame_positions: int = 0
+) -> Variant | None:
+    """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it.
+
+    frame_positions: of a UNet that has learned them, as ExVideo's over svd_xt, which takes as many frames.
+    """
+    temporal = not frame_wise_decoder
+    if frame_positions and (vector_dim, camera_dim) == (EXVIDEO.vector_dim, EXVIDEO.camera_dim):
+        sizes = {"num_frames": frame_positions, "most_frames": frame_positions}
+        return replace(EXVIDEO, temporal_decoder=temporal, **sizes)
     for variant in DETECTABLE:
         numbers = (variant.vector_dim, variant.camera_dim)
-        if numbers == (vector_dim, camera_dim) and variant.temporal_decoder != frame_wise_decoder:
+        if numbers == (vector_dim, camera_dim) and variant.temporal_decoder == temporal:
             return variant
     return None

@@ -142,6 +142,7 @@ class UNetPlanner:
                 self.dtype,
                 planes.fits(self.device),
                 self.casts,
+                convolves=params.frame_positions > 0,
             )
             more, count = weigh(layer, work)
             peak, calls = max(peak, resident + more), calls + count
@@ -195,6 +196,7 @@ class _Work:
     dtype: torch.dtype
     in_planes: bool
     casts: bool
+    convolves: bool  # whether transformers convolve features with learned positions
 
     def cast(self, numbers: int) -> int:
         """Bytes of cast weights."""
@@ -232,10 +234,14 @@ def _residual(layer: _Layer, work: _Work) -> tuple[int, int]:
 def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
     features = work.size(layer.width)
     cast = work.cast(8 * layer.width**2)  # of a feed-forward layer
+    convolution, convolutions = _convolution(layer, work) if work.convolves else (0, 0)
+    convolution += 3 * features
     if work.pieces.hold(transformer.WHOLE_TRANSFORMER * features):
-        return (1 + transformer.WHOLE_TRANSFORMER) * features + cast, 7
+        blocks = (1 + transformer.WHOLE_TRANSFORMER) * features + cast
+        return max(blocks, convolution), 7 + convolutions
     if work.pieces.hold(transformer.WHOLE_BLOCK * features):
-        return (3 + transformer.WHOLE_BLOCK) * features + cast, 7
+        blocks = (3 + transformer.WHOLE_BLOCK) * features + cast
+        return max(blocks, convolution), 7 + convolutions
     tokens = work.frames * work.positions
     parts = [
         work.group(work.frames, transformer.TOKENS * features),
@@ -247,8 +253,18 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
     if work.dtype.itemsize < 4 and not work.in_planes:  # a CPU's attention copies its result
         size, count = parts[2]
         parts[2] = size * (transformer.TEMPORAL_ATTENTION + 1) // transformer.TEMPORAL_ATTENTION, count
-    calls = 2 * groups[0] + groups[1] + groups[2] + 3 * groups[3]
-    return 3 * features + max(size for size, _ in parts) + cast, calls
+    calls = 2 * groups[0] + groups[1] + groups[2] + 3 * groups[3] + convolutions
+    return max(3 * features + max(size for size, _ in parts) + cast, convolution), calls
+
+
+def _convolution(layer: _Layer, work: _Work) -> tuple[int, int]:
+    """Temporary bytes of a convolution of groups of frames, with a frame on either side; and their number."""
+    units = transformer.convolution_units(work.in_planes)
+    each = units * work.size(layer.width) // work.num_frames
+    rows = work.pieces.size(work.num_frames, each, more=2 * each)
+    weights = 27 * layer.width**2
+    rearranged = weights * work.dtype.itemsize
+    return (rows + 2) * each + rearranged + work.cast(weights), -(-work.num_frames // rows)
 
 
 def _upsample(layer: _Layer, work: _Work) -> tuple[int, int]:

@@ -1,9 +1,11 @@
-"""Sinusoidal embeddings, and the weight that mixes a spatial and a temporal path."""
+"""Embeddings of numbers and of frames, and the weight that mixes a spatial and a temporal path."""
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .operations import empty_parameter
 
 
 def sinusoidal_embedding(values: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
@@ -13,6 +15,23 @@ def sinusoidal_embedding(values: Tensor, dim: int, max_period: float = 10000.0) 
     frequencies = torch.exp(-math.log(max_period) * exponents)
     angles = values.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class LearnedPositions(nn.Module):
+    """Embeddings of a clip's frames by their numbers, (count, dim): learned, so for so many frames."""
+
+    def __init__(self, count: int, dim: int, **factory):
+        super().__init__()
+        self.embeddings = empty_parameter(count, dim, **factory)
+
+    def forward(self, num_frames: int, like: Tensor) -> Tensor:
+        """Embeddings of the first frames, (num_frames, dim), in the dtype and on the device of `like`."""
+        if num_frames > len(self.embeddings):
+            raise ValueError(
+                f"the clip has {num_frames} frames; this UNet has learned the positions of "
+                f"{len(self.embeddings)}: sample so many at the most."
+            )
+        return self.embeddings[:num_frames].to(like)
 
 
 def mix_weight(mix_factor: Tensor, like: Tensor) -> Tensor:

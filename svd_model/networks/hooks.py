@@ -3,6 +3,8 @@
 A subclass of Hooks overrides the calls that it changes, and goes to the UNet as its argument `hooks`.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -11,6 +13,9 @@ from .pieces import Pieces
 
 Axis = Literal["space", "time"]
 """Axis along which a transformer block attends: positions of a frame, or frames of a position."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A layer's own attention: (q, k, v) -> its result."""
 
 
 class Place(NamedTuple):
@@ -42,7 +47,15 @@ class Hooks:
         x: (B·T, S, C) for axis "space", (B, T, S, C) for "time". context: the block's second input. pieces:
         its third, with whose bounds the block may write its output over x.
         """
-        return block(x, context, pieces)
+        return block(x, context, pieces, partial(self.attention, place, axis))
+
+    def attention(self, place: Place, axis: Axis, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+        """Result of a block's self-attention before its output layer, in the shape of v.
+
+        q, k, v: (frames, S, C) for axis "space", (positions, T, C) of one video for "time": all rows of the
+        block, or in pieces one group of them after another. attend: attention that nothing changes.
+        """
+        return attend(q, k, v)
 
 
 NO_HOOKS = Hooks()

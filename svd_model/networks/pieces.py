@@ -18,16 +18,19 @@ class Pieces:
         """Whether temporary tensors of so many bytes are within the bound."""
         return self.workspace is None or size <= self.workspace
 
-    def size(self, count: int, each: int) -> int:
-        """How many of `count` rows make a group, at least 1; `each`: temporary bytes of a row."""
-        if self.hold(count * each):
+    def size(self, count: int, each: int, more: int = 0) -> int:
+        """How many of `count` rows make a group, at least 1.
+
+        each: temporary bytes of a row; more: of a group beside its rows.
+        """
+        if self.hold(count * each + more):
             return count
-        most = max(1, self.workspace // each)
+        most = max(1, (self.workspace - more) // each)
         return -(-count // -(-count // most))  # so that all groups are of about one size
 
-    def groups(self, count: int, each: int) -> Iterator[slice]:
+    def groups(self, count: int, each: int, more: int = 0) -> Iterator[slice]:
         """Groups of `count` rows, in order."""
-        size = self.size(count, each)
+        size = self.size(count, each, more)
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 

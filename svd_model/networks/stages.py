@@ -30,6 +30,7 @@ class UNetParams:
     context_dim: int = 1024
     vector_dim: int = 768
     camera_dim: int = 0  # numbers of a frame's camera, beside its tokens; MotionCtrl has 12
+    frame_positions: int = 0  # learned ones, a number for each frame of the longest clip; 0: sinusoids
 
     def places(self) -> tuple[Place, ...]:
         """The layout of the UNet: the place of each stage, in the order of the work.
@@ -148,8 +149,9 @@ class Layers:
         if channels % params.head_channels:
             raise ValueError(f"{channels} channels can't be split into heads of {params.head_channels}.")
         heads = channels // params.head_channels
-        layer = (channels, params.context_dim, heads, self.attention, self.operations, params.camera_dim)
-        return SpatialVideoTransformer(*layer, **self.factory)
+        layer = (channels, params.context_dim, heads, self.attention, self.operations)
+        extras = {"camera_dim": params.camera_dim, "positions": params.frame_positions}
+        return SpatialVideoTransformer(*layer, **extras, **self.factory)
 
     def down(self, channels: int) -> Downsample:
         """Layer that halves height and width."""

@@ -1,9 +1,9 @@
 """Attention layers of the UNet: a spatial transformer block, then a temporal one, mixed.
 
-Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Blattmann et al., "Align your
-Latents" (2023). Attribute names are the checkpoint's keys.
+Section D of the SVD paper; "Align your Latents" (both Blattmann et al., 2023). Attribute names are the keys.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from . import kernels, planes
-from .embedding import mix_weight, sinusoidal_embedding
-from .hooks import Hooks, Place
+from .embedding import LearnedPositions, mix_weight, sinusoidal_embedding
+from .hooks import Attend, Hooks, Place
 from .operations import Attention, empty_parameter
 from .pieces import WHOLE, Pieces
 
 Context = Tensor | tuple[Tensor, Tensor]
 """Precomputed context of a cross-attention: keys and values, or the output where it is constant."""
+
+SelfAttention = Callable[[Tensor, Tensor, Tensor, Attend], Tensor]
+"""Function in the place of a self-attention, as Hooks.attention at a block."""
 
 
 # Temporary tensors at the peak of a part, in sizes of its input.
@@ -27,6 +30,14 @@ ATTENTION = 5  # norm, queries, keys, values and their result
 TEMPORAL_ATTENTION = 6  # and the projected result
 TOKENS = 2  # norm and projection
 WHOLE_TRANSFORMER = 2 + WHOLE_BLOCK  # beside features: tokens, and tokens with their frames' numbers
+
+
+def convolution_units(in_planes: bool) -> int:
+    """Temporary tensors of a convolution over space and time, in sizes of the frames that it reads.
+
+    Padded frames and their convolution; a GPU's convolution may copy both to another layout.
+    """
+    return 5 if in_planes else 3
 
 
 class GEGLU(nn.Module):
@@ -57,6 +68,11 @@ class FeedForward(nn.Module):
         return self.net(x)
 
 
+def plain(q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+    """Self-attention that nothing changes."""
+    return attend(q, k, v)
+
+
 class MultiHeadAttention(nn.Module):
     """Multi-head attention of each row's tokens to each other, or to a context."""
 
@@ -69,11 +85,11 @@ class MultiHeadAttention(nn.Module):
         self.to_v = operations.Linear(context_dim, dim, bias=False, **factory)
         self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attention: SelfAttention = plain) -> Tensor:
         """Self-attention of each row: (N, L, dim) -> (N, L, dim)."""
-        return self.to_out(self.attention(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
+        return self.to_out(attention(self.to_q(x), self.to_k(x), self.to_v(x), self._attend))
 
-    def add_over_time(self, x: Tensor, hidden: Tensor) -> Tensor:
+    def add_over_time(self, x: Tensor, hidden: Tensor, attention: SelfAttention = plain) -> Tensor:
         """Add self-attention over the frames at each position of hidden to x: (B, T, S, dim) both.
 
         The tokens stay in their places: attention reads them with the strides of (S, T, dim). x is written
@@ -82,8 +98,11 @@ class MultiHeadAttention(nn.Module):
         x = x.clone() if torch.is_grad_enabled() else x
         projections = (to(hidden).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
         for index, video in enumerate(zip(*projections, strict=True)):  # (S, T, dim) each
-            x[index].add_(self.to_out(self.attention(*video, self.heads)).transpose(0, 1))
+            x[index].add_(self.to_out(attention(*video, self._attend)).transpose(0, 1))
         return x
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.attention(q, k, v, self.heads)
 
     def prepare(self, context: Tensor) -> Context:
         """Precompute keys and values, (N, M, dim), of the context (N, M, context_dim).
@@ -124,21 +143,23 @@ class TransformerBlock(nn.Module):
         self.norm2 = operations.LayerNorm(dim, **factory)
         self.norm3 = operations.LayerNorm(dim, **factory)
 
-    def forward(self, x: Tensor, context: Context, pieces: Pieces = WHOLE) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Context, pieces: Pieces = WHOLE, attention: SelfAttention = plain
+    ) -> Tensor:
         """Run the block. With bounds in pieces the output is written over x."""
         if not pieces.hold(WHOLE_BLOCK * _bytes(x)):
-            return self._in_pieces(x, context, pieces)
-        x = self.attn1(self.norm1(x)).add_(x)
+            return self._in_pieces(x, context, pieces, attention)
+        x = self.attn1(self.norm1(x), attention).add_(x)
         if isinstance(context, Tensor):
             x = x.add_(context)
         else:
             x = self.attn2.to_context(self.norm2(x), context).add_(x)
         return self.ff(self.norm3(x)).add_(x)
 
-    def _in_pieces(self, x: Tensor, context: Context, pieces: Pieces) -> Tensor:
+    def _in_pieces(self, x: Tensor, context: Context, pieces: Pieces, attention: SelfAttention) -> Tensor:
         for rows in pieces.groups(len(x), ATTENTION * _bytes(x[0])):
             part = x[rows]
-            part.add_(self.attn1(self.norm1(part)))
+            part.add_(self.attn1(self.norm1(part), attention))
             if isinstance(context, Tensor):
                 part.add_(context[rows])
             else:
@@ -195,12 +216,14 @@ class TemporalBlock(TransformerBlock):
         nothing = x.new_zeros(layer.in_features)
         return layer(functional.pad(x, padding)) + (context.camera - layer(nothing))
 
-    def forward(self, x: Tensor, context: TemporalContext, pieces: Pieces = WHOLE) -> Tensor:
+    def forward(
+        self, x: Tensor, context: TemporalContext, pieces: Pieces = WHOLE, attention: SelfAttention = plain
+    ) -> Tensor:
         """Run the block. With bounds in pieces the output is written over x."""
         if not pieces.hold(WHOLE_BLOCK * _bytes(x)):
-            return self._in_pieces(x, context, pieces)
+            return self._in_pieces(x, context, pieces, attention)
         x = self.ff_in(self.norm_in(x)).add_(x)
-        x = self.attn1.add_over_time(x, self.norm1(x))
+        x = self.attn1.add_over_time(x, self.norm1(x), attention)
         x = self.add_camera(x, context)
         if isinstance(context.tokens, Tensor):
             x = x.add_(context.tokens[:, None])
@@ -209,11 +232,13 @@ class TemporalBlock(TransformerBlock):
             x = hidden.view_as(x).add_(x)
         return self.ff(self.norm3(x)).add_(x)
 
-    def _in_pieces(self, x: Tensor, context: TemporalContext, pieces: Pieces) -> Tensor:
+    def _in_pieces(
+        self, x: Tensor, context: TemporalContext, pieces: Pieces, attention: SelfAttention
+    ) -> Tensor:
         _add_by_tokens(x, self.norm_in, self.ff_in, pieces)
         for positions in pieces.groups(x.shape[2], TEMPORAL_ATTENTION * _bytes(x[:, :, 0])):
             part = x[:, :, positions]
-            self.attn1.add_over_time(part, self.norm1(part.contiguous()))
+            self.attn1.add_over_time(part, self.norm1(part.contiguous()), attention)
             if context.camera is not None:
                 part.copy_(self.add_camera(part, context))
             if isinstance(context.tokens, Tensor):
@@ -256,7 +281,11 @@ class TransformerContext(NamedTuple):
 
 
 class SpatialVideoTransformer(nn.Module):
-    """Spatial and temporal transformer block, mixed and added to features: (B·T, C, H, W), in and out."""
+    """Spatial and temporal transformer block, mixed and added to features: (B·T, C, H, W), in and out.
+
+    positions: of frames, learned ones, after which a convolution follows (ExVideo, Duan et al., 2024); 0
+    for the sinusoids of the frames' numbers.
+    """
 
     def __init__(
         self,
@@ -266,6 +295,7 @@ class SpatialVideoTransformer(nn.Module):
         attention: Attention,
         operations,
         camera_dim: int = 0,
+        positions: int = 0,
         **factory,
     ):
         super().__init__()
@@ -282,6 +312,9 @@ class SpatialVideoTransformer(nn.Module):
             operations.Linear(4 * channels, channels, **factory),
         )
         self.time_mixer = Mixer(**factory)
+        self.positional_embedding = LearnedPositions(positions, channels, **factory) if positions else None
+        # Its borders mirror the features, which is done here: a group of frames has borders in space alone.
+        self.positional_conv = operations.Conv3d(channels, channels, 3, **factory) if positions else None
 
     def prepare(self, context: Tensor, num_frames: int, camera: Tensor | None = None) -> TransformerContext:
         """Precompute the context (B·T, M, context_dim), and the camera (B·T, camera_dim) if any.
@@ -289,8 +322,12 @@ class SpatialVideoTransformer(nn.Module):
         Blocks over time take the context of a video's first frame.
         """
         camera = None if camera is None else camera.unflatten(0, (-1, num_frames))
-        frames = torch.arange(num_frames, device=context.device)
-        frames = self.time_pos_embed(sinusoidal_embedding(frames, self.channels).to(context.dtype))
+        if self.positional_embedding is None:
+            frames = torch.arange(num_frames, device=context.device)
+            frames = sinusoidal_embedding(frames, self.channels).to(context.dtype)
+        else:
+            frames = self.positional_embedding(num_frames, context)
+        frames = self.time_pos_embed(frames)
         return TransformerContext(
             self.transformer_blocks[0].attn2.prepare(context),
             self.time_stack[0].prepare(context[::num_frames], camera),
@@ -311,7 +348,10 @@ class SpatialVideoTransformer(nn.Module):
         hidden = self._tokens(self.norm(x)) if whole else self._tokens_in_pieces(x, pieces)
         hidden = hooks.block(place, "space", self.transformer_blocks[0], hidden, context.spatial, pieces)
         video = hidden.unflatten(0, (-1, num_frames))  # (B·T, S, C) -> (B, T, S, C)
-        moving = video + context.frames
+        if self.positional_conv is None:
+            moving = video + context.frames
+        else:
+            moving = self._convolved(video, context.frames, x.shape[2:], pieces)
         temporal = hooks.block(place, "time", self.time_stack[0], moving, context.temporal, pieces)
         if whole:
             return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
@@ -319,6 +359,27 @@ class SpatialVideoTransformer(nn.Module):
         for rows in pieces.groups(len(x), TOKENS * _bytes(x[0])):
             x[rows] = self._add_tokens(hidden[rows], x[rows])
         return x
+
+    def _convolved(self, video: Tensor, positions: Tensor, size: tuple[int, int], pieces: Pieces) -> Tensor:
+        """Convolve a video with its frames' positions over space and time: (B, T, S, C) -> (B, T, S, C).
+
+        A group of frames is convolved with the frame on either side of it, so that groups add up exactly.
+        """
+        num_frames, last = video.shape[1], video.shape[1] - 1
+        if num_frames < 2 or min(size) < 2:
+            raise ValueError(
+                f"the features are {num_frames} frames of {size[1]}×{size[0]}; a convolution with mirrored "
+                "borders takes 2 frames of 2×2 at the least: make the clip longer, or larger."
+            )
+        result = video.new_empty(video.shape)
+        each = convolution_units(planes.fits(video.device)) * _bytes(video[:, 0])
+        for frames in pieces.groups(num_frames, each, more=2 * each):
+            around = torch.arange(frames.start - 1, frames.stop + 1, device=video.device)
+            around = last - (last - around.abs()).abs()  # mirrored at the first frame and at the last
+            part = (video[:, around] + positions[around]).unflatten(2, size)  # (B, T', H, W, C)
+            part = functional.pad(part.permute(0, 4, 1, 2, 3), (1, 1, 1, 1, 0, 0), mode="reflect")
+            result[:, frames] = self.positional_conv(part).permute(0, 2, 3, 4, 1).flatten(2, 3)
+        return result
 
     def _tokens_in_pieces(self, x: Tensor, pieces: Pieces) -> Tensor:
         tokens = x.new_empty((len(x), x[0, 0].numel(), self.channels))

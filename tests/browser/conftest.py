@@ -37,6 +37,7 @@ def _stock(folder: Path, name: str) -> None:
     kind = (host.PARTS | {"controlnet": "controlnet"}).get(
         folder.name, "sv3d_p" if name.startswith("sv3d") else "svd"
     )
+    kind = "exvideo" if (folder.name, name) == ("diffusion_models", "model.fp16.safetensors") else kind
     if (folder / name).exists():
         return
     if name.endswith(".ckpt"):

@@ -132,9 +132,8 @@ def test_a_template_says_what_it_needs(template):
         assert properties["ver"] and properties["Node name for S&R"] == node["type"]
         offered = [model["name"] for model in properties.get("models", ())]
         assert set(graphs.files_named(node)) <= set(offered) or node["type"] in graphs.OWN_FILES
-        takes_a_file = bool(
-            {"checkpoint", "unet", "control_net"} & set(node.get("widgets_values_named") or ())
-        )
+        files = {"checkpoint", "unet", "control_net", "exvideo"}
+        takes_a_file = bool(files & set(node.get("widgets_values_named") or ()))
         assert bool(offered) == takes_a_file
     for model in (model for node in workflow["nodes"] for model in node["properties"].get("models", ())):
         assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])

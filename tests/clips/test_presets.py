@@ -23,7 +23,7 @@ XT, IMAGE_DECODER = variants.SVD_XT, variants.SVD_XT_IMAGE_DECODER
     ],
 )
 def test_each_variant_has_the_defaults_of_the_reference(variant, numbers):
-    assert astuple(find_preset(variant)) == (*numbers, "karras", "euler", 6, 127)
+    assert astuple(find_preset(variant)) == (*numbers, "karras", "euler", 6, 127, None)
 
 
 @pytest.mark.parametrize("variant", [XT, IMAGE_DECODER])
@@ -52,6 +52,28 @@ def test_lcm_brings_what_animate_lcm_is_shown_with():
     assert (preset.steps, preset.min_guidance, preset.max_guidance) == (4, 1.0, 1.2)
     assert preset.steps == SCHEDULES[preset.schedule].steps
     assert replace(preset, steps=30, min_guidance=1.5, max_guidance=3.0, schedule="karras") == SVD_XT
+
+
+def exvideo(positions: int = 128) -> variants.Variant:
+    return variants.find_variant(768, frame_wise_decoder=False, frame_positions=positions)
+
+
+def test_exvideo_has_its_authors_numbers():
+    """Of its example script; the noise on the picture and the motion bucket are svd_xt's."""
+    settings = Settings().complete(exvideo())
+    assert (settings.num_frames, settings.width, settings.height, settings.fps) == (128, 512, 512, 30)
+    assert (settings.steps, settings.sampler, settings.schedule) == (50, "euler", "karras")
+    assert settings.guidance_scales().tolist() == [2.0] * 128
+    assert (settings.motion_bucket_id, settings.noise_aug, settings.contrast) == (127, 0.02, 1.2)
+
+
+@pytest.mark.parametrize("frames", [1, 129])
+def test_exvideo_takes_as_many_frames_as_it_has_positions(frames):
+    with pytest.raises(
+        ValueError, match=f"num_frames is {frames}; .*exvideo.* 128 frames, and takes 2 to 128"
+    ):
+        Settings(num_frames=frames).complete(exvideo())
+    assert Settings(num_frames=2).complete(exvideo()).fps == 30
 
 
 def test_animate_lcm_by_its_name_has_the_defaults_of_its_authors_app():

@@ -33,6 +33,7 @@ def test_most_templates_run_at_once_and_the_simplest_comes_first():
         "9 Parts of several files",
         "11 MotionCtrl camera",
         "12 LoRA",
+        "13 ExVideo",
     }
 
 

@@ -9,7 +9,8 @@ from support.graphs import node
 from support.host_pictures import close, frames_of
 
 IDS = ("LoadCheckpoint", "LoadParts", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
-IDS += ("Camera", "Preset", "KSampler", "Decode", "Animate", "FeatureCache", "LoadLoRA")
+IDS += ("Camera", "Preset", "KSampler", "Decode", "Animate", "FeatureCache")
+IDS += ("LoadControlNet", "LoadLoRA", "LoadExVideo", "Contrast")
 
 
 class TestServer:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.networks.unet import VideoUNet
-from support import checkpoints, controlnets, lora_files, tiny
+from support import checkpoints, controlnets, exvideo_files, lora_files, tiny
 
 ROOT = Path(__file__).parent.parent.parent
 PACK_NAME = "stillmotion-0.1.0"
@@ -94,6 +94,7 @@ def make_base(path: Path, pack_name: str = "stillmotion") -> Path:
         lora_files.shapes(VideoUNet(tiny.SMALL.unet, device="meta")), "attn1.to_v"
     )
     lora_files.write(path / "models" / "loras" / "your_lora.safetensors", pairs)
+    exvideo_files.write(path / "models" / "diffusion_models" / "tiny_exvideo.safetensors")
     shutil.copy(ROOT / "assets" / "rocket.jpg", path / "input" / "rocket.jpg")
     return path
 

@@ -22,10 +22,18 @@ def planner(branches=2, size=(25, 72, 128), dtype=torch.float16, device="cpu", p
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(("branches", "camera_dim"), [(1, 0), (2, 0), (2, 12)])
-def test_the_peak_is_predicted(dtype, branches, camera_dim):
+@pytest.mark.parametrize(
+    ("branches", "sizes"),
+    [
+        (1, {}),
+        (2, {}),
+        (2, {"camera_dim": 12}),
+        (2, {"frame_positions": 3}),
+    ],
+)
+def test_the_peak_is_predicted(dtype, branches, sizes):
     frames, height, width = size = (3, 48, 64)
-    params = replace(tiny.SMALL.unet, camera_dim=camera_dim)
+    params = replace(tiny.SMALL.unet, **sizes)
     unet = NAMED.fill(VideoUNet(params, device="meta")).to(dtype)
     plans = planner(branches, size, dtype, params=params, apart=False)
     whole, least = plans.within(None), plans.smallest()
@@ -35,7 +43,7 @@ def test_the_peak_is_predicted(dtype, branches, camera_dim):
         plan = plans.within(budget)
         with LiveMemory() as live:
             x, context, y = (torch.zeros(shape, dtype=dtype, device="cpu") for shape in shapes)
-            camera = context.new_zeros((rows, camera_dim)) if camera_dim else None
+            camera = context.new_zeros((rows, params.camera_dim)) if params.camera_dim else None
             constants = unet.prepare(context, y, frames, camera)
             steps = torch.ones(rows, dtype=torch.float32, device="cpu")
             unet.predict(x, unet.shifts(steps, constants), constants, pieces=plan.pieces)

@@ -88,7 +88,7 @@ class Recorded(Hooks):
     """Hooks that change nothing and note what they get."""
 
     def __init__(self):
-        self.joins, self.blocks = [], []
+        self.joins, self.blocks, self.attentions = [], [], []
 
     def joined(self, place, x, skip):
         self.joins.append((place, x.shape[-1], skip.shape[-1]))
@@ -97,6 +97,11 @@ class Recorded(Hooks):
     def block(self, place, axis, block, x, context, pieces):
         self.blocks.append((place, axis, tuple(x.shape)))
         return super().block(place, axis, block, x, context, pieces)
+
+    def attention(self, place, axis, q, k, v, attend):
+        assert q.shape == k.shape == v.shape
+        self.attentions.append((place, axis, tuple(q.shape)))
+        return super().attention(place, axis, q, k, v, attend)
 
 
 def test_hooks_that_change_nothing_change_nothing():
@@ -122,6 +127,26 @@ def test_every_transformer_has_a_block_in_space_and_one_over_time():
     assert recorded.blocks == expected
 
 
+def test_every_block_has_a_self_attention_among_its_own_rows():
+    recorded = Recorded()
+    hooked(recorded)
+    expected = [
+        (place, axis, shape if axis == "space" else (shape[2], shape[1], shape[3]))
+        for place, axis, shape in recorded.blocks
+    ]
+    assert recorded.attentions == expected
+
+
+class ValuesAlone(Hooks):
+    """Attention of each row to itself alone, over one axis."""
+
+    def __init__(self, axis: str):
+        self.axis = axis
+
+    def attention(self, place, axis, q, k, v, attend):
+        return v if axis == self.axis else attend(q, k, v)
+
+
 class HalvedSkips(Hooks):
     def joined(self, place, x, skip):
         return x, skip / 2
@@ -135,7 +160,10 @@ class WithoutBlocks(Hooks):
         return x if axis == self.axis else block(x, context, pieces)
 
 
-@pytest.mark.parametrize("hooks", [HalvedSkips(), WithoutBlocks("space"), WithoutBlocks("time")])
+@pytest.mark.parametrize(
+    "hooks",
+    [HalvedSkips(), *(hooks(axis) for hooks in (WithoutBlocks, ValuesAlone) for axis in ("space", "time"))],
+)
 def test_hooks_change_what_they_say(hooks):
     assert not torch.allclose(hooked(hooks), plain(), atol=1e-2)
 

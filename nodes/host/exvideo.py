@@ -1,0 +1,30 @@
+"""MODEL with ExVideo's temporal blocks, from a file in the host's folder of diffusion models."""
+
+from pathlib import Path
+
+import folder_paths
+
+from ...svd_model.adapters import exvideo
+from ...svd_model.checkpoint import Checkpoint, Places
+from .model import load_model
+
+_FOLDER = "diffusion_models"
+
+
+def exvideo_names() -> list[str]:
+    """Lists the files among which ExVideo's may be."""
+    return folder_paths.get_filename_list(_FOLDER)
+
+
+def load_exvideo(checkpoint: Checkpoint, name: str) -> tuple:
+    """The MODEL of a checkpoint with the temporal blocks of a file, and this changed checkpoint."""
+    path = Path(folder_paths.get_full_path_or_raise(_FOLDER, name))
+    changed = exvideo.opened(checkpoint, path)
+    patcher = load_model(changed)
+    patcher.cached_patcher_init = (_load_again, (checkpoint.places, path))
+    return patcher, changed
+
+
+def _load_again(places: Places, blocks: Path, disable_dynamic: bool = False):
+    """Loads the MODEL again, for the host's reasons in model.py."""
+    return load_model(exvideo.opened(Checkpoint.at(places), blocks), disable_dynamic)
