@@ -90,9 +90,10 @@ def orbit(preset: Preset) -> Image.Image:
 def _photograph(picture: Image.Image, preset: Preset, corner: tuple[int, int], width: int) -> None:
     """Pastes the photograph in the shape of the preset's canvas."""
     photograph = Image.open(ROOT / "assets" / "rocket.jpg").convert("RGB")
-    height = round(photograph.width * preset.height / preset.width)
-    top = (photograph.height - height) // 2
-    photograph = photograph.crop((0, top, photograph.width, top + height))
+    scale = min(photograph.width / preset.width, photograph.height / preset.height)
+    wide, high = round(scale * preset.width), round(scale * preset.height)
+    left, top = (photograph.width - wide) // 2, (photograph.height - high) // 2
+    photograph = photograph.crop((left, top, left + wide, top + high))
     size = (width * FINE, width * preset.height // preset.width * FINE)
     picture.paste(photograph.resize(size, Image.Resampling.LANCZOS), tuple(value * FINE for value in corner))
 
