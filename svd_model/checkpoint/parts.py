@@ -158,13 +158,26 @@ def _expected_shapes(network: type[nn.Module], params, **options) -> Mapping[str
 
 
 def find_misfits(unet: Part, decoder: Part, encoder: Part, vision: Part) -> list[str]:
-    """Describes each size in which two networks that hand tensors to each other differ; none if sound."""
+    """Describes each size in which two networks that hand tensors to each other differ; none if sound.
+
+    A network that no file has fits all.
+    """
     context, latents = unet.params.context_dim, unet.params.out_channels
     pairs = (
-        ("numbers in the CLIP embedding", vision.params.output_dim, "in the context of the UNet", context),
-        ("latent channels in the encoder", encoder.params.z_channels, "in the UNet", latents),
-        ("latent channels in the decoder", decoder.params.z_channels, "in the UNet", latents),
-        ("channels in the pictures of the encoder", encoder.params.image_channels, "in ours", 3),
-        ("channels in the pictures of the decoder", decoder.params.image_channels, "in ours", 3),
+        (
+            vision,
+            "numbers in the CLIP embedding",
+            vision.params.output_dim,
+            "in the context of the UNet",
+            context,
+        ),
+        (encoder, "latent channels in the encoder", encoder.params.z_channels, "in the UNet", latents),
+        (decoder, "latent channels in the decoder", decoder.params.z_channels, "in the UNet", latents),
+        (encoder, "channels in the pictures of the encoder", encoder.params.image_channels, "in ours", 3),
+        (decoder, "channels in the pictures of the decoder", decoder.params.image_channels, "in ours", 3),
     )
-    return [f"{size} {here}, but {needed} {there}" for here, size, there, needed in pairs if size != needed]
+    return [
+        f"{size} {here}, but {needed} {there}"
+        for part, here, size, there, needed in pairs
+        if size != needed and not part.absent
+    ]

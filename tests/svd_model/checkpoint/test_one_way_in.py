@@ -211,6 +211,7 @@ class TestParts:
     def test_a_checkpoint_says_which_network_is_missing(self, files):
         alone = Checkpoint.open(files["unet"])
         assert not alone.complete
+        assert alone.misfits() == []
         with refusal("unet.safetensors has no CLIP image tower", "add a file with one"):
             alone.vision.tensors()
 
