@@ -55,7 +55,7 @@ class RunCache:
         self._deep: list[tuple[tuple, list, DeepFeatures]] = []
 
     def constants(
-        self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int, camera: Tensor | None
+        self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int, camera: Tensor | None = None
     ) -> RunConstants:
         """Constants from unet.prepare, computed once for equal inputs."""
         inputs = (context, y, num_frames, camera)

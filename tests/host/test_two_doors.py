@@ -159,7 +159,7 @@ for moved, chosen in (
     errors[f"camera {name}, second of two"] = expected.error(two[FRAMES:])
     plan = Plan.of(Settings(num_frames=FRAMES, steps=STEPS, seed=SEED, **SIZE, **chosen),
                    CHECKPOINTS["motionctrl_svd"].variant)
-    performer = Performer(CHECKPOINTS["motionctrl_svd"], False, sampling.contact_sheet)
+    performer = Performer(CHECKPOINTS["motionctrl_svd"], False)
     recipe = recipes_animate(plan, plan.canvas(image_of(RGB)[0].movedim(-1, 0)))
     step = next(recipe)
     run = recipe.send(performer.perform(step)).run

@@ -41,8 +41,11 @@ found = []
 for node in asyncio.run(StillmotionExtension().get_node_list()):
     options = node.define_schema().inputs
     fine = {option.id: getattr(option, "default", None) for option in options}
-    fine |= {option.id: option.options[0] for option in options if option.get_io_type() == "COMBO"}
+    combos = [option for option in options if option.get_io_type() == "COMBO"]
+    fine |= {option.id: (option.options or [None])[0] for option in combos}
     for option in options:
+        if any(not other.options for other in combos if other is not option):
+            continue  # there is no file that another input would take
         for kind, values in (("wrong", wrong(option)), ("right", right(option))):
             for value in values:
                 kinds = outcome(lambda: node.execute(**{**fine, option.id: value}))
