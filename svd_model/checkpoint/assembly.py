@@ -84,7 +84,7 @@ class Checkpoint:
     def at(cls, places: Places) -> "Checkpoint":
         """Opens the checkpoint at some places, as `open` does."""
         try:
-            file = networks_of(open_tensors(places.checkpoint))
+            file = open_tensors(places.checkpoint)
             others = {part: networks_of(open_tensors(path)) for part, path in places.replacements().items()}
         except AnotherFileWanted as error:
             raise CheckpointError(f"{error} {OFFICIAL_FILES}") from error
@@ -246,6 +246,7 @@ def _with_parts(file: TensorFile, others: Mapping[str, TensorFile]) -> TensorFil
     """A view of a file with some parts from others; raises CheckpointError for a file without its part."""
     if not others:
         return file
+    file = networks_of(file)
     replaced, files, metadata = (), [], file.metadata
     for part, other in others.items():
         words, prefixes = PARTS[part]
