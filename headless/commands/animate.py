@@ -4,6 +4,7 @@ import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -206,12 +207,12 @@ def _animate_pictures(
     pipeline.fit.check(size, plan.settings.frame_wise_decode, **stages)
     needed = pipeline.fit.needed(size, plan.settings.frame_wise_decode, **stages)
     _warn_of_shortage(needed, pipeline, say)
-    failed = 0
+    origin, failed = cache(partial(_origin, pipeline, bars)), 0  # gigabytes are hashed once for all pictures
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
-            yield from _animate_picture(pipeline, plan, pictures, job, options, say, bars)
+            yield from _animate_picture(pipeline, plan, pictures, origin, job, options, say, bars)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise
@@ -225,6 +226,7 @@ def _animate_picture(
     pipeline: Pipeline,
     plan: Plan,
     pictures: Tensor | None,
+    origin: Callable[[], dict],
     job: Job,
     options: Namespace,
     say: Callable[[str], None],
@@ -236,7 +238,7 @@ def _animate_picture(
     picture = plan.canvas(images.to_tensor(image))
     notes = None
     if not options.no_metadata:
-        notes = {"image": job.picture.name, **_origin(pipeline, bars), **plan.settings.as_metadata()}
+        notes = {"image": job.picture.name, **origin(), **plan.settings.as_metadata()}
         if pictures is not None:
             notes |= _notes_of_control(pipeline, plan, options)
         if options.exvideo is not None:

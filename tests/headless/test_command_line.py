@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from stillmotion import __version__
 from stillmotion.headless import pipeline
 from stillmotion.headless.command_line import INTERRUPTED, NOT_WHOLE, OK, REFUSED, main
+from stillmotion.headless.commands import animate as animate_module
 from stillmotion.headless.engine import memory
 from stillmotion.headless.files.videos import read_metadata
 from stillmotion.svd_model.checkpoint import Checkpoint
@@ -126,6 +127,21 @@ class TestAnimate:
             ["sha256sum", svd_file], capture_output=True, text=True, check=True
         ).stdout.split()
         assert notes["checkpoint_sha256"] == expected[0]
+
+    def test_a_checkpoint_is_hashed_once_for_all_pictures(self, picture, out, svd_file, monkeypatch):
+        hashed, sha256 = [], animate_module._sha256
+        monkeypatch.setattr(
+            animate_module, "_sha256", lambda path, *rest: hashed.append(path) or sha256(path, *rest)
+        )
+        other = picture.with_name("other.png")
+        other.write_bytes(picture.read_bytes())
+        arguments = ["--checkpoint", str(svd_file), "--output", str(out / "{name}.webp"), *QUICK]
+        assert main(["animate", str(picture), str(other), *arguments]) == OK
+        assert hashed == [svd_file]
+        assert (
+            read_metadata(out / "other.webp")["checkpoint_sha256"]
+            == read_metadata(out / f"{picture.stem}.webp")["checkpoint_sha256"]
+        )
 
     def test_parts_of_other_files_are_in_the_metadata(self, picture, out, svd_file, checkpoint_file):
         other = checkpoint_file("svd_image_decoder", "other.safetensors")
