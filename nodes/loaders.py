@@ -27,8 +27,8 @@ def checkpoint_input() -> io.Combo.Input:
 
 
 def _part_input(part: str, words: str) -> io.Combo.Input:
-    tooltip = f"In models/{host.PART_FOLDERS[part]}. {words} A whole checkpoint there serves too."
-    return io.Combo.Input(part, options=host.part_names(part), tooltip=tooltip)
+    tooltip = f"In models/{host.FOLDERS[part]}. {words} A whole checkpoint there serves too."
+    return io.Combo.Input(part, options=host.file_names(part), tooltip=tooltip)
 
 
 def _outputs() -> list:
@@ -113,7 +113,7 @@ class LoadExVideo(io.ComfyNode):
                 checkpoint_input(),
                 io.Combo.Input(
                     "exvideo",
-                    options=host.exvideo_names(),
+                    options=host.file_names("exvideo"),
                     tooltip="In models/diffusion_models: ExVideo's model.fp16.safetensors, under any name.",
                 ),
             ],
@@ -173,7 +173,7 @@ class LoadControlNet(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "control_net",
-                    options=host.controlnet_names(),
+                    options=host.file_names("control_net"),
                     tooltip="In models/controlnet, such as temporal-controlnet-depth-svd-v1.",
                 ),
                 setting(
@@ -212,7 +212,9 @@ class LoadLoRA(io.ComfyNode):
             search_aliases=["svd", "lora", "adapter", "peft", "kohya", "motion"],
             inputs=[
                 io.Model.Input("model", tooltip="The model of SVD Load Checkpoint, or core's SVD."),
-                io.Combo.Input("lora", options=host.lora_names(), tooltip="In models/loras: a LoRA of SVD."),
+                io.Combo.Input(
+                    "lora", options=host.file_names("lora"), tooltip="In models/loras: a LoRA of SVD."
+                ),
                 io.Float.Input(
                     "strength", **strength, tooltip="How much of it; 0 is none, below 0 its opposite."
                 ),

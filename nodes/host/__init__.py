@@ -3,11 +3,11 @@
 Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
-from .control import controlnet_names, load_controlnet
-from .exvideo import exvideo_names, load_exvideo
-from .files import PART_FOLDERS, checkpoint_names, open_checkpoint, open_parts, part_names
+from .control import load_controlnet
+from .exvideo import load_exvideo
+from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
 from .guider import check_without_guidance, with_guidance
-from .lora import lora_names, with_lora
+from .lora import with_lora
 from .model import (
     check_conditioning,
     keeps_videos_apart,
@@ -25,8 +25,8 @@ from .vision import check_image_tower, embed_image, load_image_tower
 
 __all__ = [
     "CAMERA",
+    "FOLDERS",
     "NUM_FRAMES",
-    "PART_FOLDERS",
     "SAMPLERS",
     "TRACK",
     "Performer",
@@ -40,9 +40,8 @@ __all__ = [
     "check_without_guidance",
     "checkpoint_names",
     "conditioning_of",
-    "controlnet_names",
     "embed_image",
-    "exvideo_names",
+    "file_names",
     "frames_as_batch",
     "keeps_videos_apart",
     "load_controlnet",
@@ -50,14 +49,12 @@ __all__ = [
     "load_image_tower",
     "load_model",
     "load_vae",
-    "lora_names",
     "make_sampler",
     "motion_without_use",
     "named_sampler",
     "needs_of",
     "open_checkpoint",
     "open_parts",
-    "part_names",
     "sample_latent",
     "show_on_node",
     "with_feature_cache",

@@ -9,7 +9,6 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.supported_models
 import comfy.utils
-import folder_paths
 import torch
 from torch import Tensor
 
@@ -20,21 +19,15 @@ from ...svd_model.checkpoint import Part
 from ...svd_model.checkpoint.controlnet import open_controlnet
 from ...svd_model.networks.controlnet import PIXELS, WEIGHTINGS, ControlNet
 from ...svd_model.networks.operations import without_autocast
+from .files import path_of
 from .operations import with_kernels
 from .shared import attention
 from .unet import RunCache, planner_for, within_memory
 
-FOLDER = "controlnet"
-
-
-def controlnet_names() -> list[str]:
-    """Files in the host's folder of ControlNets."""
-    return folder_paths.get_filename_list(FOLDER)
-
 
 def load_controlnet(name: str, weighting: str) -> "TemporalControl":
     """The CONTROL_NET of a file by its name in the host's folder; `weighting` is one of WEIGHTINGS."""
-    return controlnet_of(open_controlnet(Path(folder_paths.get_full_path_or_raise(FOLDER, name))), weighting)
+    return controlnet_of(open_controlnet(Path(path_of("control_net", name))), weighting)
 
 
 def controlnet_of(part: Part, weighting: str) -> "TemporalControl":

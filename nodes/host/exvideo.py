@@ -2,23 +2,15 @@
 
 from pathlib import Path
 
-import folder_paths
-
 from ...svd_model.adapters import exvideo
 from ...svd_model.checkpoint import Checkpoint, Places
+from .files import path_of
 from .model import load_model
-
-_FOLDER = "diffusion_models"
-
-
-def exvideo_names() -> list[str]:
-    """Lists the files among which ExVideo's may be."""
-    return folder_paths.get_filename_list(_FOLDER)
 
 
 def load_exvideo(checkpoint: Checkpoint, name: str) -> tuple:
     """The MODEL of a checkpoint with the temporal blocks of a file, and this changed checkpoint."""
-    path = Path(folder_paths.get_full_path_or_raise(_FOLDER, name))
+    path = Path(path_of("exvideo", name))
     changed = exvideo.opened(checkpoint, path)
     patcher = load_model(changed)
     patcher.cached_patcher_init = (_load_again, (checkpoint.places, path))

@@ -1,4 +1,4 @@
-"""Checkpoints in the host's folders, and the built-in one.
+"""Files in the host's folders: checkpoints, with the built-in one, their parts, and what changes them.
 
 Folders in diffusers' layout are named with a slash at the end.
 """
@@ -9,10 +9,17 @@ import os
 import folder_paths
 
 from ... import builtin_model
-from ...svd_model.checkpoint import MODEL_INDEX, Checkpoint, is_svd
+from ...svd_model.checkpoint import MODEL_INDEX, NETWORKS, Checkpoint, is_svd
 
-PART_FOLDERS = {"unet": "diffusion_models", "vae": "vae", "image_encoder": "clip_vision"}
-"""The host's folders of the parts of a checkpoint."""
+FOLDERS = {
+    "unet": "diffusion_models",
+    "vae": "vae",
+    "image_encoder": "clip_vision",
+    "exvideo": "diffusion_models",
+    "lora": "loras",
+    "control_net": "controlnet",
+}
+"""The host's folders by the inputs that choose a file in them."""
 
 _FOLDER, _MODELS = "checkpoints", "diffusers"
 _DEEPEST = 3  # levels of folders in which models are looked for
@@ -29,15 +36,18 @@ def open_checkpoint(name: str) -> Checkpoint:
 
 def open_parts(**names: str) -> Checkpoint:
     """Opens a checkpoint of a UNet, a VAE and an image tower, by their names in the host's folders."""
-    paths = {
-        part: folder_paths.get_full_path_or_raise(PART_FOLDERS[part], name) for part, name in names.items()
-    }
+    paths = {part: path_of(part, name) for part, name in names.items()}
     return Checkpoint.open(paths.pop("unet"), **paths)
 
 
-def part_names(part: str) -> list[str]:
-    """Lists files that may have a part of a checkpoint."""
-    return folder_paths.get_filename_list(PART_FOLDERS[part])
+def file_names(chosen: str) -> list[str]:
+    """Lists the files among which an input of FOLDERS chooses."""
+    return folder_paths.get_filename_list(FOLDERS[chosen])
+
+
+def path_of(chosen: str, name: str) -> str:
+    """The path of a file by its name in the list of `file_names`."""
+    return folder_paths.get_full_path_or_raise(FOLDERS[chosen], name)
 
 
 def checkpoint_names() -> list[str]:
@@ -56,7 +66,7 @@ def _model_names() -> list[str]:
             inside = os.path.relpath(folder, root)
             if inside.count(os.sep) + 1 >= _DEEPEST:
                 inner.clear()
-            if MODEL_INDEX in files and _is_svd_model(folder, os.stat(folder).st_mtime_ns):
+            if MODEL_INDEX in files and _is_svd(folder, _stamp(folder)):
                 inner.clear()
                 found.append(inside.replace(os.sep, "/") + "/")
     return sorted(set(found))
@@ -76,21 +86,22 @@ def _model_folder(name: str) -> str:
     raise ValueError(f"there is no model {name!r} in models/{_MODELS}; choose another checkpoint.")
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_svd_model(folder: str, modified: int) -> bool:
-    return is_svd(folder)
-
-
 def _can_be_opened(name: str) -> bool:
     path = folder_paths.get_full_path(_FOLDER, name)
     try:
-        status = os.stat(path)
+        return _is_svd(path, _stamp(path))
     except (OSError, TypeError):  # it has gone since the folder was listed: there is no path
         return False
-    return _is_svd(path, status.st_mtime_ns, status.st_size)
+
+
+def _stamp(path: str) -> tuple:
+    """Times of change and sizes of a file, or of a model's folder and of the folders of its networks."""
+    places = (path, *(os.path.join(path, name) for name in NETWORKS))
+    states = [os.stat(place) for place in places if place == path or os.path.isdir(place)]
+    return tuple((state.st_mtime_ns, state.st_size) for state in states)
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_svd(path: str, modified: int, size: int) -> bool:
-    """Looks at a file once until it changes: the host asks whenever it lists or runs a node."""
+def _is_svd(path: str, stamp: tuple) -> bool:
+    """Looks at a file or a model once until it changes: the host asks whenever it lists or runs a node."""
     return is_svd(path)

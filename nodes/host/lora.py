@@ -1,18 +1,12 @@
 """LoRAs as patches of the host: they stack with other nodes' patches, are offloaded and undone with them."""
 
-import folder_paths
 from comfy.weight_adapter import LoRAAdapter
 
 from ...svd_model.adapters.lora import Delta, LoRA, Strengths, is_temporal
+from .files import path_of
 from .model import check_video_model
 
-_FOLDER = "loras"
 _UNET = "diffusion_model."
-
-
-def lora_names() -> list[str]:
-    """Lists the files in the host's folders of LoRAs."""
-    return folder_paths.get_filename_list(_FOLDER)
 
 
 def with_lora(model, name: str, strengths: Strengths):
@@ -20,7 +14,7 @@ def with_lora(model, name: str, strengths: Strengths):
     check_video_model(model)
     state = model.model_state_dict(_UNET)
     shapes = {key.removeprefix(_UNET): tuple(tensor.shape) for key, tensor in state.items()}
-    lora = LoRA.open(folder_paths.get_full_path_or_raise(_FOLDER, name), shapes)
+    lora = LoRA.open(path_of("lora", name), shapes)
     patched = model.clone()
     for temporal, strength in ((False, strengths.spatial), (True, strengths.temporal)):
         if strength:

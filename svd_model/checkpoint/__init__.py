@@ -6,8 +6,8 @@ them, assembly.py puts the parts together.
 """
 
 from .assembly import PARTS, Checkpoint, Places, is_svd
-from .folders import MODEL_INDEX
+from .folders import MODEL_INDEX, NETWORKS
 from .parts import Part
 from .sources import CheckpointError
 
-__all__ = ["MODEL_INDEX", "PARTS", "Checkpoint", "CheckpointError", "Part", "Places", "is_svd"]
+__all__ = ["MODEL_INDEX", "NETWORKS", "PARTS", "Checkpoint", "CheckpointError", "Part", "Places", "is_svd"]

@@ -45,6 +45,22 @@ def test_a_folder_is_offered_and_gives_the_video_of_the_single_file(server, base
     assert np.array_equal(frames_of(base, entry), whole)
 
 
+def test_a_folder_is_looked_at_again_when_a_network_comes_into_it(server, base, files):
+    """Whose time of change is the folder's of the network, not the model's."""
+
+    def offered():
+        node = server.get("/object_info/StillmotionLoadCheckpoint")["StillmotionLoadCheckpoint"]
+        return node["input"]["required"]["checkpoint"][1]["options"]
+
+    folder = base / "models" / "diffusers" / "growing"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    assert "growing/" not in offered()
+    unet = base / "models" / "diffusion_models" / files["unet"]
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").hardlink_to(unet)
+    assert "growing/" in offered()
+
+
 def test_parts_give_the_video_of_the_single_file(server, base, files, whole):
     load = node("StillmotionLoadParts", **files)
     assert np.array_equal(frames_of(base, server.run(graphs.first_video(seed=4) | {"load": load})), whole)
