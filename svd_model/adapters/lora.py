@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError, Part
 from ..checkpoint.kinds import find_kind
-from ..checkpoint.sources import AnotherFileWanted, TensorFile
+from ..checkpoint.sources import AnotherFileWanted, TensorFile, other_than_floats
 from . import scaling
 from .spellings import (
     ALPHA,
@@ -245,10 +245,8 @@ def _deltas(
 def _delta(file: TensorFile, keys: tuple[str, ...], target: str, shapes: Shapes, scale: float = 1.0) -> Delta:
     """A weight's difference of one tensor, or of up and down; checks them by the header alone."""
     for key in keys:
-        dtype = file.dtypes[key]
-        if isinstance(dtype, str) or not dtype.is_floating_point:
-            numbers = str(dtype).removeprefix("torch.")
-            raise CheckpointError(f"{file.path}: {key} is of {numbers} numbers; it must be floating-point.")
+        if words := other_than_floats(file.dtypes[key]):
+            raise CheckpointError(f"{file.path}: {key} is of {words}; it must be floating-point.")
     if target not in shapes:
         raise CheckpointError(f"{file.path} has {keys[0]}, but this UNet has no {target}.")
     found, shape = [file.shapes[key] for key in keys], shapes[target]

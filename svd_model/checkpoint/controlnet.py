@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from ..networks.controlnet import ControlNet
 from ..networks.unet import UNetParams
 from . import notes, sizes
@@ -14,7 +12,7 @@ from .layouts import scaled, with_plain_names
 from .layouts.diffusers import Blocks, unet_name
 from .layouts.origins import Origin, renamed
 from .parts import Part
-from .sources import CheckpointError, TensorFile
+from .sources import CheckpointError, TensorFile, other_than_floats
 
 _WANTED = "Stillmotion takes temporal ControlNets for SVD, such as temporal-controlnet-depth-svd-v1."
 
@@ -37,9 +35,8 @@ def controlnet_of(file: TensorFile) -> Part:
     if scaled.recognise(file):
         file = scaled.to_plain_weights(file)
     for key, dtype in file.dtypes.items():
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            words = str(dtype).removeprefix("torch.")
-            raise CheckpointError(f"{file.path} holds {words} numbers (its key {key}). {_WANTED}")
+        if words := other_than_floats(dtype):
+            raise CheckpointError(f"{file.path} holds {words} (its key {key}). {_WANTED}")
     blocks = Blocks.of_keys(file.shapes)
     names = {key: unet_name(key, blocks) or key for key in file.shapes}
     file = renamed(file, {name: Origin((key,)) for key, name in names.items()})

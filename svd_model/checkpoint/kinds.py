@@ -5,12 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-import torch
-
 from .layouts.released import UNET, is_weight
 from .sizes import CAMERA_LAYER, Shapes
 from .small_decoders import is_small_decoder
-from .sources import CheckpointError, TensorFile
+from .sources import CheckpointError, TensorFile, other_than_floats
 
 
 class Role(Enum):
@@ -160,23 +158,12 @@ def find_kind(shapes: Shapes) -> Kind:
     return next(kind for kind in KINDS if kind.test(shapes))
 
 
-def _other_than_floats(key: str, dtype: torch.dtype | str) -> str | None:
-    if not is_weight(key) or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        return None
-    return f"{str(dtype).removeprefix('torch.')} numbers"
-
-
-REFUSED_NUMBERS = (_other_than_floats,)
-"""Functions of a key and its dtype: words for numbers that would give a wrong picture, or None."""
-
-
 def check_numbers(file: TensorFile) -> None:
-    """Raises CheckpointError for a file with tensors of a number format that can't be used."""
-    for test in REFUSED_NUMBERS:
-        for key, dtype in file.dtypes.items():
-            words = test(key, dtype)
-            if words:
-                raise CheckpointError(
-                    f"{file.path} holds {words} (its key {key}); Stillmotion reads plain float32, float16, "
-                    "bfloat16 and float8 files."
-                )
+    """Raises CheckpointError for a file with weights of a number format that can't be used."""
+    for key, dtype in file.dtypes.items():
+        words = other_than_floats(dtype) if is_weight(key) else None
+        if words:
+            raise CheckpointError(
+                f"{file.path} holds {words} (its key {key}); Stillmotion reads plain float32, float16, "
+                "bfloat16 and float8 files."
+            )

@@ -7,7 +7,7 @@ from ..networks.taesd import SmallDecoder, SmallDecoderParams
 from .layouts.origins import Origin, renamed
 from .parts import Part
 from .sizes import Shapes, below
-from .sources import CheckpointError, TensorFile
+from .sources import CheckpointError, TensorFile, other_than_floats
 
 LARGEST_FILE = 2**28
 """Bytes of the largest file that is opened; the published ones have 5 to 10 million."""
@@ -40,10 +40,8 @@ def small_decoder_of(file: TensorFile) -> Part:
     params = _params(file, prefix)
     name = "TAESDV decoder" if params.memory else "TAESD decoder"
     for key in below(file.shapes, prefix):
-        dtype = file.dtypes[prefix + key]
-        if isinstance(dtype, str) or not dtype.is_floating_point:
-            words = str(dtype).removeprefix("torch.")
-            raise CheckpointError(f"{file.path}: {prefix}{key} holds {words} numbers, no floats. {_REMEDY}")
+        if words := other_than_floats(file.dtypes[prefix + key]):
+            raise CheckpointError(f"{file.path}: {prefix}{key} holds {words}, no floats. {_REMEDY}")
     part = Part.of(name, file, prefix, SmallDecoder, params)
     if not part.whole:
         raise CheckpointError(

@@ -22,6 +22,14 @@ _SAFETENSORS_DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 
+
+def other_than_floats(dtype: torch.dtype | str) -> str | None:
+    """Words for numbers that are no floats torch has, as in "int8 numbers"; None for floats."""
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+        return None
+    return f"{str(dtype).removeprefix('torch.')} numbers"
+
+
 _OTHER_CONTENTS = (
     # First bytes of files that were saved under the wrong name, or not downloaded.
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with 'git lfs pull'"),
