@@ -60,8 +60,11 @@ def test_the_contrast_is_even_before_decoding(folder):
 
 @torch.no_grad()
 def test_latents_are_the_same_in_little_memory(folder):
-    """By the smallest plan of the UNet, in groups of a frame: up to rounding."""
-    opened, settings = open_pipeline(folder), QUICK | {"width": 128}
+    """By the smallest plan of the UNet, in groups of a frame: up to rounding.
+
+    From σ 700 a step would round x, of some 3000, to 2.4e-4, far above what the UNet's float32 makes of it.
+    """
+    opened, settings = open_pipeline(folder), QUICK | {"width": 128, "sigma_max": 10.0}
     plan = opened.plan(settings)
     run = plan.run(opened.encode(opened.prepare(folder / "picture.png", settings), settings))
     size = (*opened.latent_size(plan), torch.float32, opened.device)
@@ -71,7 +74,7 @@ def test_latents_are_the_same_in_little_memory(folder):
         local.sample(opened.unet, run, torch.float32, opened.device, lambda *_: None, budget)
         for budget in (None, smallest.peak)
     )
-    assert (whole - least).abs().max() <= 1e-4 * whole.abs().max()
+    assert (whole - least).abs().max() <= 1e-5 * whole.abs().max()
 
 
 def test_a_checkpoint_saved_with_the_blocks_in_it_gives_the_clip(folder, tmp_path):
