@@ -1,6 +1,6 @@
-"""A plan: settings resolved for a variant, once, into tensors; and the runs that engines sample."""
+"""A plan: settings resolved for a variant, once, into tensors; and the run of its clip."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -13,29 +13,8 @@ from .contrast import even_contrast
 from .control import Control
 from .noise import noisy_picture, start_noise
 from .picture import to_canvas
+from .run import Branch, Run
 from .settings import MOST_FRAMES, Settings
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One evaluation of the UNet, which guidance compares with others."""
-
-    conditions: Conditions
-
-
-@dataclass(frozen=True)
-class Run:
-    """One way from noise to latents, complete for an engine to sample."""
-
-    branches: Mapping[str, Branch]  # named as guidance names them
-    terms: tuple[guidance.Term, ...]  # for this run alone: a term may have a state
-    sigmas: Tensor  # (steps + 1,), on the CPU, where solvers look at them
-    start: Tensor  # (T, 4, h, w) of N(0, 1)
-    seed: int  # of the noise that the solver adds
-    solver: str
-    churn: float
-    feature_cache: int
-    control: Control | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from torch import Tensor, nn
 
 from ..clips.conditions import Conditions
 from ..clips.needs import Size
-from ..clips.plan import Plan, Run
-from ..clips.recipes import Decode, Encode, Sample, Step, drive
+from ..clips.plan import Plan
+from ..clips.recipes import Decode, Encode, Latent, Sample, Step, drive
 from ..clips.recipes.animate import animate
+from ..clips.run import Run
 from ..clips.settings import Settings
 from ..samplers.solvers import Denoiser, silent
 from ..svd_model import layerwise
@@ -198,8 +198,10 @@ class Pipeline:
         """Performs a step of a recipe; Decode gives an iterator of decoded frames, uint8 (H, W, 3)."""
         if isinstance(step, Encode):
             return self._embed(step.picture), self.encode_pictures(step.noisy)
+        if isinstance(step, Latent):
+            return self.encode_pictures(step.picture).cpu() * LATENT_SCALE
         if isinstance(step, Sample):
-            return self.sample_run(step.run)
+            return self.sample_run(step.run, step.number, step.total)
         return self._frames(step)
 
     def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
@@ -228,17 +230,25 @@ class Pipeline:
         return self.sample_run(plan.run(conditions, start))
 
     @in_own_modes
-    def sample_run(self, run: Run) -> Tensor:
-        """Latents of a run, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
+    def sample_run(self, run: Run, number: int = 1, total: int = 1) -> Tensor:
+        """Latents of a run, float32 on the CPU; raises NotFiniteError where the numbers overflow.
+
+        number: of a clip's runs, of which there are `total`, for the progress of them all.
+        """
+        steps = len(run.sigmas) - 1
+
+        def progress(done: int, _: int) -> None:
+            self._progress("sampling", (number - 1) * steps + done, total * steps)
+
         choice = self._choice_for(run)
         try:
-            return self._sample(run, choice)
+            return self._sample(run, choice, progress)
         except (layerwise.NotEnoughMemoryError, torch.OutOfMemoryError):
             streams = self._choice_for(run, stays=False)
             if choice.streams or not streams.streams:
                 raise
         logger.info("out of memory beside the UNet's weights; they stream from host memory now")
-        return self._sample(run, streams)
+        return self._sample(run, streams, progress)
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
@@ -289,8 +299,7 @@ class Pipeline:
         with self._networks.use("vision", choice) as vision:
             return vision(pixels).float()[:, None]
 
-    def _sample(self, run: Run, choice: Choice) -> Tensor:
-        progress = partial(self._progress, "sampling")
+    def _sample(self, run: Run, choice: Choice, progress: Callable[[int, int], object]) -> Tensor:
         with ExitStack() as stack:
             unet, control = self._in_use(run, choice, stack)
             return local.sample(unet, run, self.dtype, self.device, progress, choice.activations, control)
@@ -304,8 +313,7 @@ class Pipeline:
 
     def _choice_for(self, run: Run, stays: bool = True) -> Choice:
         """How a run is sampled; stays: whether the UNet's weights may stay on the device."""
-        num_frames, _, height, width = run.start.shape
-        size, cached = (num_frames, height, width), run.feature_cache > 1
+        size, cached = (run.frames_at_once, *run.start.shape[2:]), run.feature_cache > 1
         controlled = run.control is not None
         held = self._networks.held("unet", CONTROL) if controlled else self._networks.held("unet")
         options = {"stays": stays, "controlled": controlled}

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..plan import Run
+from ..run import Run
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,22 @@ class Encode:
 
 
 @dataclass(frozen=True)
+class Latent:
+    """Encode a picture without noise, (1, 3, H, W) in [−1, 1].
+
+    The result is the latent, (1, 4, h, w), in the diffusion model's scale: what a sampled frame should be.
+    """
+
+    picture: Tensor
+
+
+@dataclass(frozen=True)
 class Sample:
     """Sample a run; the result is latents, (T, 4, h, w), in the diffusion model's scale."""
 
     run: Run
+    number: int = 1  # of the clip's runs, all of as many steps
+    total: int = 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Decode:
     last_frame: Tensor | None = None  # (1, 3, H, W) in [−1, 1], in place of the last decoded one
 
 
-Step = Encode | Sample | Decode
+Step = Encode | Latent | Sample | Decode
 Recipe = Generator[Step, Any, None]
 
 

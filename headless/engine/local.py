@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ...clips import run as runs
 from ...clips.conditions import Conditions
 from ...clips.noise import step_noise
-from ...clips.plan import Branch, Run
-from ...samplers.guidance import CONDITIONAL, guided
+from ...clips.run import Branch, Run
+from ...samplers.guidance import CONDITIONAL
 from ...samplers.preconditioning import precondition, scale_noise
-from ...samplers.solvers import Denoiser, find_solver
+from ...samplers.solvers import Denoiser
 from ...svd_model import layerwise
 from ...svd_model.layerwise.memory import BoundedPlan
 from ...svd_model.networks.controlnet import ControlNet
@@ -58,11 +59,10 @@ def sample(
         progress(step + 1, steps)
 
     check = FiniteCheck(refuse)
-    denoise = denoiser(unet, run, dtype, budget, control)
+    make_evaluate = _evaluations(unet, run, dtype, budget, control)
     x = scale_noise(run.start.to(device), run.sigmas[0])
-    solve = find_solver(run.solver, run.churn)
     progress(0, steps)
-    x = solve(denoise, x, run.sigmas, noise=fresh_noise, callback=after_step)
+    x = runs.solve(run, make_evaluate, x, fresh_noise, after_step)
     check.look_at(x, "after the last step")
     check.finish()
     return x.cpu()
@@ -76,12 +76,17 @@ def denoiser(
     control: ControlNet | None = None,
 ) -> Denoiser:
     """The guided denoiser D(x, σ) of a run."""
+    return runs.denoiser(run, _evaluations(unet, run, dtype, budget, control))
+
+
+def _evaluations(
+    unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None, control: ControlNet | None
+) -> runs.MakeEvaluate:
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
-    evaluate = Evaluator(unet, run.branches, dtype, **options)
-    return guided(evaluate, run.terms)
+    return lambda branches: Evaluator(unet, branches, dtype, **options)
 
 
 class Evaluator:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ...clips.plan import Branch, Run
-from ...clips.recipes import Encode, Sample, Step
+from ...clips.recipes import Encode, Latent, Sample, Step
+from ...clips.run import Branch, Run
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
 from ...samplers.solvers import find_solver
 from ...svd_model.checkpoint import Checkpoint
@@ -34,6 +34,9 @@ class Performer:
         if isinstance(step, Encode):
             pixels = preprocess(step.picture, self._tower.image_size)
             return embed_image(self._tower, pixels), self._vae.encode(as_images(step.noisy))
+        if isinstance(step, Latent):
+            latent = self._vae.encode(as_images(step.picture))
+            return self._model.model.process_latent_in(latent)
         if isinstance(step, Sample):
             return self._sample(step.run)
         images = self._vae.decode(self._model.model.process_latent_out(step.latents))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stillmotion.clips.conditions import Conditions
 from stillmotion.clips.control import Control
-from stillmotion.clips.plan import Branch
+from stillmotion.clips.run import Branch
 from stillmotion.headless.engine import memory
 from stillmotion.headless.engine.control import Controller
 from stillmotion.headless.engine.local import Evaluator

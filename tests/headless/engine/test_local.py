@@ -12,8 +12,9 @@ from torch import Tensor
 
 from stillmotion.clips.camera import named_track
 from stillmotion.clips.conditions import Conditions
-from stillmotion.clips.plan import Branch, Plan
+from stillmotion.clips.plan import Plan
 from stillmotion.clips.presets import ANIMATE_LCM
+from stillmotion.clips.run import Branch
 from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
 from stillmotion.headless.engine.local import Evaluator

@@ -1,0 +1,166 @@
+"""Runs: ways from noise to latents, complete for an engine to sample; and how a run is sampled.
+
+An engine gives evaluations of the UNet. What is done with them, guidance, windows, two pictures, is the same
+behind every engine: `denoiser` and `solve`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..samplers import denoisers
+from ..samplers.bidirectional import BIDIRECTIONAL, End, fading, put
+from ..samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate, Term, guided
+from ..samplers.returning import returning_euler, time_reversal_steps
+from ..samplers.solvers import Callback, Denoiser, Noise, find_solver
+from .conditions import Conditions
+from .control import Control
+
+TRF = "trf"
+BETWEEN = (*BIDIRECTIONAL, TRF)
+"""Names of the ways between two pictures."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One evaluation of the UNet, which guidance compares with others."""
+
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
+class Between:
+    """The way of a clip that ends on a picture of its own.
+
+    `branches` and `terms` are the end picture's, as the run's are the start picture's; the frames that they
+    see run backwards. Latents are (1, 4, h, w), in the diffusion model's scale. `scales`: guidance of the
+    methods in BIDIRECTIONAL, (T,), counted from each picture.
+    """
+
+    method: str  # of BETWEEN
+    branches: Mapping[str, Branch]
+    terms: tuple[Term, ...]
+    start: Tensor
+    end: Tensor
+    scales: Tensor
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The way of a long clip in windows, whose estimates are fused before guidance."""
+
+    frames: tuple[tuple[int, ...], ...]  # of each window, all as many
+    weights: Tensor  # of the frames of a window
+
+
+@dataclass(frozen=True)
+class Ring:
+    """The way of a loop: tiles of `length` frames, which begin `skip` frames later in every step."""
+
+    skip: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The way of a clip whose first frames follow latents, (K, 4, h, w), down to the level `until`."""
+
+    latents: Tensor
+    until: float
+
+
+Way = Between | Windows | Ring | Hold
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way from noise to latents."""
+
+    branches: Mapping[str, Branch]  # named as guidance names them
+    terms: tuple[Term, ...]  # for this run alone: a term may have a state
+    sigmas: Tensor  # (steps + 1,), on the CPU, where solvers look at them
+    start: Tensor  # (T, 4, h, w) of N(0, 1)
+    seed: int  # of the noise that the solver adds
+    solver: str
+    churn: float
+    feature_cache: int
+    control: Control | None = None
+    way: Way | None = None  # None: all frames at once, led by one picture
+
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames the UNet takes at once."""
+        if isinstance(self.way, Windows):
+            return len(self.way.frames[0])
+        return self.way.length if isinstance(self.way, Ring) else len(self.start)
+
+
+MakeEvaluate = Callable[[Mapping[str, Branch]], Evaluate]
+"""Evaluations of branches by an engine, with the constants and the state of a run of their own."""
+
+
+def denoiser(run: Run, make_evaluate: MakeEvaluate) -> Denoiser:
+    """The guided denoiser D(x, σ) of a run, for any solver; of a way in BIDIRECTIONAL the start's alone."""
+    way, evaluate = run.way, make_evaluate(run.branches)
+    if isinstance(way, Windows):
+        evaluate = _in_windows(evaluate, way)
+    denoise = guided(evaluate, run.terms)
+    if isinstance(way, Between) and way.method == TRF:
+        backward = denoisers.flipped(guided(make_evaluate(way.branches), way.terms))
+        return denoisers.fused(denoise, backward, fading(len(run.start)))
+    if isinstance(way, Ring):
+        return denoisers.shifted(denoise, run.sigmas, way.skip, way.length)
+    if isinstance(way, Hold):
+        return _holding(denoise, run, way)
+    return denoise
+
+
+def solve(run: Run, make_evaluate: MakeEvaluate, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
+    """Latents of a run, from the x at its first level."""
+    way, options = run.way, {"noise": noise, "callback": callback}
+    if isinstance(way, Between) and way.method in BIDIRECTIONAL:
+        return _between(run, way, make_evaluate, x, options)
+    solver = find_solver(run.solver, run.churn)
+    if isinstance(way, Between) and run.solver == "euler" and run.churn == 0:
+        solver = partial(returning_euler, after=time_reversal_steps(len(run.sigmas) - 1), length=5)
+    return solver(denoiser(run, make_evaluate), x, run.sigmas, **options)
+
+
+def _between(run: Run, way: Between, make_evaluate: MakeEvaluate, x: Tensor, options: dict) -> Tensor:
+    """Latents whose first and last frame are the pictures' own."""
+
+    def end(branches: Mapping[str, Branch], latent: Tensor) -> End:
+        evaluate = make_evaluate(branches)
+
+        def estimates(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            conditional, unconditional = evaluate((CONDITIONAL, UNCONDITIONAL), x, sigma)
+            return conditional, unconditional
+
+        return End(estimates, latent.to(x), way.scales)
+
+    start, last = end(run.branches, way.start), end(way.branches, way.end)
+    x = BIDIRECTIONAL[way.method](start, last, x, run.sigmas, **options)
+    return put(x, {0: start.latent, len(x) - 1: last.latent})
+
+
+def _in_windows(evaluate: Evaluate, way: Windows) -> Evaluate:
+    def evaluate_windows(branches: Sequence[str], x: Tensor, sigma: Tensor) -> Tensor:
+        def estimates(x: Tensor, sigma: Tensor) -> Tensor:
+            return torch.stack(tuple(evaluate(branches, x, sigma)))
+
+        return denoisers.windowed(estimates, way.frames, way.weights)(x, sigma)
+
+    return evaluate_windows
+
+
+def _holding(denoise: Denoiser, run: Run, way: Hold) -> Denoiser:
+    noise = run.start[: len(way.latents)]
+
+    def denoise_held(x: Tensor, sigma: Tensor) -> Tensor:
+        line = way.latents.to(x), noise.to(x)
+        return denoisers.held(denoise, *line, run.sigmas, way.until)(x, sigma)
+
+    return denoise_held

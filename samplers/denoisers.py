@@ -1,0 +1,111 @@
+"""Denoisers made of denoisers: D(x, σ) of one video, or of several at once, (…, T, C, h, w), frames fourth
+from the end.
+
+None of them knows a picture: the denoisers they are made of do.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .solvers import Denoiser
+
+FRAMES = -4
+"""The dimension of the frames."""
+
+
+def of_frames(weights: Tensor, x: Tensor) -> Tensor:
+    """Weights of frames, (T,), to multiply x with: (T, 1, 1, 1)."""
+    return weights.to(x, non_blocking=True).view(-1, 1, 1, 1)
+
+
+def flipped(denoise: Denoiser) -> Denoiser:
+    """The denoiser that sees time run backwards."""
+
+    def denoise_flipped(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(x.flip(FRAMES), sigma).flip(FRAMES)
+
+    return denoise_flipped
+
+
+def fused(first: Denoiser, second: Denoiser, weights: Tensor) -> Denoiser:
+    """The mean of two denoisers, with the first one's weight for each frame, (T,)."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return torch.lerp(second(x, sigma), first(x, sigma), of_frames(weights, x))
+
+    return denoise
+
+
+def windowed(denoise: Denoiser, windows: Sequence[Sequence[int]], weights: Tensor) -> Denoiser:
+    """The weighted mean of a denoiser's estimates of windows of a long video.
+
+    windows: the frames of each, as many as there are weights, in the order in which it is seen; together they
+    hold every frame. There may be several estimates, in dimensions of their own in front of the frames.
+    Raises ValueError for windows that leave out a frame.
+    """
+    total = torch.zeros(max(map(max, windows)) + 1, dtype=weights.dtype, device="cpu")
+    for window in windows:
+        total[list(window)] += weights.cpu()
+    if not (total > 0).all():
+        raise ValueError("the windows leave out a frame; each must be in one of them.")
+
+    def denoise_windows(x: Tensor, sigma: Tensor) -> Tensor:
+        result = None
+        for window in windows:
+            index = torch.tensor(window, dtype=torch.int64, device="cpu")
+            shares = of_frames(weights.cpu() / total[index], x)
+            index = index.to(x.device, non_blocking=True)
+            estimate = denoise(x.index_select(FRAMES, index), sigma)
+            if result is None:
+                result = estimate.new_zeros(*estimate.shape[:FRAMES], *x.shape[FRAMES:])
+            result.index_add_(result.dim() + FRAMES, index, shares * estimate)
+        return result
+
+    return denoise_windows
+
+
+def shifted(denoise: Denoiser, sigmas: Tensor, skip: int, length: int) -> Denoiser:
+    """The denoiser of a ring of frames, cut into tiles of a length, at another place in each step.
+
+    At step i the first tile begins at frame skip·i (Bi et al., "Mobius", 2025). sigmas: the run's, which tell
+    the step. Raises ValueError for a ring that the length doesn't divide.
+    """
+
+    def denoise_ring(x: Tensor, sigma: Tensor) -> Tensor:
+        count = x.shape[FRAMES]
+        if count % length:
+            raise ValueError(
+                f"a ring of {count} frames has no whole tiles of {length}; take a multiple of it."
+            )
+        shift = skip * step_of(sigma, sigmas) % count
+        tiles = x.roll(-shift, FRAMES).split(length, FRAMES)
+        return torch.cat([denoise(tile, sigma) for tile in tiles], FRAMES).roll(shift, FRAMES)
+
+    return denoise_ring
+
+
+def held(denoise: Denoiser, latents: Tensor, noise: Tensor, sigmas: Tensor, until: float) -> Denoiser:
+    """The denoiser that leads the first frames along latents + σ·noise, both (…, K, C, h, w).
+
+    Its estimate of them is the one from which a step of Euler's ends on that line, wherever x is. They are
+    free in steps that end below `until`. sigmas: the run's, which tell the step.
+    """
+
+    def denoise_held(x: Tensor, sigma: Tensor) -> Tensor:
+        estimate = denoise(x, sigma)
+        end = sigmas[min(step_of(sigma, sigmas) + 1, len(sigmas) - 1)]
+        if end < until or end >= sigma:
+            return estimate
+        frames, line = latents.shape[FRAMES], latents + end * noise
+        first = x.narrow(FRAMES, 0, frames)
+        on_the_line = first - sigma / (sigma - end) * (first - line)
+        return torch.cat([on_the_line, estimate.narrow(FRAMES, frames, x.shape[FRAMES] - frames)], FRAMES)
+
+    return denoise_held
+
+
+def step_of(sigma: Tensor, sigmas: Tensor) -> int:
+    """The step of a run at a noise level, which may lie above its first one by a solver's churn."""
+    return int((sigmas > sigma).sum())

@@ -1,0 +1,105 @@
+"""How a run is sampled: each way on a closed form, for an engine that only evaluates."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from stillmotion.clips.conditions import Conditions
+from stillmotion.clips.run import BETWEEN, Between, Branch, Hold, Ring, Run, Windows, denoiser, solve
+from stillmotion.samplers import windows
+from stillmotion.samplers.guidance import CONDITIONAL, UNCONDITIONAL, cfg
+from stillmotion.samplers.solvers import SOLVERS, euler
+from support.golden_time import SIGMAS, draw, ramp, time_noise, time_picture, time_start
+
+FRAMES = 5
+AT, SIGMA = 4 * draw("time.x", FRAMES, 4, 8, 12), torch.tensor(3.7, dtype=torch.float64)
+
+
+def branches(name: str) -> dict[str, Branch]:
+    """Branches that an engine tells apart by their concat."""
+    concat = time_picture(name).concat[None]
+    pictured = Conditions(torch.zeros(1, 1, 4), concat)
+    return {CONDITIONAL: Branch(pictured), UNCONDITIONAL: Branch(pictured.unconditional())}
+
+
+def make_evaluate(of: dict[str, Branch]):
+    concat = of[CONDITIONAL].conditions.concat[0]
+    (picture,) = (one for one in map(time_picture, ("start", "end")) if torch.equal(one.concat, concat))
+    return picture.evaluate
+
+
+def a_run(way=None, frames: int = FRAMES, scales: Tensor | None = None, **changes) -> Run:
+    scales = ramp(1, 3, FRAMES) if scales is None else scales
+    options = {"sigmas": SIGMAS, "start": draw("time.x", frames, 4, 8, 12), "seed": 0, "solver": "euler"}
+    return Run(
+        branches("start"), (cfg(scales),), **{**options, "churn": 0.0, "feature_cache": 1, **changes}, way=way
+    )
+
+
+def between(method: str) -> Between:
+    start, end = (time_picture(name).latent for name in ("start", "end"))
+    return Between(method, branches("end"), (cfg(ramp(1, 3, FRAMES)),), start, end, torch.ones(FRAMES))
+
+
+def solved(run: Run) -> Tensor:
+    x = run.start * (run.sigmas[0] ** 2 + 1).sqrt()
+    return solve(run, make_evaluate, x, time_noise(), lambda step, x, denoised: None)
+
+
+def test_a_plain_run_is_its_solver_over_the_guided_denoiser():
+    expected = euler(time_picture("start").guided(ramp(1, 3, 5)), time_start(), SIGMAS, noise=None)
+    assert torch.equal(solved(a_run()), expected)
+
+
+@pytest.mark.parametrize("method", [name for name in BETWEEN if name != "trf"])
+def test_both_ends_of_a_clip_between_pictures_are_their_latents(method: str):
+    x = solved(a_run(between(method)))
+    assert torch.equal(x[:1], time_picture("start").latent)
+    assert torch.equal(x[-1:], time_picture("end").latent)
+
+
+def test_time_reversal_fusion_goes_with_every_solver_and_returns_with_eulers():
+    results = [solved(a_run(between("trf"), solver=solver)) for solver in SOLVERS]
+    assert all(x.isfinite().all() for x in results)
+    sigmas = torch.cat([SIGMAS[:1] * 1.0, torch.linspace(600, 0, 30, dtype=torch.float64)])
+    calls = {}
+    for solver in ("euler", "dpmpp_2m"):
+        seen = []
+        run = a_run(between("trf"), solver=solver, sigmas=sigmas)
+        solve(
+            run,
+            lambda of, seen=seen: lambda *inputs: seen.append(1) or make_evaluate(of)(*inputs),
+            run.start,
+            time_noise(),
+            lambda *_: None,
+        )
+        calls[solver] = len(seen)
+    assert calls == {"euler": 2 * 35, "dpmpp_2m": 2 * 30}
+
+
+def test_one_window_is_the_plain_run():
+    way = Windows((tuple(range(FRAMES)),), windows.tent(FRAMES))
+    assert (solved(a_run(way)) - solved(a_run())).abs().max() < 1e-12
+
+
+def test_a_window_sees_as_many_frames_as_the_network_takes():
+    way = Windows(tuple(map(tuple, windows.anchored(12, FRAMES, 2))), windows.tent(FRAMES))
+    run = a_run(way, frames=12, scales=ramp(1, 3, 12))
+    assert run.frames_at_once == FRAMES
+    assert denoiser(run, make_evaluate)(run.start, SIGMA).shape == run.start.shape
+
+
+def test_a_ring_of_one_tile_without_a_shift_is_the_plain_run():
+    assert torch.equal(solved(a_run(Ring(0, FRAMES))), solved(a_run()))
+    assert a_run(Ring(3, FRAMES), frames=10).frames_at_once == FRAMES
+
+
+@pytest.mark.parametrize("until", [0.5, 20.0])
+def test_held_frames_follow_their_latents_and_noise_down_to_a_level(until: float):
+    latents, seen = draw("time.middle.latent", 2, 4, 8, 12), []
+    run = a_run(Hold(latents, until))
+    x = run.start * (run.sigmas[0] ** 2 + 1).sqrt()
+    solve(run, make_evaluate, x, None, lambda step, x, denoised: seen.append(x))
+    for x, sigma in list(zip(seen, SIGMAS, strict=False))[1:]:
+        on_the_line = (x[:2] - latents - sigma * run.start[:2]).abs().max() < 1e-9
+        assert on_the_line == bool(sigma >= until)
