@@ -8,13 +8,14 @@ from torch import Tensor
 from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
 from . import conditions, control
+from .choices import MOST_FRAMES
 from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
 from .noise import noisy_picture, start_noise
 from .picture import to_canvas
 from .run import Branch, Run
-from .settings import MOST_FRAMES, Settings
+from .settings import Settings
 
 
 @dataclass(frozen=True)

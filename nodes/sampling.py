@@ -6,9 +6,9 @@ import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
+from ..clips.choices import HIGHEST_SIGMA
 from ..clips.noise import start_noise
 from ..clips.presets import ANIMATE_LCM, NAMED, SVD_XT, each
-from ..clips.settings import HIGHEST_SIGMA
 from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
 from . import host, latents

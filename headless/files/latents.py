@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...clips.canvas import LARGEST_SIDE
-from ...clips.settings import MOST_FRAMES
+from ...clips.choices import MOST_FRAMES
 from ...svd_model.checkpoint.notes import METADATA_KEY
 from ...svd_model.checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile
 from . import destinations

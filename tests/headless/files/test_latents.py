@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from stillmotion.clips.canvas import LARGEST_SIDE
-from stillmotion.clips.settings import MOST_FRAMES
+from stillmotion.clips.choices import MOST_FRAMES
 from stillmotion.headless.files import latents
 from stillmotion.headless.files.destinations import ExistsError, OutputError
 from support.refusals import refusal

@@ -1,0 +1,212 @@
+"""The rows of a clip's settings: each with its kind of value, its default, its group and its words."""
+
+from dataclasses import dataclass
+
+from ..samplers import guidance, schedules
+from ..samplers.schedules import SCHEDULES
+from ..samplers.solvers import CHURNING, SOLVERS
+from ..svd_model.networks.controlnet import WEIGHTINGS
+from . import camera, presets
+from .canvas import FITS
+from .control import DEFAULTS
+from .fields import Angles, Choice, Flag, Interval, NameOrNumbers, Number, Poses, Rate, Side, Whole, setting
+from .noise import SEEDS
+
+MOST_FRAMES = 1024
+MOST_STEPS = 1000
+
+CANVAS, PICTURE, SAMPLING = "canvas", "picture", "sampling"
+GUIDANCE, CONTROL, CAMERA, DECODING = "guidance", "control", "camera (sv3d_p)", "decoding"
+TRACK = "camera (MotionCtrl)"
+
+HIGHEST_SIGMA = 1e6
+
+_SIGMA = Number(1e-6, HIGHEST_SIGMA)
+_SCALE = Number(-100, 100, step=0.1)
+_MADE_FOR = ", ".join(f"{name} {row.steps}" for name, row in SCHEDULES.items() if row.steps)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The rows of a clip of one run, in the order of the pages; None is left to the checkpoint."""
+
+    num_frames: int | None = setting(
+        None,
+        Whole(1, MOST_FRAMES),
+        CANVAS,
+        "number of frames",
+        usual=presets.each("num_frames"),
+        option="--frames",
+    )
+    width: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("width"))
+    height: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("height"))
+    fps: float | None = setting(
+        None,
+        Rate(1, 240, step=0.5),
+        CANVAS,
+        "frames a second, told to the model and written to the file",
+        usual=f"{presets.USUAL_FPS:g}",
+    )
+
+    fit: str = setting("crop", Choice(FITS), PICTURE, "how the picture gets the shape of the clip")
+    motion_bucket_id: int | None = setting(
+        None,
+        Whole(0, 1023),
+        PICTURE,
+        "more for more motion",
+        usual=str(presets.USUAL_MOTION),
+        only=("svd", "motionctrl"),
+    )
+    noise_aug: float | None = setting(
+        None,
+        Number(0, 10, step=0.01),
+        PICTURE,
+        "noise added to the picture: more gives the model a freer hand",
+        usual=presets.each("noise_aug"),
+    )
+
+    preset: str | None = setting(
+        None,
+        Choice(tuple(presets.NAMED)),
+        SAMPLING,
+        "all values of a distilled checkpoint, which no file tells; your own options go before them",
+        only=("svd",),
+    )
+    steps: int | None = setting(
+        None, Whole(1, MOST_STEPS), SAMPLING, "number of steps", usual=presets.each("steps")
+    )
+    sampler: str | None = setting(
+        None, Choice(tuple(SOLVERS)), SAMPLING, "the solver", usual=presets.SVD.sampler
+    )
+    churn: float = setting(
+        0.0,
+        Number(0, 1000, step=0.1),
+        SAMPLING,
+        f"noise added during sampling, for {' and '.join(CHURNING)}",
+    )
+    schedule: str | tuple[float, ...] | None = setting(
+        None,
+        NameOrNumbers(tuple(SCHEDULES), None, "the sigmas themselves, as in 700,50,5,0.5"),
+        SAMPLING,
+        f"how the noise levels are spread, some for their own number of steps ({_MADE_FOR})",
+        usual=f"{presets.SVD.schedule}; with the sampler lcm {presets.OF_SAMPLERS['lcm']['schedule']}",
+    )
+    sigma_min: float | None = setting(
+        None, _SIGMA, SAMPLING, "the lowest noise level", usual=f"{schedules.SIGMA_MIN:g}"
+    )
+    sigma_max: float | None = setting(
+        None, _SIGMA, SAMPLING, "the highest noise level", usual=f"{schedules.SIGMA_MAX:g}"
+    )
+    rho: float | None = setting(
+        None,
+        Number(*schedules.RHO_RANGE, step=0.5),
+        SAMPLING,
+        "the bend of the karras schedule",
+        usual=f"{schedules.RHO:g}",
+    )
+    seed: int = setting(0, Whole(0, SEEDS - 1), SAMPLING, "the same seed gives the same clip")
+    contrast: float | None = setting(
+        None,
+        Number(0.1, 10, step=0.1),
+        SAMPLING,
+        "gives each frame's latents the mean and the spread of the clip's, and multiplies them by this",
+        usual=f"left as sampled; ExVideo {presets.EXVIDEO.contrast:g}",
+    )
+    feature_cache: int = setting(
+        1,
+        Whole(1, 10),
+        SAMPLING,
+        "compute the deep layers only at every so many evaluations; above 1 faster, and another clip",
+    )
+
+    guidance: str | float | tuple[float, ...] | None = setting(
+        None,
+        NameOrNumbers(tuple(guidance.SHAPES), _SCALE, "one scale, or one for each frame, as in 1,1.5,2"),
+        GUIDANCE,
+        "how the scale runs over the frames",
+        usual=f"{presets.SVD.guidance}; SV3D {presets.SV3D.guidance}",
+    )
+    min_guidance: float | None = setting(
+        None, _SCALE, GUIDANCE, "the scale where the shape is lowest", usual=presets.each("min_guidance")
+    )
+    max_guidance: float | None = setting(
+        None,
+        _SCALE,
+        GUIDANCE,
+        "the scale where the shape is highest; the scale of constant",
+        usual=presets.each("max_guidance"),
+    )
+    guidance_interval: tuple[float, float] | None = setting(
+        None,
+        Interval(0, HIGHEST_SIGMA, step=0.1),
+        GUIDANCE,
+        "guide only at noise levels from the one to the other, which saves time elsewhere",
+        usual="all",
+    )
+
+    control_strength: float | None = setting(
+        None,
+        Number(0, 10, step=0.01),
+        CONTROL,
+        "how much the ControlNet changes",
+        usual=f"{DEFAULTS['control_strength']:g}",
+    )
+    control_start: float | None = setting(
+        None,
+        Number(0, 1, step=0.001),
+        CONTROL,
+        "where the ControlNet begins, as a fraction of the run along log σ",
+        usual=f"{DEFAULTS['control_start']:g}",
+    )
+    control_end: float | None = setting(
+        None,
+        Number(0, 1, step=0.001),
+        CONTROL,
+        "where the ControlNet ends",
+        usual=f"{DEFAULTS['control_end']:g}",
+    )
+    control_weighting: str | None = setting(
+        None,
+        Choice(tuple(WEIGHTINGS)),
+        CONTROL,
+        "how its features count: as in its author's training, or each once, as in other tools",
+        usual=DEFAULTS["control_weighting"],
+    )
+
+    elevation: float | tuple[float, ...] | None = setting(
+        None,
+        Angles(-90, 90, step=1.0),
+        CAMERA,
+        "of the camera, in degrees above the horizon",
+        usual=f"{presets.USUAL_ELEVATION:g}",
+        only=("camera",),
+    )
+    azimuths: tuple[float, ...] | None = setting(
+        None,
+        Angles(-360, 360, each=True),
+        CAMERA,
+        "of the camera, in degrees around the object",
+        usual="once around, ending on the picture",
+        only=("camera",),
+    )
+
+    camera: str | tuple | None = setting(
+        None,
+        Poses(tuple(camera.TRACKS), Number(-1e6, 1e6)),
+        TRACK,
+        "how the camera moves; a list lies in a .json file",
+        usual="its layers are left out",
+        only=("motionctrl",),
+    )
+    camera_speed: float | None = setting(
+        None,
+        Number(-10, 10, step=0.1),
+        TRACK,
+        "more moves the camera faster, below 0 the other way",
+        usual="1",
+        only=("motionctrl",),
+    )
+
+    frame_wise_decode: bool = setting(
+        False, Flag(), DECODING, "decode each frame on its own, with an image decoder"
+    )

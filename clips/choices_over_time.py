@@ -1,0 +1,63 @@
+"""The rows of settings over time: a clip between pictures, a loop, a clip of any length."""
+
+from dataclasses import dataclass
+
+from .choices import Choices
+from .fields import Choice, Number, Whole, setting
+from .run import BETWEEN
+
+TIME = "time"
+
+MPD, PINNED, SHIFT = "mpd", "pinned", "shift"
+CHAIN, WINDOWS, FREENOISE, WHOLE = "chain", "windows", "freenoise", "whole"
+
+MOST_OVERLAP = 1023
+USUAL_OVERLAP, USUAL_MATCH = 6, 1.0
+
+
+@dataclass(frozen=True)
+class ChoicesOverTime(Choices):
+    """The rows of clips of several runs, or between two pictures, after all others."""
+
+    between: str | None = setting(
+        None,
+        Choice(BETWEEN),
+        TIME,
+        "how the clip goes between its pictures",
+        usual=MPD,
+        only=("svd",),
+    )
+    loop: str | None = setting(
+        None,
+        Choice((PINNED, SHIFT)),
+        TIME,
+        "a clip that ends where it begins: pinned begins with the picture, shift only stays near it, as for "
+        "water, smoke and leaves",
+        usual="none",
+        only=("svd",),
+    )
+    long: str | None = setting(
+        None,
+        Choice((CHAIN, WINDOWS, FREENOISE, WHOLE)),
+        TIME,
+        "how a clip gets more frames than the checkpoint's: chain goes on from the last ones, windows and "
+        "freenoise stay near the picture, whole samples all at once",
+        usual=f"{CHAIN} beyond the checkpoint's frames",
+        only=("svd",),
+    )
+    overlap: int | None = setting(
+        None,
+        Whole(1, MOST_OVERLAP),
+        TIME,
+        "frames that chunks or windows share",
+        usual=str(USUAL_OVERLAP),
+        only=("svd",),
+    )
+    match: float | None = setting(
+        None,
+        Number(0, 1, step=0.05),
+        TIME,
+        "how far each chunk of a chain gets the first frame's colours and contrast",
+        usual=f"{USUAL_MATCH:g}",
+        only=("svd",),
+    )
