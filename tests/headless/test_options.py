@@ -48,9 +48,9 @@ def test_all_that_can_not_be_read_is_said_and_the_rest_is_kept():
 def test_the_value_of_an_option_that_is_none_is_no_picture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").touch()
-    assert mistakes_of("animate --brightness red photo.jpg --smoth photo.jpg") == [
+    assert mistakes_of("animate --brightness red photo.jpg --wobble photo.jpg") == [
         "--brightness is no option; --help lists them.",
-        "--smoth is no option; --help lists them.",
+        "--wobble is no option; --help lists them.",
     ]
 
 
