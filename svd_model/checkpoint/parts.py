@@ -123,9 +123,10 @@ class Part:
     def tensors(self) -> dict[str, Tensor]:
         """Reads all tensors as stored, under the network's own names; raises CheckpointError if not whole.
 
-        Tensors of a mapped file are views of it.
+        Tensors of a mapped file are views of it, except where the file has one in pieces.
         """
-        return dict(self._read())
+        self._check_whole()
+        return {key: self.file.read(self.prefix + key) for key in self.expected}
 
     def load(self, *, dtype: torch.dtype, device: torch.device | str, **options) -> nn.Module:
         """Builds the network with its weights, for inference in that dtype; CheckpointError if not whole.
@@ -134,20 +135,25 @@ class Part:
         they are used, so on the CPU they stay views of the mapped file. `options` are the network's
         operations and attention.
         """
+        self._check_whole()
         state = {}
-        for key, tensor in self._read():
+        for name, tensor in self._pieces():  # one after another, so that no two copies of all need be held
             wider = tensor.dtype.itemsize > dtype.itemsize
-            state[key] = tensor.to(device, dtype if wider else tensor.dtype)
+            state[name] = tensor.to(device, dtype if wider else tensor.dtype)
         module = self.build(device="meta", **options)
         module.load_state_dict(state, strict=True, assign=True)
         return module.eval().requires_grad_(False)
 
-    def _read(self) -> Iterator[tuple[str, Tensor]]:
-        """Reads one tensor after another, so that no two copies of all of them need be held."""
+    def _check_whole(self) -> None:
         if not self.whole:
             raise CheckpointError(self.why_incomplete())
+
+    def _pieces(self) -> Iterator[tuple[str, Tensor]]:
+        """Reads the tensors under the names by which the network loads them: pieces are `key.0`, `key.1` …"""
         for key in self.expected:
-            yield key, self.file.read(self.prefix + key)
+            pieces = self.file.read_pieces(self.prefix + key)
+            names = [key] if len(pieces) == 1 else [f"{key}.{number}" for number in range(len(pieces))]
+            yield from zip(names, pieces, strict=True)
 
 
 @lru_cache(maxsize=64)

@@ -65,7 +65,8 @@ class AnotherFileWanted(CheckpointError):
 class TensorFile:
     """Names, shapes and dtypes of the tensors in a file; `read` gives each tensor on demand.
 
-    Tensors of a safetensors file are views of the mapped file, not copies.
+    Tensors of a safetensors file are views of the mapped file, not copies. A view of a file under other names
+    may have a tensor in pieces: `read` copies them into one, `read_pieces` gives each.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class TensorFile:
     metadata: Mapping[str, str]
     read: Callable[[str], Tensor]
     paths: Mapping[str, Path] = field(default_factory=dict)  # of the tensors that lie in another file
+    pieces: Mapping[str, Callable[[], tuple[Tensor, ...]]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: str | Path) -> "TensorFile":
@@ -111,6 +113,10 @@ class TensorFile:
             return {}
         return value if isinstance(value, dict) else {}
 
+    def read_pieces(self, key: str) -> tuple[Tensor, ...]:
+        """Gives the pieces of one shape, one below another, that make up a tensor; most have one."""
+        return self.pieces[key]() if key in self.pieces else (self.read(key),)
+
     def path_of(self, key: str) -> Path:
         """The file in which a tensor lies."""
         return self.paths.get(key, self.path)
@@ -145,6 +151,7 @@ def joined(path: Path, files: Sequence[TensorFile], metadata: Mapping[str, str] 
         metadata=metadata or {},
         read=lambda key: owners[key].read(key),
         paths={key: file.path_of(key) for key, file in owners.items()},
+        pieces={key: file.pieces[key] for key, file in owners.items() if key in file.pieces},
     )
 
 

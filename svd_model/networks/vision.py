@@ -1,6 +1,7 @@
 """The CLIP image tower (OpenCLIP ViT-H/14 and smaller ones of its shape) and its preprocessing.
 
-Attribute names are the checkpoint's keys (OpenCLIP's layout, with fused query, key and value projections).
+Attribute names are the keys of OpenCLIP and of the released files, where query, key and value have one
+projection. In files of transformers each has its own.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,11 @@ class VisionParams:
 
 
 class FusedAttention(nn.Module):
-    """Self-attention with one projection to query, key and value: (N, L, width) -> (N, L, width)."""
+    """Self-attention with one projection to query, key and value: (N, L, width) -> (N, L, width).
+
+    It loads the projection in one piece, or in three, `in_proj_weight.0` to `.2`, which stay views of
+    their file. Three products are computed in both cases, so that the numbers are equal.
+    """
 
     def __init__(self, width: int, heads: int, attention: Attention, operations, **factory):
         super().__init__()
@@ -58,8 +63,23 @@ class FusedAttention(nn.Module):
         self.out_proj = operations.Linear(width, width, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = functional.linear(x, self.in_proj_weight.to(x), self.in_proj_bias.to(x)).chunk(3, dim=-1)
+        projections = zip(_thirds(self.in_proj_weight), _thirds(self.in_proj_bias), strict=True)
+        q, k, v = (functional.linear(x, weight.to(x), bias.to(x)) for weight, bias in projections)
         return self.out_proj(self.attention(q, k, v, self.heads))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        """Makes room for three pieces where the state has them."""
+        for name in ("in_proj_weight", "in_proj_bias"):
+            if f"{prefix}{name}.0" in state_dict:
+                thirds = _thirds(getattr(self, name))
+                delattr(self, name)
+                setattr(self, name, nn.ParameterList(thirds))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _thirds(projection: Tensor | nn.ParameterList) -> tuple[Tensor, ...]:
+    """Rows of a projection for query, key and value: of one tensor, or its three pieces."""
+    return projection.chunk(3) if isinstance(projection, Tensor) else tuple(projection)
 
 
 class MLP(nn.Module):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,11 @@ from ..sources import TensorFile
 def unchanged(tensor: Tensor) -> Tensor:
     """Returns the tensor itself, for an origin that differs in its name alone."""
     return tensor
+
+
+def stacked(*pieces: Tensor) -> Tensor:
+    """Puts tensors of one shape one below another: n·(C, …) -> (n·C, …)."""
+    return torch.stack(pieces).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,17 @@ def renamed(file: TensorFile, origins: Mapping[str, Origin]) -> TensorFile:
         origin = origins[key]
         return origin.make(*map(file.read, origin.keys))
 
-    return replace(file, shapes=shapes, dtypes=dtypes, paths=paths, read=read)
+    pieces = {key: file.pieces[key] for key in file.pieces.keys() & shapes.keys() - released.keys()}
+    pieces |= {
+        name: partial(_read_each, file, origins[name].keys)
+        for name in released
+        if origins[name].make is stacked
+    }
+    return replace(file, shapes=shapes, dtypes=dtypes, paths=paths, read=read, pieces=pieces)
+
+
+def _read_each(file: TensorFile, keys: tuple[str, ...]) -> tuple[Tensor, ...]:
+    return tuple(map(file.read, keys))
 
 
 def prefix_of(shapes: Iterable[str], pattern: re.Pattern) -> str | None:

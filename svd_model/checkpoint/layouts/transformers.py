@@ -2,11 +2,10 @@
 
 import re
 
-import torch
 from torch import Tensor
 
 from ..sources import TensorFile
-from .origins import Origin, prefix_of, renamed
+from .origins import Origin, prefix_of, renamed, stacked
 from .released import VISION
 
 # Released name to transformers' name, outside of the layers.
@@ -58,13 +57,9 @@ def _layer_origins(layer: str, prefix: str) -> dict[str, Origin]:
         for one, other in _LAYER.items():
             origins[f"{released}{one}.{kind}"] = Origin((f"{saved}{other}.{kind}",))
         qkv = tuple(f"{saved}self_attn.{part}_proj.{kind}" for part in "qkv")
-        origins[f"{released}attn.in_proj_{kind}"] = Origin(qkv, _stacked)
+        origins[f"{released}attn.in_proj_{kind}"] = Origin(qkv, stacked)
     return origins
 
 
 def _transposed(projection: Tensor) -> Tensor:
     return projection.mT.contiguous()  # (output_dim, width) -> (width, output_dim)
-
-
-def _stacked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return torch.cat((query, key, value))  # 3·(C, …) -> (3·C, …)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stillmotion.svd_model.checkpoint import Checkpoint, CheckpointError
 from stillmotion.svd_model.checkpoint.layouts import with_released_names
 from stillmotion.svd_model.checkpoint.layouts.released import VISION
-from stillmotion.svd_model.checkpoint.sources import TensorFile
+from stillmotion.svd_model.checkpoint.sources import TensorFile, joined
 from support import checkpoints, diffusers_keys, headers
 
 RELEASED = checkpoints.tensors("svd")
@@ -46,6 +46,40 @@ def test_a_released_file_is_left_as_it_is():
     assert with_released_names(file) is file
 
 
+def storages(tensors) -> set[int]:
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_query_key_and_value_are_loaded_without_a_copy(joint):
+    """All but the last projection, which is transposed, stay in the memory of the file."""
+    tensors = saved_by_comfyui()
+    file = as_file(tensors)
+    if joint:
+        tower = with_released_names(file.having({key for key in tensors if key.startswith(VISION)}))
+        file = joined(file.path, [tower, as_file(RELEASED)])
+    tower = Checkpoint(file).vision.load(dtype=torch.float32, device="cpu")
+    stored = storages(tensors.values())
+    copied = [key for key, weight in tower.named_parameters() if not storages([weight]) <= stored]
+    assert copied == ["proj"]
+
+
+@pytest.mark.parametrize(
+    "stored", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn], ids=str
+)
+@pytest.mark.parametrize("computed", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_it_computes_what_the_released_file_does_bit_for_bit(stored, computed):
+    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(computed)
+    embeddings = []
+    for tensors in (RELEASED, saved_by_comfyui()):
+        file = as_file({key: tensor.to(stored) for key, tensor in tensors.items()})
+        tower = Checkpoint(file).vision.load(dtype=computed, device="cpu")
+        with torch.inference_mode():
+            embeddings.append(tower(pixels))
+    assert torch.equal(*embeddings)
+    assert embeddings[0].isfinite().all() and embeddings[0].std() > 0
+
+
 @pytest.mark.parametrize("lost", ["self_attn.k_proj.weight", "mlp.fc1.bias"])
 def test_what_a_damaged_one_lacks_is_reported_under_the_released_name(lost):
     tensors = saved_by_comfyui()
@@ -55,7 +89,13 @@ def test_what_a_damaged_one_lacks_is_reported_under_the_released_name(lost):
     assert missing == (f"{VISION}transformer.resblocks.1.{name}",)
 
 
-@pytest.mark.parametrize("shapes", [((), (), ()), ((64, 64), (64, 32), (64, 64)), ((2**62, 2**62),) * 3])
+SHAPES_THAT_DO_NOT_STACK = [
+    *(((), (), ()), ((64, 64), (64, 32), (64, 64)), ((2**62, 2**62),) * 3),
+    ((100, 64), (64, 64), (28, 64)),  # one below another they have the right shape
+]
+
+
+@pytest.mark.parametrize("shapes", SHAPES_THAT_DO_NOT_STACK)
 def test_parts_that_do_not_stack_are_reported_as_missing(shapes):
     tensors = saved_by_comfyui()
     prefix = f"{VISION}vision_model.encoder.layers.1.self_attn."
