@@ -15,6 +15,7 @@ from .layouts import released, with_plain_names, with_released_names
 from .notes import LATENT_RGB, VISION_HEAD_WIDTH, LatentColours
 from .official_files import OFFICIAL_FILES
 from .parts import Part, find_misfits
+from .sizes import Shapes
 from .sources import PICKLE_SUFFIXES, AnotherFileWanted, CheckpointError, TensorFile, joined
 from .variants import Variant, find_variant
 
@@ -24,6 +25,9 @@ _LONGEST_HEADER = 2**23
 
 _TEMPORAL = (".time_stack.", ".mix_factor", ".time_mix_conv.")
 """Parts of keys that a decoder of single frames has not."""
+
+_CONVOLUTIONS = ("quant_conv.", "post_quant_conv.")
+"""Beginnings of keys: a VAE's convolutions of the latents, behind its encoder and before its decoder."""
 
 PARTS = {
     "unet": ("UNet", (released.UNET,)),
@@ -132,7 +136,8 @@ class Checkpoint:
         prefix = self._condition_vae or released.FIRST_STAGE
         shapes = sizes.below(self.file.shapes, prefix)
         # A conditioning VAE always has a quant_conv; a first stage has one in the image_decoder files.
-        quant_conv = bool(self._condition_vae) or "quant_conv.weight" in shapes
+        temporal = self.variant.temporal_decoder
+        quant_conv = bool(self._condition_vae) or _has_convolution("quant_conv.", shapes, temporal)
         params = sizes.encoder_params(shapes)
         return Part.of("VAE encoder", self.file, prefix, ImageEncoder, params, quant_conv=quant_conv)
 
@@ -222,8 +227,15 @@ class Checkpoint:
     def _decoder(self, prefix: str, temporal: bool) -> Part:
         name = "temporal decoder" if temporal else "frame-wise decoder"
         shapes = sizes.below(self.file.shapes, prefix)
-        options = {"temporal": temporal, "post_quant_conv": "post_quant_conv.weight" in shapes}
+        post_quant_conv = _has_convolution("post_quant_conv.", shapes, temporal)
+        options = {"temporal": temporal, "post_quant_conv": post_quant_conv}
         return Part.of(name, self.file, prefix, VideoDecoder, sizes.decoder_params(shapes), **options)
+
+
+def _has_convolution(name: str, shapes: Shapes, temporal: bool) -> bool:
+    """Whether a VAE has that convolution of the latents: a frame-wise one has both of them, or none."""
+    names = (name,) if temporal else _CONVOLUTIONS
+    return any(key.startswith(names) for key in shapes)
 
 
 def networks_of(file: TensorFile) -> TensorFile:

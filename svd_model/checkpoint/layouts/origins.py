@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -17,8 +17,18 @@ def unchanged(tensor: Tensor) -> Tensor:
 
 
 def stacked(*pieces: Tensor) -> Tensor:
-    """Puts tensors of one shape one below another: n·(C, …) -> (n·C, …)."""
-    return torch.stack(pieces).flatten(0, 1)
+    """Puts tensors of one shape one below another: n·(C, …) -> (n·C, …).
+
+    torch.cat on meta would import torch's compiler, which takes longer than the header of a whole checkpoint.
+    """
+    first = pieces[0]
+    if any(piece.shape != first.shape for piece in pieces):
+        raise RuntimeError(f"the pieces have the shapes {[tuple(piece.shape) for piece in pieces]}")
+    dtype = reduce(torch.promote_types, (piece.dtype for piece in pieces))
+    shape = (len(pieces) * first.shape[0], *first.shape[1:])
+    if first.is_meta:
+        return torch.empty(shape, dtype=dtype, device="meta")
+    return torch.cat(pieces)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from stillmotion.headless.commands.inspect import describe
 from stillmotion.svd_model.checkpoint import Checkpoint, CheckpointError
+from stillmotion.svd_model.checkpoint.layouts import released
 from stillmotion.svd_model.checkpoint.small_decoders import open_small_decoder, small_decoder_of
 from stillmotion.svd_model.networks.taesd import SmallDecoder, SmallDecoderParams
 from support import checkpoints, diffusers_keys, golden_family, headers, tiny
@@ -275,6 +276,23 @@ def test_a_temporal_decoder_without_some_of_its_layers_is_not_taken_for_a_frame_
     assert checkpoint is not None
     assert checkpoint.variant.temporal_decoder
     assert not checkpoint.complete
+
+
+@pytest.mark.parametrize("lost", ["post_quant_conv.weight", "post_quant_conv.bias", "post_quant_conv."])
+def test_a_frame_wise_decoder_without_its_first_convolution_is_not_whole(lost):
+    whole = shapes("svd_image_decoder")
+    checkpoint = verdict(Header({key: whole[key] for key in whole if not key.startswith(FIRST_STAGE + lost)}))
+    assert checkpoint is not None and not checkpoint.complete
+    assert set(checkpoint.decoder.missing) == {key for key in whole if key.startswith(FIRST_STAGE + lost)}
+
+
+@pytest.mark.parametrize("lost", ["quant_conv.weight", "quant_conv.bias", "quant_conv."])
+def test_an_encoder_of_the_first_stage_without_its_last_convolution_is_not_whole(lost):
+    """The frame-wise decoder's convolution tells that the encoder had one."""
+    whole = shapes("svd_image_decoder")
+    gone = (*released.CONDITION_VAES, FIRST_STAGE + lost)
+    checkpoint = verdict(Header({key: whole[key] for key in whole if not key.startswith(gone)}))
+    assert checkpoint is not None and not checkpoint.encoder.whole and checkpoint.decoder.whole
 
 
 @pytest.mark.parametrize("kind", KINDS)

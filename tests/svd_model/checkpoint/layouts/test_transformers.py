@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stillmotion.svd_model.checkpoint import Checkpoint, CheckpointError
 from stillmotion.svd_model.checkpoint.layouts import with_released_names
+from stillmotion.svd_model.checkpoint.layouts.origins import stacked
 from stillmotion.svd_model.checkpoint.layouts.released import VISION
 from stillmotion.svd_model.checkpoint.sources import TensorFile, joined
 from support import checkpoints, diffusers_keys, headers
@@ -78,6 +79,21 @@ def test_it_computes_what_the_released_file_does_bit_for_bit(stored, computed):
             embeddings.append(tower(pixels))
     assert torch.equal(*embeddings)
     assert embeddings[0].isfinite().all() and embeddings[0].std() > 0
+
+
+@pytest.mark.parametrize(
+    "dtypes",
+    [(torch.float16,) * 3, (torch.float16, torch.float32, torch.bfloat16), (torch.float8_e5m2,) * 3],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(3, 5), (4,), (0, 2)], ids=str)
+def test_a_stack_on_meta_has_the_shape_and_the_dtype_of_a_stack(shape, dtypes, monkeypatch):
+    pieces = [torch.zeros(shape, dtype=dtype) for dtype in dtypes]
+    expected = torch.cat(pieces)
+    assert torch.equal(stacked(*pieces).float(), expected.float())
+    monkeypatch.delattr(torch, "cat")  # on meta it imports torch's compiler, for most of a second
+    described = stacked(*(piece.to("meta") for piece in pieces))
+    assert (described.shape, described.dtype) == (expected.shape, expected.dtype)
 
 
 @pytest.mark.parametrize("lost", ["self_attn.k_proj.weight", "mlp.fc1.bias"])
