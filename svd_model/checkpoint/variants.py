@@ -86,9 +86,12 @@ def find_variant(
 ) -> Variant | None:
     """The variant with that conditioning and that kind of decoder, None if no released checkpoint has it.
 
+    ExVideo and MotionCtrl are known by their UNet, whichever decoder stands beside it.
     frame_positions: of a UNet that has learned them, as ExVideo's over svd_xt, which takes as many frames.
     """
     temporal = not frame_wise_decoder
+    if (vector_dim, camera_dim) == (MOTIONCTRL_SVD.vector_dim, MOTIONCTRL_SVD.camera_dim):
+        return replace(MOTIONCTRL_SVD, temporal_decoder=temporal)
     if frame_positions and (vector_dim, camera_dim) == (EXVIDEO.vector_dim, EXVIDEO.camera_dim):
         sizes = {"num_frames": frame_positions, "most_frames": frame_positions}
         return replace(EXVIDEO, temporal_decoder=temporal, **sizes)

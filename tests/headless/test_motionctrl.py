@@ -51,6 +51,20 @@ def test_a_camera_makes_another_clip_and_its_opposite_yet_another(clip):
     assert (clip(camera=poses) - left).abs().max() < 1e-5 * size
 
 
+def test_a_frame_wise_vae_in_its_place_decodes_the_cameras_clip(file, clip, tmp_path):
+    vae = checkpoints.write(tmp_path / "image_decoder.safetensors", "svd_image_decoder", sizes=tiny.SMALL)
+    pipeline = Pipeline.open(file, vae=vae, device="cpu")
+    assert pipeline.checkpoint.complete and pipeline.checkpoint.variant.name == "motionctrl_svd"
+    assert not pipeline.checkpoint.variant.temporal_decoder
+    picture = Image.fromarray(np.indices((64, 64)).sum(0).astype(np.uint8)).convert("RGB")
+    found = pipeline.animate(picture, QUICK | {"camera": "pan_left"})
+    assert torch.equal(found.latents, clip(camera="pan_left"))  # the tiny files have equal encoders
+    expected = Pipeline.open(vae, device="cpu").decode(found.latents)
+    assert torch.equal(pipeline.decode(found.latents), expected)
+    temporal = Pipeline.open(file, device="cpu").decode(found.latents)
+    assert (temporal - expected).abs().max() > 1e-3
+
+
 def test_a_feature_cache_keeps_the_camera(clip):
     """Computed at each evaluation the deep layers are exact; at every other one they have the camera too."""
     plain = clip(camera="orbit_left")

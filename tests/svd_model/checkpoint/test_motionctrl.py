@@ -18,6 +18,15 @@ def test_the_released_file_has_each_tensor_of_our_networks_and_no_other():
     assert len(file.unet.expected) == len(svd.unet.expected) + 32
 
 
+def test_it_is_known_beside_a_frame_wise_decoder_too():
+    """A UNet of MotionCtrl with the VAE of an image-decoder file, as --vae puts them together."""
+    unet = {key: shape for key, shape in headers.tiny("motionctrl_svd").items() if key.startswith(UNET)}
+    file = headers.checkpoint(headers.tiny("svd_image_decoder") | unet)
+    assert file.variant.name == "motionctrl_svd" and file.variant.camera_dim == 12
+    assert not file.variant.temporal_decoder
+    assert file.complete and file.unexpected() == []
+
+
 def test_a_file_without_some_of_the_cameras_layers_is_not_whole():
     shapes = headers.tiny("motionctrl_svd")
     file = headers.checkpoint(headers.without(shapes, UNET + LAYER))
