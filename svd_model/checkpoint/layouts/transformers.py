@@ -62,4 +62,4 @@ def _layer_origins(layer: str, prefix: str) -> dict[str, Origin]:
 
 
 def _transposed(projection: Tensor) -> Tensor:
-    return projection.mT.contiguous()  # (output_dim, width) -> (width, output_dim)
+    return projection.transpose(0, 1).contiguous()  # (output_dim, width) -> (width, output_dim)

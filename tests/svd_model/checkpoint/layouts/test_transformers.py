@@ -122,6 +122,16 @@ def test_parts_that_do_not_stack_are_reported_as_missing(shapes):
     assert checkpoint.unexpected() == list(changed)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(), (64,)])
+def test_a_last_projection_that_is_no_matrix_is_reported_as_missing(shape):
+    name = f"{VISION}visual_projection.weight"
+    shapes = {key: tuple(tensor.shape) for key, tensor in saved_by_comfyui().items()}
+    checkpoint = Checkpoint(headers.file(shapes | {name: shape}))
+    assert checkpoint.vision.missing == (f"{VISION}proj",)
+    assert checkpoint.unexpected() == [name]
+
+
 LARGE = [0, 1, 2, 3, 31, 64, 1280, 2**20, 2**31, 2**62]
 SAVED = {key: tuple(tensor.shape) for key, tensor in saved_by_comfyui().items()}
 TOWER = [key for key in SAVED if key.startswith(VISION)]
