@@ -76,6 +76,7 @@ class TensorFile:
     metadata: Mapping[str, str]
     read: Callable[[str], Tensor]
     paths: Mapping[str, Path] = field(default_factory=dict)  # of the tensors that lie in another file
+    # Functions that read the pieces of a tensor, for those that lie apart.
     pieces: Mapping[str, Callable[[], tuple[Tensor, ...]]] = field(default_factory=dict)
 
     @classmethod
