@@ -10,7 +10,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from PIL import Image
 
 from .images import ImageError, Picture, check_size, read_image
-from .sources import pictures_in, refuse_missing, refuse_url
+from .sources import existing, pictures_in
 
 Frames = str | os.PathLike[str] | Iterable[Picture]
 
@@ -39,9 +39,7 @@ def read_frames(source: Frames) -> Iterator[Image.Image]:
                 "a list of pictures."
             )
         return map(read_image, source)
-    refuse_url(source)
-    path = Path(source)
-    refuse_missing(path)
+    path = existing(source)
     if path.is_dir():
         return map(read_image, pictures_in(path))
     if path.suffix.lower() in CONTAINERS:

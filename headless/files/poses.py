@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ...clips.values import plain
-from .sources import refuse_missing, refuse_url
+from .sources import existing
 
 LARGEST_FILE = 2**20
 """Bytes of a file of poses at the most; 1024 poses take about a fifth."""
@@ -14,8 +14,7 @@ _WANTED = "a list of poses is wanted, such as [[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1,
 
 def read_poses(path: Path) -> tuple:
     """The poses of a file as tuples; raises ValueError for another content, but checks no pose itself."""
-    refuse_url(str(path))
-    refuse_missing(path)
+    existing(path)
     if not path.is_file():
         raise ValueError(f"{path} is no file; {_WANTED}.")
     try:

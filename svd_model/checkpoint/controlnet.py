@@ -12,7 +12,7 @@ from .layouts import scaled, with_plain_names
 from .layouts.diffusers import Blocks, unet_name
 from .layouts.origins import Origin, renamed
 from .parts import Part
-from .sources import CheckpointError, TensorFile, other_than_floats
+from .sources import AnotherFileWanted, CheckpointError, TensorFile, other_than_floats
 
 _WANTED = "Stillmotion takes temporal ControlNets for SVD, such as temporal-controlnet-depth-svd-v1."
 
@@ -23,7 +23,10 @@ def open_controlnet(path: str | Path) -> Part:
     Raises CheckpointError for a file that holds another network, less than a whole one, or more.
     """
     inside = Path(path) / "controlnet"
-    return controlnet_of(open_tensors(inside if inside.is_dir() else path))
+    try:
+        return controlnet_of(open_tensors(inside if inside.is_dir() else path))
+    except AnotherFileWanted as error:
+        raise CheckpointError(f"{error.found}. {_WANTED}") from error
 
 
 def controlnet_of(file: TensorFile) -> Part:

@@ -55,7 +55,7 @@ def test_a_variant_in_float16_is_found(tmp_path):
 
 
 def test_a_folder_without_one_is_refused(tmp_path):
-    with refusal(tmp_path, "a folder without weights"):
+    with refusal(tmp_path, "a folder without weights", "temporal-controlnet-depth-svd-v1"):
         open_controlnet(tmp_path)
 
 
