@@ -35,8 +35,7 @@ def controlnet_of(file: TensorFile) -> Part:
     kind = find_kind(file.shapes)
     if kind.role is not Role.CONTROLNET:
         raise CheckpointError(f"{file.path} looks like {kind.words}, not a temporal ControlNet. {_WANTED}")
-    if scaled.recognise(file):
-        file = scaled.to_plain_weights(file)
+    file = scaled.to_plain_weights(file)
     for key, dtype in file.dtypes.items():
         if words := other_than_floats(dtype):
             raise CheckpointError(f"{file.path} holds {words} (its key {key}). {_WANTED}")
