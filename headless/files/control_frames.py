@@ -67,8 +67,9 @@ def _video(path: Path) -> Iterator[Image.Image]:
 
 
 def _pixels(convert: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
-    """RGB pixels of a frame, by the matrix that it names; without a name, by the one usual for its size."""
+    """RGB pixels of a frame, upright, by the matrix that it names; without a name, by the usual one."""
     usual = Colorspace.ITU709 if frame.height > 576 else Colorspace.ITU601
     named = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601}
     space = named.get(int(frame.colorspace), usual)
-    return convert.reformat(frame, format="rgb24", src_colorspace=space).to_ndarray()
+    pixels = convert.reformat(frame, format="rgb24", src_colorspace=space).to_ndarray()
+    return np.rot90(pixels, round(frame.rotation / 90))  # counter-clockwise: phones store them on their side

@@ -87,12 +87,17 @@ def existing(name: str | os.PathLike[str]) -> Path:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Pictures of a folder in the order of their names; raises ValueError where there is none."""
-    inside = sorted(
+    """Pictures of a folder by their names, 2 before 10; raises ValueError where there is none."""
+    inside = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
+    ]
     if not inside:
         raise ValueError(f"{folder} holds no picture ({', '.join(EXTENSIONS)}); name another folder.")
-    return inside
+    return sorted(inside, key=_with_long_numbers)
+
+
+def _with_long_numbers(path: Path) -> tuple[str, str]:
+    """A name that sorts as its numbers count, and the name itself."""
+    return re.sub(r"[0-9]+", lambda number: number[0].zfill(255), path.name), path.name
