@@ -144,13 +144,18 @@ def folded(part: Part, loras: Sequence[Applied]) -> Part:
     """A UNet with LoRAs in its weights, which are computed in float32 and rounded to their own dtype.
 
     Weights of 8 bits, in which small differences would be lost, become float16. All other weights stay views
-    of the file.
+    of the file. Raises CheckpointError for a LoRA that was opened for another UNet.
     """
     if not part.whole:
         raise CheckpointError(part.why_incomplete())
     file, changes = part.file, defaultdict(list)
     for lora, strengths in loras:
         for key, delta in lora.deltas.items():
+            if part.expected.get(key) != delta.shape:
+                raise CheckpointError(
+                    f"{lora.path} was opened for another UNet, whose {key} is {list(delta.shape)}; open it "
+                    "for this one."
+                )
             if strength := strengths.of(key):
                 changes[part.prefix + key].append((delta, strength))
     dtypes = {key: _widened(file.dtypes[key]) for key in changes}

@@ -56,8 +56,12 @@ def controlnet_of(file: TensorFile) -> Part:
 
 
 def check_fits(control: Part, unet: UNetParams) -> None:
-    """Raises CheckpointError where a ControlNet is not for UNets of these sizes."""
-    params = replace(control.params, out_channels=unet.out_channels)
+    """Raises CheckpointError where a ControlNet is not for UNets of these sizes.
+
+    Layers of MotionCtrl and of ExVideo, which no ControlNet has, change no size of the features.
+    """
+    own = {name: getattr(unet, name) for name in ("out_channels", "camera_dim", "frame_positions")}
+    params = replace(control.params, **own)
     if params != unet:
         differing = [
             f"{name} {getattr(params, name)} instead of {getattr(unet, name)}"
