@@ -57,7 +57,7 @@ def read(file: TensorFile) -> dict:
 
 
 def of_parts(unet: TensorFile, image_encoder: TensorFile) -> dict:
-    """Notes of a checkpoint with parts of two files: on its image tower that file's, else the UNet's."""
+    """Notes of a checkpoint with parts of two files: each file's on its own part."""
     notes, tower = read(unet), read(image_encoder)
     notes.pop(VISION_HEAD_WIDTH, None)
     return notes | {name: tower[name] for name in (VISION_HEAD_WIDTH,) if name in tower}
