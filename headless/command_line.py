@@ -5,19 +5,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TextIO
 
 from ..clips.mistakes import Mistakes
-from ..svd_model.adapters import exvideo
-from ..svd_model.checkpoint import Checkpoint
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
+from .commands.checkpoints import open_checkpoint, read_loras
 from .commands.inspect import describe, describe_clip
-from .engine.loras import read as read_loras
 from .engine.memory import REMEDIES
-from .files.sources import STANDARD_INPUT, refuse_url
-from .jobs import parts_of
+from .files.sources import STANDARD_INPUT
 from .options import parse
 
 OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -55,13 +51,9 @@ def _animate(options: argparse.Namespace, mistakes: Mistakes) -> int:
 
 
 def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
-    with mistakes.collected():
-        refuse_url(options.file)
     mistakes.raise_any()
-    checkpoint = Checkpoint.open(Path(options.file), **parts_of(options))
-    if options.exvideo is not None:
-        checkpoint = exvideo.opened(checkpoint, Path(options.exvideo))
-    loras = read_loras(checkpoint, options.lora)
+    checkpoint = open_checkpoint(options.file, options)
+    loras = read_loras(checkpoint, options)
     reports = [describe(checkpoint), *(f"LoRA         {applied.lora.report}" for applied in loras)]
     if options.clip is not None and checkpoint.complete:
         reports.append(describe_clip(checkpoint, options))

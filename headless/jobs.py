@@ -75,10 +75,10 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     return jobs, planned.existing
 
 
-def parts_of(options: Namespace) -> dict[str, Path]:
+def parts_of(options: Namespace) -> dict[str, str]:
     """Files that replace a part of the checkpoint, by part."""
     named = {part: getattr(options, part) for part in PARTS}
-    return {part: Path(name) for part, name in named.items() if name is not None}
+    return {part: name for part, name in named.items() if name is not None}
 
 
 def settle(

@@ -44,7 +44,18 @@ def lora(text: str) -> tuple[str, float, float | None]:
         numbers.insert(0, float(match[2]))
     if not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"{text!r} has a strength beyond all numbers")
+    if not os.path.lexists(file) and (there := _existing_part(file)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no file, nor {there} with one or two numbers, as in {there}:0.7"
+        )
     return file, numbers[0] if numbers else 1.0, numbers[1] if len(numbers) > 1 else None
+
+
+def _existing_part(name: str) -> str | None:
+    """What stands before a colon of a name and is there, as the file of a strength that is no number."""
+    parts = name.split(":")
+    heads = (":".join(parts[:count]) for count in range(1, len(parts)))
+    return next((head for head in heads if head and os.path.lexists(head)), None)
 
 
 class Pair(argparse.Action):

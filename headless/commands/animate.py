@@ -17,21 +17,20 @@ from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
-from ...svd_model.adapters import exvideo
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
-from ..engine import loras as lora_files
 from ..engine import memory
 from ..engine.devices import find_device
 from ..files import control_frames, images, latents
-from ..files.sources import refuse_missing, refuse_url
+from ..files.sources import existing
 from ..files.videos import write_video
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
+from .checkpoints import open_checkpoint, read_loras
 
 _HASH_BLOCK = 2**24
 
@@ -65,7 +64,7 @@ def animate(
     with mistakes.collected():
         pictures = plan and _read_control_frames(options, plan)
     with mistakes.collected():
-        loras = _read_loras(options, checkpoint)
+        loras = read_loras(checkpoint, options)
     jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
     if options.checkpoint is None:
@@ -81,14 +80,6 @@ def animate(
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
         bars.close()
-
-
-def _read_loras(options: Namespace, checkpoint: Checkpoint | None) -> tuple[Applied, ...] | None:
-    """The LoRAs of the options; None without a checkpoint, after which nothing is done."""
-    for file, *_ in options.lora:
-        refuse_url(file)
-        refuse_missing(Path(file))
-    return checkpoint and lora_files.read(checkpoint, options.lora)
 
 
 def _pipeline(
@@ -116,19 +107,19 @@ def _pipeline(
 def _read_latents(options: Namespace) -> latents.SavedLatents | None:
     if options.decode_latents is None:
         return None
-    refuse_url(options.decode_latents)
-    refuse_missing(Path(options.decode_latents))
+    path = existing(options.decode_latents)
     try:
-        return latents.read(Path(options.decode_latents))
+        return latents.read(path)
     except AnotherFileWanted as error:
         raise ValueError(f"{error} --save-latents writes such files.") from error
 
 
 def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:
-    parts = parts_of(options)
-    if options.checkpoint is None and parts:
+    if options.checkpoint is None and (parts := parts_of(options)):
         named = " and ".join(f"--{part.replace('_', '-')}" for part in parts)
         raise ValueError(f"{named} would replace a part of a checkpoint; name that one with --checkpoint.")
+    if options.checkpoint is None and options.exvideo is not None:
+        raise ValueError("--exvideo goes over svd_xt; name that file with --checkpoint.")
     if options.checkpoint is None:
         origin = saved.notes.get("checkpoint", builtin_model.NAME) if saved else builtin_model.NAME
         if origin != builtin_model.NAME:
@@ -137,14 +128,7 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
             )
         checkpoint = builtin_model.load()
     else:
-        for path in (options.checkpoint, *parts.values()):
-            refuse_url(str(path))
-        checkpoint = Checkpoint.open(Path(options.checkpoint), **parts)
-    if options.exvideo is not None:
-        if options.checkpoint is None:
-            raise ValueError("--exvideo goes over svd_xt; name that file with --checkpoint.")
-        refuse_url(options.exvideo)
-        checkpoint = exvideo.opened(checkpoint, Path(options.exvideo))
+        checkpoint = open_checkpoint(options.checkpoint, options)
     if options.orbit and not checkpoint.variant.orbit:
         raise ValueError(
             f"--orbit goes with sv3d_u and sv3d_p; {checkpoint.file.path} is {checkpoint.variant.name}. "
@@ -156,12 +140,7 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
 def _open_control(options: Namespace, checkpoint: Checkpoint | None) -> Part | None:
     if options.control is None:
         return None
-    refuse_url(options.control)
-    refuse_missing(Path(options.control))
-    try:
-        control = open_controlnet(options.control)
-    except AnotherFileWanted as error:
-        raise ValueError(f"--control: {error}") from error
+    control = open_controlnet(existing(options.control))
     if checkpoint is not None:
         check_fits(control, checkpoint.unet.params)
     return control

@@ -15,8 +15,8 @@ Choice = str | os.PathLike[str] | tuple | Applied
 
 def read(checkpoint: Checkpoint, choices: Sequence[Choice]) -> tuple[Applied, ...]:
     """Opens LoRAs for a checkpoint's UNet; ValueError for a choice or a file that can't be used."""
-    if isinstance(choices, str | os.PathLike):
-        raise ValueError(f"loras is {choices!r}; give a list of files, as in [{os.fspath(choices)!r}].")
+    if isinstance(choices, str) or not isinstance(choices, Sequence):
+        raise ValueError(f"loras is {choices!r}; give a list of files, as in ['style.safetensors'].")
     return tuple(
         each if isinstance(each, Applied) else _read(checkpoint, *_in_parts(each)) for each in choices
     )

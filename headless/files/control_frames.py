@@ -10,7 +10,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from PIL import Image
 
 from .images import ImageError, Picture, check_size, read_image
-from .sources import pictures_in, refuse_missing, refuse_url
+from .sources import existing, pictures_in
 
 Frames = str | os.PathLike[str] | Iterable[Picture]
 
@@ -39,9 +39,7 @@ def read_frames(source: Frames) -> Iterator[Image.Image]:
                 "a list of pictures."
             )
         return map(read_image, source)
-    refuse_url(source)
-    path = Path(source)
-    refuse_missing(path)
+    path = existing(source)
     if path.is_dir():
         return map(read_image, pictures_in(path))
     if path.suffix.lower() in CONTAINERS:
@@ -69,8 +67,9 @@ def _video(path: Path) -> Iterator[Image.Image]:
 
 
 def _pixels(convert: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
-    """RGB pixels of a frame, by the matrix that it names; without a name, by the one usual for its size."""
+    """RGB pixels of a frame, upright, by the matrix that it names; without a name, by the usual one."""
     usual = Colorspace.ITU709 if frame.height > 576 else Colorspace.ITU601
     named = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601}
     space = named.get(int(frame.colorspace), usual)
-    return convert.reformat(frame, format="rgb24", src_colorspace=space).to_ndarray()
+    pixels = convert.reformat(frame, format="rgb24", src_colorspace=space).to_ndarray()
+    return np.rot90(pixels, round(frame.rotation / 90))  # counter-clockwise: phones store them on their side

@@ -56,13 +56,8 @@ def find_pictures(names: Sequence[str], mistakes: Mistakes) -> list[Picture]:
             found.append(Picture(None))
             continue
         with mistakes.collected():
-            refuse_url(name)
-            path = Path(name)
-            if path.is_dir():
-                found += [Picture(inside) for inside in pictures_in(path)]
-            else:
-                refuse_missing(path)
-                found.append(Picture(path))
+            path = existing(name)
+            found += map(Picture, pictures_in(path)) if path.is_dir() else [Picture(path)]
     if [picture.path for picture in found].count(None) > 1:
         mistakes.add(f"{STANDARD_INPUT} is given twice; standard input holds one picture.")
     return list(dict.fromkeys(found))
@@ -77,10 +72,12 @@ def refuse_url(name: str | os.PathLike[str]) -> None:
         )
 
 
-def refuse_missing(path: Path) -> None:
-    """Raises ValueError for a path without a file, with the name of one that may have been meant."""
+def existing(name: str | os.PathLike[str]) -> Path:
+    """The path of a file or a folder; raises ValueError without one, with a name that may have been meant."""
+    refuse_url(name)
+    path = Path(name)
     if os.path.exists(path):
-        return
+        return path
     if path.is_symlink():
         raise ValueError(f"{path} is a link to {os.readlink(path)}, which is not there; mend or replace it.")
     if not path.parent.is_dir():
@@ -90,12 +87,17 @@ def refuse_missing(path: Path) -> None:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Pictures of a folder in the order of their names; raises ValueError where there is none."""
-    inside = sorted(
+    """Pictures of a folder by their names, 2 before 10; raises ValueError where there is none."""
+    inside = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
+    ]
     if not inside:
         raise ValueError(f"{folder} holds no picture ({', '.join(EXTENSIONS)}); name another folder.")
-    return inside
+    return sorted(inside, key=_with_long_numbers)
+
+
+def _with_long_numbers(path: Path) -> tuple[str, str]:
+    """A name that sorts as its numbers count, and the name itself."""
+    return re.sub(r"[0-9]+", lambda number: number[0].zfill(255), path.name), path.name

@@ -55,35 +55,29 @@ def checkpoint_names() -> list[str]:
     names = folder_paths.get_filename_list(_FOLDER)
     svd = dict.fromkeys(filter(_can_be_opened, names))  # a set in the order of the names
     others = [name for name in names if name not in svd]
-    return [*svd, *_model_names(), builtin_model.NAME, *others]
+    return [*svd, *_models(), builtin_model.NAME, *others]
 
 
-def _model_names() -> list[str]:
-    """Folders in diffusers' layout that have a video UNet, with a slash at the end."""
-    found = []
-    for root in _model_roots():
-        for folder, inner, files in os.walk(root):
+def _models() -> dict[str, str]:
+    """Folders in diffusers' layout that have a video UNet, by their names, which end with a slash."""
+    found, listed = {}, _MODELS in folder_paths.folder_names_and_paths
+    for root in folder_paths.get_folder_paths(_MODELS) if listed else []:
+        for folder, inner, files in os.walk(root, followlinks=True):
             inside = os.path.relpath(folder, root)
             if inside.count(os.sep) + 1 >= _DEEPEST:
                 inner.clear()
             if MODEL_INDEX in files and _is_svd(folder, _stamp(folder)):
                 inner.clear()
-                found.append(inside.replace(os.sep, "/") + "/")
-    return sorted(set(found))
-
-
-def _model_roots() -> list[str]:
-    return folder_paths.get_folder_paths(_MODELS) if _MODELS in folder_paths.folder_names_and_paths else []
+                found.setdefault(inside.replace(os.sep, "/") + "/", folder)
+    return dict(sorted(found.items()))
 
 
 def _model_folder(name: str) -> str:
     """The path of a model; raises ValueError for a name that is not listed."""
-    if name in _model_names():
-        for root in _model_roots():
-            folder = os.path.join(root, name)
-            if os.path.isdir(folder):
-                return folder
-    raise ValueError(f"there is no model {name!r} in models/{_MODELS}; choose another checkpoint.")
+    folder = _models().get(name)
+    if folder is None:
+        raise ValueError(f"there is no model {name!r} in models/{_MODELS}; choose another checkpoint.")
+    return folder
 
 
 def _can_be_opened(name: str) -> bool:

@@ -1,5 +1,6 @@
 """MODEL: the host's ModelPatcher over a BaseModel with our UNet in it."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from ...clips.conditions import vector
 from ...clips.presets import USUAL_MOTION
 from ...svd_model import layerwise
-from ...svd_model.checkpoint import Checkpoint, Places, notes
+from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
@@ -263,8 +264,14 @@ class OwnLatents(comfy.latent_formats.SD15):
         self.taesd_decoder_name = None
 
 
-def load_model(checkpoint: Checkpoint, disable_dynamic: bool = False):
-    """The MODEL of a checkpoint; disable_dynamic: without the host's dynamic memory where that is on."""
+def load_model(
+    checkpoint: Checkpoint, reopen: Callable[[], Checkpoint] | None = None, disable_dynamic: bool = False
+):
+    """The MODEL of a checkpoint, which the host may load again.
+
+    reopen: opens it then, by default from its places. disable_dynamic: without the host's dynamic memory
+    where that is on.
+    """
     management = comfy.model_management
     network, params = checkpoint.unet, checkpoint.unet.params
     config = comfy.supported_models.SVD_img2vid(_unet_config(params))
@@ -286,10 +293,10 @@ def load_model(checkpoint: Checkpoint, disable_dynamic: bool = False):
     )
     model.load_model_weights(network.tensors(), "", assign=patcher.is_dynamic())
     add_run_callbacks(patcher)
-    patcher.cached_patcher_init = (_load_again, (checkpoint.places,))
+    patcher.cached_patcher_init = (_load_again, (reopen or partial(Checkpoint.at, checkpoint.places),))
     return patcher
 
 
-def _load_again(places: Places, disable_dynamic: bool = False):
+def _load_again(reopen: Callable[[], Checkpoint], disable_dynamic: bool = False):
     """Loads the MODEL again, for the host to compile it, to hook its weights, or to use another GPU."""
-    return load_model(Checkpoint.at(places), disable_dynamic)
+    return load_model(reopen(), reopen, disable_dynamic)

@@ -14,7 +14,7 @@ from ..checkpoint.layouts import with_plain_names
 from ..checkpoint.layouts.origins import Origin, renamed
 from ..checkpoint.layouts.released import UNET
 from ..checkpoint.sizes import Shapes
-from ..checkpoint.sources import CheckpointError, TensorFile, joined
+from ..checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile, joined
 
 _KEY = re.compile(r"blocks\.(\d{1,4})\.(.+)")
 _FIRST = "time_pos_embed.0.weight"  # in each transformer, and in no other layer
@@ -22,6 +22,7 @@ _TRANSFORMER = re.compile(rf"((input_blocks|middle_block|output_blocks)\.(?:(\d{
 _PARTS = ("input_blocks", "middle_block", "output_blocks")
 _REPLACED = ("time_stack.0.", "time_pos_embed.")
 _NEW = ("positional_embedding.embeddings", "positional_conv.weight", "positional_conv.bias")
+_WANTED = "give ExVideo's model.fp16.safetensors."
 
 _IN_TRANSFORMER = {
     "positional_embedding_proj.": "time_pos_embed.",
@@ -78,7 +79,7 @@ def over(base: TensorFile, file: TensorFile) -> TensorFile:
     if not any(key.endswith(".positional_embedding.embeddings") for key in file.shapes):
         raise CheckpointError(
             f"{file.path} is no ExVideo file, which has learned positions of frames "
-            "(positional_embedding.embeddings); give ExVideo's model.fp16.safetensors."
+            f"(positional_embedding.embeddings); {_WANTED}"
         )
     try:
         origins = released_names(base.shapes, file.shapes)
@@ -96,7 +97,10 @@ def over(base: TensorFile, file: TensorFile) -> TensorFile:
 
 def opened(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
     """A checkpoint with the temporal blocks of an ExVideo file; reads headers alone."""
-    file = with_plain_names(open_tensors(path))
+    try:
+        file = with_plain_names(open_tensors(path))
+    except AnotherFileWanted as error:
+        raise CheckpointError(f"{error.found}; {_WANTED}") from error
     return Checkpoint(over(checkpoint.file, file), checkpoint.places)
 
 

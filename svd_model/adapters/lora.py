@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import CheckpointError, Part
-from ..checkpoint.kinds import find_kind
+from ..checkpoint.kinds import OTHER_ADAPTERS, find_kind
+from ..checkpoint.layouts import with_plain_names
+from ..checkpoint.sizes import Shapes
 from ..checkpoint.sources import AnotherFileWanted, TensorFile, other_than_floats
 from . import scaling
 from .spellings import (
@@ -30,18 +32,8 @@ from .spellings import (
     without_wrappers,
 )
 
-Shapes = Mapping[str, tuple[int, ...]]
-
 _IN_FOLDERS = ("adapter_model", "pytorch_lora_weights")
 _SUFFIXES = (".safetensors", ".bin")
-_OTHER_ADAPTERS = {
-    ".hada_": "a LoHa",
-    ".lokr_": "a LoKr",
-    ".dora_scale": "a DoRA",
-    ".lora_magnitude_vector": "a DoRA",
-    ".lora_mid.": "a LoCon of three factors",
-    ".oft_": "an OFT",
-}
 _TEMPORAL = (".time_stack.", ".time_pos_embed.", ".time_mixer.")
 _INTEGERS = ("I64", "I32", "I16", "I8", "U8")  # an alpha may be one
 _MOST_NAMED = 5
@@ -105,6 +97,7 @@ class LoRA:
     @classmethod
     def of(cls, file: TensorFile, shapes: Shapes) -> "LoRA":
         """Reads an opened file."""
+        file = with_plain_names(file)
         _refuse_other_kinds(file)
         modules, others = _modules(file)
         names, options = modules_by_name(shapes), scaling.read(file)
@@ -151,13 +144,18 @@ def folded(part: Part, loras: Sequence[Applied]) -> Part:
     """A UNet with LoRAs in its weights, which are computed in float32 and rounded to their own dtype.
 
     Weights of 8 bits, in which small differences would be lost, become float16. All other weights stay views
-    of the file.
+    of the file. Raises CheckpointError for a LoRA that was opened for another UNet.
     """
     if not part.whole:
         raise CheckpointError(part.why_incomplete())
     file, changes = part.file, defaultdict(list)
     for lora, strengths in loras:
         for key, delta in lora.deltas.items():
+            if part.expected.get(key) != delta.shape:
+                raise CheckpointError(
+                    f"{lora.path} was opened for another UNet, whose {key} is {list(delta.shape)}; open it "
+                    "for this one."
+                )
             if strength := strengths.of(key):
                 changes[part.prefix + key].append((delta, strength))
     dtypes = {key: _widened(file.dtypes[key]) for key in changes}
@@ -192,11 +190,11 @@ def _file_in(path: Path) -> Path:
 
 
 def _refuse_other_kinds(file: TensorFile) -> None:
-    for fragment, words in _OTHER_ADAPTERS.items():
-        if any(fragment in key for key in file.shapes):
-            raise CheckpointError(
-                f"{file.path} is {words}, which can't be applied; plain LoRAs and full differences can."
-            )
+    kind = find_kind(file.shapes)
+    if kind in OTHER_ADAPTERS:
+        raise CheckpointError(
+            f"{file.path} is {kind.words}, which can't be applied; plain LoRAs and full differences can."
+        )
 
 
 def _modules(file: TensorFile) -> tuple[dict[str, dict[str, str]], list[str]]:

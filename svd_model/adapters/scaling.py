@@ -1,12 +1,12 @@
 """The factor of a LoRA's product: alpha / rank, or alpha / √rank where its trainer chose that (rsLoRA)."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checkpoint.json_files import read_json
 from ..checkpoint.sources import CheckpointError, TensorFile
 
 METADATA_KEY = "lora_adapter_metadata"
@@ -41,23 +41,9 @@ def read(file: TensorFile) -> Scaling:
     """The options of a LoRA: in its metadata, or in the configuration beside peft's adapter_model file."""
     config = file.path.with_name(_CONFIG)
     if file.path.stem == "adapter_model" and config.is_file():
-        return _of_options(_read_config(config), config)
+        return _of_options(read_json(config, dict, _LARGEST_CONFIG, "put peft's own file there"), config)
     options = file.json_metadata(METADATA_KEY)
     return _of_options({key.removeprefix(_NETWORK): value for key, value in options.items()}, file.path)
-
-
-def _read_config(path: Path) -> dict:
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise CheckpointError(f"{path} is too long for the options of a LoRA; put peft's own file there.")
-        options = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no JSON file: it is damaged; copy it again.") from error
-    if not isinstance(options, dict):
-        raise CheckpointError(f"{path} holds no options of a LoRA; put peft's own file there.")
-    return options
 
 
 def _of_options(options: Mapping, path: Path) -> Scaling:

@@ -1,7 +1,6 @@
 """Names of a LoRA's tensors: which module of the UNet each is for, and which part of its difference it is."""
 
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..checkpoint import sizes
@@ -31,7 +30,6 @@ _WRAPPERS = (
     "unet.",
     "model.",
     "module.",
-    "_orig_mod.",
     "lora_unet_",
     "lycoris_",
 )
@@ -59,13 +57,13 @@ def is_of_the_base(key: str) -> bool:
 
 
 def without_wrappers(module: str) -> str:
-    """The name of a module without all that trainers put in front of it."""
+    """The name of a module without all that trainers of LoRAs put in front of it."""
     while wrapper := next((wrapper for wrapper in _WRAPPERS if module.startswith(wrapper)), None):
         module = module.removeprefix(wrapper)
     return module
 
 
-def modules_by_name(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+def modules_by_name(shapes: sizes.Shapes) -> dict[str, str]:
     """The released names of a UNet's modules by each of their names, from its tensors' shapes.
 
     The names are the released one, diffusers' and both with "_" for each dot, as kohya's scripts write them.

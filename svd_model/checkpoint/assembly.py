@@ -1,5 +1,6 @@
 """A checkpoint of the SVD family: its variant, and its networks as parts."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -259,7 +260,7 @@ def _with_parts(file: TensorFile, others: Mapping[str, TensorFile]) -> TensorFil
     if not others:
         return file
     file = networks_of(file)
-    replaced, files, metadata = (), [], file.metadata
+    replaced, files = (released.NOTES,), []
     for part, other in others.items():
         words, prefixes = PARTS[part]
         keys = {key for key in other.shapes if key.startswith(prefixes)}
@@ -268,9 +269,9 @@ def _with_parts(file: TensorFile, others: Mapping[str, TensorFile]) -> TensorFil
             raise CheckpointError(f"{other.path} holds {kind}, and no {words}: choose a file that has one.")
         files.append(other.having(keys))
         replaced += prefixes
-        metadata = other.metadata if part == "unet" else metadata
     kept = file.having({key for key in file.shapes if not key.startswith(replaced)})
-    return joined(file.path, [kept, *files], metadata)
+    said = notes.of_parts(others.get("unet", file), others.get("image_encoder", file))
+    return joined(file.path, [kept, *files], {notes.METADATA_KEY: json.dumps(said)})
 
 
 def is_svd(path: str | Path) -> bool:

@@ -12,7 +12,7 @@ from .layouts import scaled, with_plain_names
 from .layouts.diffusers import Blocks, unet_name
 from .layouts.origins import Origin, renamed
 from .parts import Part
-from .sources import CheckpointError, TensorFile, other_than_floats
+from .sources import AnotherFileWanted, CheckpointError, TensorFile, other_than_floats
 
 _WANTED = "Stillmotion takes temporal ControlNets for SVD, such as temporal-controlnet-depth-svd-v1."
 
@@ -23,7 +23,10 @@ def open_controlnet(path: str | Path) -> Part:
     Raises CheckpointError for a file that holds another network, less than a whole one, or more.
     """
     inside = Path(path) / "controlnet"
-    return controlnet_of(open_tensors(inside if inside.is_dir() else path))
+    try:
+        return controlnet_of(open_tensors(inside if inside.is_dir() else path))
+    except AnotherFileWanted as error:
+        raise CheckpointError(f"{error.found}. {_WANTED}") from error
 
 
 def controlnet_of(file: TensorFile) -> Part:
@@ -32,8 +35,7 @@ def controlnet_of(file: TensorFile) -> Part:
     kind = find_kind(file.shapes)
     if kind.role is not Role.CONTROLNET:
         raise CheckpointError(f"{file.path} looks like {kind.words}, not a temporal ControlNet. {_WANTED}")
-    if scaled.recognise(file):
-        file = scaled.to_plain_weights(file)
+    file = scaled.to_plain_weights(file)
     for key, dtype in file.dtypes.items():
         if words := other_than_floats(dtype):
             raise CheckpointError(f"{file.path} holds {words} (its key {key}). {_WANTED}")
@@ -54,8 +56,12 @@ def controlnet_of(file: TensorFile) -> Part:
 
 
 def check_fits(control: Part, unet: UNetParams) -> None:
-    """Raises CheckpointError where a ControlNet is not for UNets of these sizes."""
-    params = replace(control.params, out_channels=unet.out_channels)
+    """Raises CheckpointError where a ControlNet is not for UNets of these sizes.
+
+    Layers of MotionCtrl and of ExVideo, which no ControlNet has, change no size of the features.
+    """
+    own = {name: getattr(unet, name) for name in ("out_channels", "camera_dim", "frame_positions")}
+    params = replace(control.params, **own)
     if params != unet:
         differing = [
             f"{name} {getattr(params, name)} instead of {getattr(unet, name)}"

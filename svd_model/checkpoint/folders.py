@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .json_files import read_json
 from .layouts import with_released_names
 from .notes import METADATA_KEY, VISION_HEAD_WIDTH
 from .sources import AnotherFileWanted, CheckpointError, TensorFile, joined
@@ -25,6 +26,7 @@ _VARIANTS = (None, "fp16", "bf16")
 """Variants of a file, the first choice first; any other comes after them."""
 
 _LONGEST_JSON = 2**25
+_AGAIN = "download it again"
 _MOST_PIECES = 1000
 
 
@@ -103,16 +105,16 @@ def _of_network(folder: Path) -> TensorFile:
     """The tensors of one network's folder, with notes of what its config.json says and keys don't."""
     chosen = _weights(folder)[0]
     file = _of_index(chosen) if chosen.name.endswith(".json") else TensorFile.open(chosen)
-    notes = dict(_notes(_read_json(folder / "config.json") if (folder / "config.json").is_file() else {}))
+    notes = dict(_notes(folder / "config.json"))
     metadata = {METADATA_KEY: json.dumps(notes)} if notes else {}
     return joined(folder, [file], metadata)
 
 
 def _of_index(path: Path) -> TensorFile:
     """The tensors of a file in pieces, which lie beside its index."""
-    places = _read_json(path).get("weight_map")
+    places = read_json(path, dict, _LONGEST_JSON, _AGAIN).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise CheckpointError(f"{path} names no files (its weight_map); download it again.")
+        raise CheckpointError(f"{path} names no files (its weight_map); {_AGAIN}.")
     names = list(dict.fromkeys(places.values()))
     outside = next((name for name in names if not _is_beside(name)), None)
     if outside is not None:
@@ -134,20 +136,9 @@ def _is_beside(name: str) -> bool:
     return name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        if path.stat().st_size > _LONGEST_JSON:
-            raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, too many for such a file.")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} holds no JSON; download it again.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}.") from error
-    return value if isinstance(value, dict) else {}
-
-
-def _notes(config: dict) -> Iterator[tuple[str, int]]:
-    """Sizes that a network's configuration says and its keys don't."""
+def _notes(path: Path) -> Iterator[tuple[str, int]]:
+    """Sizes that a network's configuration says and its keys don't; none without a configuration."""
+    config = read_json(path, dict, _LONGEST_JSON, _AGAIN) if path.is_file() else {}
     frames = config.get("num_frames")
     if type(frames) is int and frames > 0:
         yield "num_frames", frames

@@ -72,9 +72,17 @@ _AS_LORA = "give it beside a checkpoint, as a LoRA"
 _AS_PART = "give it beside a file with a UNet"
 _FOR_PREVIEWS = "put it in ComfyUI's models/vae_approx, where SVD KSampler looks for it"
 
-KINDS = (
-    Kind("a LyCORIS (LoHa or LoKr)", having_any(".hada_w", "hada_w1", ".lokr_w", "lokr_w")),
+OTHER_ADAPTERS = (
+    Kind("a LoHa", having_any("hada_w")),
+    Kind("a LoKr", having_any("lokr_w")),
     Kind("a DoRA", having_any(".dora_scale", ".lora_magnitude_vector")),
+    Kind("a LoCon of three factors", having_any(".lora_mid.")),
+    Kind("an OFT", having_any(".oft_")),
+)
+"""Kinds of files that change weights in other ways than a LoRA."""
+
+KINDS = (
+    *OTHER_ADAPTERS,
     Kind(
         "the state of a training, a UNet with a LoRA in it",
         lambda shapes: having(".base_layer.")(shapes) and having_any(*_LORA)(shapes),

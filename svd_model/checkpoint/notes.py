@@ -56,6 +56,13 @@ def read(file: TensorFile) -> dict:
     )
 
 
+def of_parts(unet: TensorFile, image_encoder: TensorFile) -> dict:
+    """Notes of a checkpoint with parts of two files: each file's on its own part."""
+    notes, tower = read(unet), read(image_encoder)
+    notes.pop(VISION_HEAD_WIDTH, None)
+    return notes | {name: tower[name] for name in (VISION_HEAD_WIDTH,) if name in tower}
+
+
 def size(notes: Mapping, key: str, path: Path) -> int | None:
     """A size from notes, None where they don't give it; raises CheckpointError for no number in range."""
     number = notes.get(key)

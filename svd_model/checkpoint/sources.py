@@ -136,6 +136,11 @@ class TensorFile:
             paths={key: path for key, path in self.paths.items() if key in kept},
         )
 
+    def without(self, keys: Collection[str]) -> "TensorFile":
+        """A view of the file without the tensors of some keys; the file itself where it has none of them."""
+        kept = [key for key in self.shapes if key not in keys]
+        return self if len(kept) == len(self.shapes) else self.having(frozenset(kept))
+
 
 def joined(path: Path, files: Sequence[TensorFile], metadata: Mapping[str, str] | None = None) -> TensorFile:
     """One view of the tensors of several files; a tensor of two of them is the first one's."""

@@ -349,7 +349,7 @@ class TestCheckpoints:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (None, "there is no file"),
+            (None, "x.safetensors: there is no such file; check its name. The released files are at "),
             (b"", "is empty (0 bytes)"),
             (b"no safetensors at all, but some text", "is no safetensors file, or its header is damaged"),
             (b"<!DOCTYPE html><title>404</title>", "is a web page"),
@@ -648,4 +648,4 @@ class TestInspect:
         assert key in capsys.readouterr().out
 
     def test_refuses_what_is_none(self, capsys, tmp_path):
-        assert "there is no file" in refusal_of(capsys, "inspect", tmp_path / "x.safetensors")
+        assert "there is no such file" in refusal_of(capsys, "inspect", tmp_path / "x.safetensors")

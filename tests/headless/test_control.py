@@ -100,6 +100,16 @@ class TestPipeline:
         with pytest.raises(CheckpointError, match="vector_dim 768 instead of 256"):
             Pipeline.open(files / "sv3d_u.safetensors", device="cpu", control=files / "depth")
 
+    def test_it_steers_motionctrls_unet_too(self, files):
+        path = checkpoints.write(files / "motionctrl.safetensors", "motionctrl_svd", sizes=tiny.SMALL)
+        pipeline = Pipeline.open(path, device="cpu", control=files / "depth")
+        moving = {**SMALL, "camera": "zoom_in"}
+        clips = [
+            pipeline.animate(frames()[0], {**moving, **strength}, control=control).frames
+            for strength, control in (({}, None), ({"control_strength": 0}, frames()), ({}, frames()))
+        ]
+        assert np.array_equal(clips[0], clips[1]) and not np.array_equal(clips[0], clips[2])
+
     def test_pictures_without_a_network_are_refused(self, files):
         alone = Pipeline.open(files / "svd.safetensors", device="cpu")
         with pytest.raises(ValueError, match="without a ControlNet"):

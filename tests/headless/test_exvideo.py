@@ -111,10 +111,14 @@ def test_what_can_not_be_done_is_said(folder, capsys, monkeypatch, words, messag
     assert re.search(message, line), line
 
 
-@pytest.mark.parametrize("name", ["svd_xt.safetensors", "none.safetensors", "picture.png"])
+@pytest.mark.parametrize(
+    "name", ["svd_xt.safetensors", "none.safetensors", "picture.png", "https://x/y", "."]
+)
 def test_another_file_is_refused(folder, capsys, monkeypatch, name):
     monkeypatch.chdir(folder)
     command = ["animate", "picture.png", "--checkpoint", "svd_xt.safetensors", "--exvideo", name]
     assert main(command) == REFUSED
     (line,) = capsys.readouterr().err.splitlines()
-    assert name in line
+    assert name in line and "SVD checkpoint" not in line
+    assert main(["inspect", *command[3:]]) == REFUSED
+    assert capsys.readouterr().err.splitlines() == [line]

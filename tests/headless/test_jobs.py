@@ -210,7 +210,7 @@ class TestMistakes:
             "unknown extension .avi",
             "the folder",
             "device tpu can't be used here",
-            "there is no file",
+            "none.safetensors: there is no such file",
             "steps is 0;",
             "did you mean crop?",
             "did you mean heun?",

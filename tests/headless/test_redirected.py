@@ -36,7 +36,7 @@ def test_a_caller_may_catch_what_is_written():
             main(["--version"])
     assert ended.value.code == 0
     assert "verdict      whole" in out.getvalue() and "Stillmotion 0." in out.getvalue()
-    assert err.getvalue().startswith("error: there is no file nowhere.safetensors")
+    assert err.getvalue().startswith("error: nowhere.safetensors: there is no such file")
 
 
 def test_a_stream_of_the_callers_own_will_do(monkeypatch):

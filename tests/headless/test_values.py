@@ -32,6 +32,14 @@ def test_a_file_whose_name_ends_in_a_number_is_itself(tmp_path, monkeypatch):
     assert lora("a:2:3") == ("a:2", 3.0, None)
 
 
+@pytest.mark.parametrize("text", ["a:abc", "a:nan", "a:", "a:1:", "a:1:x", "a:1:2:3"])
+def test_a_strength_that_is_no_number_is_named(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").touch()
+    with pytest.raises(argparse.ArgumentTypeError, match=rf"'{text}' is no file, nor a with .* as in a:0\.7"):
+        lora(text)
+
+
 @pytest.mark.parametrize("text", ["", "a:1e999"])
 def test_what_is_no_lora_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match=r"empty|beyond all numbers"):

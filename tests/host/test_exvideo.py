@@ -40,7 +40,10 @@ plain = output(loaders.LoadCheckpoint.execute(checkpoint=names["checkpoint"]).re
 found["network"] = error(output(model.model.diffusion_model), expected)
 found["without"] = error(plain, expected)
 load, inputs = model.cached_patcher_init
-found["again"] = error(output(load(*inputs).model.diffusion_model), expected)
+again = load(*inputs)  # and once more, as the host does with a copy of that one
+(load, inputs), found["again"] = again.cached_patcher_init, []
+for copy in (again, load(*inputs)):
+    found["again"].append(error(output(copy.model.diffusion_model), expected))
 saved = model.model.state_dict_for_saving(model.model.diffusion_model.state_dict())
 found["saved"] = sum("positional" in key for key in saved)
 try:
@@ -72,7 +75,7 @@ def found(tmp_path_factory):
 
 def test_the_model_computes_as_the_networks_without_the_host(found):
     """Loaded, and loaded again by the host."""
-    assert found["network"] < 1e-5 and found["again"] < 1e-5
+    assert found["network"] < 1e-5 and max(found["again"]) < 1e-5
     assert found["without"] > 0.1
     assert found["saved"] == 3 * 4
 

@@ -45,6 +45,20 @@ def test_a_folder_is_offered_and_gives_the_video_of_the_single_file(server, base
     assert np.array_equal(frames_of(base, entry), whole)
 
 
+def test_a_link_to_a_folder_elsewhere_is_followed_and_one_in_a_circle_ends(server, base, files):
+    models = base / "models" / "diffusers"
+    (models / "around").symlink_to(models)
+    (models / "author" / "svd").rename(base / "elsewhere")
+    try:
+        (models / "author" / "svd").symlink_to(base / "elsewhere")
+        offered = server.get("/object_info/StillmotionLoadCheckpoint")["StillmotionLoadCheckpoint"]
+        assert "author/svd/" in offered["input"]["required"]["checkpoint"][1]["options"]
+    finally:
+        (models / "around").unlink()
+        (models / "author" / "svd").unlink()
+        (base / "elsewhere").rename(models / "author" / "svd")
+
+
 def test_a_folder_is_looked_at_again_when_a_network_comes_into_it(server, base, files):
     """Whose time of change is the folder's of the network, not the model's."""
 

@@ -1,43 +1,28 @@
 """Layouts of checkpoint files, and views of them under the released names."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from ..sources import TensorFile
-from . import bare, diffusers, ema, scaled, transformers, wrappers
+from . import bare, diffusers, ema, scaled, transformers
+from .wrappers import with_plain_names
 
-
-@dataclass(frozen=True)
-class Layout:
-    """A way to name tensors: how it is recognised, and how its tensors get the released names."""
-
-    recognise: Callable[[TensorFile], bool]
-    to_released_names: Callable[[TensorFile], TensorFile]
-
+__all__ = ["LAYOUTS", "with_plain_names", "with_released_names"]
 
 LAYOUTS = (
     # Each layout sees the view of the one before.
-    Layout(ema.recognise, ema.to_released_names),
-    Layout(scaled.recognise, scaled.to_plain_weights),
-    Layout(bare.recognise_unet, bare.unet_to_released_names),
-    Layout(bare.recognise_vae, bare.vae_to_released_names),
-    Layout(bare.recognise_tower, bare.tower_to_released_names),
-    Layout(diffusers.recognise_unet, diffusers.unet_to_released_names),
-    Layout(diffusers.recognise_vae, diffusers.vae_to_released_names),
-    Layout(transformers.recognise, transformers.to_released_names),
+    ema.to_released_names,
+    scaled.to_plain_weights,
+    bare.unet_to_released_names,
+    bare.vae_to_released_names,
+    bare.tower_to_released_names,
+    diffusers.unet_to_released_names,
+    diffusers.vae_to_released_names,
+    transformers.to_released_names,
 )
-"""All layouts but the released one."""
-
-
-def with_plain_names(file: TensorFile) -> TensorFile:
-    """Gives a view of the file without what trainers and compilers put around names."""
-    return wrappers.to_plain_names(file) if wrappers.recognise(file) else file
+"""All layouts but the released one: functions of a file, which give it back where it has another layout."""
 
 
 def with_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file under the released names, or the file itself where it has them."""
     file = with_plain_names(file)
-    for layout in LAYOUTS:
-        if layout.recognise(file):
-            file = layout.to_released_names(file)
+    for to_released_names in LAYOUTS:
+        file = to_released_names(file)
     return file

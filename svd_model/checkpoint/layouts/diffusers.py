@@ -9,7 +9,7 @@ from torch import Tensor
 from ...networks.unet import UNetParams
 from ..sources import TensorFile
 from .origins import Origin, prefix_of, renamed, unchanged
-from .released import FIRST_STAGE, UNET
+from .released import FIRST_STAGE, UNET, VAE_PARTS
 
 # Diffusers' name to the released one, of modules in a block or at the ends of a network.
 _RES_BLOCK = {
@@ -42,11 +42,10 @@ _UNET_BLOCK = re.compile(r"(down|up)_blocks\.(\d{1,3})\.(resnets|attentions)\.(\
 _SAMPLER = re.compile(r"(?:down_blocks\.(\d{1,3})\.down|up_blocks\.(\d{1,3})\.up)samplers\.0\.conv(.*)")
 _VAE_BLOCK = re.compile(r"(down|up)_blocks\.(\d{1,3})\.(resnets|downsamplers|upsamplers)\.(\d{1,3})\.(.+)")
 _UNET = re.compile(
-    r"^(.*?)(?<!coder\.)(?:down|up)_blocks\.\d{1,3}\.resnets\.\d{1,3}\.(?:spatial|temporal)_res_block\."
+    r"(?<!coder\.)(?:down|up)_blocks\.\d{1,3}\.resnets\.\d{1,3}\.(?:spatial|temporal)_res_block\."
 )
-_VAE = re.compile(r"^(.*?)(?:encoder\.down|decoder\.up)_blocks\.\d{1,3}\.resnets\.")
+_VAE = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.\d{1,3}\.resnets\.")
 _VAE_LEVEL = re.compile(r"(?:encoder\.down|decoder\.up)_blocks\.(\d{1,3})\.")
-_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _RELEASED_BLOCK = re.compile(r"(input|output)_blocks\.(\d{1,3})\.(\d)\.(.+)")
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d{1,3})\.(.+)")
 
@@ -132,14 +131,11 @@ def vae_name(name: str, levels: int) -> str:
     return f"{part}.{_replaced(rest, _VAE_ENDS)}"
 
 
-def recognise_unet(file: TensorFile) -> bool:
-    """Tells whether a file holds a video UNet under diffusers' names."""
-    return prefix_of(file.shapes, _UNET) is not None
-
-
 def unet_to_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file with its UNet under the released names."""
     prefix = prefix_of(file.shapes, _UNET)
+    if prefix is None:
+        return file
     inside = [key[len(prefix) :] for key in file.shapes if key.startswith(prefix)]
     blocks = Blocks.of_keys(inside)
     names = {key: unet_name(key, blocks) for key in inside}
@@ -148,14 +144,11 @@ def unet_to_released_names(file: TensorFile) -> TensorFile:
     )
 
 
-def recognise_vae(file: TensorFile) -> bool:
-    """Tells whether a file holds an encoder or a decoder under diffusers' names."""
-    return prefix_of(file.shapes, _VAE) is not None
-
-
 def vae_to_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file with its VAE under the released names."""
     prefix = prefix_of(file.shapes, _VAE)
+    if prefix is None:
+        return file
     inside = [key[len(prefix) :] for key in file.shapes if key.startswith(prefix)]
     levels = 1 + max(int(match[1]) for key in inside if (match := _VAE_LEVEL.match(key)))
     origins = {
@@ -163,7 +156,7 @@ def vae_to_released_names(file: TensorFile) -> TensorFile:
             (prefix + key,), _as_convolution if _projects(key) else unchanged
         )
         for key in inside
-        if key.startswith(_VAE_PARTS)
+        if key.startswith(VAE_PARTS)
     }
     return renamed(file, origins)
 

@@ -10,16 +10,13 @@ from .released import UNET
 _AVERAGED = "model_ema."
 
 
-def recognise(file: TensorFile) -> bool:
-    """Tells whether there are averaged weights of a video UNet, and no others."""
+def to_released_names(file: TensorFile) -> TensorFile:
+    """Gives a view of the file with its averaged weights as the UNet's, where there are no others."""
     averaged = any(
         key.startswith(_AVERAGED + "diffusion_model") and "time_stack" in key for key in file.shapes
     )
-    return averaged and not any(key.startswith(UNET) for key in file.shapes)
-
-
-def to_released_names(file: TensorFile) -> TensorFile:
-    """Gives a view of the file with its averaged weights as the UNet's."""
+    if not averaged or any(key.startswith(UNET) for key in file.shapes):
+        return file
     return renamed(file, {name: Origin((key,)) for key, name in _names().items() if key in file.shapes})
 
 

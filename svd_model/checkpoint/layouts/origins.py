@@ -45,6 +45,8 @@ def renamed(file: TensorFile, origins: Mapping[str, Origin]) -> TensorFile:
     A released tensor is missing from the view where its origin is missing or of no fitting shapes. Tensors
     are made when they are read.
     """
+    if not origins:
+        return file
     found = {name: _shape_and_dtype(file, origin) for name, origin in origins.items()}
     released = {name: described for name, described in found.items() if described is not None}
     consumed = {key for name in released for key in origins[name].keys}
@@ -78,14 +80,8 @@ def _read_each(file: TensorFile, keys: tuple[str, ...]) -> tuple[Tensor, ...]:
 
 
 def prefix_of(shapes: Iterable[str], pattern: re.Pattern) -> str | None:
-    """The prefix of a network: the first group of a pattern in the first key that it fits, or None."""
-    return next((match[1] for key in shapes if (match := pattern.match(key))), None)
-
-
-def moved(file: TensorFile, prefix: str, home: str, parts: tuple[str, ...]) -> TensorFile:
-    """Gives a view of the file with the tensors of some modules behind a prefix brought behind another."""
-    keys = (key for key in file.shapes if key.startswith(tuple(prefix + part for part in parts)))
-    return renamed(file, {home + key[len(prefix) :]: Origin((key,)) for key in keys})
+    """The prefix of a network: what stands before a pattern in the first key that has it, or None."""
+    return next((key[: match.start()] for key in shapes if (match := pattern.search(key))), None)
 
 
 def _shape_and_dtype(file: TensorFile, origin: Origin) -> tuple[tuple[int, ...], torch.dtype | str] | None:

@@ -6,6 +6,9 @@ FIRST_STAGE = "first_stage_model."
 CONDITION_VAES = ("conditioner.embedders.3.encoder.", "conditioner.embedders.1.encoder.")
 """Prefixes of the VAE of the conditioning latent, in SVD and in SV3D."""
 
+VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+"""Modules of a VAE."""
+
 NOTES = "stillmotion."
 """The prefix of notes in a saved copy of a small checkpoint, at the top level and in the image tower."""
 

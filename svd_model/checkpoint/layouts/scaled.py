@@ -19,11 +19,6 @@ _WIDE = torch.float16
 """Type of the products: weights of three bits and a scale, far from its largest and smallest numbers."""
 
 
-def recognise(file: TensorFile) -> bool:
-    """Tells whether weights have scales."""
-    return any(key.endswith((*_SCALES, *_MARKS)) for key in file.shapes)
-
-
 def to_plain_weights(file: TensorFile) -> TensorFile:
     """Gives a view of the file with plain weights; raises CheckpointError for another number format."""
     origins = {}
@@ -34,8 +29,8 @@ def to_plain_weights(file: TensorFile) -> TensorFile:
             weight = key.rpartition(".")[0] + ".weight"
             _check_scale(file, key, weight)
             origins[weight] = Origin((weight, key), _product)
-    view = renamed(file, origins)
-    return view.having({key for key in view.shapes if not key.endswith((*_SCALES, *_MARKS))})
+    marks = {key for key in file.shapes if key.endswith((*_SCALES, *_MARKS))}
+    return renamed(file, origins).without(marks)
 
 
 def _product(weight: Tensor, scale: Tensor) -> Tensor:

@@ -27,18 +27,15 @@ _LAYER = {
     "mlp.c_proj": "mlp.fc2",
 }
 _RELEASED_LAYER, _SAVED_LAYER = "transformer.resblocks.{}.", "vision_model.encoder.layers.{}."
-_TOWER = re.compile(r"^(.*?)vision_model\.(?:encoder|embeddings)\.")
+_TOWER = re.compile(r"vision_model\.(?:encoder|embeddings)\.")
 _POSITION_NUMBERS = "vision_model.embeddings.position_ids"
-
-
-def recognise(file: TensorFile) -> bool:
-    """Tells whether the image tower has transformers' names."""
-    return prefix_of(file.shapes, _TOWER) is not None
 
 
 def to_released_names(file: TensorFile) -> TensorFile:
     """Gives a view of the file with its image tower under the released names."""
     prefix = prefix_of(file.shapes, _TOWER)
+    if prefix is None:
+        return file
     number = re.compile(re.escape(prefix) + r"vision_model\.encoder\.layers\.(\d{1,4})\.")
     layers = {match[1] for key in file.shapes if (match := number.match(key))}
     origins = {released: Origin((prefix + saved,)) for released, saved in _ENDS.items()}
@@ -47,7 +44,7 @@ def to_released_names(file: TensorFile) -> TensorFile:
         origins |= _layer_origins(layer, prefix)
     view = renamed(file, {VISION + released: origin for released, origin in origins.items()})
     # Old versions of transformers saved the numbers of the positions, which say nothing.
-    return view.having({key for key in view.shapes if key != prefix + _POSITION_NUMBERS})
+    return view.without({prefix + _POSITION_NUMBERS})
 
 
 def _layer_origins(layer: str, prefix: str) -> dict[str, Origin]:

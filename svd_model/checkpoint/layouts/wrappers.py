@@ -10,13 +10,11 @@ _AROUND = "module."
 """The module of data-parallel training, which stands before each name."""
 
 
-def recognise(file: TensorFile) -> bool:
-    """Tells whether names are wrapped."""
-    return any(_unwrapped(key, around) != key for around in [_is_around(file)] for key in file.shapes)
+def with_plain_names(file: TensorFile) -> TensorFile:
+    """Gives a view of the file without what trainers and compilers put around names.
 
-
-def to_plain_names(file: TensorFile) -> TensorFile:
-    """Gives a view of the file with plain names; a name that is there already stays the other tensor's."""
+    A name that is there already stays the other tensor's. A file with plain names is given back.
+    """
     around = _is_around(file)
     origins: dict[str, Origin] = {}
     for key in file.shapes:

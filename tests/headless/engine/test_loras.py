@@ -54,11 +54,30 @@ def plain() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "loras", ["a.safetensors", [3], [("a", "b")], [("a", 1.0, 1.0, 1.0)], [("a", float("nan"))], [()]]
+    "loras",
+    [
+        "a.safetensors",
+        Path("a"),
+        None,
+        5,
+        [3],
+        [("a", "b")],
+        [("a", 1.0, 1.0, 1.0)],
+        [("a", float("nan"))],
+        [()],
+    ],
 )
 def test_what_is_no_list_of_choices_is_refused(loras):
     with pytest.raises(ValueError, match=r"LoRA is given as|give a list of files"):
         Pipeline(checkpoint(), device="cpu", loras=loras)
+
+
+def test_one_that_was_opened_for_another_unet_is_refused(lora):
+    opened = Pipeline(checkpoint(), device="cpu", loras=[lora(*ATTENTION)]).loras
+    other = checkpoints.tensors("svd", sizes=tiny.GOLDEN)
+    other = Checkpoint(TensorFile.of_tensors(Path("other.safetensors"), other))
+    with pytest.raises(CheckpointError, match="was opened for another UNet"):
+        Pipeline(other, device="cpu", loras=opened)
 
 
 def test_without_strength_nothing_changes(lora):

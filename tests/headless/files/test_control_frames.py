@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,9 +37,26 @@ def test_a_video_gives_its_frames_in_order_and_in_its_colours(tmp_path, extensio
         assert np.abs(ours.astype(int) - frame).mean() < 3  # 8 to 20 where the matrix is another
 
 
-def test_a_folder_gives_its_pictures_by_name(tmp_path):
+def test_a_video_that_lies_on_its_side_stands_upright(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=6, width=96, height=64, pix_fmt="yuv420p")
+        # (x, y) -> (−y, x) with y down: what was at the top is at the right
+        stream.set_display_matrix([0, 2**16, 0, -(2**16), 0, 0, 0, 0, 2**30])
+        for pixels in clip():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    found = arrays(path)
+    for ours, frame in zip(found, clip(), strict=True):
+        clockwise = frame[::-1].transpose(1, 0, 2)
+        assert ours.shape == clockwise.shape
+        assert np.abs(ours.astype(int) - clockwise).mean() < 10  # 30 and more for the other way round
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("f_9", "f_10", "f_100"), ("a1b2", "a01b3", "a1b10")])
+def test_a_folder_gives_its_pictures_by_name(tmp_path, names):
     for number in (2, 0, 1):
-        Image.fromarray(clip()[number]).save(tmp_path / f"{number}.png")
+        Image.fromarray(clip()[number]).save(tmp_path / f"{names[number]}.png")
     (tmp_path / "notes.txt").write_text("no picture")
     assert all(map(np.array_equal, arrays(tmp_path), clip()))
 

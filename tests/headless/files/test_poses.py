@@ -25,7 +25,7 @@ def test_poses_are_read_in_either_form(tmp_path):
         (b"[" * 100_000, "is no JSON"),
         (b'{"poses": []}', "holds a dict; a list of poses is wanted"),
         (b"12", "holds a int"),
-        (b"\xff\xfe", "can't be read as text"),
+        (b"\xff\xfe", "is no JSON"),
         (b" " * (LARGEST_FILE + 1), "has 1,048,577 bytes, more than 1,048,576"),
     ],
 )

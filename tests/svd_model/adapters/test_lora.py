@@ -85,6 +85,12 @@ def test_all_writers_give_one_difference():
             assert torch.equal(delta.difference(), expected.deltas[key].difference()), (writer, key)
 
 
+@pytest.mark.parametrize("front", ["module.", "_orig_mod.", "unet._orig_mod.module."])
+def test_names_of_compiled_and_of_wrapped_modules_find_their_layer(front):
+    inside = {key.replace(".", "._orig_mod.", 1): tensor for key, tensor in pair().items()}
+    assert lora_of({front + key: tensor for key, tensor in inside.items()}).deltas.keys() == {KEY}
+
+
 def test_diffusers_names_are_found_for_every_module():
     """By a table of the tests' own, in both forms; no two modules share a name."""
     names = modules_by_name(UNET)

@@ -55,7 +55,7 @@ def test_a_variant_in_float16_is_found(tmp_path):
 
 
 def test_a_folder_without_one_is_refused(tmp_path):
-    with refusal(tmp_path, "a folder without weights"):
+    with refusal(tmp_path, "a folder without weights", "temporal-controlnet-depth-svd-v1"):
         open_controlnet(tmp_path)
 
 
@@ -104,7 +104,8 @@ def test_in_place_of_a_checkpoint_it_says_where_it_goes(tmp_path):
 
 def test_it_goes_with_unets_of_its_sizes_alone():
     part = controlnet_of(headers.file(published()))
-    check_fits(part, UNetParams())
+    for layers in ({}, {"camera_dim": 12}, {"frame_positions": 128}):  # svd's, MotionCtrl's, ExVideo's
+        check_fits(part, replace(UNetParams(), **layers))
     for sizes in (replace(UNetParams(), vector_dim=256), tiny.UNET):
         with pytest.raises(CheckpointError, match=r"vector_dim 768 instead of 256|model_channels 320"):
             check_fits(part, sizes)

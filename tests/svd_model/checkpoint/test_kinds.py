@@ -62,13 +62,13 @@ OTHERS = [
         "a LoRA",
         ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",),
     ),
-    ("a LyCORIS", ("lycoris_unet_down_blocks_0_resnets_0_conv1.lokr_w1",)),
-    ("a LyCORIS", ("lycoris_unet_down_blocks_0_resnets_0_conv1.hada_w1_a",)),
+    ("a LoKr", ("lycoris_unet_down_blocks_0_resnets_0_conv1.lokr_w1",)),
+    ("a LoHa", ("lycoris_unet_down_blocks_0_resnets_0_conv1.hada_w1_a",)),
     (
-        "a LyCORIS",
+        "a LoHa",
         ("lora_unet_input_blocks_1_1_proj_in.hada_w1_a", "lora_unet_input_blocks_1_1_proj_in.alpha"),
     ),
-    ("a LyCORIS", ("lora_unet_input_blocks_1_1_proj_in.lokr_w2_a",)),
+    ("a LoKr", ("lora_unet_input_blocks_1_1_proj_in.lokr_w2_a",)),
     ("a ControlNet", ("control_model.input_hint_block.0.weight", "control_model.zero_convs.0.0.weight")),
     (
         "a ControlNet in diffusers' layout",

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from stillmotion.clips.settings import Settings
 from stillmotion.headless.pipeline import Pipeline
-from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.checkpoint import Checkpoint, notes
 from stillmotion.svd_model.checkpoint.layouts import released
 from stillmotion.svd_model.checkpoint.sources import TensorFile
 from support import checkpoints, diffusers_keys, headers
@@ -203,6 +203,23 @@ class TestParts:
     def test_a_part_may_come_from_a_whole_checkpoint(self, files, tmp_path):
         whole = checkpoints.write(tmp_path / "svd.safetensors")
         assert equal(Checkpoint.open(files["unet"], vae=whole, image_encoder=whole))
+
+    @pytest.mark.parametrize("as_tensors", [False, True])
+    @pytest.mark.parametrize("part", [None, "unet", "image_encoder"])
+    def test_notes_are_those_of_the_file_that_has_their_part(self, tmp_path, part, as_tensors):
+        def noted(name, said):
+            tensors = checkpoints.tensors("svd") | (notes.as_tensors(said) if as_tensors else {})
+            metadata = None if as_tensors else {notes.METADATA_KEY: json.dumps(said)}
+            save_file(tensors, tmp_path / name, metadata)
+            return tmp_path / name
+
+        first = noted("first.safetensors", {"num_frames": 7, "head_channels": 32, "vision_head_width": 32})
+        other = noted("other.safetensors", {"num_frames": 9})
+        opened = Checkpoint.open(first, **({} if part is None else {part: other}))
+        unet = {"num_frames": 9} if part == "unet" else {"num_frames": 7, "head_channels": 32}
+        tower = {} if part == "image_encoder" else {"vision_head_width": 32}
+        assert opened.notes == unet | tower
+        assert opened.vision.params.head_width == (16 if part == "image_encoder" else 32)
 
     def test_a_file_without_the_part(self, files):
         with refusal("vae.safetensors", "a temporal VAE", "no CLIP image tower"):

@@ -1,0 +1,29 @@
+"""The checkpoint that a command's options name, and what they put over it."""
+
+from argparse import Namespace
+
+from ...svd_model.adapters import exvideo
+from ...svd_model.adapters.lora import Applied
+from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
+from ..engine import loras
+from ..files.sources import existing
+from ..jobs import parts_of
+
+
+def open_checkpoint(name: str, options: Namespace) -> Checkpoint:
+    """The checkpoint of that name, with parts from other files and ExVideo's blocks; raises ValueError."""
+    try:
+        path = existing(name)
+    except ValueError as error:
+        raise ValueError(f"{error} {OFFICIAL_FILES}") from error
+    parts = {part: existing(file) for part, file in parts_of(options).items()}
+    checkpoint = Checkpoint.open(path, **parts)
+    return checkpoint if options.exvideo is None else exvideo.opened(checkpoint, existing(options.exvideo))
+
+
+def read_loras(checkpoint: Checkpoint | None, options: Namespace) -> tuple[Applied, ...] | None:
+    """The LoRAs of the options; without a checkpoint None, or ValueError where a file is missing."""
+    for file, *_ in options.lora:
+        existing(file)
+    return checkpoint and loras.read(checkpoint, options.lora)
