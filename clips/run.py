@@ -16,6 +16,7 @@ from ..samplers.bidirectional import BIDIRECTIONAL, End, fading, put
 from ..samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate, Term, guided
 from ..samplers.returning import returning_euler, time_reversal_steps
 from ..samplers.solvers import Callback, Denoiser, Noise, find_solver
+from ..svd_model.networks.hooks import NO_HOOKS, Hooks
 from .conditions import Conditions
 from .control import Control
 
@@ -29,6 +30,7 @@ class Branch:
     """One evaluation of the UNet, which guidance compares with others."""
 
     conditions: Conditions
+    hooks: Hooks = NO_HOOKS
 
 
 @dataclass(frozen=True)

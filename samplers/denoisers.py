@@ -106,6 +106,20 @@ def held(denoise: Denoiser, latents: Tensor, noise: Tensor, sigmas: Tensor, unti
     return denoise_held
 
 
+def constrained(denoise: Denoiser, latents: Tensor, mask: Tensor, until: float) -> Denoiser:
+    """The denoiser whose estimate is latents where a mask is 1, at levels above `until`.
+
+    mask: (…, T or 1, 1, h, w) from 0 to 1. x that begins at latents + σ·noise there stays on that line with
+    any solver that adds no noise ("Time-to-Move", 2511.08633).
+    """
+
+    def denoise_constrained(x: Tensor, sigma: Tensor) -> Tensor:
+        estimate = denoise(x, sigma)
+        return torch.lerp(estimate, latents.to(x), mask.to(x)) if sigma > until else estimate
+
+    return denoise_constrained
+
+
 def step_of(sigma: Tensor, sigmas: Tensor) -> int:
     """The step of a run at a noise level, which may lie above its first one by a solver's churn."""
     return int((sigmas > sigma).sum())

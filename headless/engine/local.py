@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ...clips import run as runs
-from ...clips.conditions import Conditions
 from ...clips.noise import step_noise
 from ...clips.run import Branch, Run
 from ...samplers.guidance import CONDITIONAL
@@ -21,7 +20,7 @@ from ...svd_model.layerwise.memory import BoundedPlan
 from ...svd_model.networks.controlnet import ControlNet
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
-from ...svd_model.networks.hooks import NO_HOOKS
+from ...svd_model.networks.hooks import Hooks, both
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.stages import StepShifts
@@ -94,10 +93,11 @@ class Evaluator:
 
     Branches go through the UNet as videos of one batch, and layers in pieces, by the fastest plan within
     `budget`: bytes for the UNet's activations, None for a share of the free ones. Where memory runs out in
-    spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding. All
-    branches have one vector, and all a camera or none. Shifts for `sigmas` are computed in advance. With
-    `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact. A
-    `controller` changes each evaluation of the UNet, and runs in the same batches and pieces.
+    spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding.
+    Branches with hooks of their own have batches of their own. All branches have one vector, and all a camera
+    or none. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep blocks run every n
+    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. A `controller` changes each evaluation of the UNet
+    and runs in its batches and pieces.
     """
 
     def __init__(
@@ -119,7 +119,21 @@ class Evaluator:
         self._shifts = ShiftTable(unet, vector, dtype, sigmas)
 
     def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
-        branches = tuple(branches)
+        estimates = {}
+        for group in self._alike(branches):
+            estimates |= zip(group, self._together(group, x, sigma), strict=True)
+        return tuple(estimates[name] for name in branches)
+
+    def _alike(self, branches: Sequence[str]) -> list[tuple[str, ...]]:
+        """The branches in groups that have the same hooks."""
+        groups: dict[Hooks, tuple[str, ...]] = {}
+        for name in branches:
+            hooks = self._branches[name].hooks
+            groups[hooks] = (*groups.get(hooks, ()), name)
+        return list(groups.values())
+
+    def _together(self, branches: tuple[str, ...], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
+        """Estimates of branches with the same hooks."""
         if branches not in self._plans:
             self._plans[branches] = self._planned(len(branches), x)
         shifts, together = self._shifts.at(sigma), self._plans[branches].plan.branches
@@ -157,9 +171,9 @@ class Evaluator:
     ) -> Tensor:
         """Clean estimates of a batch of branches, (branches, T, 4, h, w), float32 outside of the UNet."""
         if batch not in self._passes:
-            conditions = [self._branches[name].conditions for name in batch]
+            branches = [self._branches[name] for name in batch]
             self._passes[batch] = _BatchedBranches(
-                self._unet, conditions, len(x), self._dtype, self._controller
+                self._unet, branches, len(x), self._dtype, self._controller
             )
         videos = self._passes[batch]
 
@@ -175,20 +189,20 @@ def _batched(branches: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
 
 
 class _BatchedBranches:
-    """The UNet over a group of branches, as videos of one batch, with their constants of the run."""
+    """The UNet over branches with the same hooks, as videos of one batch, with their constants of the run."""
 
     def __init__(
         self,
         unet: VideoUNet,
-        branches: list[Conditions],
+        branches: list[Branch],
         num_frames: int,
         dtype: torch.dtype,
         controller: Controller | None,
     ):
         self._unet, self._dtype, self._controller = unet, dtype, controller
-        self._shape = (len(branches), num_frames)
+        self._shape, self._hooks = (len(branches), num_frames), branches[0].hooks
         concat, context, vector, camera = (
-            _rows([getattr(branch, name) for branch in branches], num_frames, dtype)
+            _rows([getattr(branch.conditions, name) for branch in branches], num_frames, dtype)
             for name in ("concat", "context", "vector", "camera")
         )
         self._concat = concat
@@ -201,9 +215,9 @@ class _BatchedBranches:
         """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
-        shifts, hooks = for_rows(shifts, branches * num_frames), NO_HOOKS
+        shifts, hooks = for_rows(shifts, branches * num_frames), self._hooks
         if self._controller is not None:
-            hooks = self._controller.hooks(x, sigma, self._constants_of_control, pieces)
+            hooks = both(hooks, self._controller.hooks(x, sigma, self._constants_of_control, pieces))
         inputs = (x, shifts, self._constants, hooks)
         if interval == 1:
             result = self._unet.predict(*inputs, pieces=pieces)

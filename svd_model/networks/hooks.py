@@ -59,3 +59,29 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+
+
+class _Both(Hooks):
+    """The calls of two hooks, neither of which replaces a block: the first one's, then the second's."""
+
+    def __init__(self, first: Hooks, second: Hooks):
+        self._first, self._second = first, second
+
+    def skip(self, place: Place, x: Tensor) -> Tensor:
+        return self._second.skip(place, self._first.skip(place, x))
+
+    def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        return self._second.joined(place, *self._first.joined(place, x, skip))
+
+    def attention(self, place: Place, axis: Axis, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+        def second(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return self._second.attention(place, axis, q, k, v, attend)
+
+        return self._first.attention(place, axis, q, k, v, second)
+
+
+def both(first: Hooks, second: Hooks) -> Hooks:
+    """Hooks that make the changes of two, of which neither replaces a block."""
+    if first is NO_HOOKS or second is NO_HOOKS:
+        return second if first is NO_HOOKS else first
+    return _Both(first, second)

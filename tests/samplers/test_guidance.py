@@ -274,10 +274,11 @@ class TestTerms:
         x = pictures(2, 3)
         assert torch.equal(denoiser({"conditional": Counted(2)})(x, torch.tensor(5.0)), 2 * x)
 
-    def test_a_change_gets_the_estimate_so_far_both_branches_and_the_weights_of_all_frames(self):
+    def test_a_change_gets_the_estimate_so_far_both_branches_the_weights_of_all_frames_x_and_sigma(self):
         x = pictures(2, 4)
 
-        def change(estimate, conditional, other, weights):
+        def change(estimate, conditional, other, weights, noisy):
+            assert noisy.x is x and noisy.sigma == 5
             return estimate * weights + conditional * other
 
         branches = {"conditional": Counted(2), "unconditional": Counted(3)}
