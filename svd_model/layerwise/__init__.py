@@ -22,6 +22,8 @@ see one position of all frames, so passes 2 and 3 need no neighbouring rows. Onl
 positions; its mean and variance are merged from pieces (`moments.py`). There are two passes over time because
 the second norm waits for all results of the first convolution. Pass 2 caches hidden rows as far as they fit;
 pass 3 computes the others once more. The output layer convolves frame by frame and mixes three neighbours.
+A convolution over time reads one frame before and one after: at the ends of a clip zeros, but on the ring of
+a loop its own last and first frame.
 
 Memory is decided by a plan (`plan.py`), which a planner makes of shapes and a budget in bytes, without
 tensors. The layers, their order and their shapes are read off the network's modules. A plan says for each

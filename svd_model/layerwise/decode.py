@@ -26,13 +26,15 @@ def decode_frames(
     spill: Spill | None = None,
     device: torch.device | str | None = None,
     progress: Progress = no_progress,
+    ring: bool = False,
 ) -> Iterator[Tensor]:
     """Yields the frames of one video in order, each (3, 8h, 8w) near [−1, 1], on the device, in z's dtype.
 
     z: (T, z_channels, h, w), divided by LATENT_SCALE. budget: bytes on the device without the weights and z;
-    None for no bound. spill: storage for frames that do not fit. device: to compute on, by default z's. On
-    out-of-memory the budget is halved and the decode continues. Raises NotEnoughMemoryError for a budget
-    under the smallest that works, SpillError if the disk is full.
+    None for no bound. spill: storage for frames that do not fit. device: to compute on, by default z's. ring:
+    whether the video is a loop, whose last frame comes before its first; a decoder of single frames gives one
+    either way. On out-of-memory the budget is halved and the decode continues. Raises NotEnoughMemoryError
+    for a budget under the smallest that works, SpillError if the disk is full.
     """
     decoder.check_latents(z, z.shape[0])
     device = z.device if device is None else torch.device(device)
@@ -40,7 +42,8 @@ def decode_frames(
     options = {"temporal": decoder.temporal, "dtype": z.dtype, "device": device}
     bounded = BoundedPlan(DecodePlanner(decoder.params, frames, height, width, **options), budget, device)
     if decoder.temporal:
-        yield from _TemporalDecode(decoder, z, device, bounded, spill or Spill(device), progress).frames()
+        spill = spill or Spill(device)
+        yield from _TemporalDecode(decoder, z, device, bounded, spill, progress, ring).frames()
         return
     for index in range(frames):
         yield bounded.with_budget(partial(_decode_alone, decoder, z, index, device))
@@ -75,9 +78,10 @@ class _TemporalDecode:
         bounded: BoundedPlan[LayerwisePlan],
         spill: Spill,
         progress: Progress,
+        ring: bool,
     ):
         self._decoder, self._z, self._device, self._bounded = decoder, z, device, bounded
-        self._spill, self._progress = spill, progress
+        self._spill, self._progress, self._ring = spill, progress, ring
         self._like = bounded.with_budget(lambda _: torch.empty(0, dtype=z.dtype, device=device))
         self._clip = slice(0, len(z))
         self._index = 0  # of the current layer
@@ -139,7 +143,7 @@ class _TemporalDecode:
             self._outputs = None
             self._outputs = self._with_budget(self._new_outputs)
         block = self._decoder.decoder.get_submodule(shape.name)
-        temporal = self._with_budget(lambda _: TemporalPart.of(block, self._like))
+        temporal = self._with_budget(lambda _: TemporalPart.of(block, self._like, self._ring))
         packs = {}
         if temporal.offset is not None:
             bias = self._with_budget(lambda _: spatial.pack(packs, block.conv2, self._like)).bias
@@ -250,7 +254,7 @@ class _TemporalDecode:
     def _output(self) -> Iterator[Tensor]:
         """Yields the frames; each waits for its successor, which the last convolution over time reads."""
         self._inputs, self._outputs = self._outputs, None
-        window: list[Tensor] = []  # three pictures; zeros at both ends of the clip
+        window: list[Tensor] = []  # three pictures
         packs: spatial.Packs = {}
         for index in range(-1, len(self._z) + 1):
             window.append(self._with_budget(partial(self._picture, packs, index)))
@@ -260,8 +264,10 @@ class _TemporalDecode:
                 del window[0]
 
     def _picture(self, packs: spatial.Packs, index: int, layer: LayerPlan) -> Tensor:
-        """A picture, (3, H, W), not yet mixed with its neighbours; zeros beyond the ends of the clip."""
-        if not 0 <= index < len(self._z):
+        """A picture, (3, H, W), not yet mixed with its neighbours; beyond the ends of a clip zeros."""
+        if self._ring:
+            index %= len(self._z)
+        elif not 0 <= index < len(self._z):
             shape = layer.shape
             return self._like.new_zeros(shape.out_channels, shape.height, shape.width)
         x = self._inputs.peek(slice(index, index + 1))

@@ -43,10 +43,11 @@ class Moments:
     def normaliser(
         self, norm: nn.GroupNorm, x: Tensor, *, silu: bool = True, offset: Tensor | None = None
     ) -> Callable[..., Tensor]:
-        """The function that normalises tensors like x, (N, C, H, W), into new ones, with a SiLU after it.
+        """The function that normalises tensors like x, (N, C, H, W), with a SiLU after it.
 
-        In planes it takes an `out` to write to. It keeps copies of the norm's weights. One row of moments
-        serves any N. With an offset, (C,), it normalises x + offset, whose moments these are then.
+        It takes an `out` to write to, without which the result is a new tensor. It keeps copies of the norm's
+        weights. One row of moments serves any N. With an offset, (C,), it normalises x + offset, whose
+        moments these are then.
         """
         size = norm.num_channels // norm.num_groups
         mean, variance = (value.repeat_interleave(size, dim=1) for value in (self.mean, self.variance))
@@ -66,9 +67,11 @@ def _normalised_planes(x: Tensor, tables: tuple, silu: bool, out: Tensor | None 
     return functional.silu(result, inplace=True) if silu else result
 
 
-def _normalised(x: Tensor, scale: Tensor, shift: Tensor, silu: bool) -> Tensor:
-    result = torch.addcmul(shift, x, scale) if x.dtype == scale.dtype else (x * scale).add_(shift)
-    return (functional.silu(result, inplace=True) if silu else result).to(x.dtype)
+def _normalised(x: Tensor, scale: Tensor, shift: Tensor, silu: bool, out: Tensor | None = None) -> Tensor:
+    wide = x.dtype == scale.dtype
+    result = torch.addcmul(shift, x, scale, out=out) if wide else (x * scale).add_(shift)
+    result = functional.silu(result, inplace=True) if silu else result
+    return result.to(x.dtype) if wide or out is None else out.copy_(result)
 
 
 def moments(x: Tensor, groups: int, offset: Tensor | None = None) -> Moments:

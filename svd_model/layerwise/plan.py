@@ -273,10 +273,10 @@ class Planner:
         return (frames * (inputs + outputs) + shape.packed_weights) * self._itemsize + workspace
 
     def _temporal_row(self, shape: LayerShape) -> int:
-        """Bytes for a row of all frames: stored, normalised and convolved; in planes between two of zeros."""
+        """Bytes for a row of all frames, stored, normalised between two neighbours, and convolved."""
         size = self._itemsize
         wide = size if self._in_planes else max(size, 4) + (size if size < 4 else 0)
-        frames = self._num_frames + 2 * self._in_planes
+        frames = self._num_frames + 2  # between zeros, or a ring's ends
         return frames * shape.out_channels * shape.width * (2 * size + wide)
 
     def _temporal_bytes(self, layer: LayerPlan) -> int:

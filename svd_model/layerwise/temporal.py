@@ -5,16 +5,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..networks import planes
+from ..networks import kernels, planes
 from ..networks.vae import VideoResnetBlock
 from .moments import Moments, moments
 from .spatial import Packs, pack
 
 
-def convolve_over_time(conv: nn.Conv3d, x: Tensor, packs: Packs) -> Tensor:
-    """Runs a 3×1×1 convolution with a frame of zeros at both ends: (T, C, rows, W) -> (T, C', rows, W)."""
-    videos = x.flatten(2).transpose(0, 1)[None]  # (1, C, T, rows·W)
-    return pack(packs, conv, x)(videos, padding=(1, 0))[0].transpose(0, 1).unflatten(2, x.shape[2:])
+def normalised_between_neighbours(normalise: Callable[..., Tensor], x: Tensor, ring: bool) -> Tensor:
+    """Normalises x, and puts a frame before and one after it: (T, C, rows, W) -> (T + 2, C, rows, W).
+
+    On a ring they are its own last and first frame, otherwise zeros.
+    """
+    padded = kernels.empty((len(x) + 2, *x.shape[1:]), x)
+    normalise(x, out=padded[1:-1])
+    if ring:
+        padded[0], padded[-1] = padded[-2], padded[1]
+    else:
+        padded[:: len(x) + 1].zero_()
+    return padded
+
+
+def convolve_over_time(conv: nn.Conv3d, padded: Tensor, packs: Packs) -> Tensor:
+    """Runs a 3×1×1 convolution on frames between neighbours: (T + 2, C, rows, W) -> (T, C', rows, W)."""
+    videos = padded.flatten(2).transpose(0, 1)[None]  # (1, C, T + 2, rows·W)
+    return pack(packs, conv, padded)(videos)[0].transpose(0, 1).unflatten(2, padded.shape[2:])
 
 
 class TemporalPart:
@@ -32,15 +46,15 @@ class TemporalPart:
     """Numbers, (C,), that the first convolution's output misses: its bias."""
 
     @staticmethod
-    def of(block: VideoResnetBlock, like: Tensor) -> "TemporalPart":
+    def of(block: VideoResnetBlock, like: Tensor, ring: bool) -> "TemporalPart":
         """The part for bands of a tensor's device and dtype."""
-        return (TemporalPartInPlanes if planes.used(like) else TemporalPart)(block, like)
+        return (TemporalPartInPlanes if planes.used(like) else TemporalPart)(block, like, ring)
 
-    def __init__(self, block: VideoResnetBlock, like: Tensor):
+    def __init__(self, block: VideoResnetBlock, like: Tensor, ring: bool):
         self._norm1, _, self._conv1 = block.time_stack.in_layers
         self._norm2, _, _, self._conv2 = block.time_stack.out_layers
         self._alpha = torch.sigmoid(block.mix_factor.float()).item()
-        self._like, self._packs = like, {}
+        self._like, self._ring, self._packs = like, ring, {}
 
     def moments(self, x: Tensor) -> Moments:
         """Moments of the input, over all frames of x, (N, C, H, W): (1, groups)."""
@@ -60,21 +74,24 @@ class TemporalPart:
 
     def first_convolution(self, normalise: Callable, band: Tensor, into: Tensor | None) -> Tensor:
         """Normalises and convolves a band; the result is a copy in `into`, if there is one."""
-        hidden = convolve_over_time(self._conv1, normalise(band), self._packs)
+        hidden = convolve_over_time(self._conv1, self._padded(normalise, band), self._packs)
         return hidden if into is None else into.copy_(hidden)
 
     def add_second_convolution(self, normalise: Callable, hidden: Tensor, band: Tensor) -> None:
         """Adds α times the convolution of normalised hidden rows to a band, by the last operation."""
-        normal = normalise(hidden)
+        padded = self._padded(normalise, hidden)
         del hidden
-        band.add_(convolve_over_time(self._conv2, normal, self._packs), alpha=self._alpha)
+        band.add_(convolve_over_time(self._conv2, padded, self._packs), alpha=self._alpha)
+
+    def _padded(self, normalise: Callable, x: Tensor) -> Tensor:
+        return normalised_between_neighbours(normalise, x, self._ring)
 
 
 class TemporalPartInPlanes(TemporalPart):
     """Temporal part with one matrix product a convolution. Biases are added by norms and the spatial part."""
 
-    def __init__(self, block: VideoResnetBlock, like: Tensor):
-        super().__init__(block, like)
+    def __init__(self, block: VideoResnetBlock, like: Tensor, ring: bool):
+        super().__init__(block, like, ring)
         with self._conv1.weights_for(like) as (weight, bias):  # lent for this block only, so copied
             self._taps1, self.hidden_offset = planes.taps(weight), bias.clone()
         with self._conv2.weights_for(like) as (weight, bias):
@@ -93,10 +110,6 @@ class TemporalPartInPlanes(TemporalPart):
         with planes.precision_of_convolutions(windows):
             band.view(*band.shape[:2], -1).baddbmm_(taps, windows, alpha=self._alpha)
 
-    @staticmethod
-    def _windows(normalise: Callable, x: Tensor) -> Tensor:
+    def _windows(self, normalise: Callable, x: Tensor) -> Tensor:
         """Normalises x and joins each frame with its neighbours: (T, C, rows, W) -> (T, 3·C, rows·W)."""
-        padded = x.new_empty(len(x) + 2, *x.shape[1:])
-        padded[:: len(x) + 1].zero_()
-        normalise(x, out=padded[1:-1])
-        return planes.windows(padded.flatten(2))
+        return planes.windows(self._padded(normalise, x).flatten(2))

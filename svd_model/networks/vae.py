@@ -46,10 +46,21 @@ class ResnetBlock(nn.Module):
         if channels != out_channels:
             self.nin_shortcut = operations.Conv2d(channels, out_channels, 1, **factory)
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+    def forward(self, x: Tensor, num_frames: int, ring: bool = False) -> Tensor:
         hidden = self.conv1(functional.silu(self.norm1(x), inplace=True))
         hidden = self.conv2(functional.silu(self.norm2(hidden), inplace=True))
         return hidden + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
+
+
+def convolved_over_time(conv: nn.Module, x: Tensor, ring: bool) -> Tensor:
+    """3×1×1 convolution between frames of zeros, or on a ring between its last and its first frame.
+
+    (B, C, T, H, W) -> (B, C', T, H, W). Any layer that pads with zeros can do it: the ring is lengthened by a
+    frame at each end, and the results there, which have seen the zeros, are dropped.
+    """
+    if not ring:
+        return conv(x)
+    return conv(torch.cat((x[:, :, -1:], x, x[:, :, :1]), dim=2))[:, :, 1:-1]
 
 
 class TemporalResBlock(nn.Module):
@@ -69,8 +80,11 @@ class TemporalResBlock(nn.Module):
             operations.GroupNorm(32, channels, **factory), nn.SiLU(inplace=True), nn.Identity(), conv()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.out_layers(self.in_layers(x))
+    def forward(self, x: Tensor, ring: bool = False) -> Tensor:
+        norm1, activate, conv1 = self.in_layers
+        norm2, _, _, conv2 = self.out_layers
+        hidden = convolved_over_time(conv1, activate(norm1(x)), ring)
+        return x + convolved_over_time(conv2, activate(norm2(hidden)), ring)
 
 
 class VideoResnetBlock(ResnetBlock):
@@ -84,10 +98,10 @@ class VideoResnetBlock(ResnetBlock):
         self.time_stack = TemporalResBlock(out_channels, operations, **factory)
         self.mix_factor = empty_parameter(1, **factory)
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+    def forward(self, x: Tensor, num_frames: int, ring: bool = False) -> Tensor:
         x = super().forward(x, num_frames)
         spatial = x.unflatten(0, (-1, num_frames)).transpose(1, 2)  # (B·T, C, H, W) -> (B, C, T, H, W)
-        mixed = torch.lerp(spatial, self.time_stack(spatial), mix_weight(self.mix_factor, spatial))
+        mixed = torch.lerp(spatial, self.time_stack(spatial, ring), mix_weight(self.mix_factor, spatial))
         return mixed.transpose(1, 2).flatten(0, 1)  # -> (B·T, C, H, W)
 
 
@@ -120,9 +134,9 @@ class Middle(nn.Module):
         self.attn_1 = AttentionBlock(channels, attention, operations, **factory)
         self.block_2 = block(channels, channels, operations, **factory)
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        x = self.block_1(x, num_frames)
-        return self.block_2(self.attn_1(x), num_frames)
+    def forward(self, x: Tensor, num_frames: int, ring: bool = False) -> Tensor:
+        x = self.block_1(x, num_frames, ring)
+        return self.block_2(self.attn_1(x), num_frames, ring)
 
 
 class Downsample(nn.Module):
@@ -152,9 +166,9 @@ class Level(nn.Module):
         if self.resample:
             yield getattr(self, self.resample)
 
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+    def forward(self, x: Tensor, num_frames: int, ring: bool = False) -> Tensor:
         for block in self.block:
-            x = block(x, num_frames)
+            x = block(x, num_frames, ring)
         return getattr(self, self.resample)(x) if self.resample else x
 
 
@@ -227,11 +241,11 @@ class Decoder(nn.Module):
             yield from level.in_order()
         yield self.conv_out
 
-    def forward(self, z: Tensor, num_frames: int) -> Tensor:
+    def forward(self, z: Tensor, num_frames: int, ring: bool = False) -> Tensor:
         """Decode latents: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""
-        x = self.mid(self.conv_in(z), num_frames)
+        x = self.mid(self.conv_in(z), num_frames, ring)
         for level in reversed(self.up):
-            x = level(x, num_frames)
+            x = level(x, num_frames, ring)
         return self.conv_out(functional.silu(self.norm_out(x), inplace=True))
 
 
@@ -248,11 +262,12 @@ class TemporalDecoder(Decoder):
             channels, channels, (3, 1, 1), padding=(1, 0, 0), **factory
         )
 
-    def forward(self, z: Tensor, num_frames: int) -> Tensor:
+    def forward(self, z: Tensor, num_frames: int, ring: bool = False) -> Tensor:
         """Decode latents: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w)."""
-        frames = super().forward(z, num_frames)
+        frames = super().forward(z, num_frames, ring)
         video = frames.unflatten(0, (-1, num_frames)).transpose(1, 2)  # (B·T, 3, H, W) -> (B, 3, T, H, W)
-        return self.conv_out.time_mix_conv(video).transpose(1, 2).flatten(0, 1)  # -> (B·T, 3, H, W)
+        mixed = convolved_over_time(self.conv_out.time_mix_conv, video, ring)
+        return mixed.transpose(1, 2).flatten(0, 1)  # -> (B·T, 3, H, W)
 
 
 class ImageEncoder(nn.Module):
@@ -319,10 +334,14 @@ class VideoDecoder(nn.Module):
         z = params.z_channels
         self.post_quant_conv = operations.Conv2d(z, z, 1, **factory) if post_quant_conv else nn.Identity()
 
-    def forward(self, z: Tensor, num_frames: int) -> Tensor:
-        """Decode latents / LATENT_SCALE: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w), near [−1, 1]."""
+    def forward(self, z: Tensor, num_frames: int, ring: bool = False) -> Tensor:
+        """Decode latents / LATENT_SCALE: (B·T, z_channels, h, w) -> (B·T, 3, 8h, 8w), near [−1, 1].
+
+        ring: whether each video is a loop, whose last frame comes before its first; a decoder of single
+        frames gives one either way.
+        """
         self.check_latents(z, num_frames)
-        return self.decoder(self.post_quant_conv(z), num_frames)
+        return self.decoder(self.post_quant_conv(z), num_frames, ring)
 
     def check_latents(self, z: Tensor, num_frames: int) -> None:
         """Raise ValueError for latents that the decoder can't take."""

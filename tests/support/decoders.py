@@ -35,10 +35,12 @@ def _pair(temporal: bool, sizes: tiny.Sizes) -> tuple[VideoDecoder, VideoDecoder
     return tuple(decoder(temporal, not temporal, sizes).to(dtype) for dtype in (torch.float32, torch.float64))
 
 
-def reference(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> Reference:
+def reference(
+    z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL, ring: bool = False
+) -> Reference:
     """Reference of a decode in one piece."""
     plain, exact = _pair(temporal, sizes)
-    return Reference.of(lambda network, z: network(z, len(z) if temporal else 1), plain, exact, z)
+    return Reference.of(lambda network, z: network(z, len(z) if temporal else 1, ring), plain, exact, z)
 
 
 def planner(z: Tensor, temporal: bool = True, sizes: tiny.Sizes = tiny.SMALL) -> layerwise.DecodePlanner:

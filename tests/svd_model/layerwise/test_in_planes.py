@@ -16,8 +16,8 @@ DECODERS = {temporal: decoders.decoder(temporal, not temporal) for temporal in (
 
 
 @functools.cache
-def reference(frames, height, width, temporal=True):
-    return decoders.reference(latents(frames, height, width), temporal)
+def reference(frames, height, width, temporal=True, ring=False):
+    return decoders.reference(latents(frames, height, width), temporal, ring=ring)
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +42,17 @@ def decode(z, temporal=True, **options):
     return torch.stack(list(layerwise.decode_frames(DECODERS[temporal], z, **options)))
 
 
-def same_picture(found, z, temporal=True):
-    return reference(len(z), *z.shape[2:], temporal).error(found) <= 1
+def same_picture(found, z, temporal=True, ring=False):
+    return reference(len(z), *z.shape[2:], temporal, ring).error(found) <= 1
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0, None])
-def test_the_picture_is_that_of_the_one_piece_decode_under_any_budget(frames, share):
+@pytest.mark.parametrize("ring", [False, True])
+def test_the_picture_is_that_of_the_one_piece_decode_under_any_budget(frames, share, ring):
     z = latents(frames, 3, 5)
     budget = None if share is None else decoders.budget_between(z, share)
-    assert same_picture(decode(z, budget=budget), z)
+    assert same_picture(decode(z, budget=budget, ring=ring), z, ring=ring)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -69,11 +70,12 @@ def test_in_bfloat16(share):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6, 1.0])
-def test_tensors_alive_stay_within_the_budget(share):
+@pytest.mark.parametrize("ring", [False, True])
+def test_tensors_alive_stay_within_the_budget(share, ring):
     z = latents(6, 8, 8)
     budget = decoders.budget_between(z, share)
     with LiveMemory() as live:
-        for _ in layerwise.decode_frames(DECODERS[True], z, budget=budget):
+        for _ in layerwise.decode_frames(DECODERS[True], z, budget=budget, ring=ring):
             pass
     assert live.peak <= 1.05 * budget
 
