@@ -210,3 +210,6 @@ class Choices:
     frame_wise_decode: bool = setting(
         False, Flag(), DECODING, "decode each frame on its own, with an image decoder"
     )
+    ring: bool = setting(
+        False, Flag(), DECODING, "decode the clip as a loop, its first frame following its last one"
+    )

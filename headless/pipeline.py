@@ -260,13 +260,16 @@ class Pipeline:
         weakref.finalize(denoise, stack.close)
         return denoise
 
-    def decode(self, latents: Tensor, frame_wise: bool = False) -> Tensor:
-        """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32."""
-        return torch.stack(list(self.stream(latents, frame_wise)))
+    def decode(self, latents: Tensor, frame_wise: bool = False, ring: bool = False) -> Tensor:
+        """Latents of a clip, (T, 4, h, w) in the diffusion model's scale, to frames near [−1, 1], float32.
+
+        ring: whether the clip is a loop, whose last frame comes before its first.
+        """
+        return torch.stack(list(self.stream(latents, frame_wise, ring)))
 
     @torch.inference_mode(False)  # in which gradients are on, so the order counts
     @torch.no_grad()
-    def stream(self, latents: Tensor, frame_wise: bool = False) -> Iterator[Tensor]:
+    def stream(self, latents: Tensor, frame_wise: bool = False, ring: bool = False) -> Iterator[Tensor]:
         """Yields each decoded frame at once: (3, 8h, 8w) near [−1, 1], on the CPU."""
         check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
@@ -281,12 +284,13 @@ class Pipeline:
                 spill=layerwise.Spill(self.device, memory.for_spilling(), self._scratch_folder),
                 device=self.device,
                 progress=lambda done: self._progress("decoding", round(100 * done), 100),
+                ring=ring,
             ):
                 yield kernels.to_host(frame.float())
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
         last = len(step.latents) - 1
-        for index, frame in enumerate(self.stream(step.latents, step.frame_wise)):
+        for index, frame in enumerate(self.stream(step.latents, step.frame_wise, step.ring)):
             if index == last and step.last_frame is not None:
                 frame = step.last_frame[0]
             yield images.to_uint8(frame[None])[0]

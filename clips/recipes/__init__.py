@@ -50,6 +50,7 @@ class Decode:
     latents: Tensor
     frame_wise: bool = False
     last_frame: Tensor | None = None  # (1, 3, H, W) in [−1, 1], in place of the last decoded one
+    ring: bool = False  # a loop, whose last frame comes before its first
 
 
 Step = Encode | Latent | Sample | Decode

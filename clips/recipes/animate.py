@@ -15,5 +15,5 @@ def animate(
     """
     context, concat = yield Encode(picture, plan.noisy(picture))
     sampled = yield Sample(plan.run(plan.conditions(context, concat), start, control))
-    last_frame = picture if plan.orbit else None
-    yield Decode(plan.finished(sampled), plan.settings.frame_wise_decode, last_frame)
+    last_frame, settings = picture if plan.orbit else None, plan.settings
+    yield Decode(plan.finished(sampled), settings.frame_wise_decode, last_frame, settings.ring)

@@ -158,7 +158,7 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The user's options as settings; None for options with mistakes."""
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
     if options.decode_latents is not None:
-        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode"}) + ["lora"] * bool(options.lora)
+        useless = sorted(chosen.keys() - {"fps", "frame_wise_decode", "ring"}) + ["lora"] * bool(options.lora)
         useless += ["exvideo"] * (options.exvideo is not None)
         if useless:
             mistakes.add(
@@ -249,15 +249,16 @@ def _decode_latents(
     bars: ProgressBars,
 ) -> Iterator[Path]:
     fps = settings.fps if "fps" in vars(options) else saved.notes.get("fps", settings.fps)
+    ring = settings.ring or saved.notes.get("ring") is True
     frames, _, height, width = saved.latents.shape
     size, frame_wise = (frames, height, width), settings.frame_wise_decode
     pipeline.fit.check(size, frame_wise, sample=False)
     _warn_of_shortage(pipeline.fit.needed(size, frame_wise, sample=False), pipeline, say)
     last_frame = saved.picture if pipeline.checkpoint.variant.orbit else None
-    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame))
+    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame, ring))
     notes = None
     if not options.no_metadata:
-        decoded = {"frame_wise_decode": settings.frame_wise_decode, "fps": fps}
+        decoded = {"frame_wise_decode": frame_wise, "ring": ring, "fps": fps}
         notes = {**saved.notes, **decoded, "decoded_with": _origin(pipeline, bars)}
     yield from _write(job.outputs, clip, fps, notes, bars)
 

@@ -43,7 +43,11 @@ def test_a_clip_is_encoded_sampled_and_decoded():
     assert torch.equal(encode.picture, torch.zeros(1, 3, 64, 64))
     assert torch.equal(encode.noisy, 0.5 * picture_noise(5, (1, 3, 64, 64)))
     assert torch.equal(sample.run.start, start_noise(5, (3, 4, 8, 8))) and sample.run.seed == 5
-    assert decode == Decode(LATENTS, frame_wise=True, last_frame=None)
+    assert decode == Decode(LATENTS, frame_wise=True, last_frame=None, ring=False)
+
+
+def test_a_clip_may_be_decoded_as_a_loop():
+    assert performed(a_plan(ring=True))[2] == Decode(LATENTS, ring=True)
 
 
 def test_the_run_has_a_branch_under_the_picture_and_one_without():
