@@ -2,7 +2,7 @@
 
 from comfy_api.v0_0_2 import io
 
-from ..clips.fields import Angles, Choice, Interval, NameOrNumbers, Number, Poses, Rate, Side, Whole
+from ..clips.fields import Angles, Choice, Flag, Interval, NameOrNumbers, Number, Poses, Rate, Side, Whole
 from ..clips.settings import FIELDS
 
 
@@ -37,6 +37,10 @@ def _choice(kind: Choice | NameOrNumbers | Poses) -> tuple[type, dict]:
     return io.Combo.Input, {"options": list(kind.names)}
 
 
+def _flag(kind: Flag) -> tuple[type, dict]:
+    return io.Boolean.Input, {}
+
+
 def _angles(kind: Angles) -> tuple[type, dict]:
     return (io.String.Input, {"default": ""}) if kind.each else _number(kind)
 
@@ -51,4 +55,5 @@ _FORMS = {
     NameOrNumbers: _choice,
     Poses: _choice,
     Angles: _angles,
+    Flag: _flag,
 }

@@ -35,11 +35,13 @@ def decode_latent(
     precision: str = FLOAT32,
     frames: int = 0,
     last_frame: Tensor | None = None,
+    ring: bool = False,
 ) -> Tensor:
     """IMAGE of a LATENT: each of its videos decoded whole; video is a number from 1, or 0 for all.
 
     memory_budget is in GB, 0 for the host's free memory; frames are of each video, 0 for the latent's own;
-    last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end.
+    last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end. With ring
+    each video is a loop, whose last frame comes before its first.
     """
     samples, frames = _videos(latent, frames)
     host.check_decoder(vae)
@@ -54,9 +56,8 @@ def decode_latent(
         scale = vae.upscale_ratio
         last_frame = _last_frames(last_frame, videos, scale * samples.shape[3], scale * samples.shape[2])
         last_frame = last_frame[video - 1 : video] if video else last_frame
-    images = vae.decode(
-        samples, num_frames=frames, budget=round(memory_budget * GB), dtype=PRECISIONS[precision]
-    )
+    budget, dtype = round(memory_budget * GB), PRECISIONS[precision]
+    images = vae.decode(samples, num_frames=frames, budget=budget, dtype=dtype, ring=ring)
     if last_frame is not None:
         images[frames - 1 :: frames] = last_frame.to(images)
     return images
@@ -143,6 +144,7 @@ class Decode(io.ComfyNode):
                     optional=True,
                     tooltip="For SV3D: picture of SVD Image to Video, on which the orbit ends.",
                 ),
+                setting("ring", optional=True, advanced=True),
             ],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
@@ -150,9 +152,18 @@ class Decode(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, latent, vae, video=0, memory_budget=0.0, precision=FLOAT32, frames=0, last_frame=None
+        cls,
+        latent,
+        vae,
+        video=0,
+        memory_budget=0.0,
+        precision=FLOAT32,
+        frames=0,
+        last_frame=None,
+        ring=False,
     ) -> io.NodeOutput:
-        return io.NodeOutput(decode_latent(vae, latent, video, memory_budget, precision, frames, last_frame))
+        options = (video, memory_budget, precision, frames, last_frame, ring)
+        return io.NodeOutput(decode_latent(vae, latent, *options))
 
 
 def _size_and_steps() -> list:

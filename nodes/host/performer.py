@@ -39,7 +39,7 @@ class Performer:
             return self._model.model.process_latent_in(latent)
         if isinstance(step, Sample):
             return self._sample(step.run)
-        images = self._vae.decode(self._model.model.process_latent_out(step.latents))
+        images = self._vae.decode(self._model.model.process_latent_out(step.latents), ring=step.ring)
         if step.last_frame is not None:
             images[-1:] = as_images(step.last_frame).to(images)
         return images

@@ -80,11 +80,13 @@ class VideoVAE(comfy.sd.VAE):
         num_frames: int | None = None,
         budget: int = 0,
         dtype: torch.dtype | None = None,
+        ring: bool = False,
     ) -> Tensor:
         """Decodes (B·T, 4, h, w) to (B·T, H, W, 3) in [0, 1]; without num_frames the batch is one video.
 
         budget: bytes beyond the weights, 0 for the host's free bytes. dtype: of the computation, the VAE's
-        for None. The picture does not depend on the budget.
+        for None. ring: whether each video is a loop, whose last frame comes before its first. The picture
+        does not depend on the budget.
         """
         check_latents(samples_in)
         samples_in, frames_of_shape = frames_as_batch(samples_in)
@@ -108,6 +110,7 @@ class VideoVAE(comfy.sd.VAE):
                     spill=self._spill(),
                     device=self.device,
                     progress=_progress(start // at_once, total // at_once),
+                    ring=ring,
                 )
                 for index, frame in enumerate(frames, start):
                     images[index] = self.process_output(frame.float()).movedim(0, -1)
