@@ -26,7 +26,7 @@ from ..engine import memory
 from ..engine.devices import find_device
 from ..files import control_frames, images, latents
 from ..files.sources import existing
-from ..files.videos import write_video
+from ..files.videos import write_videos
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
@@ -191,7 +191,7 @@ def _animate_pictures(
         if len(jobs) > 1:
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
-            yield from _animate_picture(pipeline, plan, pictures, origin, job, options, say, bars)
+            yield from _animate_picture(pipeline, plan, pictures, origin, job, options, say)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise
@@ -209,7 +209,6 @@ def _animate_picture(
     job: Job,
     options: Namespace,
     say: Callable[[str], None],
-    bars: ProgressBars,
 ) -> Iterator[Path]:
     image = job.picture.read()
     if plan.orbit and image.mode == "RGB":
@@ -236,7 +235,7 @@ def _animate_picture(
     (frames,) = drive([recipe(plan, picture, control=pictures)], perform)
     yield from written
     if job.outputs:
-        yield from _write(job.outputs, frames, plan.settings.fps, notes, bars)
+        yield from _write(job.outputs, frames, plan.settings.fps, notes)
 
 
 def _decode_latents(
@@ -260,7 +259,7 @@ def _decode_latents(
     if not options.no_metadata:
         decoded = {"frame_wise_decode": frame_wise, "ring": ring, "fps": fps}
         notes = {**saved.notes, **decoded, "decoded_with": _origin(pipeline, bars)}
-    yield from _write(job.outputs, clip, fps, notes, bars)
+    yield from _write(job.outputs, clip, fps, notes)
 
 
 def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None]) -> None:
@@ -270,31 +269,13 @@ def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None
 
 
 def _write(
-    outputs: Sequence[Output],
-    frames: Iterator[np.ndarray],
-    fps: float,
-    notes: dict | None,
-    bars: ProgressBars,
+    outputs: Sequence[Output], frames: Iterator[np.ndarray], fps: float, notes: dict | None
 ) -> Iterator[Path]:
-    """Writes a single output while frames are decoded, several outputs after all frames.
-
-    An output that fails does not keep the others from being written.
-    """
-    if len(outputs) == 1:
-        write_video(outputs[0].name, frames, fps, notes, overwrite=outputs[0].overwrite, checked=True)
-        yield outputs[0].path
-        return
-    frames, failed = list(frames), Mistakes()
-    for output in outputs:
-        stage = f"writing {output.path.name}"
-
-        def progress(done: int, stage: str = stage) -> None:
-            bars(stage, done, len(frames))
-
-        with failed.collected():
-            write_video(output.name, frames, fps, notes, progress, overwrite=output.overwrite, checked=True)
-            yield output.path
-    failed.raise_any()
+    """Writes all outputs while frames are decoded, and yields each one's absolute path."""
+    named = {output.name: output for output in outputs}
+    overwrite = {name: output.overwrite for name, output in named.items()}
+    for name in write_videos(overwrite, frames, fps, notes):
+        yield named[name].path
 
 
 def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:

@@ -4,14 +4,19 @@
 images; a path without extension, or ending in a slash, is a folder of PNG frames. An interrupted run leaves
 neither half a file nor a damaged older one (destinations.py). Equal frames and metadata give equal bytes.
 Animated images store repeated frames once, shown for longer: fewer frames, equal playback.
+
+A writer is a generator to which frames are sent, None after the last, so that several write one clip while
+it is decoded. Videos and folders hold no frame that they have encoded; animated images, of which Pillow
+wants all frames at once, hold the clip.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import ExifTags, Image, PngImagePlugin
 
+from ...clips.mistakes import Mistakes
 from ...clips.values import plain
 from ...svd_model.checkpoint.notes import METADATA_KEY
 from . import destinations
@@ -33,6 +39,8 @@ SLOWEST, FASTEST = 0.1, 1000  # frames per second that every format can time
 PALETTE_SAMPLE_FRAMES, PALETTE_SAMPLE_PIXELS = 8, 2**16  # more is slower and hardly better
 DAMAGED_INPUT_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, RecursionError)
 DAMAGED_INPUT_ERRORS += (av.error.FFmpegError, Image.DecompressionBombError)
+
+Writer = Generator[None, np.ndarray | None, None]
 
 
 def check_output(path: str | os.PathLike, overwrite: bool = False) -> Path:
@@ -57,7 +65,6 @@ def write_video(
     progress: Callable[[int], object] | None = None,
     *,
     overwrite: bool = False,
-    checked: bool = False,
 ) -> None:
     """Write `frames`, an iterable of uint8 (H, W, 3) RGB arrays, to `path` at `fps` frames per second.
 
@@ -66,20 +73,75 @@ def write_video(
     say that they were written here; any other folder with something in it is refused. Raises OutputError for
     arguments that cannot be written and errors of the disk, passes on any other exception of `frames` or
     `progress`, and then leaves the folder as it was before; if only the last move fails, the clip is kept
-    under the name that the error gives. `checked`: `check_output` accepted the path earlier; a file
-    that has come there since stays, and the clip is kept beside it.
+    under the name that the error gives.
     """
-    if not checked:
-        check_output(path, overwrite)
+    check_output(path, overwrite)
+    with contextlib.closing(_writer(path, fps, metadata, overwrite)) as writer:
+        next(writer)
+        for done, frame in enumerate(_checked(frames), start=1):
+            writer.send(frame)
+            if progress is not None:
+                progress(done)
+        _finish(writer)
+
+
+def write_videos(
+    outputs: Mapping[str, bool],
+    frames: Iterable[np.ndarray],
+    fps: float | Fraction,
+    metadata: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Write a clip to several paths while its frames come, and yield each path once it is written.
+
+    `outputs`: whether each path may be replaced. `check_output` has accepted them earlier; a file that has
+    come there since stays, and the clip is kept beside it. An output that fails does not keep the others from
+    being written; all failures are raised at the end, as MistakesError. An exception of `frames` ends all
+    outputs, and leaves their folders as they were before.
+    """
+    failed, writers = Mistakes(), {}
+    with contextlib.ExitStack() as stack:
+        for path, overwrite in outputs.items():
+            writer = stack.enter_context(contextlib.closing(_writer(path, fps, metadata, overwrite)))
+            if _succeeds(failed, next, writer):
+                writers[path] = writer
+        if writers:
+            for frame in _checked(frames):
+                writers = {p: w for p, w in writers.items() if _succeeds(failed, w.send, frame)}
+                if not writers:
+                    break
+        for path, writer in writers.items():
+            if _succeeds(failed, _finish, writer):
+                yield path
+    failed.raise_any()
+
+
+def _succeeds(failed: Mistakes, step: Callable, argument: object) -> bool:
+    """Take a step of a writer, and tell whether it succeeds; its error is collected."""
+    with failed.collected():
+        step(argument)
+        return True
+    return False
+
+
+def _writer(
+    path: str | os.PathLike, fps: float | Fraction, metadata: Mapping[str, Any] | None, overwrite: bool
+) -> Writer:
+    """Writer of checked frames to a path, which is replaced once None is sent."""
     final, extension = _destination(path)
     rate, text = _frame_rate(fps), _metadata_text(metadata)
     write, _ = FORMATS[extension]
     try:
         with destinations.replacing(final, overwrite, lambda folder: _replaceable(folder, overwrite)) as part:
-            write(part, _checked(frames, extension, progress), rate, text)
+            yield from write(part, rate, text)
     except OSError as error:
         reason = error.strerror or error  # Pillow raises some without
         raise OutputError(f"{final}: could not be written ({reason}); name another folder") from error
+
+
+def _finish(writer: Writer) -> None:
+    """Tell a writer that all frames have come."""
+    with contextlib.suppress(StopIteration):
+        writer.send(None)
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -167,28 +229,20 @@ def _metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
         raise OutputError(f"metadata: not what JSON can hold ({error}); use text and numbers") from error
 
 
-def _checked(
-    frames: Iterable[np.ndarray], extension: str, progress: Callable[[int], object] | None
-) -> Iterator[np.ndarray]:
-    """Yield `frames` one by one after checking each; report each once the writer asks for the next."""
-    done, first = 0, None
-    for frame in map(_as_array, frames):
+def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield `frames` one by one after checking each."""
+    first = None
+    for index, frame in enumerate(map(_as_array, frames)):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
             found = f"{frame.dtype} of shape {frame.shape}"
-            raise OutputError(f"frame {done}: is {found}; convert it to uint8 of shape (height, width, 3)")
+            raise OutputError(f"frame {index}: is {found}; convert it to uint8 of shape (height, width, 3)")
         height, width, _ = frame.shape
         first = first or (height, width)
         if (height, width) != first:
             found = f"is {width}x{height} and frame 0 is {first[1]}x{first[0]}"
-            raise OutputError(f"frame {done}: {found}; bring all frames to one size")
-        if extension in (".mp4", ".webm") and (width % 2 or height % 2):
-            found = f"the frames are {width}x{height}, and {extension} needs an even width and height"
-            raise OutputError(f"{found}; crop them to even sizes, or write .webp or .png")
+            raise OutputError(f"frame {index}: {found}; bring all frames to one size")
         yield np.ascontiguousarray(frame)
-        done += 1
-        if progress is not None:
-            progress(done)
-    if done == 0:
+    if first is None:
         raise OutputError("there are no frames to write; a clip needs at least one")
 
 
@@ -203,53 +257,55 @@ def _durations(count: int, rate: Fraction, tick: int, fewest_ticks: int = 1) -> 
     return [tick * max(fewest_ticks, end - start) for start, end in itertools.pairwise(moments)]
 
 
-# The formats: a writer takes the temporary path, frames, frame rate and the metadata text a reader returns
+# The formats: a writer takes the temporary path, the frame rate and the metadata text a reader returns
 
 
-def _write_mp4(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
+def _write_mp4(temporary: Path, rate: Fraction, text: str | None) -> Writer:
     # For equal bytes each time: one thread, since their number shows, and no macroblock tree, since the
     # AVX-512 code of x264 165 for it reads memory nobody has written (at widths such as 64 and 576).
     codec_options = {"crf": "16", "preset": "medium", "threads": "1", "mbtree": "0"}
-    _encode(temporary, frames, rate, text, "mp4", "libx264", codec_options, {"movflags": "+faststart"})
+    return _encode(temporary, rate, text, "mp4", "libx264", codec_options, {"movflags": "+faststart"})
 
 
-def _write_webm(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
+def _write_webm(temporary: Path, rate: Fraction, text: str | None) -> Writer:
     # A bit rate of 0 leaves the size to the constant quality alone.
     codec_options = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}
-    _encode(temporary, frames, rate, text, "webm", "libvpx-vp9", codec_options, {})
+    return _encode(temporary, rate, text, "webm", "libvpx-vp9", codec_options, {})
 
 
 def _encode(
     temporary: Path,
-    frames: Iterator[np.ndarray],
     rate: Fraction,
     text: str | None,
     container_format: str,
     codec: str,
     codec_options: dict[str, str],
     container_options: dict[str, str],
-) -> None:
-    first = next(frames)
+) -> Writer:
+    frame = yield
+    height, width, _ = frame.shape
+    if width % 2 or height % 2:
+        found = f"the frames are {width}x{height}, and .{container_format} needs an even width and height"
+        raise OutputError(f"{found}; crop them to even sizes, or write .webp or .png")
     options = {**container_options, "fflags": "+bitexact"}  # no random segment id, no library version
     with av.open(os.fspath(temporary), "w", format=container_format, options=options) as container:
         if text is not None:
             container.metadata["comment"] = text
         stream = container.add_stream(codec, rate=rate, options=codec_options)
-        (stream.height, stream.width, _), stream.pix_fmt = first.shape, "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         context = stream.codec_context
         context.time_base = 1 / rate
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = ColorRange.MPEG
-        bt709 = {
-            "dst_colorspace": Colorspace.ITU709,
-            "dst_color_range": ColorRange.MPEG,
-        }  # default: BT.601
+        bt709 = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}  # default: BT.601
         converter = VideoReformatter()
-        for index, frame in enumerate(itertools.chain([first], frames)):
+        for index in itertools.count():
             rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture = converter.reformat(rgb, format="yuv420p", **bt709)
             picture.pts, picture.time_base = index, 1 / rate
             container.mux(stream.encode(picture))
+            if (frame := (yield)) is None:
+                break
         container.mux(stream.encode())
 
 
@@ -259,8 +315,16 @@ def _read_container(source: Path) -> str | None:
         return container.metadata.get("comment") or container.metadata.get("COMMENT")  # the latter in WebM
 
 
-def _write_webp(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
-    first, *rest = (Image.fromarray(frame) for frame in frames)
+def _all_frames() -> Generator[None, np.ndarray | None, list[Image.Image]]:
+    """Pictures of all frames, with memory of their own: a decoder may reuse the buffer of a frame."""
+    pictures = []
+    while (frame := (yield)) is not None:
+        pictures.append(Image.fromarray(frame))
+    return pictures
+
+
+def _write_webp(temporary: Path, rate: Fraction, text: str | None) -> Writer:
+    first, *rest = yield from _all_frames()
     exif = Image.Exif()
     if text is not None:
         exif[ExifTags.Base.ImageDescription] = text
@@ -275,15 +339,16 @@ def _read_webp(source: Path) -> str | None:
         return image.getexif().get(ExifTags.Base.ImageDescription)
 
 
-def _write_gif(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
-    clip = [frame.copy() for frame in frames]  # held for the palette; a decoder may reuse its buffer
-    sample = clip[:: -(-len(clip) // PALETTE_SAMPLE_FRAMES)]  # one palette for all, since one each flickers
-    step = int(np.ceil(np.sqrt(len(sample) * clip[0].size / 3 / PALETTE_SAMPLE_PIXELS)))
+def _write_gif(temporary: Path, rate: Fraction, text: str | None) -> Writer:
+    clip = yield from _all_frames()
+    # One palette for all, since one each flickers.
+    sample = [np.asarray(picture) for picture in clip[:: -(-len(clip) // PALETTE_SAMPLE_FRAMES)]]
+    step = int(np.ceil(np.sqrt(len(sample) * sample[0].size / 3 / PALETTE_SAMPLE_PIXELS)))
     sheet = np.concatenate([frame[::step, ::step] for frame in sample])  # n·(H, W, 3) -> (n·H, W, 3)
     palette = Image.fromarray(sheet).quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
     # Error diffusion: an ordered pattern keeps still areas stiller, but loses the colours of photographs.
     dithering = {"palette": palette, "dither": Image.Dither.FLOYDSTEINBERG}
-    first, *rest = (Image.fromarray(frame).quantize(**dithering) for frame in clip)
+    first, *rest = (picture.quantize(**dithering) for picture in clip)
     durations = _durations(len(clip), rate, tick=10, fewest_ticks=2)  # browsers slow down what is shorter
     # Naming the palette makes it the only one in the file; otherwise Pillow repeats it for every frame.
     options = {"palette": bytes(first.palette.palette), "loop": 0, "comment": text or ""}
@@ -295,15 +360,17 @@ def _read_gif(source: Path) -> bytes | None:
         return image.info.get("comment")
 
 
-def _write_png(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
-    first, *rest = (Image.fromarray(frame) for frame in frames)
+def _write_png(temporary: Path, rate: Fraction, text: str | None) -> Writer:
+    first, *rest = yield from _all_frames()
     options = {"duration": float(1000 / rate), "loop": 0, "pnginfo": _png_text(text)}
     first.save(temporary, "PNG", save_all=True, append_images=rest, **options)
 
 
-def _write_folder(temporary: Path, frames: Iterator[np.ndarray], rate: Fraction, text: str | None) -> None:
+def _write_folder(temporary: Path, rate: Fraction, text: str | None) -> Writer:
     temporary.mkdir()
-    for index, frame in enumerate(frames):
+    for index in itertools.count():
+        if (frame := (yield)) is None:
+            return
         Image.fromarray(frame).save(temporary / f"frame_{index:04d}.png", "PNG", pnginfo=_png_text(text))
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
-from stillmotion.headless.commands import animate
+from stillmotion.headless.files import destinations
 from stillmotion.headless.files.videos import read_metadata
 from stillmotion.headless.pipeline import Pipeline
 from support import checkpoints
@@ -119,18 +119,20 @@ class TestSeveral:
         """Two names may become one file: by a link made meanwhile, or where a disk ignores case."""
         (place / "y").mkdir()
         (place / "x").mkdir()
-        written = animate.write_video
+        moved = destinations._move_file
 
-        def write(name, *arguments, **options):
-            written(name, *arguments, **options)
-            if name == "x/clip.gif":
-                (place / "y").rmdir()
-                (place / "y").symlink_to("x")
+        def move(temporary, final, overwrite):
+            moved(temporary, final, overwrite)
+            if final.parent.name == "x":
+                (place / "y" / "clip.gif").symlink_to(final)
 
-        monkeypatch.setattr(animate, "write_video", write)
+        monkeypatch.setattr(destinations, "_move_file", move)
         assert run("photo.jpg", "--output", "x/clip.gif", "--output", "y/clip.gif", "--overwrite") == REFUSED
-        assert "kept as" in capsys.readouterr().err
-        assert names(place) == ["x/clip-2.gif", "x/clip.gif"]
+        said = capsys.readouterr()
+        assert "kept as" in said.err
+        assert said.out.split() == [str(place / "x" / "clip.gif")]
+        assert names(place) == ["x/clip.gif", "y/clip-2.gif", "y/clip.gif"]
+        assert (place / "y" / "clip.gif").is_symlink()
 
     def test_what_is_wrong_with_the_checkpoint_is_said_once(self, capsys, place):
         path = checkpoints.write(place / "c.safetensors", **{"first_stage_model.decoder.norm_out.bias": None})
