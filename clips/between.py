@@ -14,6 +14,7 @@ from .choices_over_time import MPD, PINNED, SHIFT, ChoicesOverTime
 from .fields import is_number
 from .presets import Preset
 from .run import TRF
+from .values import plain
 
 STEPS = 25
 """Steps of a clip that ends on a picture, if the user names no number."""
@@ -41,13 +42,14 @@ def frames_of(
     """
     if not keyframes and not end_frame:
         return ()
+    keyframes = [plain(frame) for frame in keyframes]
     for frame in keyframes:
         if isinstance(frame, float) or not is_number(frame) or not 1 <= frame < MOST_FRAMES:
             raise ValueError(
                 f"a keyframe is at frame {frame!r}; frame 0 is the first picture's, so give a whole number "
                 f"from 1 to {MOST_FRAMES - 1}."
             )
-    frames = sorted({int(frame) for frame in keyframes})
+    frames = sorted(set(keyframes))
     if end_frame:
         chosen = settings.num_frames
         last = presets.find_preset(variant, chosen, settings.sampler, settings.preset).num_frames - 1
@@ -98,6 +100,8 @@ def mistakes(settings: ChoicesOverTime, variant: Variant, pictures: bool) -> Ite
         yield (
             f"the sampler {LCM} can't go with {what}: its few steps leave no room for them; give another one."
         )
+    if settings.loop is not None and settings.num_frames == 1:
+        yield "num_frames is 1, and a loop needs 2 at the least; give more."
     if has_ends(settings, pictures):
         yield from _mistakes_between(settings)
     else:
@@ -132,9 +136,7 @@ def _mistakes_of_shift(settings: ChoicesOverTime, variant: Variant) -> Iterator[
             "every step; leave it out."
         )
     frames = presets.find_preset(variant, settings.num_frames, settings.sampler, settings.preset).num_frames
-    if frames < 2:
-        yield f"num_frames is {frames}, and a loop needs 2 at the least; give more."
-    elif tile_of(frames, variant) is None:
+    if tile_of(frames, variant) is None:
         accepted = _frames_of_checkpoint(variant)
         yield (
             f"num_frames is {frames}; the loop {SHIFT} takes up to {max(accepted)}, or a multiple of "

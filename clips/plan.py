@@ -88,6 +88,10 @@ class Plan:
         frames = self.settings.num_frames
         return [between.tile_of(frames, self.variant) if self.settings.loop == SHIFT else frames]
 
+    def doubts(self) -> list[str]:
+        """A sentence for each gap between pictures that the networks are not at home with."""
+        return list(between.doubts(self.picture_frames, self.variant))
+
     def part(self, num_frames: int, number: int = 0, fps: float | None = None) -> "Plan":
         """The plan of a part of the clip, by its number from 0, with noise of its own.
 
@@ -123,9 +127,12 @@ class Plan:
         """Control pictures at the size of the clip: (3 or 4, H, W) in [0, 1] each -> (T, 3, height, width).
 
         They are fitted as the picture is, to [−1, 1]; a single one serves all frames. Raises ValueError for
-        another number.
+        another number, and for a clip between pictures or a loop.
         """
         settings = self.settings
+        if self.keyframes or settings.loop is not None:
+            what = f"the loop {settings.loop}" if settings.loop else "an end frame or keyframes"
+            raise ValueError(f"a ControlNet's pictures can't go with {what}; leave one of both out.")
         size = (settings.width, settings.height)
         return control.one_each(
             pictures,
@@ -133,6 +140,13 @@ class Plan:
             MOST_FRAMES,
             lambda picture: to_canvas(picture, *size, settings.fit),
         )
+
+    def refuse_noise(self) -> None:
+        """Raises ValueError for noise of the caller's, in a clip with pictures at both ends."""
+        if self.picture_frames:
+            raise ValueError(
+                "noise goes with a clip of one picture; a clip between pictures has the seed's: leave it out."
+            )
 
     def refuse_control(self) -> None:
         """Raises ValueError for settings of control, in a clip without control pictures."""

@@ -4,9 +4,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..clips.plan import Plan
 
-def checked(noise: Tensor | np.ndarray, shape: tuple[int, ...]) -> Tensor:
-    """Noise of the caller's in float32 on the CPU; raises ValueError for another shape, NaN and infinity."""
+
+def checked(noise: Tensor | np.ndarray | None, plan: Plan, shape: tuple[int, ...]) -> Tensor | None:
+    """Noise of the caller's in float32 on the CPU, None for none.
+
+    Raises ValueError for another shape, NaN and infinity, and in a clip between pictures.
+    """
+    if noise is None:
+        return None
+    plan.refuse_noise()
     try:
         tensor = torch.as_tensor(noise, dtype=torch.float32, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:

@@ -52,7 +52,7 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     saved = [options.decode_latents] if options.decode_latents else []
     _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
-    steering = (options.control, options.control_frames)
+    steering = (options.control, options.control_frames, options.end_frame, *dict(options.keyframe).values())
     parts = (*parts_of(options).values(), options.exvideo, *steering)
     read += [Path(name) for name in (options.checkpoint, *parts, options.scratch, *saved) if name]
     read += [Path(file) for file, *_ in options.lora]
@@ -142,6 +142,12 @@ def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
         mistakes.add("give the IMAGE to animate, or latents with --decode-latents, and not both.")
     if (options.control is None) != (options.control_frames is None):
         mistakes.add("--control and --control-frames go together; give both, or neither.")
+    times = [frame for frame, _ in options.keyframe]
+    for frame in sorted({frame for frame in times if times.count(frame) > 1}):
+        mistakes.add(f"--keyframe names frame {frame} {times.count(frame)} times; give it one picture.")
+    further = ["--end-frame"] * (options.end_frame is not None) + ["--keyframe"] * bool(options.keyframe)
+    if further and options.decode_latents is not None:
+        mistakes.add(f"{' and '.join(further)} can't go with --decode-latents, only with an IMAGE.")
     if options.control is not None and options.decode_latents is not None:
         mistakes.add("--control goes with an IMAGE, not with --decode-latents.")
     if options.save_latents is not None and options.decode_latents is not None:

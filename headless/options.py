@@ -2,12 +2,14 @@
 
 import argparse
 import contextlib
+import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from ..clips.choices_over_time import PINNED
 from ..clips.fields import Field, Flag
 from ..clips.mistakes import Mistakes, did_you_mean
 from ..clips.settings import FIELDS
@@ -16,7 +18,10 @@ from .engine.devices import DEVICES, DTYPES
 from .files.videos import EXTENSIONS
 from .jobs import NAME
 from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
-from .values import EMPTY, FORMS, clip_size, file_name, lora, one_of, size
+from .values import EMPTY, FORMS, clip_size, file_name, keyframe, lora, one_of, size
+
+ALONE = {"--loop": PINNED}
+"""Values of options that may stand without one."""
 
 _OPTION = re.compile(r"--|-[A-Za-z]$")  # not a number, nor a file whose name begins with a minus
 _NOT_GIVEN = "expected one"  # how argparse begins to say that a value is missing
@@ -32,7 +37,7 @@ def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> 
     _check_command(words, commands)
     command, parser = words[0], commands[words.pop(0)]
     values = _values_of_options(parser)
-    words = _without_unknown(words, values, mistakes)
+    words = _with_usual_values(_without_unknown(words, values, mistakes))
     while True:
         try:
             options, unknown = parser.parse_known_intermixed_args(words)
@@ -102,6 +107,22 @@ def _without_unknown(words: Sequence[str], names: Iterable[str], mistakes: Mista
         if rest and not equals and not rest[0].startswith("-") and not os.path.exists(rest[0]):
             rest.pop(0)  # or the value would pass for a picture
     return kept
+
+
+def _with_usual_values(words: Sequence[str]) -> list[str]:
+    """The words with a value for each option that stands alone; a picture behind it is none."""
+    result = []
+    for word, successor in itertools.zip_longest(words, words[1:]):
+        name, value = word, ALONE.get(word)
+        if value is not None and not _accepts(word, successor):
+            name = f"{word}={value}"
+        result.append(name)
+    return result
+
+
+def _accepts(option: str, word: str | None) -> bool:
+    """Whether a word, which follows the option of a choice, is one of its names."""
+    return any(_option_of(field) == option and word in field.kind.names for field in FIELDS.values())
 
 
 def _without(words: Sequence[str], option: str | None, values: dict[str, int]) -> list[str]:
@@ -223,6 +244,27 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Pictures of later frames; the IMAGE is frame 0."""
+    add = parser.add_argument
+    add(
+        "--end-frame",
+        type=file_name,
+        metavar="PICTURE",
+        default=None,
+        help="the picture on which the clip ends, fitted as the IMAGE is",
+    )
+    add(
+        "--keyframe",
+        type=keyframe,
+        action="append",
+        default=[],
+        metavar="N=PICTURE",
+        help="a picture for frame N, the IMAGE being frame 0; may be repeated; the clip ends on the last one "
+        "where there is no --end-frame",
+    )
+
+
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
@@ -242,6 +284,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "stands for the picture's name (default: an .mp4 of that name beside the picture)",
     )
     add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
+    _add_pictures(parser)
     add(
         "--checkpoint",
         type=file_name,

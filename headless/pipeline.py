@@ -3,7 +3,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..clips.conditions import Conditions
 from ..clips.needs import Size
 from ..clips.plan import Plan
 from ..clips.recipes import Decode, Encode, Latent, Sample, Step, drive
-from ..clips.recipes.animate import animate
+from ..clips.recipes.clip import clip
 from ..clips.run import Run
 from ..clips.settings import Settings
 from ..samplers.solvers import Denoiser, silent
@@ -39,6 +39,7 @@ from .engine.loras import read as read_loras
 from .engine.loras import with_loras
 from .engine.networks import Networks
 from .files import control_frames, images
+from .keyframes import fitted
 
 logger = logging.getLogger(__name__)
 
@@ -148,19 +149,26 @@ class Pipeline:
         settings: Settings | Mapping | None = None,
         noise: Tensor | np.ndarray | None = None,
         control: control_frames.Frames | None = None,
+        *,
+        end_frame: images.Picture | None = None,
+        keyframes: Mapping[int, images.Picture] | None = None,
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
         `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise. `control`: pictures for the
         ControlNet, one for each frame or one for all, as `control_frames.read_frames` reads them.
+        `end_frame`: the picture on which the clip ends. `keyframes`: pictures by their frames, from 1 on.
         """
-        plan = self.plan(settings)
-        pictures = self.control_pictures(plan, control)
-        size = self.latent_size(plan)
-        self.fit.check(size, plan.settings.frame_wise_decode)
-        start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
-        picture = plan.canvas(images.to_tensor(images.read_image(image)))
-        recipe = animate(plan, picture, start, pictures)
+        plan = self.plan(settings, keyframes or {}, end_frame is not None)
+        for doubt in plan.doubts():
+            logger.warning(doubt)
+        controlling = self.control_pictures(plan, control)
+        options = {"at_once": max(plan.run_frames)}
+        self.fit.check(self.latent_size(plan), plan.settings.frame_wise_decode, **options)
+        start = caller_noise.checked(noise, plan, self._shape(plan))
+        pictures = fitted(plan, keyframes or {}, end_frame)
+        pictures[0] = plan.canvas(images.to_tensor(images.read_image(image)))
+        recipe = clip(plan, pictures, start, controlling)
         latents = []
 
         def perform(step: Step):
@@ -171,9 +179,17 @@ class Pipeline:
         (frames,) = drive([recipe], perform)
         return Clip(np.stack(list(frames)), latents[0], plan.settings)
 
-    def plan(self, settings: Settings | Mapping | None) -> Plan:
-        """Resolves settings for the checkpoint, with its defaults for every None."""
-        return Plan.of(Settings.of(settings), self.checkpoint.variant)
+    def plan(
+        self,
+        settings: Settings | Mapping | None,
+        keyframes: Collection[int] = (),
+        end_frame: bool = False,
+    ) -> Plan:
+        """Resolves settings for the checkpoint, with its defaults for every None.
+
+        keyframes: frames of pictures after the first. end_frame: whether the last frame has one.
+        """
+        return Plan.of(Settings.of(settings), self.checkpoint.variant, keyframes, end_frame)
 
     def control_pictures(self, plan: Plan, control: control_frames.Frames | None) -> Tensor | None:
         """Control pictures of a clip, (T, 3, H, W) in [−1, 1]; None without any.
@@ -226,8 +242,7 @@ class Pipeline:
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
         plan = self.plan(settings)
-        start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
-        return self.sample_run(plan.run(conditions, start))
+        return self.sample_run(plan.run(conditions, caller_noise.checked(noise, plan, self._shape(plan))))
 
     @in_own_modes
     def sample_run(self, run: Run, number: int = 1, total: int = 1) -> Tensor:

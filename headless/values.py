@@ -51,6 +51,14 @@ def lora(text: str) -> tuple[str, float, float | None]:
     return file, numbers[0] if numbers else 1.0, numbers[1] if len(numbers) > 1 else None
 
 
+def keyframe(text: str) -> tuple[int, str]:
+    """A frame and its picture, N=PICTURE."""
+    frame, equals, name = text.partition("=")
+    if not equals or not re.fullmatch(r"\s*[+-]?\d{1,9}\s*", frame, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no frame and picture such as 24=photo.png")
+    return int(frame), file_name(name)
+
+
 def _existing_part(name: str) -> str | None:
     """What stands before a colon of a name and is there, as the file of a strength that is no number."""
     parts = name.split(":")

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ...clips.control import numbers
 from ...clips.mistakes import Mistakes
 from ...clips.plan import Plan
 from ...clips.recipes import Decode, Step, drive
-from ...clips.recipes.animate import animate as recipe
+from ...clips.recipes.clip import clip as recipe
 from ...clips.settings import FIELDS, Settings
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint, Part
@@ -28,6 +29,7 @@ from ..files import control_frames, images, latents
 from ..files.sources import existing
 from ..files.videos import write_videos
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
+from ..keyframes import fitted, notes_of
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from .checkpoints import open_checkpoint, read_loras
@@ -35,6 +37,15 @@ from .checkpoints import open_checkpoint, read_loras
 _HASH_BLOCK = 2**24
 
 KEEP_LATENTS = "--save-latents keeps what is sampled, should decoding fail."
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the clips of a command have in common."""
+
+    plan: Plan
+    keyframes: dict[int, Tensor]  # pictures after the first, by their frames
+    control: Tensor | None  # pictures for a ControlNet
 
 
 def animate(
@@ -50,7 +61,7 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = plan = control = pictures = loras = None
+    saved = checkpoint = plan = control = pictures = keyframes = loras = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
@@ -58,11 +69,14 @@ def animate(
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
-        plan = checkpoint and settings and Plan.of(settings, checkpoint.variant)
+        frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
+        plan = checkpoint and settings and Plan.of(settings, checkpoint.variant, frames, ends)
     with mistakes.collected():
         control = _open_control(options, checkpoint)
     with mistakes.collected():
         pictures = plan and _read_control_frames(options, plan)
+    with mistakes.collected():
+        keyframes = _read_keyframes(options, plan)
     with mistakes.collected():
         loras = read_loras(checkpoint, options)
     jobs = settle(jobs, existing, mistakes, ask)
@@ -75,7 +89,10 @@ def animate(
     try:
         pipeline = _pipeline(checkpoint, control, loras, options, bars)
         if saved is None:
-            yield from _animate_pictures(pipeline, plan, pictures, jobs, options, say, bars)
+            for doubt in plan.doubts():
+                say(f"warning: {doubt}")
+            inputs = _Inputs(plan, keyframes, pictures)
+            yield from _animate_pictures(pipeline, inputs, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
@@ -154,6 +171,14 @@ def _read_control_frames(options: Namespace, plan: Plan) -> Tensor | None:
     return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(options.control_frames)))
 
 
+def _read_keyframes(options: Namespace, plan: Plan | None) -> dict[int, Tensor]:
+    """Pictures after the first by their frames; without a plan it is only seen that they are there."""
+    names = dict(options.keyframe)
+    for name in (*names.values(), *filter(None, [options.end_frame])):
+        existing(name)
+    return fitted(plan, names, options.end_frame) if plan else {}
+
+
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The user's options as settings; None for options with mistakes."""
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
@@ -173,25 +198,25 @@ def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
 
 def _animate_pictures(
     pipeline: Pipeline,
-    plan: Plan,
-    pictures: Tensor | None,
+    inputs: _Inputs,
     jobs: Sequence[Job],
     options: Namespace,
     say: Callable[[str], None],
     bars: ProgressBars,
 ) -> Iterator[Path]:
     """Animates picture after picture; of several, an error is reported and the next one begins."""
-    size = pipeline.latent_size(plan)
+    size, frame_wise = pipeline.latent_size(inputs.plan), inputs.plan.settings.frame_wise_decode
     stages = {"decode": bool(jobs[0].outputs)}  # which all jobs have, or none
-    pipeline.fit.check(size, plan.settings.frame_wise_decode, **stages)
-    needed = pipeline.fit.needed(size, plan.settings.frame_wise_decode, **stages)
+    stages["at_once"] = max(inputs.plan.run_frames)
+    pipeline.fit.check(size, frame_wise, **stages)
+    needed = pipeline.fit.needed(size, frame_wise, **stages)
     _warn_of_shortage(needed, pipeline, say)
     origin, failed = cache(partial(_origin, pipeline, bars)), 0  # gigabytes are hashed once for all pictures
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
-            yield from _animate_picture(pipeline, plan, pictures, origin, job, options, say)
+            yield from _animate_picture(pipeline, inputs, origin, job, options, say)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise
@@ -203,22 +228,22 @@ def _animate_pictures(
 
 def _animate_picture(
     pipeline: Pipeline,
-    plan: Plan,
-    pictures: Tensor | None,
+    inputs: _Inputs,
     origin: Callable[[], dict],
     job: Job,
     options: Namespace,
     say: Callable[[str], None],
 ) -> Iterator[Path]:
-    image = job.picture.read()
+    plan, image = inputs.plan, job.picture.read()
     if plan.orbit and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture = plan.canvas(images.to_tensor(image))
     notes = None
     if not options.no_metadata:
         notes = {"image": job.picture.name, **origin(), **plan.settings.as_metadata()}
-        if pictures is not None:
+        if inputs.control is not None:
             notes |= _notes_of_control(pipeline, plan, options)
+        notes |= notes_of(dict(options.keyframe), options.end_frame)
         if options.exvideo is not None:
             notes["exvideo"] = Path(options.exvideo).name
     written = []
@@ -232,7 +257,8 @@ def _animate_picture(
             written.append(save.path)
         return pipeline.perform(step)
 
-    (frames,) = drive([recipe(plan, picture, control=pictures)], perform)
+    pictures = {0: picture, **inputs.keyframes}
+    (frames,) = drive([recipe(plan, pictures, control=inputs.control)], perform)
     yield from written
     if job.outputs:
         yield from _write(job.outputs, frames, plan.settings.fps, notes)

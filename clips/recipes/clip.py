@@ -1,0 +1,24 @@
+"""The recipe of a plan: one run under a picture, several between pictures, or a loop."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..plan import Plan
+from . import Recipe
+from .animate import animate
+from .inbetween import inbetween, loop
+
+
+def clip(
+    plan: Plan, pictures: Mapping[int, Tensor], start: Tensor | None = None, control: Tensor | None = None
+) -> Recipe:
+    """The clip of pictures that `plan.canvas` fitted, by their frames: 0, and the keyframes of the plan.
+
+    `start`, (T, 4, h, w), replaces the seed's noise, and `control` steers, in a clip of one run.
+    """
+    if plan.keyframes:
+        return inbetween(plan, pictures)
+    if plan.settings.loop is not None:
+        return loop(plan, pictures[0], start)
+    return animate(plan, pictures[0], start, control)
