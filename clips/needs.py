@@ -62,12 +62,12 @@ def to_sample(
     dtype: torch.dtype,
     device: torch.device,
     branches: int = GUIDED,
-    cached: bool = False,
+    cached: int = 0,
     control: Part | None = None,
 ) -> Need:
     """Need of the UNet for latents of a size; its weights can stream, a stage at a time.
 
-    cached: whether deep features are kept from one evaluation to the next. control: a ControlNet that is
+    cached: how many sets of deep features are kept between evaluations. control: a ControlNet that is
     there and evaluated with it.
     """
     part, scale = checkpoint.unet, checkpoint.decoder.params.downscale

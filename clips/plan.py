@@ -99,7 +99,7 @@ class Plan:
         """
         seed = seed_of_chunk(self.settings.seed, number)
         fps = self.settings.fps if fps is None else fps
-        settings = replace(self.settings, num_frames=num_frames, seed=seed, fps=fps)
+        settings = replace(self.settings, num_frames=num_frames, seed=seed, fps=fps, loop=None)
         vector = _vector(settings, self.variant)
         return replace(self, settings=settings, vector=vector, scales=settings.guidance_scales())
 
@@ -160,9 +160,12 @@ class Plan:
     def run(self, pictured: Conditions, start: Tensor | None = None, pictures: Tensor | None = None) -> Run:
         """The run of a clip under conditions; `start` replaces the seed's noise.
 
-        pictures: from `control_pictures`, for a run with a ControlNet.
+        pictures: from `control_pictures`, for a run with a ControlNet. Raises ValueError for a loop, whose
+        runs are of its recipe's making.
         """
         settings = self.settings
+        if settings.loop is not None:
+            raise ValueError(f"loop is {settings.loop}, and this is one plain run; animate makes loops.")
         shape = (settings.num_frames, *pictured.concat.shape[1:])
         return Run(
             branches={

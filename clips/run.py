@@ -99,6 +99,12 @@ class Run:
             return len(self.way.frames[0])
         return self.way.length if isinstance(self.way, Ring) else len(self.start)
 
+    @property
+    def kept_features(self) -> int:
+        """How many sets of deep features a feature cache keeps: one for each picture that is seen."""
+        sets = 2 if isinstance(self.way, Between) else 1
+        return sets if self.feature_cache > 1 else 0
+
 
 MakeEvaluate = Callable[[Mapping[str, Branch]], Evaluate]
 """Evaluations of branches by an engine, with the constants and the state of a run of their own."""

@@ -56,7 +56,7 @@ class Settings(ChoicesOverTime):
         with mistakes.collected():
             self.check()
         _check_variant(self, variant, mistakes)
-        for mistake in between.mistakes(self, variant, pictures):
+        for mistake in () if mistakes.any else between.mistakes(self, variant, pictures):
             mistakes.add(mistake)
         mistakes.raise_any()
         settings = _with_defaults(self, variant, pictures)

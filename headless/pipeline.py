@@ -332,7 +332,7 @@ class Pipeline:
 
     def _choice_for(self, run: Run, stays: bool = True) -> Choice:
         """How a run is sampled; stays: whether the UNet's weights may stay on the device."""
-        size, cached = (run.frames_at_once, *run.start.shape[2:]), run.feature_cache > 1
+        size, cached = (run.frames_at_once, *run.start.shape[2:]), run.kept_features
         controlled = run.control is not None
         held = self._networks.held("unet", CONTROL) if controlled else self._networks.held("unet")
         options = {"stays": stays, "controlled": controlled}

@@ -126,7 +126,7 @@ class Fit:
         self,
         size: Size,
         branches: int = needs.GUIDED,
-        cached: bool = False,
+        cached: int = 0,
         held: Held = NOTHING_HELD,
         *,
         stays: bool = True,
@@ -134,8 +134,8 @@ class Fit:
     ) -> Choice:
         """How latents of a size are sampled.
 
-        cached: with deep features kept between evaluations. stays: whether the weights may stay there.
-        controlled: with the ControlNet, which runs as the UNet does.
+        cached: sets of deep features that are kept between evaluations. stays: whether the weights may stay
+        there. controlled: with the ControlNet, which runs as the UNet does.
         """
         control = self.control if controlled else None
         need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches, cached, control)

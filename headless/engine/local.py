@@ -82,6 +82,7 @@ def _evaluations(
     unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None, control: ControlNet | None
 ) -> runs.MakeEvaluate:
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
+    options["kept_features"] = run.kept_features
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
@@ -96,8 +97,9 @@ class Evaluator:
     spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding.
     Branches with hooks of their own have batches of their own. All branches have one vector, and all a camera
     or none. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep blocks run every n
-    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. A `controller` changes each evaluation of the UNet
-    and runs in its batches and pieces.
+    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. `kept_features` says how many sets of them
+    are kept, where another Evaluator has its own. A `controller` changes each evaluation of the UNet and runs
+    in its batches and pieces.
     """
 
     def __init__(
@@ -108,11 +110,13 @@ class Evaluator:
         *,
         sigmas: Iterable[Tensor] = (),
         feature_cache: int = 1,
+        kept_features: int = 1,
         budget: int | None = None,
         controller: Controller | None = None,
     ):
         self._unet, self._branches, self._dtype = unet, branches, dtype
         self._interval, self._budget, self._controller = feature_cache, budget, controller
+        self._kept_features = kept_features
         self._plans: dict[tuple[str, ...], BoundedPlan[layerwise.UNetPlan]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
@@ -154,7 +158,7 @@ class Evaluator:
         if controlled:
             stored.add(self._controller.dtype)
         options = {
-            "cached": self._interval > 1,
+            "cached": self._kept_features if self._interval > 1 else 0,
             "casts": stored != {self._dtype},
             "controlled": controlled,
         }

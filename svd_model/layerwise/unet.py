@@ -38,7 +38,7 @@ class _Layer(NamedTuple):
 class UNetPlanner:
     """Plans for latents of a size, (T, in_channels, height, width) a branch.
 
-    cached: whether the deep features of each branch are kept from one evaluation to the next. apart: whether
+    cached: how many sets of all branches' deep features are kept between evaluations. apart: whether
     branches may go one after another. casts: whether weights are stored in another dtype, and cast for each
     call of a layer. controlled: whether a control network of these sizes is evaluated before the UNet.
     """
@@ -50,7 +50,7 @@ class UNetPlanner:
     width: int
     dtype: torch.dtype
     device: torch.device
-    cached: bool = False
+    cached: int = 0
     apart: bool = True
     casts: bool = False
     controlled: bool = False
@@ -126,7 +126,7 @@ class UNetPlanner:
         if params.camera_dim:
             constant += frames * contexts // 2 * itemsize  # of the camera, a row a frame
         if self.cached:
-            constant += self.branches * size(params.model_channels) // branches
+            constant += self.cached * self.branches * size(params.model_channels) // branches
         if self.controlled:
             constant += size(params.model_channels) + self._residuals(size)
         peak = calls = 0

@@ -40,6 +40,7 @@ def refusal(settings: dict, keyframes=(), end_frame=False, variant=SVD_XT) -> st
         ({"num_frames": 0}, END, "num_frames is 0"),
         ({"num_frames": 10**6}, END, "num_frames is 1000000"),
         ({"num_frames": "all"}, END, "num_frames is 'all'"),
+        ({"num_frames": "all", "loop": SHIFT}, {}, "num_frames is 'all'"),
         ({"loop": "pinned"}, END, "loop is pinned"),
         ({"loop": SHIFT}, {"keyframes": [9]}, "loop is shift"),
         ({"between": "trf"}, {}, "the clip has one picture"),

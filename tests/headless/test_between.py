@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from stillmotion import builtin_model
+from stillmotion.clips import needs
 from stillmotion.clips.run import BETWEEN
 from stillmotion.clips.settings import Settings
 from stillmotion.headless import Pipeline, read_metadata
@@ -121,6 +122,26 @@ def test_noise_of_the_callers_is_refused_between_pictures_and_not_in_a_shifted_l
     with pytest.raises(ValueError, match="noise goes with a clip of one picture"):
         pipeline.animate(picture(0), replace(QUICK, loop="pinned"), noise)
     assert len(pipeline.animate(picture(0), replace(QUICK, loop="shift"), noise).frames) == 4
+
+
+def test_a_single_run_of_a_loop_is_refused(pipeline):
+    settings = replace(QUICK, loop="shift")
+    with pytest.raises(ValueError, match="animate makes loops"):
+        pipeline.sample(pipeline.encode(pipeline.prepare(picture(0), settings), settings), settings)
+
+
+def test_memory_counts_the_kept_features_of_both_ends(pipeline, monkeypatch):
+    asked, to_sample = [], needs.to_sample
+
+    def counted(*inputs, **options):
+        asked.append(inputs[5])
+        return to_sample(*inputs, **options)
+
+    monkeypatch.setattr(needs, "to_sample", counted)
+    for every, end in ((1, 2), (2, 2), (2, None)):
+        settings = replace(QUICK, feature_cache=every, steps=1)
+        pipeline.animate(picture(0), settings, end_frame=None if end is None else picture(end))
+    assert asked == [0, 2, 1]
 
 
 def test_an_unreadable_picture_is_named_before_any_work(pipeline, monkeypatch):
