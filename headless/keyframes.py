@@ -10,6 +10,15 @@ from .files import images
 from .files.images import ImageError, Picture
 
 
+def by_frame(keyframes: Mapping[int, Picture] | None) -> Mapping[int, Picture]:
+    """The caller's pictures by their frames, empty for None; raises ValueError for another kind of value."""
+    if keyframes is not None and not isinstance(keyframes, Mapping):
+        raise ValueError(
+            f"keyframes is a {type(keyframes).__name__}; give a dict of pictures by their frames."
+        )
+    return keyframes or {}
+
+
 def fitted(plan: Plan, keyframes: Mapping[int, Picture], end_frame: Picture | None) -> dict[int, Tensor]:
     """Pictures by their frames, (1, 3, H, W) in [−1, 1] each; raises ImageError for an unreadable one."""
     sources = {f"keyframe {frame}": (frame, picture) for frame, picture in keyframes.items()}

@@ -111,13 +111,10 @@ def _without_unknown(words: Sequence[str], names: Iterable[str], mistakes: Mista
 
 def _with_usual_values(words: Sequence[str]) -> list[str]:
     """The words with a value for each option that stands alone; a picture behind it is none."""
-    result = []
-    for word, successor in itertools.zip_longest(words, words[1:]):
-        name, value = word, ALONE.get(word)
-        if value is not None and not _accepts(word, successor):
-            name = f"{word}={value}"
-        result.append(name)
-    return result
+    return [
+        f"{word}={ALONE[word]}" if word in ALONE and not _accepts(word, successor) else word
+        for word, successor in itertools.zip_longest(words, words[1:])
+    ]
 
 
 def _accepts(option: str, word: str | None) -> bool:

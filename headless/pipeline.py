@@ -39,7 +39,7 @@ from .engine.loras import read as read_loras
 from .engine.loras import with_loras
 from .engine.networks import Networks
 from .files import control_frames, images
-from .keyframes import fitted
+from .keyframes import by_frame, fitted
 
 logger = logging.getLogger(__name__)
 
@@ -159,17 +159,17 @@ class Pipeline:
         ControlNet, one for each frame or one for all, as `control_frames.read_frames` reads them.
         `end_frame`: the picture on which the clip ends. `keyframes`: pictures by their frames, from 1 on.
         """
-        plan = self.plan(settings, keyframes or {}, end_frame is not None)
+        keyframes = by_frame(keyframes)
+        plan = self.plan(settings, keyframes, end_frame is not None)
         for doubt in plan.doubts():
             logger.warning(doubt)
         controlling = self.control_pictures(plan, control)
-        options = {"at_once": max(plan.run_frames)}
-        self.fit.check(self.latent_size(plan), plan.settings.frame_wise_decode, **options)
+        size, at_once = self.latent_size(plan), max(plan.run_frames)
+        self.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
         start = caller_noise.checked(noise, plan, self._shape(plan))
-        pictures = fitted(plan, keyframes or {}, end_frame)
+        pictures = fitted(plan, keyframes, end_frame)
         pictures[0] = plan.canvas(images.to_tensor(images.read_image(image)))
-        recipe = clip(plan, pictures, start, controlling)
-        latents = []
+        recipe, latents = clip(plan, pictures, start, controlling), []
 
         def perform(step: Step):
             if isinstance(step, Decode):

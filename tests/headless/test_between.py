@@ -74,10 +74,11 @@ def test_an_end_decoded_alone_is_the_pictures_round_trip(pipeline):
         assert np.abs(clip.frames[frame] - expected).max() <= 1
 
 
-def test_keyframes_are_their_pictures_latents(pipeline):
+def test_keyframes_are_their_pictures_latents(pipeline, caplog):
     settings = replace(QUICK, num_frames=None)
     clip = pipeline.animate(picture(0), settings, keyframes={5: picture(1), np.int64(2): picture(2)})
     assert len(clip.latents) == 6 and clip.settings.num_frames == 6
+    assert caplog.text.count("the networks know 7 to 31") == 2
     for frame, seed in ((0, 0), (2, 2), (5, 1)):
         assert torch.equal(clip.latents[frame], latent(pipeline, picture(seed))[0])
 
@@ -152,6 +153,8 @@ def test_an_unreadable_picture_is_named_before_any_work(pipeline, monkeypatch):
         pipeline.animate(picture(0), QUICK, keyframes={3: 0.5})
     with pytest.raises(ValueError, match="frames 0 and 1"):
         pipeline.animate(picture(0), replace(QUICK, num_frames=None), keyframes={1: picture(1)})
+    with pytest.raises(ValueError, match="keyframes is a list; give a dict"):
+        pipeline.animate(picture(0), QUICK, keyframes=[picture(1)])
 
 
 class TestCommand:

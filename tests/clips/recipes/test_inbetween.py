@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stillmotion.clips import between
 from stillmotion.clips.conditions import vector
@@ -18,8 +20,8 @@ from stillmotion.svd_model.networks.vae import LATENT_SCALE
 SMALL = {"width": 64, "height": 64}
 
 
-def a_plan(keyframes=(), end_frame=False, **settings) -> Plan:
-    return Plan.of(Settings(**SMALL, **settings), SVD_XT, keyframes, end_frame)
+def a_plan(keyframes=(), end_frame=False, **chosen) -> Plan:
+    return Plan.of(Settings(**SMALL, **chosen), SVD_XT, keyframes, end_frame)
 
 
 class Door:
@@ -114,6 +116,18 @@ def test_a_long_gap_has_a_coarse_run_first_which_is_told_a_lower_rate():
     assert conditions.context.unique().item() == 0  # the nearer picture's
     latents = door.of(Decode)[0].latents
     assert len(latents) == 101 and marks(latents)[17] == 101
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.integers(1, 511).map(lambda frame: 2 * frame), min_size=1, max_size=6))
+def test_all_pictures_are_in_the_clip_wherever_they_are(frames):
+    door = through(a_plan(frames))
+    latents, last = door.of(Decode)[0].latents, max(frames)
+    assert len(latents) == last + 1 and all(latents[frame, 0, 0, 0] == frame for frame in (0, *frames))
+    samples = door.of(Sample)
+    assert [step.number for step in samples] == list(range(1, samples[0].total + 1))
+    assert max(len(step.run.start) for step in samples) <= 44
+    assert len({step.run.seed for step in samples}) == len(samples)
 
 
 def test_a_network_of_many_frames_needs_no_coarse_run():

@@ -86,6 +86,13 @@ def test_a_budget_under_the_least_names_it_and_the_stage():
     Pipeline(checkpoint(), CPU, memory_budget=least()).fit.check(SIZE, False)
 
 
+def test_a_clip_of_several_runs_is_sampled_in_the_memory_of_one():
+    fit = on_card()
+    run, clip = (fit.stages((frames, 72, 128), False, at_once=25) for frames in (25, 100))
+    assert [stage.least for stage in clip[:-1]] == [stage.least for stage in run[:-1]]
+    assert clip[2].work == "sampling 25 frames of 1024×576" and "decoding 100 frames" in clip[3].work
+
+
 def test_latents_alone_need_no_more_than_decoding():
     fit = Fit(checkpoint(), CPU, torch.float32, torch.float32)
     decode = fit.smallest(needs.to_decode(checkpoint(), SIZE, False, torch.float32, CPU))
