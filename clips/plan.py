@@ -9,6 +9,7 @@ from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
 from . import conditions, control
 from .choices import MOST_FRAMES
+from .choices_over_time import CHUNKED, WHOLE
 from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
@@ -69,6 +70,11 @@ class Plan:
         another number.
         """
         settings = self.settings
+        if settings.long in CHUNKED:
+            raise ValueError(
+                f"long {settings.long} can't go with a ControlNet, which knows the frames of one run alone; "
+                f"take at most {settings.chunk} frames, or long {WHOLE}."
+            )
         size = (settings.width, settings.height)
         return control.one_each(
             pictures,
@@ -89,10 +95,11 @@ class Plan:
     def run(self, pictured: Conditions, start: Tensor | None = None, pictures: Tensor | None = None) -> Run:
         """The run of a clip under conditions; `start` replaces the seed's noise.
 
-        pictures: from `control_pictures`, for a run with a ControlNet.
+        The run of a long clip has the noise of its first chunk or window. pictures: from `control_pictures`,
+        for a run with a ControlNet.
         """
         settings = self.settings
-        shape = (settings.num_frames, *pictured.concat.shape[1:])
+        shape = (settings.frames_at_once, *pictured.concat.shape[1:])
         return Run(
             branches={
                 guidance.CONDITIONAL: Branch(pictured),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..clips.conditions import Conditions
 from ..clips.needs import Size
 from ..clips.plan import Plan
-from ..clips.recipes import Decode, Encode, Latent, Sample, Step, drive
+from ..clips.recipes import Decode, Encode, Keep, Latent, Sample, Step, drive
 from ..clips.recipes.animate import animate
 from ..clips.run import Run
 from ..clips.settings import Settings
@@ -151,8 +151,9 @@ class Pipeline:
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
-        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise. `control`: pictures for the
-        ControlNet, one for each frame or one for all, as `control_frames.read_frames` reads them.
+        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise, of a long clip's first chunk or
+        window. `control`: pictures for the ControlNet, one for each frame or one for all, as
+        `control_frames.read_frames` reads them.
         """
         plan = self.plan(settings)
         pictures = self.control_pictures(plan, control)
@@ -202,7 +203,7 @@ class Pipeline:
             return self.encode_pictures(step.picture).cpu() * LATENT_SCALE
         if isinstance(step, Sample):
             return self.sample_run(step.run, step.number, step.total)
-        return self._frames(step)
+        return None if isinstance(step, Keep) else self._frames(step)
 
     def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
@@ -324,9 +325,9 @@ class Pipeline:
         return self.fit.to_sample(size, len(run.branches), cached, held, **options)
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
-        """Shape of a clip's latents."""
-        frames, height, width = self.latent_size(plan)
-        return frames, self.checkpoint.unet.params.out_channels, height, width
+        """Shape of the latents that the UNet takes at once."""
+        _, height, width = self.latent_size(plan)
+        return plan.settings.frames_at_once, self.checkpoint.unet.params.out_channels, height, width
 
     @property
     def unet(self) -> nn.Module:

@@ -44,6 +44,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """Keep the latents of a clip that goes on, (t, 4, h, w), should it be cut off; the result is not used."""
+
+    latents: Tensor
+
+
+@dataclass(frozen=True)
 class Decode:
     """Decode latents, (T, 4, h, w); the result is the frames, in a form of the door's."""
 
@@ -53,7 +60,7 @@ class Decode:
     ring: bool = False  # a loop, whose last frame comes before its first
 
 
-Step = Encode | Latent | Sample | Decode
+Step = Encode | Latent | Sample | Keep | Decode
 Recipe = Generator[Step, Any, None]
 
 
