@@ -101,7 +101,7 @@ class Pipeline:
         self.dtype = find_dtype(dtype, self.device)
         self.decode_dtype = named_dtype("decode_dtype", decode_dtype, DECODE_DTYPES)
         _check_linear_dtype(linear_dtype, self.device)
-        self._compiled, self._linear_dtype = compiled, linear_dtype
+        self._compiled, self.linear_dtype = compiled, linear_dtype
         budget = None if memory_budget is None else memory.find_size(memory_budget)
         can_stream = not compiled and linear_dtype is None
         if control is not None and not isinstance(control, Part):
@@ -157,8 +157,8 @@ class Pipeline:
         """
         plan = self.plan(settings)
         pictures = self.control_pictures(plan, control)
-        size = self.latent_size(plan)
-        self.fit.check(size, plan.settings.frame_wise_decode)
+        size, settings = self.latent_size(plan), plan.settings
+        self.fit.check(size, settings.frame_wise_decode, at_once=settings.frames_at_once)
         start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
         picture = plan.canvas(images.to_tensor(images.read_image(image)))
         recipe = animate(plan, picture, start, pictures)
@@ -359,7 +359,7 @@ class Pipeline:
         return "decoder" if own else FRAME_WISE
 
     def _load_unet(self, device: torch.device) -> VideoUNet:
-        if self._linear_dtype is None:
+        if self.linear_dtype is None:
             unet = self._load(self.checkpoint.unet, self.dtype, device)
         else:
             unet = self._load(self.checkpoint.unet, self.dtype, device, operations=float8.Float8Operations)

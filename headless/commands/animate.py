@@ -14,7 +14,7 @@ from ... import builtin_model
 from ...clips.control import numbers
 from ...clips.mistakes import Mistakes
 from ...clips.plan import Plan
-from ...clips.recipes import Decode, Step, drive
+from ...clips.recipes import Decode, Keep, Step, drive
 from ...clips.recipes.animate import animate as recipe
 from ...clips.settings import FIELDS, Settings
 from ...svd_model.adapters.lora import Applied
@@ -30,6 +30,7 @@ from ..files.videos import write_videos
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
+from . import kept
 from .checkpoints import open_checkpoint, read_loras
 
 _HASH_BLOCK = 2**24
@@ -50,11 +51,13 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = plan = control = pictures = loras = None
+    saved = resumed = checkpoint = plan = control = pictures = loras = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
-        saved = _read_latents(options)
+        saved = _read_latents(options.decode_latents)
+    with mistakes.collected():
+        resumed = _read_latents(options.resume)
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
@@ -75,7 +78,7 @@ def animate(
     try:
         pipeline = _pipeline(checkpoint, control, loras, options, bars)
         if saved is None:
-            yield from _animate_pictures(pipeline, plan, pictures, jobs, options, say, bars)
+            yield from _animate_pictures(pipeline, plan, pictures, resumed, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
@@ -104,10 +107,10 @@ def _pipeline(
     )
 
 
-def _read_latents(options: Namespace) -> latents.SavedLatents | None:
-    if options.decode_latents is None:
+def _read_latents(file: str | None) -> latents.SavedLatents | None:
+    if file is None:
         return None
-    path = existing(options.decode_latents)
+    path = existing(file)
     try:
         return latents.read(path)
     except AnotherFileWanted as error:
@@ -175,6 +178,7 @@ def _animate_pictures(
     pipeline: Pipeline,
     plan: Plan,
     pictures: Tensor | None,
+    resumed: latents.SavedLatents | None,
     jobs: Sequence[Job],
     options: Namespace,
     say: Callable[[str], None],
@@ -182,7 +186,8 @@ def _animate_pictures(
 ) -> Iterator[Path]:
     """Animates picture after picture; of several, an error is reported and the next one begins."""
     size = pipeline.latent_size(plan)
-    stages = {"decode": bool(jobs[0].outputs)}  # which all jobs have, or none
+    stages = {"at_once": plan.settings.frames_at_once}
+    stages |= {"decode": bool(jobs[0].outputs)}  # which all jobs have, or none
     pipeline.fit.check(size, plan.settings.frame_wise_decode, **stages)
     needed = pipeline.fit.needed(size, plan.settings.frame_wise_decode, **stages)
     _warn_of_shortage(needed, pipeline, say)
@@ -191,7 +196,7 @@ def _animate_pictures(
         if len(jobs) > 1:
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
-            yield from _animate_picture(pipeline, plan, pictures, origin, job, options, say)
+            yield from _animate_picture(pipeline, plan, pictures, resumed, origin, job, options, say)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise
@@ -205,6 +210,7 @@ def _animate_picture(
     pipeline: Pipeline,
     plan: Plan,
     pictures: Tensor | None,
+    resumed: latents.SavedLatents | None,
     origin: Callable[[], dict],
     job: Job,
     options: Namespace,
@@ -221,19 +227,25 @@ def _animate_picture(
             notes |= _notes_of_control(pipeline, plan, options)
         if options.exvideo is not None:
             notes["exvideo"] = Path(options.exvideo).name
-    written = []
+    clip = None
+    if resumed is not None:
+        clip = kept.checked(Path(options.resume), resumed, notes, plan, picture, pipeline)
+    save, own = job.save_latents, []
 
     def perform(step: Step):
-        if not isinstance(step, Decode):
-            return pipeline.perform(step)
-        if save := job.save_latents:
+        if save and isinstance(step, Keep | Decode):
             # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
-            latents.save(Path(save.name), step.latents, notes, step.last_frame, overwrite=save.overwrite)
-            written.append(save.path)
+            last_frame = step.last_frame if isinstance(step, Decode) else None
+            told = notes
+            if isinstance(step, Keep):
+                told = kept.with_progress(notes, step.latents, picture, pipeline)
+            overwrite = save.overwrite or bool(own)
+            latents.save(Path(save.name), step.latents, told, last_frame, overwrite=overwrite)
+            own.append(save.path)
         return pipeline.perform(step)
 
-    (frames,) = drive([recipe(plan, picture, control=pictures)], perform)
-    yield from written
+    (frames,) = drive([recipe(plan, picture, control=pictures, kept=clip)], perform)
+    yield from own[-1:]
     if job.outputs:
         yield from _write(job.outputs, frames, plan.settings.fps, notes)
 

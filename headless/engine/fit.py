@@ -62,10 +62,19 @@ class Fit:
     can_stream: bool = True
     control: Part | None = None
 
-    def check(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> None:
+    def check(
+        self,
+        size: Size,
+        frame_wise: bool,
+        *,
+        at_once: int | None = None,
+        sample: bool = True,
+        decode: bool = True,
+    ) -> None:
         """Checks a clip before any work.
 
-        Raises CheckpointError for a network that is not whole, NotEnoughMemoryError for too small a budget.
+        at_once: how many frames the UNet takes at once, where not all of them. Raises CheckpointError for a
+        network that is not whole, NotEnoughMemoryError for too small a budget.
         """
         checkpoint = self.checkpoint
         parts = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
@@ -79,17 +88,23 @@ class Fit:
             path = checkpoint.file.path
             raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
         if self.budget is not None:
-            self._check_budget(self.stages(size, frame_wise, sample=sample, decode=decode))
+            self._check_budget(self.stages(size, frame_wise, at_once=at_once, sample=sample, decode=decode))
 
     def stages(
-        self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True
+        self,
+        size: Size,
+        frame_wise: bool,
+        *,
+        at_once: int | None = None,
+        sample: bool = True,
+        decode: bool = True,
     ) -> tuple[Need, ...]:
-        """Needs of a clip's stages, in order."""
-        return tuple(self._stages(size, frame_wise, sample, decode))
+        """Needs of a clip's stages, in order; at_once: as of `check`."""
+        return tuple(self._stages(size, frame_wise, at_once or size[0], sample, decode))
 
-    def needed(self, size: Size, frame_wise: bool, *, sample: bool = True, decode: bool = True) -> int:
-        """The least bytes of a clip on the device, weights included; more bytes only make it faster."""
-        return max(map(self.smallest, self.stages(size, frame_wise, sample=sample, decode=decode)))
+    def needed(self, size: Size, frame_wise: bool, **options) -> int:
+        """The least bytes of a clip on the device, weights included; `options`: of `stages`."""
+        return max(map(self.smallest, self.stages(size, frame_wise, **options)))
 
     def smallest(self, need: Need) -> int:
         """The least bytes of a stage, with its weights and the process."""
@@ -145,13 +160,16 @@ class Fit:
     def _streams(self) -> bool:
         return self.can_stream and not shares_host_memory(self.device)
 
-    def _stages(self, size: Size, frame_wise: bool, sample: bool, decode: bool) -> Iterator[Need]:
+    def _stages(
+        self, size: Size, frame_wise: bool, at_once: int, sample: bool, decode: bool
+    ) -> Iterator[Need]:
         checkpoint = self.checkpoint
         if sample:
             scale = checkpoint.encoder.params.downscale
             yield needs.to_embed(checkpoint, self.dtype)
             yield needs.to_encode(checkpoint, scale * size[1], scale * size[2], self.device)
-            yield needs.to_sample(checkpoint, size, self.dtype, self.device, control=self.control)
+            sampled = (at_once, *size[1:])
+            yield needs.to_sample(checkpoint, sampled, self.dtype, self.device, control=self.control)
         if decode:
             yield needs.to_decode(checkpoint, size, frame_wise, self.decode_dtype, self.device)
 
