@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..clips.conditions import Conditions
 from ..clips.needs import Size
 from ..clips.plan import Plan
-from ..clips.recipes import Decode, Encode, Keep, Latent, Sample, Step, drive
-from ..clips.recipes.animate import animate
+from ..clips.recipes import Decode, Encode, Keep, Latent, Sample, Step, drive, returned
+from ..clips.recipes.animate import animate, sampled
 from ..clips.run import Run
 from ..clips.settings import Settings
 from ..samplers.solvers import Denoiser, silent
@@ -228,7 +228,7 @@ class Pipeline:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
         plan = self.plan(settings)
         start = None if noise is None else caller_noise.checked(noise, self._shape(plan))
-        return self.sample_run(plan.run(conditions, start))
+        return returned(sampled(plan, conditions, start), self.perform)
 
     @in_own_modes
     def sample_run(self, run: Run, number: int = 1, total: int = 1) -> Tensor:
@@ -253,7 +253,10 @@ class Pipeline:
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives."""
+        """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives.
+
+        Of a long clip it is the first chunk's, or a window's.
+        """
         run, stack = self.plan(settings).run(conditions), ExitStack()
         choice = self._choice_for(run)
         unet, control = self._in_use(run, choice, stack)

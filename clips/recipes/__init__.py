@@ -64,6 +64,17 @@ Step = Encode | Latent | Sample | Keep | Decode
 Recipe = Generator[Step, Any, None]
 
 
+def returned(steps: Generator[Step, Any, Any], perform: Callable[[Step], Any]) -> Any:
+    """Performs the steps of a part of a recipe, and returns what it returns."""
+    result = None
+    while True:
+        try:
+            step = steps.send(result)
+        except StopIteration as end:
+            return end.value
+        result = perform(step)
+
+
 def drive(recipes: Sequence[Recipe], perform: Callable[[Step], Any]) -> list:
     """Performs the steps of recipes and returns the result of each one's last step.
 

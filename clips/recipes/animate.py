@@ -1,10 +1,14 @@
 """One picture becomes one clip: SVD, for any number of frames, and SV3D's orbits."""
 
+from collections.abc import Generator
+from typing import Any
+
 from torch import Tensor
 
 from ..choices_over_time import CHUNKED
+from ..conditions import Conditions
 from ..plan import Plan
-from . import Decode, Encode, Recipe, Sample
+from . import Decode, Encode, Recipe, Sample, Step
 from .extend import extend
 
 
@@ -21,10 +25,19 @@ def animate(
     `plan.control_pictures` fitted. kept: latents of a Keep, after which a long clip goes on.
     """
     context, concat = yield Encode(picture, plan.noisy(picture))
-    pictured, settings = plan.conditions(context, concat), plan.settings
-    if settings.long in CHUNKED:
-        sampled = yield from extend(plan, pictured, start, kept)
-    else:
-        sampled = yield Sample(plan.run(pictured, start, control))
-    last_frame = picture if plan.orbit else None
-    yield Decode(plan.finished(sampled), settings.frame_wise_decode, last_frame, settings.ring)
+    latents = yield from sampled(plan, plan.conditions(context, concat), start, control, kept)
+    last_frame, settings = picture if plan.orbit else None, plan.settings
+    yield Decode(plan.finished(latents), settings.frame_wise_decode, last_frame, settings.ring)
+
+
+def sampled(
+    plan: Plan,
+    pictured: Conditions,
+    start: Tensor | None = None,
+    control: Tensor | None = None,
+    kept: Tensor | None = None,
+) -> Generator[Step, Any, Tensor]:
+    """Samples the clip of an encoded picture, in as many runs as it takes; returns its latents."""
+    if plan.settings.long in CHUNKED:
+        return (yield from extend(plan, pictured, start, kept))
+    return (yield Sample(plan.run(pictured, start, control)))

@@ -230,22 +230,23 @@ def _animate_picture(
     clip = None
     if resumed is not None:
         clip = kept.checked(Path(options.resume), resumed, notes, plan, picture, pipeline)
-    save, own = job.save_latents, []
+    written = []
+
+    def save(step: Keep | Decode) -> None:
+        of_decode = step.last_frame if isinstance(step, Decode) else None
+        told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
+        overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
+        latents.save(Path(job.save_latents.name), step.latents, told, of_decode, overwrite=overwrite)
+        written.append(job.save_latents.path)
 
     def perform(step: Step):
-        if save and isinstance(step, Keep | Decode):
+        if job.save_latents and isinstance(step, Keep | Decode):
             # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
-            last_frame = step.last_frame if isinstance(step, Decode) else None
-            told = notes
-            if isinstance(step, Keep):
-                told = kept.with_progress(notes, step.latents, picture, pipeline)
-            overwrite = save.overwrite or bool(own)
-            latents.save(Path(save.name), step.latents, told, last_frame, overwrite=overwrite)
-            own.append(save.path)
+            save(step)
         return pipeline.perform(step)
 
     (frames,) = drive([recipe(plan, picture, control=pictures, kept=clip)], perform)
-    yield from own[-1:]
+    yield from written[-1:]
     if job.outputs:
         yield from _write(job.outputs, frames, plan.settings.fps, notes)
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from stillmotion import builtin_model
 from stillmotion.clips import needs
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine.fit import Fit
 from stillmotion.headless.pipeline import Clip, Pipeline
 from support.live_memory import LiveMemory
@@ -110,3 +111,10 @@ def test_memory_is_weighed_for_the_frames_at_once():
     *_, sampling, decoding = fit.stages((100, 8, 8), False, at_once=4)
     assert (sampling.work, sampling.least) == (chunk.work, chunk.least)
     assert sampling.fastest < clip.fastest and "100 frames" in decoding.work
+
+
+def test_the_parts_of_a_pipeline_make_the_clip(pipeline):
+    picture = Image.radial_gradient("L").convert("RGB")
+    settings = Settings(**SIZES, num_frames=7)
+    conditions = pipeline.encode(pipeline.prepare(picture, settings), settings)
+    assert torch.equal(pipeline.sample(conditions, settings), animated(pipeline, 7).latents)

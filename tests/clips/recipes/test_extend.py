@@ -9,7 +9,7 @@ from torch import Tensor
 from stillmotion.clips.conditions import Conditions
 from stillmotion.clips.noise import seed_of_chunk, start_noise
 from stillmotion.clips.plan import Plan
-from stillmotion.clips.recipes import Keep, Sample, drive
+from stillmotion.clips.recipes import Keep, Sample, drive, returned
 from stillmotion.clips.recipes.animate import animate
 from stillmotion.clips.recipes.extend import extend, joined
 from stillmotion.clips.run import Hold, Run, Windows, solve
@@ -64,13 +64,7 @@ class Door:
 def performed(plan: Plan, door: Door, start=None, kept=None) -> Tensor:
     a = time_picture("start")
     pictured = Conditions(a.token[None, None], a.concat[None], torch.zeros(1, 768))
-    recipe = extend(plan, pictured, start, kept)
-    step = next(recipe)
-    while True:
-        try:
-            step = recipe.send(door(step))
-        except StopIteration as end:
-            return end.value
+    return returned(extend(plan, pictured, start, kept), door)
 
 
 def test_golden_time_chain():
