@@ -93,7 +93,7 @@ def mistakes(settings: ChoicesOverTime, variant: Variant, pictures: bool) -> Ite
         yield f"loop is {settings.loop}, which ends where it begins; leave it out, or {what}."
     elif settings.loop == SHIFT and settings.between is not None:
         yield f"between is {settings.between}, and the loop {SHIFT} ends on no picture; leave one out."
-    useless = [name for name in ("long", "overlap", "match") if getattr(settings, name) is not None]
+    useless = [name for name in ("long", "chunk", "overlap", "match") if getattr(settings, name) is not None]
     if useless:
         yield f"{' and '.join(useless)} can't go with {what}; leave one out."
     if LCM in (settings.sampler, presets.NAMED.get(settings.preset, {}).get("sampler")):

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from .choices import Choices
+from . import presets
+from .choices import MOST_FRAMES, Choices
 from .fields import Choice, Number, Whole, setting
 from .run import BETWEEN
 
@@ -11,7 +12,10 @@ TIME = "time"
 MPD, PINNED, SHIFT = "mpd", "pinned", "shift"
 CHAIN, WINDOWS, FREENOISE, WHOLE = "chain", "windows", "freenoise", "whole"
 
-MOST_OVERLAP = 1023
+CHUNKED = (CHAIN, WINDOWS, FREENOISE)
+"""Ways to a long clip whose UNet takes no more frames at once than a short one's."""
+
+MOST_OVERLAP = MOST_FRAMES - 1
 USUAL_OVERLAP, USUAL_MATCH = 6, 1.0
 
 
@@ -43,6 +47,15 @@ class ChoicesOverTime(Choices):
         "how a clip gets more frames than the checkpoint's: chain goes on from the last ones, windows and "
         "freenoise stay near the picture, whole samples all at once",
         usual=f"{CHAIN} beyond the checkpoint's frames",
+        only=("svd",),
+    )
+    chunk: int | None = setting(
+        None,
+        Whole(2, MOST_FRAMES),
+        TIME,
+        f"frames of a chunk or window of a long clip; svd was trained with {presets.SVD.num_frames}, and no "
+        "file tells it from svd_xt",
+        usual=f"the checkpoint's, svd and svd_xt {presets.SVD_XT.num_frames}",
         only=("svd",),
     )
     overlap: int | None = setting(

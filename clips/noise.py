@@ -1,4 +1,4 @@
-"""Noise of a clip: three streams of N(0, 1), each drawn from the seed alone, in float32 on the CPU."""
+"""Noise of a clip: streams of N(0, 1), each drawn from the seed alone, in float32 on the CPU."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 SEEDS = 2**64
 """How many seeds there are: 0 to 2⁶⁴ − 1."""
 
-_PICTURE, _STEP = 0x91C7, 0x5EED
+_PICTURE, _STEP, _SHUFFLE = 0x91C7, 0x5EED, 0x10F1E
 """Constants that a seed is XORed with for noise other than the start's, or the numbers would be equal.
 
 They are far enough apart that no two streams of a batch of 8,000 videos coincide.
@@ -50,6 +50,13 @@ def seed_of_video(seed: int, number: int) -> int:
 def seed_of_chunk(seed: int, number: int) -> int:
     """Seed of one of a clip's runs, by its number from 0; the first one has the clip's own."""
     return (seed + number * _CHUNK) % SEEDS
+
+
+def shuffles(seed: int, length: int, count: int) -> list[Tensor]:
+    """Permutations of a length, int64 on the CPU."""
+    generator = torch.Generator("cpu").manual_seed(seed ^ _SHUFFLE)
+    options = {"generator": generator, "dtype": torch.int64, "device": "cpu"}
+    return [torch.randperm(length, **options) for _ in range(count)]
 
 
 def _stream(seed: int) -> Callable[[Iterable[int]], Tensor]:

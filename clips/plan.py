@@ -9,7 +9,7 @@ from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
 from . import between, conditions, control
 from .choices import MOST_FRAMES
-from .choices_over_time import PINNED, SHIFT
+from .choices_over_time import CHUNKED, PINNED, SHIFT, WHOLE
 from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
@@ -62,7 +62,8 @@ class Plan:
             camera=settings.track(),
             keyframes=tuple(keyframes),
         )
-        between.check_guidance(settings, plan.run_frames)
+        if plan.keyframes or settings.loop is not None:
+            between.check_guidance(settings, plan.run_frames)
         return plan
 
     @property
@@ -85,8 +86,9 @@ class Plan:
         """How many frames the UNet takes at once, in each run."""
         if self.picture_frames:
             return between.run_lengths(self.picture_frames, self.variant)
-        frames = self.settings.num_frames
-        return [between.tile_of(frames, self.variant) if self.settings.loop == SHIFT else frames]
+        if self.settings.loop == SHIFT:
+            return [between.tile_of(self.settings.num_frames, self.variant)]
+        return [self.settings.frames_at_once]
 
     def doubts(self) -> list[str]:
         """A sentence for each gap between pictures that the networks are not at home with."""
@@ -133,6 +135,11 @@ class Plan:
         if self.keyframes or settings.loop is not None:
             what = f"the loop {settings.loop}" if settings.loop else "an end frame or keyframes"
             raise ValueError(f"a ControlNet's pictures can't go with {what}; leave one of both out.")
+        if settings.long in CHUNKED:
+            raise ValueError(
+                f"long {settings.long} can't go with a ControlNet, which knows the frames of one run alone; "
+                f"take at most {settings.chunk} frames, or long {WHOLE}."
+            )
         size = (settings.width, settings.height)
         return control.one_each(
             pictures,
@@ -160,13 +167,13 @@ class Plan:
     def run(self, pictured: Conditions, start: Tensor | None = None, pictures: Tensor | None = None) -> Run:
         """The run of a clip under conditions; `start` replaces the seed's noise.
 
-        pictures: from `control_pictures`, for a run with a ControlNet. Raises ValueError for a loop, whose
-        runs are of its recipe's making.
+        The run of a long clip has the noise of its first chunk or window. pictures: from `control_pictures`,
+        for a run with a ControlNet. Raises ValueError for a loop, whose runs are of its recipe's making.
         """
         settings = self.settings
         if settings.loop is not None:
             raise ValueError(f"loop is {settings.loop}, and this is one plain run; animate makes loops.")
-        shape = (settings.num_frames, *pictured.concat.shape[1:])
+        shape = (settings.frames_at_once, *pictured.concat.shape[1:])
         return Run(
             branches={
                 guidance.CONDITIONAL: Branch(pictured),

@@ -10,8 +10,8 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, presets
-from .choices_over_time import MPD, ChoicesOverTime
+from . import between, camera, length, presets
+from .choices_over_time import CHAIN, CHUNKED, MPD, ChoicesOverTime
 from .conditions import each_frame, orbit_azimuths
 from .control import check_range
 from .fields import is_number, rows
@@ -63,8 +63,10 @@ class Settings(ChoicesOverTime):
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
+        for mistake in length.impossible(settings):
+            mistakes.add(mistake)
         with mistakes.collected():
-            variant.check_frames(settings.num_frames)
+            variant.check_frames(settings.frames_at_once)
         for check in (_check_schedule, Settings.guidance_scales, Settings.track):  # which raise ValueError
             with mistakes.collected():
                 check(settings)
@@ -78,11 +80,23 @@ class Settings(ChoicesOverTime):
             for mistake in field.mistakes(getattr(self, name)):
                 mistakes.add(mistake)
         _check_churn(self, mistakes)
+        for mistake in () if mistakes.any else length.conflicts(self):
+            mistakes.add(mistake)
         with mistakes.collected():
             check_range(self.control_start, self.control_end)
         if self.camera is None and self.camera_speed is not None:
             mistakes.add("camera_speed goes with camera, which says how it moves; give both.")
         mistakes.raise_any()
+
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames the UNet takes at once, of complete settings."""
+        return min(self.num_frames, self.chunk) if self.long in CHUNKED else self.num_frames
+
+    @property
+    def frames_of_run(self) -> int:
+        """Frames of each of the clip's runs, of complete settings."""
+        return self.frames_at_once if self.long == CHAIN else self.num_frames
 
     def sigmas(self) -> Tensor:
         """The noise levels of complete settings, (steps + 1,)."""
@@ -91,12 +105,13 @@ class Settings(ChoicesOverTime):
         return SCHEDULES[self.schedule].make(self.steps, **_numbers_of_schedule(self))
 
     def guidance_scales(self) -> Tensor:
-        """One scale a frame, (T,), of complete settings."""
+        """One scale for each frame of a run, (T,), of complete settings."""
+        frames = self.frames_of_run
         if isinstance(self.guidance, tuple):
             if len(self.guidance) == 1:
-                return guidance.constant(self.num_frames, *self.guidance)
-            return guidance.listed(self.num_frames, self.guidance)
-        return guidance.SHAPES[self.guidance](self.num_frames, self.min_guidance, self.max_guidance)
+                return guidance.constant(frames, *self.guidance)
+            return guidance.listed(frames, self.guidance)
+        return guidance.SHAPES[self.guidance](frames, self.min_guidance, self.max_guidance)
 
     def track(self) -> Tensor | None:
         """MotionCtrl's camera of complete settings, (T, 12), None without one."""
@@ -134,7 +149,8 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool) -> Sett
         settings = replace(settings, between=_default(settings.between, MPD))
     if settings.loop is not None:
         settings = replace(settings, ring=True)
-    preset = presets.find_preset(variant, settings.num_frames, settings.sampler, settings.preset)
+    settings = length.with_length(settings, variant)
+    preset = presets.find_preset(variant, settings.frames_at_once, settings.sampler, settings.preset)
     preset = replace(preset, **between.defaults(settings, pictures, preset))
     schedule = _default(settings.schedule, preset.schedule)
     sampler = _default(settings.sampler, preset.sampler)

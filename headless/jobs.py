@@ -54,7 +54,8 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     read = [picture.path for picture in pictures if picture.path]
     steering = (options.control, options.control_frames, options.end_frame, *dict(options.keyframe).values())
     parts = (*parts_of(options).values(), options.exvideo, *steering)
-    read += [Path(name) for name in (options.checkpoint, *parts, options.scratch, *saved) if name]
+    named = (options.checkpoint, *parts, options.scratch, options.resume, *saved)
+    read += [Path(name) for name in named if name]
     read += [Path(file) for file, *_ in options.lora]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]
@@ -150,6 +151,8 @@ def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
         mistakes.add(f"{' and '.join(further)} can't go with --decode-latents, only with an IMAGE.")
     if options.control is not None and options.decode_latents is not None:
         mistakes.add("--control goes with an IMAGE, not with --decode-latents.")
+    if options.resume is not None and (options.decode_latents is not None or len(options.images) > 1):
+        mistakes.add("--resume goes with the one IMAGE of the clip that goes on.")
     if options.save_latents is not None and options.decode_latents is not None:
         mistakes.add("--save-latents goes with an IMAGE, not with --decode-latents.")
 

@@ -14,10 +14,10 @@ from ..clips.fields import Field, Flag
 from ..clips.mistakes import Mistakes, did_you_mean
 from ..clips.settings import FIELDS
 from ..svd_model.checkpoint import PARTS
-from .engine.devices import DEVICES, DTYPES
+from .engine.devices import DEVICES, DTYPES, LINEAR_DTYPES
 from .files.videos import EXTENSIONS
 from .jobs import NAME
-from .pipeline import DECODE_DTYPES, LINEAR_DTYPES
+from .pipeline import DECODE_DTYPES
 from .values import EMPTY, FORMS, clip_size, file_name, keyframe, lora, one_of, size
 
 ALONE = {"--loop": PINNED}
@@ -298,12 +298,25 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="insist on an SV3D file, which circles the object; needs no other option",
     )
     add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
+    _add_latents(parser)
+
+
+def _add_latents(parser: argparse.ArgumentParser) -> None:
+    """Files of latents: what is sampled, what goes on, and what is decoded."""
+    add = parser.add_argument
     add(
         "--save-latents",
         type=file_name,
         default=None,
         metavar="FILE",
-        help="write the latents (.safetensors)",
+        help="write the latents (.safetensors), of a chain after each chunk",
+    )
+    add(
+        "--resume",
+        type=file_name,
+        default=None,
+        metavar="FILE",
+        help="go on with a long clip that was cut off, from what --save-latents kept of it",
     )
     add(
         "--decode-latents",

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..clips.conditions import Conditions
 from ..clips.needs import Size
 from ..clips.plan import Plan
-from ..clips.recipes import Decode, Encode, Latent, Sample, Step, drive
+from ..clips.recipes import Decode, Encode, Keep, Latent, Sample, Step, drive, returned
+from ..clips.recipes.animate import sampled
 from ..clips.recipes.clip import clip
 from ..clips.run import Run
 from ..clips.settings import Settings
@@ -32,7 +33,7 @@ from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .engine import local, memory
-from .engine.devices import DTYPES, find_device, find_dtype, in_own_modes, named_dtype
+from .engine.devices import DTYPES, check_linear_dtype, find_device, find_dtype, in_own_modes, named_dtype
 from .engine.fit import Choice, Fit, latent_size
 from .engine.loras import Choice as LoRAChoice
 from .engine.loras import read as read_loras
@@ -44,7 +45,6 @@ from .keyframes import by_frame, fitted
 logger = logging.getLogger(__name__)
 
 DECODE_DTYPES = {name: DTYPES[name] for name in ("float32", "bfloat16")}  # float16 overflows
-LINEAR_DTYPES = ("float8",)
 
 FRAME_WISE, CONTROL = "frame_wise_decoder", "control"
 
@@ -101,8 +101,8 @@ class Pipeline:
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self.decode_dtype = named_dtype("decode_dtype", decode_dtype, DECODE_DTYPES)
-        _check_linear_dtype(linear_dtype, self.device)
-        self._compiled, self._linear_dtype = compiled, linear_dtype
+        check_linear_dtype(linear_dtype, self.device)
+        self._compiled, self.linear_dtype = compiled, linear_dtype
         budget = None if memory_budget is None else memory.find_size(memory_budget)
         can_stream = not compiled and linear_dtype is None
         if control is not None and not isinstance(control, Part):
@@ -155,9 +155,10 @@ class Pipeline:
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
-        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise. `control`: pictures for the
-        ControlNet, one for each frame or one for all, as `control_frames.read_frames` reads them.
-        `end_frame`: the picture on which the clip ends. `keyframes`: pictures by their frames, from 1 on.
+        `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise, of a long clip's first chunk or
+        window. `control`: pictures for the ControlNet, one for each frame or one for all, as
+        `control_frames.read_frames` reads them. `end_frame`: the picture on which the clip ends. `keyframes`:
+        pictures by their frames, from 1 on.
         """
         keyframes = by_frame(keyframes)
         plan = self.plan(settings, keyframes, end_frame is not None)
@@ -218,7 +219,7 @@ class Pipeline:
             return self.encode_pictures(step.picture).cpu() * LATENT_SCALE
         if isinstance(step, Sample):
             return self.sample_run(step.run, step.number, step.total)
-        return self._frames(step)
+        return None if isinstance(step, Keep) else self._frames(step)
 
     def prepare(self, image: images.Picture, settings: Settings) -> Tensor:
         """The picture at the size of the video, (1, 3, H, W) in [−1, 1]; transparency becomes white."""
@@ -242,7 +243,8 @@ class Pipeline:
     ) -> Tensor:
         """Latents of a clip, float32 on the CPU; raises NotFiniteError where the numbers overflow."""
         plan = self.plan(settings)
-        return self.sample_run(plan.run(conditions, caller_noise.checked(noise, plan, self._shape(plan))))
+        start = caller_noise.checked(noise, plan, self._shape(plan))
+        return returned(sampled(plan, conditions, start), self.perform)
 
     @in_own_modes
     def sample_run(self, run: Run, number: int = 1, total: int = 1) -> Tensor:
@@ -267,7 +269,10 @@ class Pipeline:
 
     @in_own_modes
     def denoiser(self, conditions: Conditions, settings: Settings) -> Denoiser:
-        """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives."""
+        """The guided denoiser D(x, σ) of a clip, for a solver; the UNet stays in use as long as it lives.
+
+        Of a long clip it is the first chunk's, or a window's.
+        """
         run, stack = self.plan(settings).run(conditions), ExitStack()
         choice = self._choice_for(run)
         unet, control = self._in_use(run, choice, stack)
@@ -339,9 +344,9 @@ class Pipeline:
         return self.fit.to_sample(size, len(run.branches), cached, held, **options)
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
-        """Shape of a clip's latents."""
-        frames, height, width = self.latent_size(plan)
-        return frames, self.checkpoint.unet.params.out_channels, height, width
+        """Shape of the latents that the UNet takes at once."""
+        _, height, width = self.latent_size(plan)
+        return plan.settings.frames_at_once, self.checkpoint.unet.params.out_channels, height, width
 
     @property
     def unet(self) -> nn.Module:
@@ -373,7 +378,7 @@ class Pipeline:
         return "decoder" if own else FRAME_WISE
 
     def _load_unet(self, device: torch.device) -> VideoUNet:
-        if self._linear_dtype is None:
+        if self.linear_dtype is None:
             unet = self._load(self.checkpoint.unet, self.dtype, device)
         else:
             unet = self._load(self.checkpoint.unet, self.dtype, device, operations=float8.Float8Operations)
@@ -387,14 +392,3 @@ class Pipeline:
         module = network.load(dtype=dtype, device=device, **build)
         self._progress(f"loading the {network.name}", 1, 1)
         return module
-
-
-def _check_linear_dtype(linear_dtype: str | None, device: torch.device) -> None:
-    """Raises ValueError for a type of the linear layers that does not exist, or not on the device."""
-    if linear_dtype not in (None, *LINEAR_DTYPES):
-        raise ValueError(f"linear_dtype is {linear_dtype}; accepted is {', '.join(LINEAR_DTYPES)}.")
-    if linear_dtype is not None and not float8.supported(device):
-        raise ValueError(
-            f"linear_dtype {linear_dtype} needs an NVIDIA GPU that multiplies it (RTX 40, H100 and "
-            f"later), and {device} is none; leave it out."
-        )

@@ -89,19 +89,21 @@ def shifted(denoise: Denoiser, sigmas: Tensor, skip: int, length: int) -> Denois
 def held(denoise: Denoiser, latents: Tensor, noise: Tensor, sigmas: Tensor, until: float) -> Denoiser:
     """The denoiser that leads the first frames along latents + σ·noise, both (…, K, C, h, w).
 
-    Its estimate of them is the one from which a step of Euler's ends on that line, wherever x is. They are
-    free in steps that end below `until`. sigmas: the run's, which tell the step.
+    Its estimate of them is the latents, which keeps any solver on that line; in the first step it is the one
+    from which Euler's ends there, since a run starts without the latents. Noise that a solver adds replaces
+    the line's. The frames are free in steps that end below `until`. sigmas: the run's, which tell the step.
     """
 
     def denoise_held(x: Tensor, sigma: Tensor) -> Tensor:
-        estimate = denoise(x, sigma)
-        end = sigmas[min(step_of(sigma, sigmas) + 1, len(sigmas) - 1)]
+        estimate, step = denoise(x, sigma), step_of(sigma, sigmas)
+        end = sigmas[min(step + 1, len(sigmas) - 1)]
         if end < until or end >= sigma:
             return estimate
-        frames, line = latents.shape[FRAMES], latents + end * noise
-        first = x.narrow(FRAMES, 0, frames)
-        on_the_line = first - sigma / (sigma - end) * (first - line)
-        return torch.cat([on_the_line, estimate.narrow(FRAMES, frames, x.shape[FRAMES] - frames)], FRAMES)
+        frames, led = latents.shape[FRAMES], latents
+        if step == 0:
+            first = x.narrow(FRAMES, 0, frames)
+            led = first - sigma / (sigma - end) * (first - latents - end * noise)
+        return torch.cat([led, estimate.narrow(FRAMES, frames, x.shape[FRAMES] - frames)], FRAMES)
 
     return denoise_held
 

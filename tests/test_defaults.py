@@ -282,7 +282,7 @@ def test_options_of_the_page_are_understood_and_taken(row):
         chosen = {key: item for key, item in parsed.items() if key in FIELDS}
         camera = {"elevation", "azimuths"} & chosen.keys()
         variant = variants.SV3D_P if camera else variants.MOTIONCTRL_SVD if "camera" in chosen else XT
-        Settings(**chosen, num_frames=3 if camera else None).complete(variant)
+        Settings(**{"num_frames": 3 if camera else None, **chosen}).complete(variant)
 
 
 def test_options_of_the_page_show_their_defaults():

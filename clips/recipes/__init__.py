@@ -44,6 +44,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """Keep the latents of a clip that goes on, (t, 4, h, w), should it be cut off; the result is not used."""
+
+    latents: Tensor
+
+
+@dataclass(frozen=True)
 class Decode:
     """Decode latents, (T, 4, h, w); the result is the frames, in a form of the door's."""
 
@@ -53,8 +60,19 @@ class Decode:
     ring: bool = False  # a loop, whose last frame comes before its first
 
 
-Step = Encode | Latent | Sample | Decode
+Step = Encode | Latent | Sample | Keep | Decode
 Recipe = Generator[Step, Any, None]
+
+
+def returned(steps: Generator[Step, Any, Any], perform: Callable[[Step], Any]) -> Any:
+    """Performs the steps of a part of a recipe, and returns what it returns."""
+    result = None
+    while True:
+        try:
+            step = steps.send(result)
+        except StopIteration as end:
+            return end.value
+        result = perform(step)
 
 
 def drive(recipes: Sequence[Recipe], perform: Callable[[Step], Any]) -> list:

@@ -11,14 +11,19 @@ from .inbetween import inbetween, loop
 
 
 def clip(
-    plan: Plan, pictures: Mapping[int, Tensor], start: Tensor | None = None, control: Tensor | None = None
+    plan: Plan,
+    pictures: Mapping[int, Tensor],
+    start: Tensor | None = None,
+    control: Tensor | None = None,
+    kept: Tensor | None = None,
 ) -> Recipe:
     """The clip of pictures that `plan.canvas` fitted, by their frames: 0, and the keyframes of the plan.
 
-    `start`, (T, 4, h, w), replaces the seed's noise, and `control` steers, in a clip of one run.
+    `start`, (T, 4, h, w), replaces the seed's noise. `control` steers a clip of one run. kept: latents after
+    which a long clip goes on.
     """
     if plan.keyframes:
         return inbetween(plan, pictures)
     if plan.settings.loop is not None:
         return loop(plan, pictures[0], start)
-    return animate(plan, pictures[0], start, control)
+    return animate(plan, pictures[0], start, control, kept)

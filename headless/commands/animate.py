@@ -15,7 +15,7 @@ from ... import builtin_model
 from ...clips.control import numbers
 from ...clips.mistakes import Mistakes
 from ...clips.plan import Plan
-from ...clips.recipes import Decode, Step, drive
+from ...clips.recipes import Decode, Keep, Step, drive
 from ...clips.recipes.clip import clip as recipe
 from ...clips.settings import FIELDS, Settings
 from ...svd_model.adapters.lora import Applied
@@ -32,6 +32,7 @@ from ..jobs import Job, Output, parts_of, plan_jobs, settle
 from ..keyframes import fitted, notes_of
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
+from . import kept
 from .checkpoints import open_checkpoint, read_loras
 
 _HASH_BLOCK = 2**24
@@ -46,6 +47,7 @@ class _Inputs:
     plan: Plan
     keyframes: dict[int, Tensor]  # pictures after the first, by their frames
     control: Tensor | None  # pictures for a ControlNet
+    resumed: latents.SavedLatents | None  # of a long clip that goes on
 
 
 def animate(
@@ -61,11 +63,13 @@ def animate(
     """
     jobs, existing = plan_jobs(options, mistakes)
     settings = _settings(options, mistakes)
-    saved = checkpoint = plan = control = pictures = keyframes = loras = None
+    saved = resumed = checkpoint = plan = control = pictures = keyframes = loras = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
-        saved = _read_latents(options)
+        saved = _read_latents(options.decode_latents)
+    with mistakes.collected():
+        resumed = _read_latents(options.resume)
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
@@ -89,9 +93,7 @@ def animate(
     try:
         pipeline = _pipeline(checkpoint, control, loras, options, bars)
         if saved is None:
-            for doubt in plan.doubts():
-                say(f"warning: {doubt}")
-            inputs = _Inputs(plan, keyframes, pictures)
+            inputs = _Inputs(plan, keyframes, pictures, resumed)
             yield from _animate_pictures(pipeline, inputs, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
@@ -121,10 +123,10 @@ def _pipeline(
     )
 
 
-def _read_latents(options: Namespace) -> latents.SavedLatents | None:
-    if options.decode_latents is None:
+def _read_latents(file: str | None) -> latents.SavedLatents | None:
+    if file is None:
         return None
-    path = existing(options.decode_latents)
+    path = existing(file)
     try:
         return latents.read(path)
     except AnotherFileWanted as error:
@@ -211,6 +213,8 @@ def _animate_pictures(
     pipeline.fit.check(size, frame_wise, **stages)
     needed = pipeline.fit.needed(size, frame_wise, **stages)
     _warn_of_shortage(needed, pipeline, say)
+    for doubt in inputs.plan.doubts():
+        say(f"warning: {doubt}")
     origin, failed = cache(partial(_origin, pipeline, bars)), 0  # gigabytes are hashed once for all pictures
     for number, job in enumerate(jobs, start=1):
         if len(jobs) > 1:
@@ -246,20 +250,27 @@ def _animate_picture(
         notes |= notes_of(dict(options.keyframe), options.end_frame)
         if options.exvideo is not None:
             notes["exvideo"] = Path(options.exvideo).name
+    clip = None
+    if inputs.resumed is not None:
+        clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, picture, pipeline)
     written = []
 
+    def save(step: Keep | Decode) -> None:
+        of_decode = step.last_frame if isinstance(step, Decode) else None
+        told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
+        overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
+        latents.save(Path(job.save_latents.name), step.latents, told, of_decode, overwrite=overwrite)
+        written.append(job.save_latents.path)
+
     def perform(step: Step):
-        if not isinstance(step, Decode):
-            return pipeline.perform(step)
-        if save := job.save_latents:
+        if job.save_latents and isinstance(step, Keep | Decode):
             # Before decoding, which takes the most memory: the sampled clip is not lost if that fails.
-            latents.save(Path(save.name), step.latents, notes, step.last_frame, overwrite=save.overwrite)
-            written.append(save.path)
+            save(step)
         return pipeline.perform(step)
 
     pictures = {0: picture, **inputs.keyframes}
-    (frames,) = drive([recipe(plan, pictures, control=inputs.control)], perform)
-    yield from written
+    (frames,) = drive([recipe(plan, pictures, control=inputs.control, kept=clip)], perform)
+    yield from written[-1:]
     if job.outputs:
         yield from _write(job.outputs, frames, plan.settings.fps, notes)
 

@@ -66,8 +66,9 @@ def describe_clip(checkpoint: Checkpoint, options: Namespace) -> str:
     dtype, decode_dtype = find_dtype(options.dtype, device), DECODE_DTYPES[options.decode_dtype]
     fit = Fit(checkpoint, device, dtype, decode_dtype)
     size = latent_size(checkpoint, plan)
-    fit.check(size, frame_wise=False)
-    stages = fit.stages(size, frame_wise=False)
+    at_once = plan.settings.frames_at_once
+    fit.check(size, frame_wise=False, at_once=at_once)
+    stages = fit.stages(size, frame_wise=False, at_once=at_once)
     most = max(stages, key=fit.smallest)
     lines = [
         f"clip         {frames} frames of {width}×{height}, in {_name(dtype)} and decoded in "

@@ -7,9 +7,11 @@ from functools import wraps
 import torch
 from torch import Tensor
 
+from ...svd_model.networks import float8
 from ...svd_model.networks.operations import without_autocast
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
+LINEAR_DTYPES = ("float8",)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -48,6 +50,17 @@ def named_dtype(name: str, dtype: str | torch.dtype, accepted: Mapping[str, torc
     if isinstance(dtype, torch.dtype) and dtype in accepted.values():
         return dtype
     raise ValueError(f"{name} is {dtype!r}; accepted are {', '.join(accepted)}.")
+
+
+def check_linear_dtype(linear_dtype: str | None, device: torch.device) -> None:
+    """Raises ValueError for a type of the linear layers that does not exist, or not on the device."""
+    if linear_dtype not in (None, *LINEAR_DTYPES):
+        raise ValueError(f"linear_dtype is {linear_dtype}; accepted is {', '.join(LINEAR_DTYPES)}.")
+    if linear_dtype is not None and not float8.supported(device):
+        raise ValueError(
+            f"linear_dtype {linear_dtype} needs an NVIDIA GPU that multiplies it (RTX 40, H100 and "
+            f"later), and {device} is none; leave it out."
+        )
 
 
 @contextmanager

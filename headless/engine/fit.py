@@ -67,13 +67,14 @@ class Fit:
         size: Size,
         frame_wise: bool,
         *,
+        at_once: int | None = None,
         sample: bool = True,
         decode: bool = True,
-        at_once: int | None = None,
     ) -> None:
-        """Checks a clip before any work; the UNet takes as many frames `at_once`, by default all.
+        """Checks a clip before any work.
 
-        Raises CheckpointError for a network that is not whole, NotEnoughMemoryError for too small a budget.
+        at_once: how many frames the UNet takes at once, where not all of them. Raises CheckpointError for a
+        network that is not whole, NotEnoughMemoryError for too small a budget.
         """
         checkpoint = self.checkpoint
         parts = [checkpoint.unet, checkpoint.encoder, checkpoint.vision] if sample else []
@@ -87,26 +88,22 @@ class Fit:
             path = checkpoint.file.path
             raise CheckpointError(f"{path}: its networks don't fit together: {'; '.join(misfits)}.")
         if self.budget is not None:
-            options = {"sample": sample, "decode": decode, "at_once": at_once}
-            self._check_budget(self.stages(size, frame_wise, **options))
+            self._check_budget(self.stages(size, frame_wise, at_once=at_once, sample=sample, decode=decode))
 
     def stages(
         self,
         size: Size,
         frame_wise: bool,
         *,
+        at_once: int | None = None,
         sample: bool = True,
         decode: bool = True,
-        at_once: int | None = None,
     ) -> tuple[Need, ...]:
-        """Needs of a clip's stages, in order."""
-        return tuple(self._stages(size, frame_wise, sample, decode, at_once))
+        """Needs of a clip's stages, in order; at_once: as of `check`."""
+        return tuple(self._stages(size, frame_wise, at_once or size[0], sample, decode))
 
     def needed(self, size: Size, frame_wise: bool, **options) -> int:
-        """The least bytes of a clip on the device, weights included; `options` are as of `stages`.
-
-        More bytes only make it faster.
-        """
+        """The least bytes of a clip on the device, weights included; `options`: of `stages`."""
         return max(map(self.smallest, self.stages(size, frame_wise, **options)))
 
     def smallest(self, need: Need) -> int:
@@ -164,14 +161,14 @@ class Fit:
         return self.can_stream and not shares_host_memory(self.device)
 
     def _stages(
-        self, size: Size, frame_wise: bool, sample: bool, decode: bool, at_once: int | None
+        self, size: Size, frame_wise: bool, at_once: int, sample: bool, decode: bool
     ) -> Iterator[Need]:
         checkpoint = self.checkpoint
         if sample:
             scale = checkpoint.encoder.params.downscale
             yield needs.to_embed(checkpoint, self.dtype)
             yield needs.to_encode(checkpoint, scale * size[1], scale * size[2], self.device)
-            sampled = (at_once or size[0], *size[1:])
+            sampled = (at_once, *size[1:])
             yield needs.to_sample(checkpoint, sampled, self.dtype, self.device, control=self.control)
         if decode:
             yield needs.to_decode(checkpoint, size, frame_wise, self.decode_dtype, self.device)

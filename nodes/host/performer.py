@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...clips.recipes import Encode, Latent, Sample, Step
+from ...clips.recipes import Encode, Keep, Latent, Sample, Step
 from ...clips.run import Branch, Run
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
 from ...samplers.solvers import find_solver
@@ -39,6 +39,8 @@ class Performer:
             return self._model.model.process_latent_in(latent)
         if isinstance(step, Sample):
             return self._sample(step.run)
+        if isinstance(step, Keep):  # the host runs a graph in one go
+            return None
         images = self._vae.decode(self._model.model.process_latent_out(step.latents), ring=step.ring)
         if step.last_frame is not None:
             images[-1:] = as_images(step.last_frame).to(images)

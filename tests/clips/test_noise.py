@@ -49,10 +49,29 @@ def test_noises_of_one_seed_and_of_a_batch_are_unlike():
 
 
 def test_streams_of_a_large_batch_are_all_of_other_seeds():
+    constants = (0, noise._PICTURE, noise._STEP, noise._SHUFFLE)
     for seed in (0, 1, 0x91C7, 0x5EED, 123456789, 2**64 - 1):
         videos = [noise.seed_of_video(seed, video) for video in range(8000)]
-        streams = {each ^ constant for each in videos for constant in (0, noise._PICTURE, noise._STEP)}
-        assert len(streams) == 3 * len(videos)
+        streams = {each ^ constant for each in videos for constant in constants}
+        assert len(streams) == len(constants) * len(videos)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 0x91C7, 0xFFFFFFFF, 123456789, 2**64 - 1])
+def test_streams_of_all_chunks_of_a_batch_are_of_other_seeds(seed):
+    """They differ in the lowest 32 bits, which are all that torch's generator looks at."""
+    assert noise.seed_of_chunk(seed, 0) == seed
+    videos, chunks = 1000, 1024
+    starts = sorted(noise.seed_of_chunk(seed, chunk) % 2**32 for chunk in range(chunks))
+    gaps = [(after - one) % 2**32 for one, after in zip(starts, starts[1:] + starts[:1], strict=True)]
+    reach = max(noise._PICTURE, noise._STEP, noise._SHUFFLE)  # how far XOR moves a seed, either way
+    assert min(gaps) > videos + 2 * reach
+
+
+def test_shuffles_are_the_seeds_permutations():
+    first, again, other = (noise.shuffles(seed, 19, 3) for seed in (7, 7, 8))
+    assert all(torch.equal(one, same) for one, same in zip(first, again, strict=True))
+    assert all(sorted(one.tolist()) == list(range(19)) for one in first)
+    assert not torch.equal(torch.cat(first), torch.cat(other)) and not torch.equal(first[0], first[1])
 
 
 def test_noise_of_the_steps_goes_on():

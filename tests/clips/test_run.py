@@ -103,3 +103,16 @@ def test_held_frames_follow_their_latents_and_noise_down_to_a_level(until: float
     for x, sigma in list(zip(seen, SIGMAS, strict=False))[1:]:
         on_the_line = (x[:2] - latents - sigma * run.start[:2]).abs().max() < 1e-9
         assert on_the_line == bool(sigma >= until)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_holds_the_frames_at_their_noise_level(solver: str):
+    """(x − latents)/σ stays noise: its deviation is 1 within five standard errors of 768 numbers."""
+    latents, seen = draw("time.middle.latent", 2, 4, 8, 12), []
+    run = a_run(Hold(latents, 0.5), solver=solver)
+    x = run.start * (run.sigmas[0] ** 2 + 1).sqrt()
+    solve(run, make_evaluate, x, time_noise(), lambda step, x, denoised: seen.append(x))
+    held = [(x[:2] - latents) / sigma for x, sigma in zip(seen, SIGMAS[:-1], strict=True) if sigma >= 0.5]
+    assert len(held) > 4
+    for noise in held[1:-1]:  # the last held step of Heun's looks at the first free one
+        assert abs(noise.square().mean().sqrt() - 1) < 5 / (2 * 768) ** 0.5

@@ -220,6 +220,12 @@ class TestClip:
         assert said[0] == pytest.approx(weights, abs=0.01)
         assert said[1] <= said[2]
 
+    def test_a_long_clip_is_sampled_in_a_chunks_memory(self, text):
+        longer = self.of((1024, 576, 100))
+        assert line(longer, "UNet ") == line(text, "UNet ")
+        assert line(longer, "temporal decoder ") != line(text, "temporal decoder ")
+        assert line(longer, "clip").startswith("clip 100 frames of 1024×576")
+
     def test_the_more_memory_the_fewer_calls(self, text):
         """From too little over weights that stream to all that stays."""
         ways = re.findall(r"^in .*$", text, re.MULTILINE)

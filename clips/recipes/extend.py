@@ -1,0 +1,91 @@
+"""Clips of any length by runs of a few frames: chains of chunks, and fused windows."""
+
+import math
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...samplers import windows
+from ...svd_model.networks.vae import LATENT_SCALE
+from ..choices_over_time import CHAIN, FREENOISE
+from ..conditions import Conditions
+from ..match import matched
+from ..noise import seed_of_chunk, shuffles, start_noise
+from ..plan import Plan
+from ..run import Hold, Run, Windows
+from . import Keep, Sample, Step
+
+HELD_UNTIL = 15.0
+"""The noise level down to which a chunk follows the end of the clip in front of it."""
+
+
+def extend(
+    plan: Plan, pictured: Conditions, start: Tensor | None = None, kept: Tensor | None = None
+) -> Generator[Step, Any, Tensor]:
+    """Samples a clip longer than the UNet's frames at once; returns its latents, (n, 4, h, w).
+
+    `start`, (T, 4, h, w), replaces the seed's noise of the first chunk or window. kept: latents of a Keep of
+    a chain, which goes on after them.
+    """
+    run, settings = plan.run(pictured, start), plan.settings
+    if settings.long != CHAIN:
+        return (yield Sample(in_windows(run, plan)))
+    total = number_of_chunks(settings.num_frames, settings.chunk, settings.overlap)
+    clip = (yield Sample(run, 1, total)) if kept is None else kept
+    number = number_of_chunks(len(clip), settings.chunk, settings.overlap)
+    while len(clip) < settings.num_frames:
+        if kept is None or len(clip) > len(kept):
+            yield Keep(clip)
+        chunk = yield Sample(next_run(plan, pictured, clip, number), number + 1, total)
+        clip = joined(clip, chunk, settings.overlap, settings.match)
+        number += 1
+    return clip[: settings.num_frames]
+
+
+def number_of_chunks(num_frames: int, length: int, overlap: int) -> int:
+    """How many chunks of a length a chain of so many frames has."""
+    return 1 + max(0, math.ceil((num_frames - length) / (length - overlap)))
+
+
+def next_run(plan: Plan, pictured: Conditions, clip: Tensor, number: int) -> Run:
+    """The run of the chunk that follows a clip, by its number from 0; pictured: of the clip's picture.
+
+    The clip's last frames lead it: the first of them takes the picture's place beside the latents. The token
+    stays the picture's, which holds the look.
+    """
+    overlap, seed = plan.settings.overlap, seed_of_chunk(plan.settings.seed, number)
+    led_by = clip[-overlap:]
+    concat = (led_by[:1] / LATENT_SCALE).to(pictured.concat)
+    start = start_noise(seed, (plan.settings.chunk, *clip.shape[1:]))
+    run = plan.run(replace(pictured, concat=concat), start)
+    return replace(run, seed=seed, way=Hold(led_by, HELD_UNTIL))
+
+
+def joined(clip: Tensor, chunk: Tensor, overlap: int, match: float) -> Tensor:
+    """A clip, (n, 4, h, w), and the chunk after it, cross-faded over the frames that they share.
+
+    match: how far the chunk gets the colours and the contrast of the clip's first frame.
+    """
+    chunk = matched(chunk, clip[:1], match)
+    position = torch.arange(1, overlap + 1, dtype=clip.dtype, device=clip.device).view(-1, 1, 1, 1)
+    shared = clip[-overlap:].lerp(chunk[:overlap], position / (overlap + 1))
+    return torch.cat([clip[:-overlap], shared, chunk[overlap:]])
+
+
+def in_windows(run: Run, plan: Plan) -> Run:
+    """The run of all frames of a long clip in windows; `run` has noise for the frames of one."""
+    settings = plan.settings
+    sizes = settings.num_frames, settings.chunk, settings.overlap
+    start = windows.repeated(run.start, settings.num_frames)
+    if settings.long == FREENOISE:
+        stride = settings.chunk - settings.overlap
+        count = number_of_chunks(*sizes) - 1
+        start = windows.shuffled(start, settings.chunk, shuffles(settings.seed, stride, count))
+        frames, weights = windows.sliding(*sizes), windows.triangle
+    else:
+        frames, weights = windows.anchored(*sizes), windows.tent
+    weights = weights(len(run.start))
+    return replace(run, start=start, way=Windows(tuple(map(tuple, frames)), weights))
