@@ -15,6 +15,7 @@ from .checks import checked
 from .inputs import setting
 from .sampling import (
     CATEGORY,
+    SHAPES,
     find_sampler,
     guidance_inputs,
     guided_model,
@@ -25,6 +26,9 @@ from .sampling import (
 )
 
 LONG = [CHAIN, WINDOWS, FREENOISE]
+OF_MODEL = "the model's own"
+"""The shape of guidance that leaves it to SVD Guidance or SVD Preset."""
+
 _REMEDY = "connect the latent of the sampler unchanged."
 
 
@@ -92,7 +96,6 @@ def _of_frames(conditioning: list, frames: int) -> list:
 
 def _check(name: str, model, positive: list, negative: list) -> None:
     """Raises ValueError for a MODEL or CONDITIONING that a long clip, of a node by its name, can't have."""
-    host.check_without_guidance(model, name)
     host.check_no_orbit(model, name)
     host.check_without_windows(model, name)
     for branch, conditioning in (("positive", positive), ("negative", negative)):
@@ -110,6 +113,19 @@ def _check(name: str, model, positive: list, negative: list) -> None:
                         f"{branch} has {what}, which knows the frames of one chunk alone; take it out, or "
                         "sample one clip with SVD KSampler."
                     )
+
+
+def _guided(name: str, model, shape: str, *scales):
+    """A MODEL with guidance: its own, or of a shape; raises ValueError for none, and for two."""
+    if shape != OF_MODEL:
+        host.check_without_guidance(model, name)
+        return guided_model(model, shape, *scales)
+    if not host.is_guided(model):
+        raise ValueError(
+            f"shape is {shape!r}, and this model has none; put SVD Guidance or SVD Preset before it, or "
+            "choose another shape."
+        )
+    return model
 
 
 def _frames_of_chunk(name: str, positive: list, negative: list, overlap: int) -> int:
@@ -154,7 +170,7 @@ def _sampling_inputs() -> list:
         setting("overlap", default=USUAL_OVERLAP),
         setting("match", default=USUAL_MATCH),
         sampler_input(),
-        *guidance_inputs(),
+        *guidance_inputs([*SHAPES, OF_MODEL]),
         *schedule_inputs(),
     ]
 
@@ -172,10 +188,10 @@ def _chunk(name: str, values: dict) -> Chunk:
     model, positive, negative = (values[key] for key in ("model", "positive", "negative"))
     _check(name, model, positive, negative)
     frames = _frames_of_chunk(name, positive, negative, values["overlap"])
-    shape = (values[key] for key in ("shape", "min_guidance", "max_guidance", "scales"))
+    guidance = (values[key] for key in ("shape", "min_guidance", "max_guidance", "scales"))
     levels = {key: values[key] for key in ("sigma_max", "sigma_min", "rho")}
     return Chunk(
-        guided_model(model, *shape),
+        _guided(name, model, *guidance),
         positive,
         negative,
         frames,

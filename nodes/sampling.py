@@ -95,13 +95,13 @@ def sampler_input() -> io.Combo.Input:
     )
 
 
-def guidance_inputs() -> list:
+def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
     """The guidance of each frame."""
     return [
         setting(
             "guidance",
             "shape",
-            options=SHAPES,
+            options=list(shapes),
             default=SVD_XT.guidance,
             tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
         ),

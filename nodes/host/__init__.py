@@ -6,7 +6,7 @@ Checked against ComfyUI 0.33. The nodes use these names and the host's API for n
 from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
-from .guider import check_without_guidance, with_guidance
+from .guider import check_without_guidance, is_guided, with_guidance
 from .long import check_without_windows, with_held_frames, with_windows
 from .lora import with_lora
 from .model import (
@@ -49,6 +49,7 @@ __all__ = [
     "file_names",
     "frames_as_batch",
     "in_models_scale",
+    "is_guided",
     "keeps_videos_apart",
     "load_controlnet",
     "load_exvideo",

@@ -182,7 +182,12 @@ for name, changes in {"freenoise": {"freenoise": True}, "batched": {"context_sch
 same["core's fix is another clip"] = torch.equal(fixed, in_cores_windows(causal_window_fix=False))
 finite["core's fix"] = fixed.isfinite().all().item()
 
-print(json.dumps({"errors": errors, "same": same, "most": most, "finite": finite}))
+try:
+    extend({"samples": torch.ones(2, 4, 8, 16)}, overlap=3)
+except ValueError as error:
+    refused = str(error)
+
+print(json.dumps({"refused": refused, "errors": errors, "same": same, "most": most, "finite": finite}))
 """
 
 
@@ -222,3 +227,7 @@ def test_the_unet_never_sees_more_than_a_chunk(measured):
 
 def test_every_sampler_and_all_of_cores_windows_give_numbers(measured):
     assert all(measured["finite"].values()) and len(measured["finite"]) == 7 + 4
+
+
+def test_a_clip_of_fewer_frames_than_the_overlap_is_refused(measured):
+    assert measured["refused"] == "overlap is 3, but the latent has 2 frames; it must be 1 to 2."
