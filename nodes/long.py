@@ -145,6 +145,15 @@ def _frames_of_chunk(name: str, positive: list, negative: list, overlap: int) ->
     return frames
 
 
+def _check_holding(sampler: str) -> None:
+    """Raises ValueError for a sampler that can't lead frames along others."""
+    if sampler.endswith("_cfg_pp"):
+        raise ValueError(
+            f"sampler is {sampler}, which follows the estimate without the picture, and so can't go on from "
+            "the clip's last frames; choose another one, as euler."
+        )
+
+
 def _one_clip(name: str, latent: dict) -> Tensor:
     """The frames of a LATENT, (n, 4, h, w); raises ValueError for several videos."""
     samples, own = host.frames_as_batch(latents.samples_of(latent))
@@ -226,6 +235,7 @@ class Extend(io.ComfyNode):
     def execute(cls, latent, seed, overlap, match, **values) -> io.NodeOutput:
         name = cls.define_schema().display_name
         chunk = _chunk(name, {**values, "overlap": overlap})
+        _check_holding(chunk.sampler)
         clip = _one_clip(name, latent)
         if not clip.any():
             raise ValueError(
@@ -280,6 +290,7 @@ class LongVideo(io.ComfyNode):
                 "sample with SVD KSampler."
             )
         if long == CHAIN:
+            _check_holding(chunk.sampler)
             samples = chained(chunk, shape, frames, seed, overlap, match)
         else:
             samples = in_windows(chunk, shape, frames, seed, overlap, long)

@@ -89,6 +89,7 @@ MISTAKES = {
     "of 1 frame, and a chunk needs 2 at least": {"prepare": {"frames": 1}, "sample": {"overlap": 1}},
     "is of a batch of pictures, 8 rows; ": {"prepare": {"image": ["batch", 0]}},
     "the latent holds 2 videos; ": {"sample": {"latent": ["twice", 0]}},
+    "sampler is euler_cfg_pp, which follows": {"sample": {"sampler": "euler_cfg_pp"}},
     "this model has Context Windows before it": {"sample": {"model": ["windows", 0]}},
     "this model has a guidance node before it": {"sample": {"model": ["guide", 0]}},
     'shape is "the model\'s own", and this model has none': {"sample": {"shape": "the model's own"}},
