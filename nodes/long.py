@@ -10,6 +10,7 @@ from ..clips.choices_over_time import CHAIN, FREENOISE, USUAL_MATCH, USUAL_OVERL
 from ..clips.noise import seed_of_chunk, start_noise
 from ..clips.recipes.extend import HELD_UNTIL, joined, number_of_chunks, windows_of
 from ..clips.run import Hold
+from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked
 from .inputs import setting
@@ -71,7 +72,7 @@ def extended(
     ]
     model = host.with_held_frames(chunk.model, way, noise)
     following = replace(chunk, model=model, positive=positive).sampled(noise, seed, run)
-    return joined(clip, following, overlap, match)
+    return joined(clip, following.to(clip), overlap, match)
 
 
 def chained(chunk: Chunk, shape: torch.Size, frames: int, seed: int, overlap: int, match: float) -> Tensor:
@@ -237,6 +238,7 @@ class Extend(io.ComfyNode):
         chunk = _chunk(name, {**values, "overlap": overlap})
         _check_holding(chunk.sampler)
         clip = _one_clip(name, latent)
+        check_finite(clip, "in the latent to extend; look at the node that made it")
         if not clip.any():
             raise ValueError(
                 "the latent is empty, as it comes from SVD Image to Video; sample it with SVD KSampler first."

@@ -182,10 +182,14 @@ for name, changes in {"freenoise": {"freenoise": True}, "batched": {"context_sch
 same["core's fix is another clip"] = torch.equal(fixed, in_cores_windows(causal_window_fix=False))
 finite["core's fix"] = fixed.isfinite().all().item()
 
-try:
-    extend({"samples": torch.ones(2, 4, 8, 16)}, overlap=3)
-except ValueError as error:
-    refused = str(error)
+def refused(**latent):
+    try:
+        extend(latent, overlap=3)
+    except ValueError as error:
+        return str(error)
+
+few, none = torch.ones(2, 4, 8, 16), torch.full((4, 4, 8, 16), torch.nan)
+refused = [refused(samples=few), refused(samples=none)]
 
 print(json.dumps({"refused": refused, "errors": errors, "same": same, "most": most, "finite": finite}))
 """
@@ -229,5 +233,7 @@ def test_every_sampler_and_all_of_cores_windows_give_numbers(measured):
     assert all(measured["finite"].values()) and len(measured["finite"]) == 7 + 4
 
 
-def test_a_clip_of_fewer_frames_than_the_overlap_is_refused(measured):
-    assert measured["refused"] == "overlap is 3, but the latent has 2 frames; it must be 1 to 2."
+def test_a_clip_of_fewer_frames_than_the_overlap_and_one_of_no_numbers_are_refused(measured):
+    few, none = measured["refused"]
+    assert few == "overlap is 3, but the latent has 2 frames; it must be 1 to 2."
+    assert "in the latent to extend; look at the node that made it" in none
