@@ -5,6 +5,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
+from .long import Extend, LongVideo
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
@@ -29,6 +30,8 @@ class StillmotionExtension(ComfyExtension):
             Sampler,
             Preset,
             KSampler,
+            Extend,
+            LongVideo,
             Contrast,
             Decode,
             Animate,

@@ -74,19 +74,34 @@ def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas:
         )
     seeds = latents.seeds_of_videos(latent, frames, seed)
     noise = torch.cat([start_noise(each, (frames, *samples.shape[1:])) for each in seeds])
-    if sampler in OWN_SOLVERS:
-        solver = make_sampler(OWN_SOLVERS[sampler], seeds=seeds)
-    else:
-        solver = host.named_sampler(sampler)
+    solver = find_sampler(sampler, seeds)
     return host.sample_latent(model, positive, negative, latent, noise, solver, sigmas, seed)
 
 
-def _guidance_inputs() -> list:
+def find_sampler(name: str, seeds: Sequence[int]):
+    """The SAMPLER of a name of the host's, or of OWN_SOLVERS; seeds are of the videos in the batch."""
+    if name in OWN_SOLVERS:
+        return make_sampler(OWN_SOLVERS[name], seeds=seeds)
+    return host.named_sampler(name)
+
+
+def sampler_input() -> io.Combo.Input:
+    """The solver, of the host's or of ours."""
+    return setting(
+        "sampler",
+        options=[*host.SAMPLERS, *OWN_SOLVERS],
+        default=SVD_XT.sampler,
+        tooltip="The host's samplers, and ours.",
+    )
+
+
+def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
+    """The guidance of each frame."""
     return [
         setting(
             "guidance",
             "shape",
-            options=SHAPES,
+            options=list(shapes),
             default=SVD_XT.guidance,
             tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
         ),
@@ -101,7 +116,8 @@ def _guidance_inputs() -> list:
     ]
 
 
-def _schedule_inputs() -> list:
+def schedule_inputs() -> list:
+    """The noise levels."""
     return [
         setting("schedule", default=SVD_XT.schedule),
         setting("steps", default=SVD_XT.steps, tooltip=f"{each('steps')}."),
@@ -139,7 +155,7 @@ class Guidance(io.ComfyNode):
             search_aliases=["svd", "cfg", "guidance", "linear cfg", "triangle cfg", "video cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="A video model, ours or core's."),
-                *_guidance_inputs(),
+                *guidance_inputs(),
                 setting(
                     "guidance_interval",
                     "interval_low",
@@ -183,7 +199,7 @@ class Schedule(io.ComfyNode):
             category=CATEGORY,
             description="The noise levels to sample at.",
             search_aliases=["svd", "sigmas", "scheduler", "align your steps", "ays", "karras", "animatelcm"],
-            inputs=_schedule_inputs(),
+            inputs=schedule_inputs(),
             outputs=[io.Sigmas.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
         )
 
@@ -274,14 +290,9 @@ class KSampler(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
                 io.Latent.Input("latent", tooltip="From SVD Image to Video, or a video to sample anew."),
                 seed_input(),
-                setting(
-                    "sampler",
-                    options=[*host.SAMPLERS, *OWN_SOLVERS],
-                    default=SVD_XT.sampler,
-                    tooltip="The host's samplers, and ours.",
-                ),
-                *_guidance_inputs(),
-                *_schedule_inputs(),
+                sampler_input(),
+                *guidance_inputs(),
+                *schedule_inputs(),
                 io.Float.Input(
                     "denoise",
                     default=1.0,

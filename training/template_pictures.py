@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 SECOND_PICTURE = "chelsea.png"  # also held out
 WIDTH, HEIGHT, CELL = 512, 288, 128
 SHOWN = {1: (0, 2, 4, 6, 8, 10, 12, 13), 2: (0, 4, 8, 13)}
-"""Frames shown of each video, keyed by the number of videos."""
+"""Frames shown of each video, keyed by the number of videos: places among 14, the length of most of them."""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
 
 def sheet(clips: list[np.ndarray]) -> Image.Image:
     """Arranges frames in two rows of four on black: both rows from one video, or a row from each of two."""
-    cells = [clip[index] for clip in clips for index in SHOWN[len(clips)]]
+    cells = [clip[round(place * (len(clip) - 1) / 13)] for clip in clips for place in SHOWN[len(clips)]]
     picture = Image.new("RGB", (WIDTH, HEIGHT))
     top = (HEIGHT - 2 * CELL) // 2
     for index, cell in enumerate(cells):

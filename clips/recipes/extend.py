@@ -79,13 +79,21 @@ def in_windows(run: Run, plan: Plan) -> Run:
     """The run of all frames of a long clip in windows; `run` has noise for the frames of one."""
     settings = plan.settings
     sizes = settings.num_frames, settings.chunk, settings.overlap
-    start = windows.repeated(run.start, settings.num_frames)
-    if settings.long == FREENOISE:
-        stride = settings.chunk - settings.overlap
-        count = number_of_chunks(*sizes) - 1
-        start = windows.shuffled(start, settings.chunk, shuffles(settings.seed, stride, count))
-        frames, weights = windows.sliding(*sizes), windows.triangle
+    start, way = windows_of(settings.long, run.start, sizes, settings.seed)
+    return replace(run, start=start, way=way)
+
+
+def windows_of(long: str, noise: Tensor, sizes: tuple[int, int, int], seed: int) -> tuple[Tensor, Windows]:
+    """Noise of all frames of a long clip, (n, 4, h, w), and its windows.
+
+    noise: of the frames of one window. sizes: the clip's frames, a window's, and how many two of them share.
+    """
+    num_frames, length, overlap = sizes
+    start = windows.repeated(noise, num_frames)
+    if long == FREENOISE:
+        orders = shuffles(seed, length - overlap, number_of_chunks(*sizes) - 1)
+        start = windows.shuffled(start, length, orders)
+        frames, weights = windows.sliding(*sizes), windows.triangle(len(noise))
     else:
-        frames, weights = windows.anchored(*sizes), windows.tent
-    weights = weights(len(run.start))
-    return replace(run, start=start, way=Windows(tuple(map(tuple, frames)), weights))
+        frames, weights = windows.anchored(*sizes), windows.tent(len(noise))
+    return start, Windows(tuple(map(tuple, frames)), weights)

@@ -6,10 +6,13 @@ Checked against ComfyUI 0.33. The nodes use these names and the host's API for n
 from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
-from .guider import check_without_guidance, with_guidance
+from .guider import check_without_guidance, is_guided, with_guidance
+from .long import check_without_windows, with_held_frames, with_windows
 from .lora import with_lora
 from .model import (
     check_conditioning,
+    check_no_orbit,
+    in_models_scale,
     keeps_videos_apart,
     load_model,
     motion_without_use,
@@ -37,12 +40,16 @@ __all__ = [
     "check_image_tower",
     "check_images",
     "check_latents",
+    "check_no_orbit",
     "check_without_guidance",
+    "check_without_windows",
     "checkpoint_names",
     "conditioning_of",
     "embed_image",
     "file_names",
     "frames_as_batch",
+    "in_models_scale",
+    "is_guided",
     "keeps_videos_apart",
     "load_controlnet",
     "load_exvideo",
@@ -59,5 +66,7 @@ __all__ = [
     "show_on_node",
     "with_feature_cache",
     "with_guidance",
+    "with_held_frames",
     "with_lora",
+    "with_windows",
 ]

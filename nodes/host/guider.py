@@ -77,3 +77,9 @@ def check_without_guidance(model, name: str) -> None:
             f"this model has a guidance node before it, which {name} would replace; take it out, or sample "
             "with core's KSampler and that node alone."
         )
+
+
+def is_guided(model) -> bool:
+    """Whether a MODEL has the guidance of SVD Guidance or of SVD Preset, for any sampler node."""
+    combine = model.model_options.get("sampler_cfg_function")
+    return isinstance(getattr(combine, "__self__", None), _Guider)

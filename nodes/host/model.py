@@ -78,6 +78,18 @@ class VideoModel(comfy.model_base.BaseModel):
             conditions["camera"] = comfy.conds.CONDRegular(rows)
         return conditions
 
+    def resize_cond_for_context_window(
+        self, cond_key, cond_value, window, x_in, device, retain_index_list=()
+    ):
+        """The number of frames in a window of core's Context Windows; the host cuts the other conditions.
+
+        Core counts the window's own frames, without the one that its causal_window_fix puts in front.
+        """
+        if cond_key != "num_video_frames":
+            return None
+        in_front = getattr(window, "causal_anchor_index", None)
+        return comfy.conds.CONDConstant(len(window.index_list) + (in_front is not None))
+
     def _vectors(self, num_frames: int, rows: int, options: dict) -> Tensor:
         chosen = {ours: options[theirs] for theirs, ours in _VECTOR_OPTIONS.items() if theirs in options}
         noise_aug = options.get("augmentation_level", 0.0)
@@ -140,6 +152,20 @@ def check_conditioning(model, name: str, conditioning: list) -> None:
         raise ValueError(without_picture(name))
     for _, options in conditioning:
         _check_camera(model.model, options)
+
+
+def in_models_scale(model, latents: Tensor) -> Tensor:
+    """Latents of a LATENT in the scale of the diffusion model, in which noise is added."""
+    return model.model.process_latent_in(latents)
+
+
+def check_no_orbit(model, name: str) -> None:
+    """Raises ValueError for SV3D, ours or core's, which a node, by its name, does not take."""
+    inner, orbits = model.model, (comfy.model_base.SV3D_u, comfy.model_base.SV3D_p)
+    if inner.variant.orbit if isinstance(inner, VideoModel) else isinstance(inner, orbits):
+        raise ValueError(
+            f"this model is SV3D, whose clips are one orbit of a set length; {name} takes svd and svd_xt."
+        )
 
 
 def without_picture(name: str) -> str:

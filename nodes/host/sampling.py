@@ -69,19 +69,22 @@ def sample_latent(
     sampler,
     sigmas: Tensor,
     seed: int,
+    run: tuple[int, int] = (1, 1),
 ) -> dict:
     """Samples a LATENT through the host, with previews, progress and cancel.
 
-    noise is N(0, 1) in the shape of the latent; seed is for the samplers that draw more.
+    noise is N(0, 1) in the shape of the latent; seed is for the samplers that draw more. run: its number
+    from 1, and how many runs the clip has, all of as many steps. Progress counts the steps of all.
     """
-    samples = latent["samples"]
+    samples, (number, runs) = latent["samples"], run
     check_finite(samples, "in the latent to sample; look at the node that made it")
-    preview = preview_callback(model, len(sigmas) - 1, latent.get(NUM_FRAMES, len(samples)))
+    steps = len(sigmas) - 1
+    preview = preview_callback(model, runs * steps, latent.get(NUM_FRAMES, len(samples)))
     check = FiniteCheck(partial(_refuse_not_finite, model.model.get_dtype_inference()))
 
     def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
-        check.look_at(x0, f"at step {step + 1} of {len(sigmas) - 1}")
-        preview(step, x0, x, total)
+        check.look_at(x0, f"at step {step + 1} of {steps}")
+        preview((number - 1) * steps + step, x0, x, runs * total)
 
     result = comfy.sample.sample_custom(
         model,

@@ -29,6 +29,13 @@ def sampling() -> dict:
     return {name: given for name, given in whole.items() if name != "decode"} | {"save": save}
 
 
+def sampling_long(way: str) -> dict:
+    """Samples 8 frames in chunks or windows of 4, and saves the latents."""
+    whole = watched(graphs.long_video(sample={"long": way}), "sample", "latent")
+    save = node("SaveLatent", samples=["sample", 0], filename_prefix="latent")
+    return {name: given for name, given in whole.items() if name != "decode"} | {"save": save}
+
+
 def decoding() -> dict:
     """Decodes 8 frames of 256×128."""
     graph = {
@@ -60,6 +67,8 @@ def encoding() -> dict:
 STAGES = {
     "loading": (loading, 0.1, 0),
     "sampling": (sampling, 0.5, 4 / 600),  # a layer: a folded upsampling has four products, a gated one two
+    "sampling a chain": (lambda: sampling_long("chain"), 0.7, 4 / 600),  # in its third chunk
+    "sampling windows": (lambda: sampling_long("windows"), 0.5, 4 / 600),
     "decoding": (decoding, 0.5, 0.05),  # a block of layers, for some of the frames
     "encoding": (lambda: watched(encoding(), "encode", "vae"), 0.5, 1 / 8),  # a picture
 }

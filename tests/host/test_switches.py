@@ -98,6 +98,29 @@ def test_a_camera_is_the_same_where_the_model_is_loaded_in_part(low_memory_serve
     assert close(frames_of(base, low_memory_server.run(graphs.with_camera())), moved)
 
 
+@pytest.fixture(scope="module", params=["chain", "windows"])
+def long_video(request):
+    """The graph of a long clip, made in either way."""
+    return graphs.long_video(seed=5, sample={"long": request.param})
+
+
+def test_a_long_clip_is_the_same_with_no_cache_no_metadata_and_previews(
+    switched_server, server, base, long_video
+):
+    whole = frames_of(base, server.run(long_video))
+    assert close(frames_of(base, switched_server.run(long_video)), whole)
+
+
+@pytest.mark.parametrize("switch", ["novram", "lowvram"])
+def test_a_long_clip_is_the_same_where_the_model_is_loaded_in_part(
+    low_memory_server, server, base, long_video, switch
+):
+    whole = frames_of(base, server.run(long_video))
+    low_memory_server.freed()
+    low_memory_server.send("/tests/switches", {name: name == switch for name in ("novram", "lowvram")})
+    assert close(frames_of(base, low_memory_server.run(long_video)), whole)
+
+
 @pytest.mark.parametrize("switch", NARROWER, ids=" ".join)
 def test_the_video_is_near_with_narrower_numbers(server, base, plain, moved, switch):
     with host.Server(base, *switch) as other:

@@ -88,6 +88,27 @@ def first_video(seed: int = 1, **changes: dict) -> dict:
     return graph
 
 
+def long_video(seed: int = 1, sample: dict | None = None, **changes: dict) -> dict:
+    """Builds the graph of first_video with 8 frames by SVD Long Video, in chunks of 4."""
+    graph = first_video(seed, **changes)
+    inputs = graph["sample"]["inputs"]
+    del inputs["denoise"]
+    inputs |= {"frames": 8, "long": "chain", "overlap": 2, "match": 1.0, **(sample or {})}
+    return graph | {"sample": node("StillmotionLongVideo", **inputs)}
+
+
+def extended(seed: int = 1, **changes: dict) -> dict:
+    """Builds the graph of first_video with SVD Extend twice; changes: inputs of both by "extend"."""
+    more = changes.pop("extend", {})
+    graph = first_video(seed, **changes)
+    inputs = {key: value for key, value in graph["sample"]["inputs"].items() if key != "denoise"}
+    inputs |= {"overlap": 2, "match": 1.0, **more}
+    graph["first"] = node("StillmotionExtend", **{**inputs, "latent": ["sample", 0]})
+    graph["second"] = node("StillmotionExtend", **{**inputs, "latent": ["first", 0]})
+    graph["decode"]["inputs"]["latent"] = ["second", 0]
+    return graph
+
+
 def controlled(seed: int = 1, **changes: dict) -> dict:
     """Builds the graph of first_video with a ControlNet on the picture itself."""
     load = node("StillmotionLoadControlNet", control_net="tiny_controlnet.safetensors", weighting="author")
