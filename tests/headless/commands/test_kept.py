@@ -83,10 +83,10 @@ def test_a_longer_clip_may_go_on_from_it(folder: Path, cut: Path):
         (("--seed", "1"), "seed is 1 here and was 0"),
         (("--overlap", "2"), "overlap is 2 here and was 1"),
         (("--dtype", "bfloat16"), "dtype is bfloat16 here"),
-        (("--long", "whole", "--chunk", "3"), "chunk goes with"),
+        (("--long", "whole", "--chunk", "3"), "chunk and overlap can't go with the loop pinned"),
         (("--frames", "5"), "goes on from fewer"),
         (("--no-metadata",), "--no-metadata"),
-        (("--loop", "pinned"), "chunk goes with"),
+        (("--loop", "pinned"), "chunk and overlap can't go with the loop pinned"),
     ],
 )
 def test_another_clip_is_refused(folder: Path, cut: Path, capsys, more, said: str):
