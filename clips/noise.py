@@ -14,6 +14,13 @@ _PICTURE, _STEP = 0x91C7, 0x5EED
 They are far enough apart that no two streams of a batch of 8,000 videos coincide.
 """
 
+_CHUNK = 0x9E3779B9
+"""The distance of the seeds of a clip's chunks, 2³² by the golden ratio.
+
+torch's generator looks at the lowest 32 bits of a seed alone. There the multiples up to 1023 lie over
+1,900,000 apart, which is more than a batch of videos and the constants above add.
+"""
+
 
 def picture_noise(seed: int, shape: Iterable[int]) -> Tensor:
     """Noise on the picture, of a shape."""
@@ -38,6 +45,11 @@ def step_noise(seed: int) -> Callable[[Iterable[int]], Tensor]:
 def seed_of_video(seed: int, number: int) -> int:
     """Seed of a video of a batch, by its number from 0; alone the video has this seed."""
     return (seed + number) % SEEDS
+
+
+def seed_of_chunk(seed: int, number: int) -> int:
+    """Seed of one of a clip's runs, by its number from 0; the first one has the clip's own."""
+    return (seed + number * _CHUNK) % SEEDS
 
 
 def _stream(seed: int) -> Callable[[Iterable[int]], Tensor]:

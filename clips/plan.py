@@ -1,18 +1,20 @@
 """A plan: settings resolved for a variant, once, into tensors; and the run of its clip."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
-from . import conditions, control
+from . import between, conditions, control
 from .choices import MOST_FRAMES
+from .choices_over_time import PINNED, SHIFT
 from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
-from .noise import noisy_picture, start_noise
+from .mistakes import Mistakes
+from .noise import noisy_picture, seed_of_chunk, start_noise
 from .picture import to_canvas
 from .run import Branch, Run
 from .settings import Settings
@@ -23,24 +25,79 @@ class Plan:
     """Settings of a clip, and the tensors that follow from them."""
 
     settings: Settings  # complete
-    orbit: bool  # SV3D: the object is centred on white, and the clip ends on the picture
+    variant: Variant
     vector: Tensor  # (1 or T, vector_dim)
     sigmas: Tensor  # (steps + 1,)
     scales: Tensor  # (T,)
     camera: Tensor | None = None  # MotionCtrl's track, (T, 12)
+    keyframes: tuple[int, ...] = ()  # frames of pictures after the first; the last one ends the clip
 
     @classmethod
-    def of(cls, settings: Settings, variant: Variant) -> "Plan":
-        """Resolves settings for a variant; raises ValueError for the impossible."""
-        settings = settings.complete(variant)
-        return cls(
+    def of(
+        cls,
+        settings: Settings,
+        variant: Variant,
+        keyframes: Collection[int] = (),
+        end_frame: bool = False,
+    ) -> "Plan":
+        """Resolves settings for a variant; raises ValueError for the impossible.
+
+        keyframes: frames of further pictures. end_frame: whether the last frame has one too.
+        """
+        pictured, mistakes = bool(keyframes) or end_frame, Mistakes()
+        with mistakes.collected():
+            if pictured:
+                settings.check()
+                keyframes = between.frames_of(settings, variant, keyframes, end_frame)
+                settings = replace(settings, num_frames=keyframes[-1] + 1)
+        with mistakes.collected():
+            settings = settings.complete(variant, pictured)
+        mistakes.raise_any()
+        plan = cls(
             settings=settings,
-            orbit=variant.orbit,
+            variant=variant,
             vector=_vector(settings, variant),
             sigmas=settings.sigmas(),
             scales=settings.guidance_scales(),
             camera=settings.track(),
+            keyframes=tuple(keyframes),
         )
+        between.check_guidance(settings, plan.run_frames)
+        return plan
+
+    @property
+    def orbit(self) -> bool:
+        """Whether it is SV3D: the object is centred on white, and the clip ends on the picture."""
+        return self.variant.orbit
+
+    @property
+    def picture_frames(self) -> tuple[int, ...]:
+        """Frames of the pictures between which the clip goes; empty without any but the first.
+
+        A pinned loop comes back to its first picture one frame after its last.
+        """
+        if self.keyframes:
+            return (0, *self.keyframes)
+        return (0, self.settings.num_frames) if self.settings.loop == PINNED else ()
+
+    @property
+    def run_frames(self) -> list[int]:
+        """How many frames the UNet takes at once, in each run."""
+        if self.picture_frames:
+            return between.run_lengths(self.picture_frames, self.variant)
+        frames = self.settings.num_frames
+        return [between.tile_of(frames, self.variant) if self.settings.loop == SHIFT else frames]
+
+    def part(self, num_frames: int, number: int = 0, fps: float | None = None) -> "Plan":
+        """The plan of a part of the clip, by its number from 0, with noise of its own.
+
+        fps: told to the model in place of the clip's.
+        """
+        seed = seed_of_chunk(self.settings.seed, number)
+        fps = self.settings.fps if fps is None else fps
+        settings = replace(self.settings, num_frames=num_frames, seed=seed, fps=fps)
+        vector = _vector(settings, self.variant)
+        return replace(self, settings=settings, vector=vector, scales=settings.guidance_scales())
 
     def canvas(self, pixels: Tensor) -> Tensor:
         """Fits a picture to the clip: (3 or 4, H, W) in [0, 1] -> (1, 3, height, width) in [−1, 1]."""

@@ -10,8 +10,8 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import camera, presets
-from .choices_over_time import ChoicesOverTime
+from . import between, camera, presets
+from .choices_over_time import MPD, ChoicesOverTime
 from .conditions import each_frame, orbit_azimuths
 from .control import check_range
 from .fields import is_number, rows
@@ -47,14 +47,19 @@ class Settings(ChoicesOverTime):
             raise ValueError(f"{names} is no setting; there are {', '.join(FIELDS)}.")
         return cls(**chosen)
 
-    def complete(self, variant: Variant) -> "Settings":
-        """The settings with the variant's defaults for every None; raises ValueError for the impossible."""
+    def complete(self, variant: Variant, pictures: bool = False) -> "Settings":
+        """The settings with the variant's defaults for every None; raises ValueError for the impossible.
+
+        pictures: whether the clip has some after the first one.
+        """
         mistakes = Mistakes()
         with mistakes.collected():
             self.check()
         _check_variant(self, variant, mistakes)
+        for mistake in between.mistakes(self, variant, pictures):
+            mistakes.add(mistake)
         mistakes.raise_any()
-        settings = _with_defaults(self, variant)
+        settings = _with_defaults(self, variant, pictures)
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
@@ -123,9 +128,14 @@ def _check_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> 
             mistakes.add(f"{name} goes with {names}; this checkpoint ({variant.name}) takes none.")
 
 
-def _with_defaults(settings: Settings, variant: Variant) -> Settings:
+def _with_defaults(settings: Settings, variant: Variant, pictures: bool) -> Settings:
     """The settings with a value for every None that the variant has a use for."""
+    if between.has_ends(settings, pictures):
+        settings = replace(settings, between=_default(settings.between, MPD))
+    if settings.loop is not None:
+        settings = replace(settings, ring=True)
     preset = presets.find_preset(variant, settings.num_frames, settings.sampler, settings.preset)
+    preset = replace(preset, **between.defaults(settings, pictures, preset))
     schedule = _default(settings.schedule, preset.schedule)
     sampler = _default(settings.sampler, preset.sampler)
     defaults = {
