@@ -2,6 +2,7 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .between import BetweenGuider, BetweenSampler, FirstLastFrame
 from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
@@ -22,6 +23,7 @@ class StillmotionExtension(ComfyExtension):
             LoadControlNet,
             LoadLoRA,
             ImageToVideo,
+            FirstLastFrame,
             Orbit,
             Camera,
             Guidance,
@@ -29,6 +31,8 @@ class StillmotionExtension(ComfyExtension):
             Sampler,
             Preset,
             KSampler,
+            BetweenGuider,
+            BetweenSampler,
             Contrast,
             Decode,
             Animate,

@@ -77,3 +77,12 @@ def check_without_guidance(model, name: str) -> None:
             f"this model has a guidance node before it, which {name} would replace; take it out, or sample "
             "with core's KSampler and that node alone."
         )
+
+
+def check_unguided(model_options: dict) -> None:
+    """Raises ValueError for options of a MODEL with guidance, where a sampler has guidance of its own."""
+    if any(model_options.get(key) for key in (*_REPLACED, *_OTHER_READERS)):
+        raise ValueError(
+            "this model has a guidance node before it, and mpd, mpd_trf and vibid guide by themselves; take "
+            "that node out, or choose trf."
+        )

@@ -4,18 +4,19 @@ import torch
 from torch import Tensor
 
 from ...clips.recipes import Encode, Latent, Sample, Step
-from ...clips.run import Branch, Run
+from ...clips.run import Between, Branch, Ring, Run, solver_of
+from ...samplers.bidirectional import BIDIRECTIONAL
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
-from ...samplers.solvers import find_solver
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.networks.vision import preprocess
 from .guider import with_guidance
 from .model import load_model, with_feature_cache
-from .sampling import make_sampler, sample_latent
+from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
 from .vae import load_vae
 from .values import as_images, conditioning_of
 from .vision import embed_image, load_image_tower
+from .ways import Ends, Shift, with_way
 
 
 class Performer:
@@ -45,14 +46,35 @@ class Performer:
         return images
 
     def _sample(self, run: Run) -> Tensor:
-        model = with_guidance(self._model, lambda num_frames: run.terms)
+        model = self._model
+        if isinstance(run.way, Between) and run.way.method in BIDIRECTIONAL:
+            sampler = make_between_sampler(run.way.method, [run.seed])
+        else:
+            model = with_guidance(model, lambda num_frames: run.terms)
+            sampler = make_sampler(solver_of(run), [run.seed])
         if run.feature_cache > 1:
             model = with_feature_cache(model, run.feature_cache)
-        solver = make_sampler(find_solver(run.solver, run.churn), [run.seed])
-        both = [_conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)]
+        positive, negative = (
+            _conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)
+        )
+        if run.way is not None:
+            positive = with_way(positive, self._way(run))
         latent = {"samples": torch.zeros_like(run.start)}
-        sampled = sample_latent(model, *both, latent, run.start, solver, run.sigmas, run.seed)
+        sampled = sample_latent(model, positive, negative, latent, run.start, sampler, run.sigmas, run.seed)
         return self._model.model.process_latent_in(sampled["samples"])
+
+    def _way(self, run: Run) -> Ends | Shift:
+        """The way of a run for a CONDITIONING; raises ValueError where a GUIDER can't heed it."""
+        way, in_vae_scale = run.way, self._model.model.process_latent_out
+        if isinstance(way, Between):
+            conditions = way.branches[CONDITIONAL].conditions
+            return Ends(conditions, in_vae_scale(way.start), in_vae_scale(way.end), way.scales)
+        if isinstance(way, Ring) and way.length == len(run.start):
+            return Shift(way.skip)
+        raise ValueError(
+            "this clip goes on from another one, or has more frames than the checkpoint takes at once; make "
+            "it with SVD Extend or SVD Long Video, or with the command."
+        )
 
 
 def _conditioning(branch: Branch, num_frames: int) -> list:

@@ -1,0 +1,187 @@
+"""Clips between two pictures, and loops: the latents that the nodes sample are the command's, from one seed.
+
+The bound is support.rounding's: four times the command's own error as float64 networks show it, plus the
+host's roundings at the first noise, as in test_two_doors. The host takes the estimates from x and back again
+in each of an evaluation's branches.
+"""
+
+import json
+
+import pytest
+
+from support import checkpoints, in_host, tiny
+
+SCRIPT = """
+sys.path.insert(0, root + "/tests")
+comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
+import folder_paths
+import numpy as np
+from pathlib import Path
+import comfy.samplers
+import comfy_extras.nodes_custom_sampler as core
+from support.rounding import FLOOR, TIMES
+from pack.clips.plan import Plan
+from pack.clips.presets import USUAL_FPS
+from pack.clips.recipes import Decode, drive
+from pack.clips.recipes.inbetween import inbetween, loop
+from pack.clips.run import BETWEEN
+from pack.clips.settings import Settings
+from pack.headless import Pipeline
+from pack.nodes import between, conditioning, host, loaders, output, sampling
+from pack.nodes.host.performer import Performer
+from pack.svd_model.checkpoint import Checkpoint
+from pack.svd_model.networks.vae import LATENT_SCALE
+
+SEED, FRAMES, STEPS, SIZE = 2**64 - 1, 3, 3, {"width": 64, "height": 64}
+RETURNS = 26  # the fewest steps in which time-reversal fusion returns
+HOSTS = 7 * 2**-24 * 700 * 4
+checkpoint = Checkpoint.open(Path(path))
+folder_paths.add_model_folder_path("checkpoints", str(Path(path).parent))
+model, tower, vae = loaders.LoadCheckpoint.execute(checkpoint=Path(path).name).result
+
+class Exact(Pipeline):
+    def __init__(self, checkpoint):
+        super().__init__(checkpoint, device="cpu")
+        self.dtype = torch.float64
+        self.encoder.double()
+
+    def encode_pictures(self, pictures):
+        return super().encode_pictures(pictures.double()).float()
+
+PIPELINES = (Pipeline(checkpoint, device="cpu"), Exact(checkpoint))
+
+y, x = np.mgrid[0:150, 0:250]
+ONE = np.stack([x, y, 255 * ((x // 16 + y // 16) % 2)], axis=-1).astype(np.uint8)
+TWO = np.ascontiguousarray(ONE[::-1, :, ::-1])
+TALL = np.ascontiguousarray(TWO.transpose(1, 0, 2))
+
+def image_of(*pictures):
+    return torch.stack([torch.from_numpy(each.astype(np.float32) / 255) for each in pictures])
+
+LINEAR = {"guidance": "linear", "min_guidance": 1.0, "max_guidance": 3.0}
+CONSTANT = LINEAR | {"guidance": "constant"}
+
+def performed(door, first, last=None, **options):
+    # The latents that a door's performer makes of a recipe, to the end picture or round a loop.
+    settings = {"num_frames": FRAMES, "steps": STEPS, "seed": SEED, "schedule": "karras", **SIZE, **options}
+    plan = Plan.of(Settings(**settings), checkpoint.variant, end_frame=last is not None)
+    first, last = (None if p is None else plan.canvas(image_of(p)[0].movedim(-1, 0)) for p in (first, last))
+    recipe = loop(plan, first) if last is None else inbetween(plan, {0: first, FRAMES - 1: last})
+    def perform(step):
+        return step.latents if isinstance(step, Decode) else door.perform(step)
+    return drive([recipe], perform)[0]
+
+def command(*pictures, **options):
+    # The command's latents in float32 and in float64.
+    return [performed(pipeline, *pictures, **options) for pipeline in PIPELINES]
+
+def error(found, expected):
+    plain, exact = expected
+    allowed = TIMES * (plain - exact).abs().max() + FLOOR * exact.abs().max() + HOSTS
+    return ((found - exact).abs().max() / allowed).item()
+
+def conditions(start, end=None, loop="none", seed=SEED, **changes):
+    return between.FirstLastFrame.execute(
+        clip_vision=tower, vae=vae, start=start, end=end, fit="crop", fps=USUAL_FPS,
+        motion_bucket_id=127, noise_aug=0.02, seed=seed, loop=loop,
+        **{"frames": FRAMES, **SIZE, **changes}).result
+
+def sampled(conditions, method="mpd", sampler="stillmotion euler", seed=SEED, model=model, shape="linear",
+            steps=STEPS):
+    positive, negative, latent = conditions
+    result = sampling.KSampler.execute(
+        model=model, positive=positive, negative=negative, latent=latent, seed=seed, sampler=sampler,
+        shape=shape, min_guidance=1.0, max_guidance=3.0, scales="", schedule="karras", steps=steps,
+        sigma_max=700.0, sigma_min=0.002, rho=7.0, denoise=1.0, between=method).result[0]
+    return result["samples"] * LATENT_SCALE
+
+def apart(conditions, method, scale=False, sampler=None, seed=SEED):
+    # The same with core's nodes for the parts.
+    positive, negative, latent = conditions
+    guided = sampling.guided_model(model, "linear", 1.0, 3.0) if scale else model
+    guider = between.BetweenGuider.execute(model=guided, positive=positive, negative=negative).result[0]
+    sampler = sampler or between.BetweenSampler.execute(between=method).result[0]
+    noise = core.Noise_RandomNoise(seed)
+    sigmas = sampling.make_sigmas("karras", STEPS, sigma_max=700.0, sigma_min=0.002, rho=7.0)
+    return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)[0]
+"""
+
+DOORS = """
+performer = Performer(checkpoint, False)
+errors, pair = {}, conditions(image_of(ONE), image_of(TALL))
+for method in BETWEEN:
+    chosen = {"between": method} | (LINEAR if method == "trf" else {})
+    expected = command(ONE, TALL, **chosen)
+    errors[method] = error(sampled(pair, method), expected)
+    found = apart(pair, method, method == "trf")["samples"] * LATENT_SCALE
+    errors[f"{method}, apart"] = error(found, expected)
+    errors[f"{method}, performed"] = error(performed(performer, ONE, TALL, **chosen), expected)
+    if method == "mpd":
+        errors["another end"] = 1 / error(sampled(conditions(image_of(ONE), image_of(TWO))), expected)
+        cached = sampled(pair, model=host.with_feature_cache(model, 2))
+        errors["mpd, feature cache is another"] = 1 / error(cached, expected)
+        errors["mpd, feature cache"] = error(cached, command(ONE, TALL, feature_cache=2))
+
+for solver in ("heun", "dpmpp_2m", "euler_ancestral"):
+    expected = command(ONE, TALL, between="trf", sampler=solver, **LINEAR)
+    errors[f"trf, {solver}"] = error(sampled(pair, "trf", f"stillmotion {solver}"), expected)
+    if solver == "heun":
+        found = apart(pair, "trf", True, comfy.samplers.sampler_object(solver))["samples"] * LATENT_SCALE
+        errors["trf, core's heun"] = error(found, expected)
+expected = command(ONE, TALL, between="trf", steps=RETURNS, **LINEAR)
+errors["trf, returning"] = error(sampled(pair, "trf", steps=RETURNS), expected)
+
+THIRD = np.roll(TWO, 70, axis=1)
+several = conditions(image_of(TWO, ONE), image_of(ONE, THIRD), seed=SEED - 1)
+one_end = conditions(image_of(TWO, ONE), image_of(THIRD), seed=SEED - 1)
+for method, more in (("mpd", {}), ("trf", LINEAR)):
+    expected = command(ONE, THIRD, between=method, **more)
+    for name, pictures in (("two ends", several), ("one end", one_end)):
+        found = sampled(pictures, method, seed=SEED - 1)[FRAMES:]
+        errors[f"{method}, second of two, {name}"] = error(found, expected)
+
+expected, pinned = command(ONE, loop="pinned"), conditions(image_of(ONE), loop="pinned")
+whole, found = apart(pinned, "mpd"), sampled(pinned)
+kept = [len(found), len(whole["samples"])]
+kept += [len(output.decode_latent(vae, whole, ring=ring)) for ring in (False, True)]
+errors["pinned, apart"] = error(whole["samples"][:FRAMES] * LATENT_SCALE, expected)
+errors["pinned"] = error(found, expected)
+two = conditions(image_of(TWO, ONE), loop="pinned", seed=SEED - 1)
+errors["pinned, second of two"] = error(sampled(two, seed=SEED - 1)[FRAMES:], expected)
+
+ring = conditions(image_of(ONE), loop="shift")
+two = conditions(image_of(TWO, ONE), loop="shift", seed=SEED - 1)
+for solver in ("dpmpp_2m", "heun"):
+    chosen = {"loop": "shift", "sampler": solver, **CONSTANT}
+    expected = command(ONE, **chosen)
+    found = sampled(ring, sampler=f"stillmotion {solver}", shape="constant")
+    errors[f"shift, {solver}"] = error(found, expected)
+errors["shift, performed"] = error(performed(performer, ONE, **chosen), expected)
+found = sampled(two, sampler=f"stillmotion {solver}", shape="constant", seed=SEED - 1)[FRAMES:]
+errors["shift, second of two"] = error(found, expected)
+print(json.dumps({"errors": errors, "kept": kept}))
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first_last")
+    return checkpoints.write(folder / "tiny_between.safetensors", sizes=tiny.SMALL)
+
+
+def result_of(path, script: str):
+    return in_host.result_of(f"path = {json.dumps(str(path))}\n" + SCRIPT + script)
+
+
+@pytest.fixture(scope="module")
+def measured(path):
+    return result_of(path, DOORS)
+
+
+def test_each_clip_is_the_commands(measured):
+    """All ways, solvers, batches, core's nodes for the parts, a feature cache, and both kinds of loops."""
+    assert {name: error for name, error in measured["errors"].items() if error > 1} == {}
+
+
+def test_the_frame_that_closes_a_pinned_loop_is_dropped_by_our_sampler_or_by_the_decoder(measured):
+    assert measured["kept"] == [3, 4, 3, 3]
