@@ -18,6 +18,7 @@ from ...samplers.solvers import Denoiser
 from .guider import check_unguided
 from .model import VideoModel, check_video_model
 from .shared import NUM_FRAMES, TRACK, WAY
+from .unet import FEATURE_CACHE
 from .values import conditioning_of
 
 _END = "end's "
@@ -84,6 +85,11 @@ class WayGuider(comfy.samplers.CFGGuider):
     def __init__(self, model, way: Way, positive: list, negative: list):
         super().__init__(model)
         _check(model, positive)
+        if isinstance(way, Shift) and model.model_options["transformer_options"].get(FEATURE_CACHE, 1) > 1:
+            raise ValueError(
+                "this model caches its features, and the loop has other frames at a place in every step; "
+                "take SVD Feature Cache out, or choose the loop pinned."
+            )
         self.way = way
         self.frames: int = positive[0][1][NUM_FRAMES]  # of one video
         conds = {"positive": _without_way(positive), "negative": _without_way(negative)}

@@ -185,3 +185,99 @@ def test_each_clip_is_the_commands(measured):
 
 def test_the_frame_that_closes_a_pinned_loop_is_dropped_by_our_sampler_or_by_the_decoder(measured):
     assert measured["kept"] == [3, 4, 3, 3]
+
+
+MISTAKES = """
+def said(make):
+    try:
+        make()
+    except ValueError as error:
+        return str(error)
+
+class Noise:
+    seed = 1
+    def generate_noise(self, latent):
+        return torch.zeros_like(latent["samples"])
+
+def at_core(conditions, guider=None, sampler=None, latent=None):
+    positive, negative, empty = conditions
+    guider = guider or core.CFGGuider.execute(model, positive, negative, 2.0)[0]
+    sampler = sampler or comfy.samplers.sampler_object("euler")
+    sigmas = torch.tensor([7.0, 1.0, 0.0])
+    return core.SamplerCustomAdvanced.execute(Noise(), guider, sampler, sigmas, latent or empty)
+
+def guided(conditions, model=model):
+    return between.BetweenGuider.execute(model=model, positive=conditions[0], negative=conditions[1])[0]
+
+def with_option(conditions, **options):
+    positive, *others = conditions
+    return ([[context, {**own, **options}] for context, own in positive], *others)
+
+one, tall = image_of(ONE), image_of(TALL)
+pair, ring = conditions(one, tall), conditions(one, loop="shift")
+plain = conditioning.ImageToVideo.execute(
+    clip_vision=tower, vae=vae, image=one, fit="crop", frames=FRAMES, fps=6.0, motion_bucket_id=127,
+    noise_aug=0.02, seed=1, **SIZE).result[:3]
+own = {name: between.BetweenSampler.execute(between=name)[0] for name in BETWEEN}
+scaled = sampling.guided_model(model, "linear", 1.0, 3.0)
+masked = {**pair[2], "noise_mask": torch.ones(1, 64, 64)}
+longer = {**pair[2], "samples": torch.zeros(FRAMES + 1, 4, 8, 8)}
+doubled = [*pair[0], *conditions(one, image_of(TWO))[0]]
+print(json.dumps({
+    "neither end nor loop": said(lambda: conditions(one)),
+    "an end and a loop": said(lambda: conditions(one, tall, "pinned")),
+    "two ends for one start": said(lambda: conditions(one, image_of(ONE, TWO))),
+    "two frames": said(lambda: conditions(one, tall, frames=2)),
+    "no end picture": said(lambda: conditions(one, torch.zeros(0, 8, 8, 3))),
+    "a mask as end": said(lambda: conditions(one, torch.zeros(1, 8, 8))),
+    "a million frames": said(lambda: conditions(one, tall, frames=10**6)),
+    "core's guider": said(lambda: at_core(pair)),
+    "core's guider, shift": said(lambda: at_core(ring)),
+    "core's guider, our sampler": said(lambda: at_core(plain, sampler=own["mpd"])),
+    "our sampler without an end": said(lambda: at_core(ring, guided(ring), own["vibid"])),
+    "guidance before mpd": said(lambda: at_core(pair, guided(pair, scaled), own["mpd"])),
+    "a mask": said(lambda: at_core(pair, guided(pair), own["mpd"], masked)),
+    "a latent of other frames": said(lambda: at_core(pair, guided(pair), latent=longer)),
+    "a latent of other frames, ours": said(lambda: sampled((*pair[:2], {"samples": longer["samples"]}))),
+    "a plain conditioning": said(lambda: guided(plain)),
+    "two ends combined": said(lambda: guided((doubled, *pair[1:]))),
+    "a ControlNet": said(lambda: sampled(with_option(pair, control=object()))),
+    "a feature cache round a loop": said(
+        lambda: sampled(ring, sampler="stillmotion euler", model=host.with_feature_cache(model, 2))),
+    "masks go with trf": said(lambda: at_core(pair, guided(pair, scaled), own["trf"], masked)),
+}))
+"""
+SAID = {
+    "neither end nor loop": "no picture is connected as end, and loop is none; connect the picture that",
+    "an end and a loop": "loop is pinned, and end has a picture; a loop ends where it begins: disconnect end",
+    "two ends for one start": "end holds 2 pictures, start 1; give one end for all, or one for each.",
+    "two frames": "frames is 2; a clip between two pictures has at least 3, both of them included.",
+    "no end picture": "the batch of images is empty; connect at least one picture.",
+    "a mask as end": "the image is 1×8×8 of float32; an IMAGE is pictures",
+    "a million frames": "frames is 1000000; it must be a whole number from 1 to 1024.",
+    "core's guider": "positive has an end picture or a loop, which this sampler node would ignore; sample",
+    "core's guider, shift": "positive has an end picture or a loop, which this sampler node would ignore",
+    "core's guider, our sampler": "mpd goes between two pictures, and this guider (CFGGuider) has no end",
+    "our sampler without an end": "vibid goes between two pictures, and this guider (WayGuider) has no end",
+    "guidance before mpd": "this model has a guidance node before it, and mpd, mpd_trf and vibid guide by",
+    "a mask": "the latent has a mask, which mpd can't keep to; take the mask out, or choose trf.",
+    "a latent of other frames": "the conditioning is for videos of 3 frames, the latents are 4, no whole",
+    "a latent of other frames, ours": "the conditioning is for videos of 3 frames, the latents are 4",
+    "a plain conditioning": "positive has no end picture and no loop; connect positive of SVD First and Last",
+    "two ends combined": "positive is combined of conditionings that end on different pictures; connect",
+    "a ControlNet": "positive has a ControlNet, which sees the clip forward in time alone, and an end",
+    "a feature cache round a loop": "this model caches its features, and the loop has other frames at a",
+    "masks go with trf": None,
+}
+"""What begins the sentence on each mistake."""
+
+
+@pytest.fixture(scope="module")
+def mistakes(path):
+    return result_of(path, MISTAKES)
+
+
+@pytest.mark.parametrize("mistake", SAID)
+def test_a_mistake_is_told_in_a_sentence(mistakes, mistake):
+    found, expected = mistakes[mistake], SAID[mistake]
+    assert found == expected if expected is None else (found or "").startswith(expected)
