@@ -18,7 +18,8 @@ from .sampling import between_input, make_between_sampler
 
 CATEGORY = "stillmotion/conditioning"
 NO_LOOP = "none"
-FEWEST = 3
+FEWEST = {False: 2, True: 3}
+"""Frames of a loop, and of a clip with an end picture."""
 
 
 class FirstLastFrame(io.ComfyNode):
@@ -140,10 +141,9 @@ def _check_ends(start: Tensor, end: Tensor | None, frames: int, loop: str) -> No
         raise ValueError(
             f"end holds {len(end)} pictures, start {len(start)}; give one end for all, or one for each."
         )
-    if end is not None and frames < FEWEST:
-        raise ValueError(
-            f"frames is {frames}; a clip between two pictures has at least {FEWEST}, both of them included."
-        )
+    if frames < FEWEST[end is not None]:
+        what = "a loop" if end is None else "a clip between two pictures, both of them included,"
+        raise ValueError(f"frames is {frames}; {what} has at least {FEWEST[end is not None]}.")
 
 
 class BetweenGuider(io.ComfyNode):

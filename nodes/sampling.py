@@ -86,8 +86,8 @@ def sample_latent(
         )
     seeds = latents.seeds_of_videos(latent, frames, seed)
     noise = torch.cat([start_noise(each, (frames, *samples.shape[1:])) for each in seeds])
-    own = OWN_SOLVERS.get(sampler)
-    if isinstance(host.way_of(positive), host.Ends) and (between != TRF or own == "euler"):
+    own, eulers = OWN_SOLVERS.get(sampler), ("euler", "stillmotion euler")
+    if isinstance(host.way_of(positive), host.Ends) and (between != TRF or sampler in eulers):
         solver = make_between_sampler(between, seeds)
     else:
         solver = make_sampler(own, seeds=seeds) if own else host.named_sampler(sampler)

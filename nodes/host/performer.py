@@ -57,24 +57,24 @@ class Performer:
         positive, negative = (
             _conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)
         )
-        if run.way is not None:
-            positive = with_way(positive, self._way(run))
+        if isinstance(run.way, Between | Ring):
+            positive = with_way(positive, self._way(run.way, len(run.start)))
         latent = {"samples": torch.zeros_like(run.start)}
         sampled = sample_latent(model, positive, negative, latent, run.start, sampler, run.sigmas, run.seed)
         return self._model.model.process_latent_in(sampled["samples"])
 
-    def _way(self, run: Run) -> Ends | Shift:
-        """The way of a run for a CONDITIONING; raises ValueError where a GUIDER can't heed it."""
-        way, in_vae_scale = run.way, self._model.model.process_latent_out
+    def _way(self, way: Between | Ring, frames: int) -> Ends | Shift:
+        """A way for a CONDITIONING; raises ValueError for a ring of several tiles."""
         if isinstance(way, Between):
+            in_vae_scale = self._model.model.process_latent_out
             conditions = way.branches[CONDITIONAL].conditions
             return Ends(conditions, in_vae_scale(way.start), in_vae_scale(way.end), way.scales)
-        if isinstance(way, Ring) and way.length == len(run.start):
-            return Shift(way.skip)
-        raise ValueError(
-            "this clip goes on from another one, or has more frames than the checkpoint takes at once; make "
-            "it with SVD Extend or SVD Long Video, or with the command."
-        )
+        if way.length != frames:
+            raise ValueError(
+                f"the loop has {frames} frames, and the checkpoint takes {way.length} at once; make it with "
+                f"the command, or of {way.length} frames."
+            )
+        return Shift(way.skip)
 
 
 def _conditioning(branch: Branch, num_frames: int) -> list:

@@ -14,11 +14,13 @@ from support import checkpoints, in_host, tiny
 SCRIPT = """
 sys.path.insert(0, root + "/tests")
 comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
+torch.set_grad_enabled(False)  # as the host does around a node
 import folder_paths
 import numpy as np
 from pathlib import Path
 import comfy.samplers
 import comfy_extras.nodes_custom_sampler as core
+from support.cores_model import core_model
 from support.rounding import FLOOR, TIMES
 from pack.clips.plan import Plan
 from pack.clips.presets import USUAL_FPS
@@ -27,7 +29,7 @@ from pack.clips.recipes.inbetween import inbetween, loop
 from pack.clips.run import BETWEEN
 from pack.clips.settings import Settings
 from pack.headless import Pipeline
-from pack.nodes import between, conditioning, host, loaders, output, sampling
+from pack.nodes import between, conditioning, host, latents, loaders, output, sampling
 from pack.nodes.host.performer import Performer
 from pack.svd_model.checkpoint import Checkpoint
 from pack.svd_model.networks.vae import LATENT_SCALE
@@ -103,17 +105,28 @@ def apart(conditions, method, scale=False, sampler=None, seed=SEED):
     sampler = sampler or between.BetweenSampler.execute(between=method).result[0]
     noise = core.Noise_RandomNoise(seed)
     sigmas = sampling.make_sigmas("karras", STEPS, sigma_max=700.0, sigma_min=0.002, rho=7.0)
-    return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)[0]
+    previewed[method] = shown = []
+    kept = core.latent_preview.prepare_callback
+    core.latent_preview.prepare_callback = lambda *_: lambda step, x0, x, total: shown.append((x0, x, total))
+    try:
+        return core.SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)[0]
+    finally:
+        core.latent_preview.prepare_callback = kept
+
+previewed = {}
 """
 
 DOORS = """
 performer = Performer(checkpoint, False)
-errors, pair = {}, conditions(image_of(ONE), image_of(TALL))
+errors, order, pair = {}, {}, conditions(image_of(ONE), image_of(TALL))
 for method in BETWEEN:
     chosen = {"between": method} | (LINEAR if method == "trf" else {})
     expected = command(ONE, TALL, **chosen)
     errors[method] = error(sampled(pair, method), expected)
     found = apart(pair, method, method == "trf")["samples"] * LATENT_SCALE
+    x0, x, total = previewed[method][-1]
+    order[method] = [len(previewed[method]), total, *((x0[0] - end).norm() for end in found[[0, -1]])]
+    order[method] = [float(number) for number in order[method]]
     errors[f"{method}, apart"] = error(found, expected)
     errors[f"{method}, performed"] = error(performed(performer, ONE, TALL, **chosen), expected)
     if method == "mpd":
@@ -121,6 +134,8 @@ for method in BETWEEN:
         cached = sampled(pair, model=host.with_feature_cache(model, 2))
         errors["mpd, feature cache is another"] = 1 / error(cached, expected)
         errors["mpd, feature cache"] = error(cached, command(ONE, TALL, feature_cache=2))
+        cores = core_model(checkpoint)
+        errors["mpd, core's model"] = error(sampled(pair, model=cores), expected)
 
 for solver in ("heun", "dpmpp_2m", "euler_ancestral"):
     expected = command(ONE, TALL, between="trf", sampler=solver, **LINEAR)
@@ -149,6 +164,12 @@ errors["pinned"] = error(found, expected)
 two = conditions(image_of(TWO, ONE), loop="pinned", seed=SEED - 1)
 errors["pinned, second of two"] = error(sampled(two, seed=SEED - 1)[FRAMES:], expected)
 
+closed = latents.without_closing_frame({
+    "samples": torch.arange(8)[:, None, None, None], host.CLOSING_FRAME: True, host.NUM_FRAMES: 4,
+    "batch_index": [8, 9, 10, 11, 0, 1, 2, 3], "noise_mask": torch.arange(8)[:, None, None]})
+kept += [closed[host.NUM_FRAMES], closed["batch_index"], *(
+    closed[name].flatten().tolist() for name in ("samples", "noise_mask"))]
+
 ring = conditions(image_of(ONE), loop="shift")
 two = conditions(image_of(TWO, ONE), loop="shift", seed=SEED - 1)
 for solver in ("dpmpp_2m", "heun"):
@@ -159,7 +180,7 @@ for solver in ("dpmpp_2m", "heun"):
 errors["shift, performed"] = error(performed(performer, ONE, **chosen), expected)
 found = sampled(two, sampler=f"stillmotion {solver}", shape="constant", seed=SEED - 1)[FRAMES:]
 errors["shift, second of two"] = error(found, expected)
-print(json.dumps({"errors": errors, "kept": kept}))
+print(json.dumps({"errors": errors, "kept": kept, "order": order}))
 """
 
 
@@ -184,7 +205,18 @@ def test_each_clip_is_the_commands(measured):
 
 
 def test_the_frame_that_closes_a_pinned_loop_is_dropped_by_our_sampler_or_by_the_decoder(measured):
-    assert measured["kept"] == [3, 4, 3, 3]
+    sampled, whole, *decoded = measured["kept"][:4]
+    assert (sampled, whole, *decoded) == (3, 4, 3, 3)
+    three_of_each = [0, 1, 2, 4, 5, 6]
+    assert measured["kept"][4:] == [3, [6, 7, 8, 0, 1, 2], three_of_each, three_of_each]
+
+
+@pytest.mark.parametrize("method", ["mpd", "vibid", "mpd_trf", "trf"])
+def test_each_step_is_previewed_once_forward_in_time(measured, method):
+    called, steps, from_start, from_end = measured["order"][method]
+    assert called == steps == 3
+    if method in ("mpd", "vibid"):  # their last pass has the start put in
+        assert from_start < from_end / 4
 
 
 MISTAKES = """
@@ -228,6 +260,7 @@ print(json.dumps({
     "an end and a loop": said(lambda: conditions(one, tall, "pinned")),
     "two ends for one start": said(lambda: conditions(one, image_of(ONE, TWO))),
     "two frames": said(lambda: conditions(one, tall, frames=2)),
+    "a loop of one frame": said(lambda: conditions(one, loop="pinned", frames=1)),
     "no end picture": said(lambda: conditions(one, torch.zeros(0, 8, 8, 3))),
     "a mask as end": said(lambda: conditions(one, torch.zeros(1, 8, 8))),
     "a million frames": said(lambda: conditions(one, tall, frames=10**6)),
@@ -251,7 +284,8 @@ SAID = {
     "neither end nor loop": "no picture is connected as end, and loop is none; connect the picture that",
     "an end and a loop": "loop is pinned, and end has a picture; a loop ends where it begins: disconnect end",
     "two ends for one start": "end holds 2 pictures, start 1; give one end for all, or one for each.",
-    "two frames": "frames is 2; a clip between two pictures has at least 3, both of them included.",
+    "two frames": "frames is 2; a clip between two pictures, both of them included, has at least 3.",
+    "a loop of one frame": "frames is 1; a loop has at least 2.",
     "no end picture": "the batch of images is empty; connect at least one picture.",
     "a mask as end": "the image is 1×8×8 of float32; an IMAGE is pictures",
     "a million frames": "frames is 1000000; it must be a whole number from 1 to 1024.",
