@@ -18,11 +18,11 @@ from .model import (
 from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
-from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK, WAY
+from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
 from .vae import check_decoder, check_encoder, load_vae
 from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
-from .ways import Ends, Shift, WayGuider, make_guider, way_of, with_way
+from .ways import Ends, Shift, make_guider, way_of, with_way
 
 __all__ = [
     "CAMERA",
@@ -31,11 +31,9 @@ __all__ = [
     "NUM_FRAMES",
     "SAMPLERS",
     "TRACK",
-    "WAY",
     "Ends",
     "Performer",
     "Shift",
-    "WayGuider",
     "as_images",
     "check_conditioning",
     "check_decoder",
