@@ -6,7 +6,6 @@ behind every engine: `denoiser` and `solve`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -131,10 +130,14 @@ def solve(run: Run, make_evaluate: MakeEvaluate, x: Tensor, noise: Noise, callba
     way, options = run.way, {"noise": noise, "callback": callback}
     if isinstance(way, Between) and way.method in BIDIRECTIONAL:
         return _between(run, way, make_evaluate, x, options)
-    solver = find_solver(run.solver, run.churn)
-    if isinstance(way, Between) and run.solver == "euler" and run.churn == 0:
-        solver = partial(returning_euler, after=time_reversal_steps(len(run.sigmas) - 1), length=5)
-    return solver(denoiser(run, make_evaluate), x, run.sigmas, **options)
+    return solver_of(run)(denoiser(run, make_evaluate), x, run.sigmas, **options)
+
+
+def solver_of(run: Run) -> Callable[..., Tensor]:
+    """The solver of a run, for its guided denoiser; none of a way in BIDIRECTIONAL."""
+    if isinstance(run.way, Between) and run.solver == "euler" and run.churn == 0:
+        return time_reversal_euler
+    return find_solver(run.solver, run.churn)
 
 
 def _between(run: Run, way: Between, make_evaluate: MakeEvaluate, x: Tensor, options: dict) -> Tensor:
@@ -152,6 +155,13 @@ def _between(run: Run, way: Between, make_evaluate: MakeEvaluate, x: Tensor, opt
     start, last = end(run.branches, way.start), end(way.branches, way.end)
     x = BIDIRECTIONAL[way.method](start, last, x, run.sigmas, **options)
     return put(x, {0: start.latent, len(x) - 1: last.latent})
+
+
+def time_reversal_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, **options) -> Tensor:
+    """Time-reversal fusion's own solver: Euler's, which returns to earlier levels at first."""
+    return returning_euler(
+        denoise, x, sigmas, after=time_reversal_steps(len(sigmas) - 1), length=5, **options
+    )
 
 
 def _in_windows(evaluate: Evaluate, way: Windows) -> Evaluate:

@@ -2,6 +2,7 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from .between import BetweenGuider, BetweenSampler, FirstLastFrame
 from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
@@ -23,6 +24,7 @@ class StillmotionExtension(ComfyExtension):
             LoadControlNet,
             LoadLoRA,
             ImageToVideo,
+            FirstLastFrame,
             Orbit,
             Camera,
             Guidance,
@@ -32,6 +34,8 @@ class StillmotionExtension(ComfyExtension):
             KSampler,
             Extend,
             LongVideo,
+            BetweenGuider,
+            BetweenSampler,
             Contrast,
             Decode,
             Animate,

@@ -41,6 +41,23 @@ def frames_of_video(latent: dict, remedy: str) -> int:
     return frames
 
 
+def without_closing_frame(latent: dict) -> dict:
+    """A LATENT of loops without the frame of each on which it ends, its first one; any other as it is."""
+    if not isinstance(latent, dict) or not latent.get(host.CLOSING_FRAME):
+        return latent
+    remedy = "connect it as it came from the sampler, and cut it afterwards."
+    total, frames = latent["samples"].shape[0], frames_of_video(latent, remedy)
+    cut = {name: value for name, value in latent.items() if name != host.CLOSING_FRAME}
+    kept = [index for index in range(total) if index % frames != frames - 1]
+    for name in ("samples", "noise_mask"):
+        if name in cut and len(cut[name]) == total:
+            cut[name] = cut[name][kept]
+    if len(cut.get("batch_index", [])) == total:  # places in a batch of shorter videos
+        places = [cut["batch_index"][index] for index in kept]
+        cut["batch_index"] = [place - place // frames for place in places]
+    return {**cut, host.NUM_FRAMES: frames - 1}
+
+
 def check_frames_said(latent: dict, frames: int, remedy: str) -> None:
     """Raises ValueError for a joined or cut LATENT in which the length of a video is lost.
 

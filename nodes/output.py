@@ -78,6 +78,7 @@ def _last_frames(images: Tensor, videos: int, width: int, height: int) -> Tensor
 
 def _videos(latent: dict, frames: int) -> tuple[Tensor, int]:
     """The frames of all videos, and the number of frames of one: the user's, or the latent's own."""
+    latent = latents.without_closing_frame(latent)
     samples, own = host.frames_as_batch(latents.samples_of(latent))
     if frames:
         if samples.shape[0] % frames:

@@ -7,8 +7,10 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..clips.choices import HIGHEST_SIGMA
+from ..clips.choices_over_time import MPD
 from ..clips.noise import start_noise
 from ..clips.presets import ANIMATE_LCM, NAMED, SVD_XT, each
+from ..clips.run import TRF, time_reversal_euler
 from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
 from . import host, latents
@@ -19,6 +21,8 @@ from .inputs import setting
 CATEGORY = "stillmotion/sampling"
 SHAPES = [*guidance.SHAPES, "list"]
 OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
+EULERS = ("euler", "stillmotion euler")
+"""Names of Euler's solver, which time-reversal fusion has return to earlier levels."""
 
 
 def guided_model(
@@ -56,10 +60,20 @@ def make_sampler(name: str, churn: float = 0.0, seeds: Sequence[int] = ()):
     return host.make_sampler(solvers.find_solver(name, churn), seeds)
 
 
-def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas: Tensor, seed: int) -> dict:
+def make_between_sampler(method: str, seeds: Sequence[int] = ()):
+    """A SAMPLER of a way between two pictures; seeds are of the videos in the batch."""
+    if method == TRF:
+        return host.make_sampler(time_reversal_euler, seeds)
+    return host.make_between_sampler(method, seeds)
+
+
+def sample_latent(
+    model, positive, negative, latent: dict, sampler: str, sigmas: Tensor, seed: int, between: str = TRF
+) -> dict:
     """The host's sampling of a LATENT, with its previews, progress and cancel.
 
     sampler is a name of the host's, or of OWN_SOLVERS. Each video has the seed that would make it alone.
+    between is the way of clips that end on a picture; trf is sampled by any sampler.
     """
     samples = latents.samples_of(latent)
     frames = latents.frames_of_conditioning(positive, negative, latent)
@@ -74,8 +88,12 @@ def sample_latent(model, positive, negative, latent: dict, sampler: str, sigmas:
         )
     seeds = latents.seeds_of_videos(latent, frames, seed)
     noise = torch.cat([start_noise(each, (frames, *samples.shape[1:])) for each in seeds])
-    solver = find_sampler(sampler, seeds)
-    return host.sample_latent(model, positive, negative, latent, noise, solver, sigmas, seed)
+    if isinstance(host.way_of(positive), host.Ends) and (between != TRF or sampler in EULERS):
+        solver = make_between_sampler(between, seeds)
+    else:
+        solver = find_sampler(sampler, seeds)
+    sampled = host.sample_latent(model, positive, negative, latent, noise, solver, sigmas, seed)
+    return latents.without_closing_frame(sampled)
 
 
 def find_sampler(name: str, seeds: Sequence[int]):
@@ -135,6 +153,11 @@ def schedule_inputs() -> list:
         ),
         setting("rho", default=schedules.RHO, advanced=True),
     ]
+
+
+def between_input(**options) -> io.Combo.Input:
+    """The way of clips between two pictures."""
+    return setting("between", default=MPD, **options)
 
 
 def seed_input() -> io.Int.Input:
@@ -302,6 +325,11 @@ class KSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="Below 1 the latent's own content is kept in part.",
                 ),
+                between_input(
+                    optional=True,
+                    tooltip="With SVD First and Last Frame: how the clip goes between its pictures. Sampler "
+                    "and guidance count with trf alone.",
+                ),
             ],
             outputs=[io.Latent.Output(tooltip="The sampled video.")],
         )
@@ -326,12 +354,14 @@ class KSampler(io.ComfyNode):
         sigma_min,
         rho,
         denoise,
+        between=MPD,
     ) -> io.NodeOutput:
         host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)
-        guided = guided_model(model, shape, min_guidance, max_guidance, scales)
+        if not isinstance(host.way_of(positive), host.Ends) or between == TRF:
+            model = guided_model(model, shape, min_guidance, max_guidance, scales)
         # As core does it: more steps, of which only the last are taken.
         levels = {"sigma_max": sigma_max, "sigma_min": sigma_min, "rho": rho}
         sigmas = make_sigmas(schedule, round(steps / denoise), **levels)[-(steps + 1) :]
-        return io.NodeOutput(sample_latent(guided, positive, negative, latent, sampler, sigmas, seed))
+        return io.NodeOutput(sample_latent(model, positive, negative, latent, sampler, sigmas, seed, between))

@@ -15,6 +15,8 @@ from . import photographs
 
 ROOT = Path(__file__).parent.parent
 SECOND_PICTURE = "chelsea.png"  # also held out
+PAN = ("pan_start.png", "pan_end.png")
+PANNED = 35  # pixels between two squares of the second picture, between which a clip goes
 WIDTH, HEIGHT, CELL = 512, 288, 128
 SHOWN = {1: (0, 2, 4, 6, 8, 10, 12, 13), 2: (0, 4, 8, 13)}
 """Frames shown of each video, keyed by the number of videos: places among 14, the length of most of them."""
@@ -28,13 +30,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = host.make_base(Path(folder))
         second = next(p for p in photographs.PHOTOGRAPHS if p.file == SECOND_PICTURE)
-        Image.open(second.path).convert("RGB").save(base / "input" / SECOND_PICTURE)
+        photograph = Image.open(second.path).convert("RGB")
+        photograph.save(base / "input" / SECOND_PICTURE)
+        side = photograph.height
+        for name, left in zip(PAN, (60, 60 + PANNED), strict=True):
+            photograph.crop((left, 0, left + side, side)).save(base / "input" / name)
         with host.Server(base) as server:
             for template in graphs.AT_ONCE:
                 graph = graphs.of_template(template)
                 loading = [node for node in graph.values() if node["class_type"] == "LoadImage"]
-                for node in loading[1:]:
-                    node["inputs"]["image"] = SECOND_PICTURE
+                kinds = {node["class_type"] for node in graph.values()}
+                between = len(loading) == 2 and "StillmotionFirstLastFrame" in kinds
+                for node, name in zip(loading, PAN if between else (None, SECOND_PICTURE), strict=False):
+                    node["inputs"]["image"] = name or node["inputs"]["image"]
                 entry = server.run(graph)
                 if not host.succeeded(entry):
                     raise RuntimeError(f"{template}: {host.error_of(entry)}")

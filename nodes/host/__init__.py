@@ -20,19 +20,23 @@ from .model import (
 )
 from .needs import needs_of, show_on_node
 from .performer import Performer
-from .sampling import SAMPLERS, make_sampler, named_sampler, sample_latent
-from .shared import CAMERA, NUM_FRAMES, TRACK
+from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
+from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
 from .vae import check_decoder, check_encoder, load_vae
 from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
+from .ways import Ends, Shift, make_guider, way_of, with_way
 
 __all__ = [
     "CAMERA",
+    "CLOSING_FRAME",
     "FOLDERS",
     "NUM_FRAMES",
     "SAMPLERS",
     "TRACK",
+    "Ends",
     "Performer",
+    "Shift",
     "as_images",
     "check_conditioning",
     "check_decoder",
@@ -56,6 +60,8 @@ __all__ = [
     "load_image_tower",
     "load_model",
     "load_vae",
+    "make_between_sampler",
+    "make_guider",
     "make_sampler",
     "motion_without_use",
     "named_sampler",
@@ -64,9 +70,11 @@ __all__ = [
     "open_parts",
     "sample_latent",
     "show_on_node",
+    "way_of",
     "with_feature_cache",
     "with_guidance",
     "with_held_frames",
     "with_lora",
+    "with_way",
     "with_windows",
 ]

@@ -83,3 +83,12 @@ def is_guided(model) -> bool:
     """Whether a MODEL has the guidance of SVD Guidance or of SVD Preset, for any sampler node."""
     combine = model.model_options.get("sampler_cfg_function")
     return isinstance(getattr(combine, "__self__", None), _Guider)
+
+
+def check_unguided(model_options: dict) -> None:
+    """Raises ValueError for options of a MODEL with guidance, where a sampler has guidance of its own."""
+    if any(model_options.get(key) for key in (*_REPLACED, *_OTHER_READERS)):
+        raise ValueError(
+            "this model has a guidance node before it, and mpd, mpd_trf and vibid guide by themselves; take "
+            "that node out, or choose trf."
+        )

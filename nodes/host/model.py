@@ -20,7 +20,7 @@ from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
-from .shared import CAMERA, NUM_FRAMES, TRACK, VECTOR
+from .shared import CAMERA, NUM_FRAMES, TRACK, VECTOR, WAY
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks, planner_for
 
 _VECTOR_OPTIONS = {
@@ -51,6 +51,12 @@ class VideoModel(comfy.model_base.BaseModel):
             raise ValueError(
                 f"{kwargs.get('prompt_type', 'the conditioning')} has time_conditioning, a context for "
                 "attention over time, which Stillmotion's UNet does not take; take the node out that sets it."
+            )
+        if WAY in kwargs:
+            raise ValueError(
+                f"{kwargs.get('prompt_type', 'the conditioning')} has an end picture or a loop, which this "
+                "sampler node would ignore; sample with SVD KSampler, or with core's SamplerCustomAdvanced "
+                "and the guider of SVD First and Last Frame Guider."
             )
         noise, latent, context = kwargs["noise"], kwargs.get("concat_latent_image"), kwargs.get("cross_attn")
         num_frames = kwargs.get(NUM_FRAMES, noise.shape[0])

@@ -4,19 +4,20 @@ import torch
 from torch import Tensor
 
 from ...clips.recipes import Encode, Keep, Latent, Sample, Step
-from ...clips.run import Branch, Hold, Run, Windows
+from ...clips.run import Between, Branch, Hold, Ring, Run, Windows, solver_of
+from ...samplers.bidirectional import BIDIRECTIONAL
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
-from ...samplers.solvers import find_solver
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.networks.vision import preprocess
 from .guider import with_guidance
 from .long import with_held_frames, with_windows
 from .model import load_model, with_feature_cache
-from .sampling import make_sampler, sample_latent
+from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
 from .vae import load_vae
 from .values import as_images, conditioning_of
 from .vision import embed_image, load_image_tower
+from .ways import Ends, Shift, with_way
 
 
 class Performer:
@@ -48,18 +49,40 @@ class Performer:
         return images
 
     def _sample(self, run: Run, of: tuple[int, int] = (1, 1)) -> Tensor:
-        model = with_guidance(self._model, lambda num_frames: run.terms)
+        model = self._model
+        if isinstance(run.way, Between) and run.way.method in BIDIRECTIONAL:
+            sampler = make_between_sampler(run.way.method, [run.seed])
+        else:
+            model = with_guidance(model, lambda num_frames: run.terms)
+            sampler = make_sampler(solver_of(run), [run.seed])
         if isinstance(run.way, Hold):
             model = with_held_frames(model, run.way, run.start)
         elif isinstance(run.way, Windows):
             model = with_windows(model, run.way)
         if run.feature_cache > 1:
             model = with_feature_cache(model, run.feature_cache)
-        solver = make_sampler(find_solver(run.solver, run.churn), [run.seed])
-        both = [_conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)]
+        positive, negative = (
+            _conditioning(run.branches[name], len(run.start)) for name in (CONDITIONAL, UNCONDITIONAL)
+        )
+        if isinstance(run.way, Between | Ring):
+            positive = with_way(positive, self._way(run.way, len(run.start)))
         latent = {"samples": torch.zeros_like(run.start)}
-        sampled = sample_latent(model, *both, latent, run.start, solver, run.sigmas, run.seed, of)
+        options = (latent, run.start, sampler, run.sigmas, run.seed, of)
+        sampled = sample_latent(model, positive, negative, *options)
         return self._model.model.process_latent_in(sampled["samples"])
+
+    def _way(self, way: Between | Ring, frames: int) -> Ends | Shift:
+        """A way for a CONDITIONING; raises ValueError for a ring of several tiles."""
+        if isinstance(way, Between):
+            in_vae_scale = self._model.model.process_latent_out
+            conditions = way.branches[CONDITIONAL].conditions
+            return Ends(conditions, in_vae_scale(way.start), in_vae_scale(way.end), way.scales)
+        if way.length != frames:
+            raise ValueError(
+                f"the loop has {frames} frames, and the checkpoint takes {way.length} at once; make it with "
+                f"the command, or of {way.length} frames."
+            )
+        return Shift(way.skip)
 
 
 def _conditioning(branch: Branch, num_frames: int) -> list:

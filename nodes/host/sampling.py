@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import comfy.sample
+import comfy.model_management
 import comfy.samplers
 import comfy.utils
 import torch
 from torch import Tensor
 
 from ...clips.noise import seed_of_video, step_noise
+from ...samplers.bidirectional import BIDIRECTIONAL
 from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of_sampling
 from .model import frames_in_run
 from .previews import preview_callback
 from .shared import NUM_FRAMES
+from .ways import Ends, WayGuider, make_guider
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
 """Names of the host's own samplers."""
@@ -33,25 +35,72 @@ def make_sampler(solver: Callable, seeds: Sequence[int] = ()):
 
     def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
         extra_args = extra_args or {}
-        sigmas = sigmas.cpu()  # solvers read them, and would wait for a GPU at every step
-        streams = [step_noise(seed) for seed in seeds or _seeds_of_run(model, len(x), extra_args)]
-        of_video = (len(x) // len(streams), *x.shape[1:])
         ones = x.new_ones([x.shape[0]])
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             return model(x, sigma * ones, **extra_args)
 
-        def noise(x: Tensor) -> Tensor:
-            return torch.cat([draw(of_video) for draw in streams]).to(x)
-
-        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
-            if callback is not None:
-                levels = {"sigma": sigmas[step], "sigma_hat": sigmas[step]}
-                callback({"x": x, "i": step, "denoised": denoised, **levels})
-
-        return solver(denoise, x, sigmas, noise=noise, callback=after_step)
+        sigmas = sigmas.cpu()  # solvers read them, and would wait for a GPU at every step
+        noise = _noise(seeds or _seeds_of_run(model, len(x), extra_args), x)
+        return solver(denoise, x, sigmas, noise=noise, callback=_after_step(sigmas, callback))
 
     return comfy.samplers.KSAMPLER(sample)
+
+
+def make_between_sampler(method: str, seeds: Sequence[int] = ()):
+    """A SAMPLER of a method in BIDIRECTIONAL, which asks a WayGuider for both pictures; seeds as above."""
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        extra_args, guider = extra_args or {}, model.inner_model
+        _check_between(method, guider, extra_args.get("denoise_mask"))
+        sigmas = sigmas.cpu()
+        noise = _noise(seeds or _seeds_of_run(model, len(x), extra_args), x)
+        report = _after_step(sigmas, callback)
+
+        def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
+            report(step, x.flatten(0, 1), denoised.flatten(0, 1))
+
+        videos = x.unflatten(0, (-1, guider.frames))
+        ends = guider.ends(videos, extra_args.get("model_options", {}))
+        x = BIDIRECTIONAL[method](*ends, videos, sigmas, noise=noise, callback=after_step)
+        return x.flatten(0, 1)
+
+    return comfy.samplers.KSAMPLER(sample)
+
+
+def _check_between(method: str, guider, denoise_mask: Tensor | None) -> None:
+    """Raises ValueError where a method in BIDIRECTIONAL has no end picture, or a mask."""
+    if not isinstance(guider, WayGuider) or not isinstance(guider.way, Ends):
+        raise ValueError(
+            f"{method} goes between two pictures, and this guider ({type(guider).__name__}) has no end "
+            "picture; connect SVD First and Last Frame Guider, with the positive of SVD First and Last Frame."
+        )
+    if denoise_mask is not None:
+        raise ValueError(
+            f"the latent has a mask, which {method} can't keep to; take the mask out, or choose trf."
+        )
+
+
+def _noise(seeds: Sequence[int], x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Draws noise like a batch of frames, or of videos, with a stream for each video."""
+    streams = [step_noise(seed) for seed in seeds]
+    of_video = (len(x) // len(streams), *x.shape[1:])
+
+    def noise(x: Tensor) -> Tensor:
+        return torch.cat([draw(of_video) for draw in streams]).view(x.shape).to(x)
+
+    return noise
+
+
+def _after_step(sigmas: Tensor, callback: Callable | None) -> Callable[[int, Tensor, Tensor], None]:
+    """Tells the host's callback of a step."""
+
+    def after_step(step: int, x: Tensor, denoised: Tensor) -> None:
+        if callback is not None:
+            levels = {"sigma": sigmas[step], "sigma_hat": sigmas[step]}
+            callback({"x": x, "i": step, "denoised": denoised, **levels})
+
+    return after_step
 
 
 def _seeds_of_run(model, total: int, extra_args: dict) -> list[int]:
@@ -86,20 +135,18 @@ def sample_latent(
         check.look_at(x0, f"at step {step + 1} of {steps}")
         preview((number - 1) * steps + step, x0, x, runs * total)
 
-    result = comfy.sample.sample_custom(
-        model,
+    result = make_guider(model, positive, negative).sample(
         noise,
-        1.0,
+        samples,
         sampler,
         sigmas,
-        positive,
-        negative,
-        samples,
-        noise_mask=latent.get("noise_mask"),
-        callback=callback,
+        latent.get("noise_mask"),
+        callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    management = comfy.model_management
+    result = result.to(management.intermediate_device(), management.intermediate_dtype())
     check.look_at(result, "after the last step")
     check.finish()
     return {**latent, "samples": result}

@@ -16,6 +16,12 @@ CAMERA = "stillmotion_camera"
 TRACK = "stillmotion_track"
 """The key in CONDITIONING for the camera of MotionCtrl, (T, 12)."""
 
+WAY = "stillmotion_way"
+"""The key in CONDITIONING for a picture that clips end on, or for a loop: see ways.py."""
+
+CLOSING_FRAME = "stillmotion_closing_frame"
+"""The key in LATENT of loops in which each video ends on its first frame again, which is to be dropped."""
+
 ATTENTION_PRECISION = torch.float32
 """Precision in which the host's attention accumulates: SVD's keys and values overflow float16."""
 

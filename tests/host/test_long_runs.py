@@ -22,9 +22,9 @@ def loading() -> dict:
     return watched(encoding(), "load", "checkpoint")
 
 
-def sampling() -> dict:
+def sampling(make=graphs.first_video) -> dict:
     """Samples four steps, and saves the latents."""
-    whole = watched(graphs.first_video(sample={"steps": 4}), "sample", "latent")
+    whole = watched(make(sample={"steps": 4}), "sample", "latent")
     save = node("SaveLatent", samples=["sample", 0], filename_prefix="latent")
     return {name: given for name, given in whole.items() if name != "decode"} | {"save": save}
 
@@ -69,6 +69,7 @@ STAGES = {
     "sampling": (sampling, 0.5, 4 / 600),  # a layer: a folded upsampling has four products, a gated one two
     "sampling a chain": (lambda: sampling_long("chain"), 0.7, 4 / 600),  # in its third chunk
     "sampling windows": (lambda: sampling_long("windows"), 0.5, 4 / 600),
+    "sampling to a last frame": (lambda: sampling(graphs.first_last), 0.5, 4 / 600),
     "decoding": (decoding, 0.5, 0.05),  # a block of layers, for some of the frames
     "encoding": (lambda: watched(encoding(), "encode", "vae"), 0.5, 1 / 8),  # a picture
 }

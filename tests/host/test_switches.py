@@ -121,6 +121,23 @@ def test_a_long_clip_is_the_same_where_the_model_is_loaded_in_part(
     assert close(frames_of(base, low_memory_server.run(long_video)), whole)
 
 
+@pytest.fixture(scope="module")
+def between(server, base):
+    """A video between two pictures."""
+    return frames_of(base, server.run(graphs.first_last(seed=5)))
+
+
+def test_a_last_frame_is_the_same_with_no_cache_no_metadata_and_previews(switched_server, base, between):
+    assert close(frames_of(base, switched_server.run(graphs.first_last(seed=5))), between)
+
+
+@pytest.mark.parametrize("switch", ["novram", "lowvram"])
+def test_a_last_frame_is_the_same_where_the_model_is_loaded_in_part(low_memory_server, base, between, switch):
+    low_memory_server.freed()
+    low_memory_server.send("/tests/switches", {name: name == switch for name in ("novram", "lowvram")})
+    assert close(frames_of(base, low_memory_server.run(graphs.first_last(seed=5))), between)
+
+
 @pytest.mark.parametrize("switch", NARROWER, ids=" ".join)
 def test_the_video_is_near_with_narrower_numbers(server, base, plain, moved, switch):
     with host.Server(base, *switch) as other:

@@ -139,6 +139,18 @@ def with_camera(
     )
 
 
+def first_last(seed: int = 1, loop: str = "none", **changes: dict) -> dict:
+    """Builds the graph of first_video from a picture to itself upside down, or round a loop."""
+    graph = first_video(seed, **changes)
+    graph["prepare"]["class_type"] = "StillmotionFirstLastFrame"
+    inputs = graph["prepare"]["inputs"]
+    inputs |= {"start": inputs.pop("image"), "loop": loop}
+    if loop == "none":
+        graph["turn"] = node("ImageRotate", image=["image", 0], rotation="180 degrees")
+        inputs["end"] = ["turn", 0]
+    return graph
+
+
 def in_cores_ksampler(graph: dict) -> dict:
     """A graph whose SVD KSampler is core's, with one scale for all frames."""
     ours = graph["sample"]["inputs"]

@@ -14,16 +14,14 @@ import comfy.cli_args  # noqa: E402
 
 comfy.cli_args.args.cpu = True
 
-import comfy.model_base  # noqa: E402
-import comfy.model_patcher  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
-import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 
 sys.path.append(str(PACK / "tests"))
 
 from support.by_path import load_pack  # noqa: E402
+from support.cores_model import core_model  # noqa: E402
 
 load_pack(PACK)
 
@@ -35,49 +33,6 @@ FRAMES, HEIGHT, WIDTH = 4, 8, 16
 STEPS = 2
 LAYER = "diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.weight"
 LORA = "lora_unet_middle_block_1_transformer_blocks_0_ff_net_2"
-
-
-def core_model(checkpoint: Checkpoint):
-    """Core's own SVD with the weights of a checkpoint, at its sizes."""
-    ours = checkpoint.unet.params
-    levels = len(ours.channel_mult)
-    attended = [1] * ours.attention_levels + [0] * (levels - ours.attention_levels)
-    config = comfy.supported_models.SVD_img2vid(
-        {
-            "image_size": 32,
-            "in_channels": ours.in_channels,
-            "out_channels": ours.out_channels,
-            "model_channels": ours.model_channels,
-            "channel_mult": list(ours.channel_mult),
-            "num_res_blocks": [ours.num_res_blocks] * levels,
-            "transformer_depth": [n for n in attended for _ in range(ours.num_res_blocks)],
-            "transformer_depth_output": [n for n in attended for _ in range(ours.num_res_blocks + 1)],
-            "transformer_depth_middle": 1,
-            "context_dim": ours.context_dim,
-            "adm_in_channels": ours.vector_dim,
-            "num_classes": "sequential",
-            "use_spatial_transformer": True,
-            "use_linear_in_transformer": True,
-            "legacy": False,
-            "extra_ff_mix_layer": True,
-            "use_spatial_context": True,
-            "merge_strategy": "learned_with_images",
-            "merge_factor": 0.0,
-            "video_kernel_size": [3, 1, 1],
-            "use_temporal_resblock": True,
-            "use_temporal_attention": True,
-            "disable_self_attentions": None,
-            "dtype": torch.float32,
-        }
-    )
-    config.unet_config["num_head_channels"] = ours.head_channels
-    model = comfy.model_base.SVD_img2vid(config)
-    file, prefix = checkpoint.file, "model.diffusion_model."
-    weights = {key[len(prefix) :]: file.read(key).clone() for key in file.shapes if key.startswith(prefix)}
-    model.diffusion_model.load_state_dict(weights, strict=True)
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
-
 
 CHECKPOINT = Checkpoint.open(FILE)
 OURS, CORE = host.load_model(CHECKPOINT), core_model(CHECKPOINT)
