@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..samplers import denoisers
 from ..samplers.bidirectional import BIDIRECTIONAL, End, fading, put
-from ..samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate, Term, guided
+from ..samplers.guidance import Evaluate, Term, guided
 from ..samplers.returning import returning_euler, time_reversal_steps
 from ..samplers.solvers import Callback, Denoiser, Noise, find_solver
 from ..svd_model.networks.hooks import NO_HOOKS, Hooks
@@ -144,13 +144,7 @@ def _between(run: Run, way: Between, make_evaluate: MakeEvaluate, x: Tensor, opt
     """Latents whose first and last frame are the pictures' own."""
 
     def end(branches: Mapping[str, Branch], latent: Tensor) -> End:
-        evaluate = make_evaluate(branches)
-
-        def estimates(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-            conditional, unconditional = evaluate((CONDITIONAL, UNCONDITIONAL), x, sigma)
-            return conditional, unconditional
-
-        return End(estimates, latent.to(x), way.scales)
+        return End(make_evaluate(branches), latent.to(x), way.scales)
 
     start, last = end(run.branches, way.start), end(way.branches, way.end)
     x = BIDIRECTIONAL[way.method](start, last, x, run.sigmas, **options)

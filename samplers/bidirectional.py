@@ -6,7 +6,7 @@ first order: a pass goes down to the next level, noise back up, and the pass of 
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from .denoisers import FRAMES, of_frames
+from .guidance import CONDITIONAL, UNCONDITIONAL, Evaluate
 from .solvers import Callback, Noise, silent
 
-Estimates = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(x, σ) -> D_c and D_u."""
+BOTH = (CONDITIONAL, UNCONDITIONAL)
 
 
 @dataclass(frozen=True)
 class End:
     """A picture at an end of the clip."""
 
-    estimates: Estimates  # of frames that begin with the picture
+    evaluate: Evaluate  # of frames that begin with the picture
     latent: Tensor  # (…, 1, C, h, w), the picture without noise, in the diffusion model's scale
     scales: Tensor  # (T,), guidance of each frame, counted from the picture
 
@@ -103,8 +103,8 @@ def mpd_trf(
             for count in range(passes):
                 if count > 0:
                     x = noised(x, sigma, sigma_next, noise)
-                forward, unconditional = start.estimates(x, sigma)
-                backward, _ = end.estimates(x.flip(FRAMES), sigma)
+                forward, unconditional = start.evaluate(BOTH, x, sigma)
+                (backward,) = end.evaluate((CONDITIONAL,), x.flip(FRAMES), sigma)
                 denoised = torch.lerp(backward.flip(FRAMES), forward, weights)
                 x = denoised + sigma_next * (x - unconditional) / sigma
         callback(i, x_start, denoised)
@@ -158,7 +158,7 @@ def _half(
     side: End, x: Tensor, frames: Mapping[int, Tensor], sigma: Tensor, sigma_next: Tensor
 ) -> tuple[Tensor, Tensor]:
     """A pass under one picture, with latents in place of frames: x at the next level, and the estimate."""
-    conditional, unconditional = side.estimates(x, sigma)
+    conditional, unconditional = side.evaluate(BOTH, x, sigma)
     guided = unconditional + of_frames(side.scales, x) * (conditional - unconditional)
     denoised = put(guided, frames)
     return denoised + sigma_next * (x - unconditional) / sigma, denoised
@@ -173,7 +173,7 @@ def _distilled(
     end's picture. They add up to the start's estimate with all frames moved by its last one's error.
     """
     for _ in range(rounds):
-        conditional, unconditional = start.estimates(x, sigma)
+        conditional, unconditional = start.evaluate(BOTH, x, sigma)
         last = conditional.narrow(FRAMES, conditional.shape[FRAMES] - 1, 1)
         denoised = put(conditional + (end.latent - last), {0: start.latent})
         x = noised(denoised + sigma_next * (x - unconditional) / sigma, sigma, sigma_next, noise)

@@ -3,7 +3,7 @@
 Videos of a batch are apart, (B, T, 4, h, w), wherever time has a direction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import comfy.model_base
@@ -14,6 +14,7 @@ from torch import Tensor
 from ...clips.conditions import Conditions
 from ...samplers import denoisers
 from ...samplers.bidirectional import End, fading, put
+from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate
 from ...samplers.solvers import Denoiser
 from .guider import check_unguided
 from .model import VideoModel, check_video_model
@@ -129,7 +130,7 @@ class WayGuider(comfy.samplers.CFGGuider):
 
         def end(whose: str, latent: Tensor) -> End:
             latent = _each_video(self.inner_model.process_latent_in(latent), x)
-            return End(self._estimates(whose, model_options), latent, self.way.scales)
+            return End(self._evaluate(whose, model_options), latent, self.way.scales)
 
         return end("", self.way.start), end(_END, self.way.end)
 
@@ -144,14 +145,18 @@ class WayGuider(comfy.samplers.CFGGuider):
 
         return _of_videos(predict)
 
-    def _estimates(self, whose: str, options: dict) -> Callable[[Tensor, Tensor], list[Tensor]]:
+    def _evaluate(self, whose: str, options: dict) -> Evaluate:
         """The MODEL's estimates with one picture and without it."""
-        conds = [self.conds[whose + name] for name in ("positive", "negative")]
+        conds = {CONDITIONAL: self.conds[whose + "positive"], UNCONDITIONAL: self.conds[whose + "negative"]}
 
-        def predict(x: Tensor, sigma: Tensor) -> list[Tensor]:
-            return comfy.samplers.calc_cond_batch(self.inner_model, conds, x, sigma, options)
+        def evaluate(branches: Sequence[str], x: Tensor, sigma: Tensor) -> list[Tensor]:
+            def predict(x: Tensor, sigma: Tensor) -> list[Tensor]:
+                chosen = [conds[branch] for branch in branches]
+                return comfy.samplers.calc_cond_batch(self.inner_model, chosen, x, sigma, options)
 
-        return _of_videos(predict)
+            return _of_videos(predict)(x, sigma)
+
+        return evaluate
 
 
 def _of_videos(predict: Callable) -> Callable:

@@ -29,7 +29,7 @@ AT, SIGMA = 4 * draw("time.x", FRAMES, 4, 8, 12), torch.tensor(3.7, dtype=torch.
 
 
 def end(picture, scale: float = 1.0, frames: int = FRAMES) -> End:
-    return End(picture.estimates, picture.latent, torch.full((frames,), scale, dtype=torch.float64))
+    return End(picture.evaluate, picture.latent, torch.full((frames,), scale, dtype=torch.float64))
 
 
 def both(picture=time_picture, low: float = 1, high: float = 3, frames: int = FRAMES):
@@ -107,11 +107,11 @@ def test_golden_time_mpd_first_round():
     """A run of no steps but the prelude: the first thing that sees its result is the start's second pass."""
     seen = []
 
-    def estimates(x, sigma):
+    def evaluate(branches, x, sigma):
         seen.append(x)
-        return time_picture("start").estimates(x, sigma)
+        return time_picture("start").evaluate(branches, x, sigma)
 
-    start = End(estimates, time_picture("start").latent, torch.ones(5))
+    start = End(evaluate, time_picture("start").latent, torch.ones(5))
     mpd(start, end(time_picture("end")), time_start(), SIGMAS, noise=time_noise())
     check("time.mpd.round_0", seen[1])
 
