@@ -56,9 +56,12 @@ def origin_of(mask: Tensor) -> tuple[float, float]:
 
 
 def drawn(picture: Tensor, background: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:
-    """The coarse video of layers over a background, first to last, and the mask of where any of them is."""
+    """The coarse video of layers over a background, first to last, and the mask of where any of them is.
+
+    background: a picture, or a video of as many frames.
+    """
     num_frames = len(layers[0].poses)
-    video = background.expand(num_frames, *background.shape).clone()
+    video = background.expand(num_frames, *picture.shape).clone()
     mask = torch.zeros(num_frames, 1, *picture.shape[1:], dtype=torch.bool, device=picture.device)
     for frame in range(num_frames):
         for layer in layers:
