@@ -1,6 +1,6 @@
 """The motion that a user draws, as JSON: what moves along which path, what stands still, how the camera goes.
 
-Coordinates are fractions of the picture as it is fitted, x to the right and y down: 0 is one edge, 1 the other.
+Coordinates are fractions of the picture as it is fitted, x to the right, y down: 0 is one edge, 1 the other.
 Widths are parts of the picture's width. Angles are in degrees, clockwise.
 """
 
