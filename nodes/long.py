@@ -108,12 +108,16 @@ def _check(name: str, model, positive: list, negative: list) -> None:
                     f"{branch} is of a batch of pictures, {pictures} rows; {name} makes one clip: "
                     "connect SVD Image to Video with one picture."
                 )
-            for key, what in (("control", "a ControlNet"), (host.TRACK, "a camera of MotionCtrl's")):
-                if key in options:
-                    raise ValueError(
-                        f"{branch} has {what}, which knows the frames of one chunk alone; take it out, or "
-                        "sample one clip with SVD KSampler."
-                    )
+        if host.way_of(conditioning) is not None:
+            raise ValueError(
+                f"{branch} has an end picture or a loop, which {name} can't go on from; connect SVD Image to "
+                "Video in its place, or sample one clip with SVD KSampler."
+            )
+        if steering := host.steering_of(conditioning):
+            raise ValueError(
+                f"{branch} has {steering}, which knows the frames of one chunk alone; take it out, or sample "
+                "one clip with SVD KSampler."
+            )
 
 
 def _guided(name: str, model, shape: str, *scales):
@@ -157,6 +161,7 @@ def _check_holding(sampler: str) -> None:
 
 def _one_clip(name: str, latent: dict) -> Tensor:
     """The frames of a LATENT, (n, 4, h, w); raises ValueError for several videos."""
+    latent = latents.without_closing_frame(latent)
     samples, own = host.frames_as_batch(latents.samples_of(latent))
     if own is None:
         own = latents.frames_of_video(latent, _REMEDY)
@@ -171,7 +176,8 @@ def _one_clip(name: str, latent: dict) -> Tensor:
 
 def _long_latent(latent: dict, samples: Tensor) -> dict:
     """A LATENT of one clip; what it said of single frames is left out."""
-    kept = {name: value for name, value in latent.items() if name not in ("noise_mask", "batch_index")}
+    of_frames = ("noise_mask", "batch_index", host.CLOSING_FRAME)
+    kept = {name: value for name, value in latent.items() if name not in of_frames}
     return {**kept, "samples": samples, host.NUM_FRAMES: len(samples)}
 
 

@@ -16,6 +16,7 @@ from .model import (
     keeps_videos_apart,
     load_model,
     motion_without_use,
+    steering_of,
     with_feature_cache,
 )
 from .needs import needs_of, show_on_node
@@ -70,6 +71,7 @@ __all__ = [
     "open_parts",
     "sample_latent",
     "show_on_node",
+    "steering_of",
     "way_of",
     "with_feature_cache",
     "with_guidance",

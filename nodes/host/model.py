@@ -174,6 +174,15 @@ def check_no_orbit(model, name: str) -> None:
         )
 
 
+def steering_of(conditioning: list) -> str | None:
+    """The words for a network that steers the frames of a CONDITIONING one by one; None without any."""
+    for _, options in conditioning:
+        for key, what in (("control", "a ControlNet"), (TRACK, "a camera of MotionCtrl's")):
+            if key in options:
+                return what
+    return None
+
+
 def without_picture(name: str) -> str:
     """Message on a conditioning input that holds no picture."""
     return (

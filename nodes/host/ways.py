@@ -6,7 +6,6 @@ Videos of a batch are apart, (B, T, 4, h, w), wherever time has a direction.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import comfy.model_base
 import comfy.samplers
 import comfy.utils
 from torch import Tensor
@@ -17,8 +16,8 @@ from ...samplers.bidirectional import End, fading, put
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate
 from ...samplers.solvers import Denoiser
 from .guider import check_unguided
-from .model import VideoModel, check_video_model
-from .shared import NUM_FRAMES, TRACK, WAY
+from .model import check_no_orbit, check_video_model, steering_of
+from .shared import NUM_FRAMES, WAY
 from .unet import FEATURE_CACHE
 from .values import conditioning_of
 
@@ -187,16 +186,9 @@ def _without_way(conditioning: list) -> list:
 def _check(model, positive: list) -> None:
     """Raises ValueError for a MODEL or a CONDITIONING that no way goes with."""
     check_video_model(model)
-    inner, orbits = model.model, (comfy.model_base.SV3D_u, comfy.model_base.SV3D_p)
-    if inner.variant.orbit if isinstance(inner, VideoModel) else isinstance(inner, orbits):
+    check_no_orbit(model, "SVD First and Last Frame")
+    if steering := steering_of(positive):
         raise ValueError(
-            "this model is SV3D, which circles an object and takes no end picture and no loop; load svd or "
-            "svd_xt, or connect SVD Image to Video."
+            f"positive has {steering}, which sees the clip forward in time alone, and an end picture or a "
+            "loop; take one of the two out."
         )
-    for _, options in positive:
-        for key, what in (("control", "a ControlNet"), (TRACK, "a camera of MotionCtrl's")):
-            if key in options:
-                raise ValueError(
-                    f"positive has {what}, which sees the clip forward in time alone, and an end picture or "
-                    "a loop; take one of the two out."
-                )

@@ -119,12 +119,15 @@ errors["performed"] = error_of(*command(9, "chain", **{
 one_by_one = [short()]
 for _ in range(3):
     one_by_one.append(extend(one_by_one[-1]))
+closed = extend({**one_by_one[0], "stillmotion_closing_frame": True})  # 3 + 4 − 2 frames
 same = {
     "as many frames as a chunk": torch.equal(long_video(CHUNK, "chain")["samples"], one_by_one[0]["samples"]),
     "one after another": torch.equal(long_video(10, "chain")["samples"], one_by_one[-1]["samples"]),
     "cut": torch.equal(long_video(9, "chain")["samples"], one_by_one[-1]["samples"][:9]),
     "begins with the shorter one": torch.equal(long_video(6, "chain")["samples"][:-OVERLAP],
                                                long_video(9, "chain")["samples"][:6 - OVERLAP]),
+    "a loop's closing frame": torch.equal(closed["samples"][:1], one_by_one[0]["samples"][:1]) and (
+        len(closed["samples"]), "stillmotion_closing_frame" in closed) == (5, False),
     "another seed": torch.equal(long_video(9, "chain", seed=1)["samples"], long_video(9, "chain")["samples"]),
     "another overlap": torch.equal(extend(one_by_one[0], overlap=3)["samples"][:4],
                                    one_by_one[1]["samples"][:4]),

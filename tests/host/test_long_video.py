@@ -74,6 +74,7 @@ def other_nodes() -> dict:
         "cut": node("LatentFromBatch", samples=["prepare", 2], batch_index=0, length=3),
         "joined": node("LatentBatch", samples1=["prepare", 2], samples2=["cut", 0]),
         "twice": node("RepeatLatentBatch", samples=["prepare", 2], amount=2),
+        "between": graphs.first_last(loop="pinned")["prepare"],
         "track": node(
             "StillmotionCamera",
             positive=["prepare", 0],
@@ -94,6 +95,7 @@ MISTAKES = {
     "this model has a guidance node before it": {"sample": {"model": ["guide", 0]}},
     'shape is "the model\'s own", and this model has none': {"sample": {"shape": "the model's own"}},
     "positive has a ControlNet": {"sample": {"positive": ["apply", 0], "negative": ["apply", 1]}},
+    "positive has an end picture or a loop": {"sample": {"positive": ["between", 0]}},
     "positive has a camera of MotionCtrl's": {
         "load": {"checkpoint": "tiny_motionctrl_svd.safetensors"},
         "sample": {"positive": ["track", 0], "negative": ["track", 1]},
