@@ -69,12 +69,12 @@ def animate(
     with mistakes.collected():
         saved = _read_latents(options.decode_latents)
     with mistakes.collected():
-        resumed = _read_latents(options.resume)
-    with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
         frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
         plan = checkpoint and settings and Plan.of(settings, checkpoint.variant, frames, ends)
+    with mistakes.collected():
+        resumed = _resumed(options, plan)
     with mistakes.collected():
         control = _open_control(options, checkpoint)
     with mistakes.collected():
@@ -131,6 +131,14 @@ def _read_latents(file: str | None) -> latents.SavedLatents | None:
         return latents.read(path)
     except AnotherFileWanted as error:
         raise ValueError(f"{error} --save-latents writes such files.") from error
+
+
+def _resumed(options: Namespace, plan: Plan | None) -> latents.SavedLatents | None:
+    """Latents of a long clip that goes on; without a plan it is only seen that they are some."""
+    saved = _read_latents(options.resume)
+    if saved is not None and plan is not None:
+        kept.check(Path(options.resume), saved, plan, with_notes=not options.no_metadata)
+    return saved
 
 
 def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> Checkpoint:
@@ -242,14 +250,7 @@ def _animate_picture(
     if plan.orbit and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture = plan.canvas(images.to_tensor(image))
-    notes = None
-    if not options.no_metadata:
-        notes = {"image": job.picture.name, **origin(), **plan.settings.as_metadata()}
-        if inputs.control is not None:
-            notes |= _notes_of_control(pipeline, plan, options)
-        notes |= notes_of(dict(options.keyframe), options.end_frame)
-        if options.exvideo is not None:
-            notes["exvideo"] = Path(options.exvideo).name
+    notes = None if options.no_metadata else _notes(pipeline, inputs, origin, job, options)
     clip = None
     if inputs.resumed is not None:
         clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, picture, pipeline)
@@ -269,7 +270,12 @@ def _animate_picture(
         return pipeline.perform(step)
 
     pictures = {0: picture, **inputs.keyframes}
-    (frames,) = drive([recipe(plan, pictures, control=inputs.control, kept=clip)], perform)
+    try:
+        (frames,) = drive([recipe(plan, pictures, control=inputs.control, kept=clip)], perform)
+    except KeyboardInterrupt:
+        if written and notes is not None:
+            say(f"{written[-1]} has the chunks so far; the command goes on after them with --resume.")
+        raise
     yield from written[-1:]
     if job.outputs:
         yield from _write(job.outputs, frames, plan.settings.fps, notes)
@@ -330,6 +336,19 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
         }
     if pipeline.loras:
         notes["loras"] = [_lora_notes(applied, bars) for applied in pipeline.loras]
+    return notes
+
+
+def _notes(
+    pipeline: Pipeline, inputs: _Inputs, origin: Callable[[], dict], job: Job, options: Namespace
+) -> dict:
+    """All that a clip depends on, for its metadata."""
+    notes = {"image": job.picture.name, **origin(), **inputs.plan.settings.as_metadata()}
+    if inputs.control is not None:
+        notes |= _notes_of_control(pipeline, inputs.plan, options)
+    notes |= notes_of(dict(options.keyframe), options.end_frame)
+    if options.exvideo is not None:
+        notes["exvideo"] = Path(options.exvideo).name
     return notes
 
 

@@ -27,24 +27,30 @@ def with_progress(notes: dict | None, clip: Tensor, picture: Tensor, pipeline: P
     return {**notes, UNFINISHED: {"frames": len(clip), **_run_of(picture, pipeline)}}
 
 
-def checked(
-    path: Path, saved: SavedLatents, notes: dict | None, plan: Plan, picture: Tensor, pipeline: Pipeline
-) -> Tensor:
-    """Latents that a chain goes on after; notes: of this command.
+def check(path: Path, saved: SavedLatents, plan: Plan, with_notes: bool) -> None:
+    """Raises ValueError for latents that no chunk can follow, and for a plan that is no chain.
 
-    Raises ValueError for latents that are no chain's, are complete, or came from another clip.
+    with_notes: whether the files get metadata. All else takes the checkpoint's hash, see `checked`.
     """
-    settings, clip = plan.settings, saved.latents
-    if settings.long != CHAIN:
+    if plan.settings.long != CHAIN:
         raise ValueError(f"--resume goes on with a clip of --long {CHAIN}; this one is sampled in one go.")
-    if notes is None:
+    if not with_notes:
         raise ValueError("--resume compares settings, which --no-metadata leaves out; give one of them.")
-    stride = settings.chunk - settings.overlap
     if UNFINISHED not in saved.notes:
         raise ValueError(
             f"{path} is no clip that --save-latents kept after a chunk, with metadata; a complete one is "
             "decoded with --decode-latents."
         )
+
+
+def checked(
+    path: Path, saved: SavedLatents, notes: dict, plan: Plan, picture: Tensor, pipeline: Pipeline
+) -> Tensor:
+    """Latents, accepted by `check`, that a chain goes on after; notes: of this command.
+
+    Raises ValueError for latents that came from another clip, or have as many frames as this one.
+    """
+    settings, clip = plan.settings, saved.latents
     differences = list(_differences(saved.notes, notes, _run_of(picture, pipeline)))
     if differences:
         raise ValueError(
@@ -52,7 +58,7 @@ def checked(
         )
     _, height, width = pipeline.latent_size(plan)
     chunks = number_of_chunks(len(clip), settings.chunk, settings.overlap)
-    whole = settings.chunk + (chunks - 1) * stride
+    whole = settings.chunk + (chunks - 1) * (settings.chunk - settings.overlap)
     if clip.shape != (whole, 4, height, width) or len(clip) >= settings.num_frames:
         raise ValueError(
             f"{path} holds latents of shape {tuple(clip.shape)}; a clip of {settings.num_frames} frames goes "

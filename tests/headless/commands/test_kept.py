@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stillmotion.headless import progress
 from stillmotion.headless.command_line import main
 from stillmotion.headless.files import latents
 
@@ -70,6 +71,18 @@ def test_a_clip_that_was_killed_in_its_third_chunk_goes_on_to_the_same_bytes(fol
         assert (folder / "whole" / name).read_bytes() == (folder / "again" / name).read_bytes()
 
 
+@pytest.mark.parametrize("stop, told", [(1, False), (5, True)])  # steps, two a chunk
+def test_a_stopped_command_says_how_its_clip_goes_on(tmp_path, folder, capsys, monkeypatch, stop, told):
+    def stopping(self, stage: str, done: int, total: int) -> None:
+        if stage == "sampling" and done == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress.ProgressBars, "__call__", stopping)
+    saved = tmp_path / "stopped.safetensors"
+    assert run(folder, "--save-latents", saved, "--output", tmp_path / "stopped") == 130
+    assert (f"{saved} has the chunks so far" in capsys.readouterr().err) == told == saved.exists()
+
+
 def test_a_longer_clip_may_go_on_from_it(folder: Path, cut: Path):
     saved = folder / "longer.safetensors"
     assert run(folder, "--frames", "11", "--resume", cut, "--save-latents", saved) == 0
@@ -102,10 +115,11 @@ def test_another_picture_is_refused(folder: Path, cut: Path, capsys, tmp_path):
     assert "the picture is another one" in capsys.readouterr().err
 
 
-def test_a_complete_clip_is_none_to_go_on_from(folder: Path, capsys):
+def test_a_complete_clip_is_none_to_go_on_from_and_is_refused_with_all_other_mistakes(folder: Path, capsys):
     more = ("--resume", folder / "whole.safetensors", "--save-latents", folder / "no.safetensors")
-    assert run(folder, *more) != 0
-    assert "--decode-latents" in capsys.readouterr().err
+    assert run(folder, *more, "--device", "none") != 0
+    said = capsys.readouterr().err
+    assert "--decode-latents" in said and "device" in said
 
 
 def test_a_file_is_not_both_read_and_written(folder: Path, cut: Path, capsys):
