@@ -71,8 +71,8 @@ def _with_frames_between(frames: Sequence[int]) -> tuple[int, ...]:
     for first, second in itertools.pairwise((0, *frames)):
         if second - first < 2:
             raise ValueError(
-                f"pictures are at frames {first} and {second}, with no frame between; give the second one a "
-                "later frame."
+                f"pictures are at frames {first} and {second}, with no frame between; give keyframes other "
+                "frames, or the clip more of them."
             )
     return tuple(frames)
 
@@ -90,7 +90,7 @@ def mistakes(settings: ChoicesOverTime, variant: Variant, pictures: bool) -> Ite
     if pictures and variant.conditioning != "svd":
         yield f"an end frame and keyframes go with SVD; this checkpoint ({variant.name}) takes none."
     if pictures and settings.loop is not None:
-        yield f"loop is {settings.loop}, which ends where it begins; leave it out, or {what}."
+        yield f"loop is {settings.loop}, which ends where it begins, and the clip has {what}; leave one out."
     elif settings.loop == SHIFT and settings.between is not None:
         yield f"between is {settings.between}, and the loop {SHIFT} ends on no picture; leave one out."
     useless = [name for name in ("long", "chunk", "overlap", "match") if getattr(settings, name) is not None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..samplers import denoisers
-from ..samplers.bidirectional import BIDIRECTIONAL, End, fading, put
+from ..samplers.bidirectional import BIDIRECTIONAL, End, fading
 from ..samplers.guidance import Evaluate, Term, guided
 from ..samplers.returning import returning_euler, time_reversal_steps
 from ..samplers.solvers import Callback, Denoiser, Noise, find_solver
@@ -126,7 +126,7 @@ def denoiser(run: Run, make_evaluate: MakeEvaluate) -> Denoiser:
 
 
 def solve(run: Run, make_evaluate: MakeEvaluate, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
-    """Latents of a run, from the x at its first level."""
+    """Latents of a run, from the x at its first level; near pictures at its ends, which its recipe puts."""
     way, options = run.way, {"noise": noise, "callback": callback}
     if isinstance(way, Between) and way.method in BIDIRECTIONAL:
         return _between(run, way, make_evaluate, x, options)
@@ -141,14 +141,13 @@ def solver_of(run: Run) -> Callable[..., Tensor]:
 
 
 def _between(run: Run, way: Between, make_evaluate: MakeEvaluate, x: Tensor, options: dict) -> Tensor:
-    """Latents whose first and last frame are the pictures' own."""
+    """Latents of a run by a way in BIDIRECTIONAL."""
 
     def end(branches: Mapping[str, Branch], latent: Tensor) -> End:
         return End(make_evaluate(branches), latent.to(x), way.scales)
 
     start, last = end(run.branches, way.start), end(way.branches, way.end)
-    x = BIDIRECTIONAL[way.method](start, last, x, run.sigmas, **options)
-    return put(x, {0: start.latent, len(x) - 1: last.latent})
+    return BIDIRECTIONAL[way.method](start, last, x, run.sigmas, **options)
 
 
 def time_reversal_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, **options) -> Tensor:

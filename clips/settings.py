@@ -93,11 +93,6 @@ class Settings(ChoicesOverTime):
         """How many frames the UNet takes at once, of complete settings."""
         return min(self.num_frames, self.chunk) if self.long in CHUNKED else self.num_frames
 
-    @property
-    def frames_of_run(self) -> int:
-        """Frames of each of the clip's runs, of complete settings."""
-        return self.frames_at_once if self.long == CHAIN else self.num_frames
-
     def sigmas(self) -> Tensor:
         """The noise levels of complete settings, (steps + 1,)."""
         if isinstance(self.schedule, tuple):
@@ -105,8 +100,8 @@ class Settings(ChoicesOverTime):
         return SCHEDULES[self.schedule].make(self.steps, **_numbers_of_schedule(self))
 
     def guidance_scales(self) -> Tensor:
-        """One scale for each frame of a run, (T,), of complete settings."""
-        frames = self.frames_of_run
+        """One scale for each frame of a run, (T,), of complete settings; a run in windows has all frames."""
+        frames = self.frames_at_once if self.long == CHAIN else self.num_frames
         if isinstance(self.guidance, tuple):
             if len(self.guidance) == 1:
                 return guidance.constant(frames, *self.guidance)

@@ -118,8 +118,9 @@ def _with_usual_values(words: Sequence[str]) -> list[str]:
 
 
 def _accepts(option: str, word: str | None) -> bool:
-    """Whether a word, which follows the option of a choice, is one of its names."""
-    return any(_option_of(field) == option and word in field.kind.names for field in FIELDS.values())
+    """Whether a word, which follows the option of a choice, is one of its names, or a slip of one."""
+    (names,) = (field.kind.names for field in FIELDS.values() if _option_of(field) == option)
+    return word in names or (bool(did_you_mean(word, names)) and not os.path.lexists(word))
 
 
 def _without(words: Sequence[str], option: str | None, values: dict[str, int]) -> list[str]:

@@ -81,7 +81,7 @@ def _through(plan: Plan, keyframes: Mapping[int, Keyframe]) -> Generator[Sample,
         number = next(numbers)
         run = run_between(plan.part(frames, number, fps), ends[first], ends[last])
         latents = yield Sample(run, number + 1, total)
-        # Frames of which only an estimate ends on the picture, as in time-reversal fusion.
+        # At best a way ends on the first picture exactly; ViBiDSampler's comes near the last one.
         return torch.cat([ends[first].latent.to(latents), latents[1:-1], ends[last].latent.to(latents)])
 
     fps = plan.settings.fps

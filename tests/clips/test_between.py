@@ -35,7 +35,7 @@ def refusal(settings: dict, keyframes=(), end_frame=False, variant=SVD_XT) -> st
         ({"num_frames": 9}, {"keyframes": [5]}, "ends at its keyframe 5"),
         ({"num_frames": 14}, {"keyframes": [13], **END}, "end frame is frame 13 of 14"),
         ({"num_frames": 14}, {"keyframes": [30], **END}, "end frame is frame 13 of 14"),
-        ({"num_frames": 2}, END, "frames 0 and 1"),
+        ({"num_frames": 2}, END, "frames 0 and 1, with no frame between; give keyframes other frames, or"),
         ({"num_frames": 1}, END, "frames 0 and 0"),
         ({"num_frames": 0}, END, "num_frames is 0"),
         ({"num_frames": 10**6}, END, "num_frames is 1000000"),

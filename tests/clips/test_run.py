@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from stillmotion.clips.conditions import Conditions
-from stillmotion.clips.run import BETWEEN, Between, Branch, Hold, Ring, Run, Windows, denoiser, solve
+from stillmotion.clips.run import Between, Branch, Hold, Ring, Run, Windows, denoiser, solve
 from stillmotion.samplers import windows
+from stillmotion.samplers.bidirectional import BIDIRECTIONAL, End
 from stillmotion.samplers.guidance import CONDITIONAL, UNCONDITIONAL, cfg
 from stillmotion.samplers.solvers import SOLVERS, euler
 from support.golden_time import SIGMAS, draw, ramp, time_noise, time_picture, time_start
@@ -51,11 +52,12 @@ def test_a_plain_run_is_its_solver_over_the_guided_denoiser():
     assert torch.equal(solved(a_run()), expected)
 
 
-@pytest.mark.parametrize("method", [name for name in BETWEEN if name != "trf"])
-def test_both_ends_of_a_clip_between_pictures_are_their_latents(method: str):
-    x = solved(a_run(between(method)))
-    assert torch.equal(x[:1], time_picture("start").latent)
-    assert torch.equal(x[-1:], time_picture("end").latent)
+@pytest.mark.parametrize("method", BIDIRECTIONAL)
+def test_a_run_between_pictures_is_its_solver_over_the_estimates_under_each(method: str):
+    pictures = map(time_picture, ("start", "end"))
+    ends = (End(picture.evaluate, picture.latent, torch.ones(FRAMES)) for picture in pictures)
+    expected = BIDIRECTIONAL[method](*ends, time_start(), SIGMAS, noise=time_noise())
+    assert torch.equal(solved(a_run(between(method))), expected)
 
 
 def test_time_reversal_fusion_goes_with_every_solver_and_returns_with_eulers():

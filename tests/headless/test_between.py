@@ -223,6 +223,7 @@ class TestCommand:
             (("--end-frame", "https://a.b/c.png"), "does not use the network"),
             (("--end-frame", "."), "the end frame: . is a folder"),
             (("--loop", "--end-frame", "last.png"), "loop is pinned, which ends where it begins"),
+            (("--loop", "shfit"), "loop is 'shfit'; accepted are pinned, shift"),
         ],
     )
     def test_mistakes_are_said_before_any_work(self, place, file, capsys, words, sentence):
