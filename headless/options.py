@@ -15,7 +15,7 @@ from ..clips.mistakes import Mistakes, did_you_mean
 from ..clips.settings import FIELDS
 from ..svd_model.checkpoint import PARTS
 from .engine.devices import DEVICES, DTYPES, LINEAR_DTYPES
-from .files.videos import EXTENSIONS
+from .files.formats import EXTENSIONS
 from .jobs import NAME
 from .pipeline import DECODE_DTYPES
 from .values import EMPTY, FORMS, clip_size, file_name, keyframe, lora, one_of, size

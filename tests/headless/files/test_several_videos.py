@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stillmotion.clips.mistakes import MistakesError
-from stillmotion.headless.files import videos
+from stillmotion.headless.files import formats
 from stillmotion.headless.files.videos import read_metadata, write_video, write_videos
 
 STREAMING = ["a.mp4", "b.webm", "frames"]
@@ -97,7 +97,7 @@ def test_one_that_fails_at_once_does_not_keep_the_others_from_it(place):
 
 
 def test_one_that_fails_in_the_middle_does_not_either(place, monkeypatch):
-    save, saved = videos.Image.Image.save, []
+    save, saved = formats.Image.Image.save, []
 
     def fail_at_the_third(image, path, *arguments, **options):
         saved.append(path)
@@ -105,7 +105,7 @@ def test_one_that_fails_in_the_middle_does_not_either(place, monkeypatch):
             raise OSError(28, "No space left on device")
         return save(image, path, *arguments, **options)
 
-    monkeypatch.setattr(videos.Image.Image, "save", fail_at_the_third)
+    monkeypatch.setattr(formats.Image.Image, "save", fail_at_the_third)
     with pytest.raises(MistakesError, match=r"frames: could not be written \(No space left on device\)"):
         write(STREAMING, clip())
     assert names_in(place) == ["a.mp4", "b.webm"]

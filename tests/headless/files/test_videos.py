@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageSequence
 
 from stillmotion.headless.files.destinations import ExistsError, OutputError
-from stillmotion.headless.files.videos import EXTENSIONS, check_output, read_metadata, write_video
+from stillmotion.headless.files.formats import EXTENSIONS
+from stillmotion.headless.files.videos import check_output, read_metadata, write_video
 
 ALL = [*EXTENSIONS, ""]  # "" is a folder of PNG frames
 VIDEO, LOSSLESS = [".mp4", ".webm"], [".png", ""]
