@@ -16,8 +16,8 @@ from .presets import Preset
 from .run import TRF
 from .values import plain
 
-STEPS = 25
-"""Steps of a clip that ends on a picture, if the user names no number."""
+STEPS, STEPS_OF_TRF = 25, 50
+"""Steps of a clip that ends on a picture, if the user names no number; each as its authors'."""
 
 FEWEST, MOST = 7, 31
 """Frames of a run between two pictures that the networks are at home with."""
@@ -164,8 +164,9 @@ def defaults(settings: ChoicesOverTime, pictures: bool, preset: Preset) -> dict[
         return {} if guided else {"guidance": "constant", "min_guidance": even, "max_guidance": even}
     if not has_ends(settings, pictures):
         return {}
-    changes = {"steps": STEPS, "contrast": None}
-    if (settings.between or MPD) in BIDIRECTIONAL and not guided:
+    method = settings.between or MPD
+    changes = {"steps": STEPS_OF_TRF if method == TRF else STEPS, "contrast": None}
+    if method in BIDIRECTIONAL and not guided:
         changes |= {"guidance": "constant", "min_guidance": 1.0, "max_guidance": 1.0}
     return changes
 

@@ -173,7 +173,8 @@ def test_defaults_between_pictures(method):
     settings = a_plan(end_frame=True, between=method).settings
     guided = ("linear", 1.5, 3.0) if method == "trf" else ("constant", 1.0, 1.0)
     assert (settings.guidance, settings.min_guidance, settings.max_guidance) == guided
-    assert (settings.steps, settings.num_frames, settings.between) == (25, 25, method)
+    steps = 50 if method == "trf" else 25
+    assert (settings.steps, settings.num_frames, settings.between) == (steps, 25, method)
     assert a_plan(end_frame=True, between=method, schedule="align_your_steps").settings.steps == 10
 
 
