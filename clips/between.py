@@ -17,7 +17,7 @@ from .run import TRF
 from .values import plain
 
 STEPS, STEPS_OF_TRF = 25, 50
-"""Steps of a clip that ends on a picture, if the user names no number; each as its authors'."""
+"""Steps of a clip that ends on a picture, if the user names no number: as many as its authors took."""
 
 FEWEST, MOST = 7, 31
 """Frames of a run between two pictures that the networks are at home with."""

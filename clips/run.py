@@ -126,7 +126,7 @@ def denoiser(run: Run, make_evaluate: MakeEvaluate) -> Denoiser:
 
 
 def solve(run: Run, make_evaluate: MakeEvaluate, x: Tensor, noise: Noise, callback: Callback) -> Tensor:
-    """Latents of a run, from the x at its first level; near pictures at its ends, which its recipe puts."""
+    """Latents of a run, from the x at its first level. Its recipe puts the pictures at its ends."""
     way, options = run.way, {"noise": noise, "callback": callback}
     if isinstance(way, Between) and way.method in BIDIRECTIONAL:
         return _between(run, way, make_evaluate, x, options)
