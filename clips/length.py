@@ -56,9 +56,10 @@ def with_length(settings: ChoicesOverTime, variant: Variant) -> ChoicesOverTime:
 def impossible(settings: ChoicesOverTime) -> Iterator[str]:
     """A sentence for each choice that settings from `with_length` have no use for."""
     if settings.long is None:
+        most = "the checkpoint's" if settings.chunk is None else f"a chunk's {settings.chunk}"
         for name in _named(settings, *_OF_CHUNKS, "match"):
             yield (
-                f"{name} goes with a clip of more frames than the checkpoint's, and this one has "
+                f"{name} goes with a clip of more frames than {most}, and this one has "
                 f"{settings.num_frames}; leave it out."
             )
     elif settings.long in CHUNKED and settings.overlap >= settings.chunk:

@@ -82,6 +82,10 @@ def test_the_default_overlap_is_at_most_half_of_a_chunk(chunk: int, overlap: int
         ({"overlap": 3}, "overlap goes with a clip of more frames .* 25"),
         ({"match": 0.5}, "match goes with a clip of more frames"),
         ({"chunk": 25}, "chunk goes with a clip of more frames"),
+        (
+            {"num_frames": 30, "chunk": 40},
+            "chunk goes with a clip of more frames than a chunk's 40, .* has 30",
+        ),
         ({"num_frames": 100, "long": "windows", "match": 1}, "match goes with long chain"),
         ({"num_frames": 100, "long": "whole", "overlap": 6}, "overlap goes with long chain"),
         ({"num_frames": 100, "long": "chain", "loop": "pinned"}, "long can't go with the loop pinned"),
