@@ -169,7 +169,9 @@ def rescaled(num_frames: int, share: float, whole_clip: bool = False) -> Term:
     return Term(CONDITIONAL, _within(EVERYWHERE, constant(num_frames, share)), change)
 
 
-TERMS = {"cfg": cfg, "apg": apg}
+CFG, APG = "cfg", "apg"
+
+TERMS = {CFG: cfg, APG: apg}
 """(scales (T,), interval of σ) -> Term."""
 
 

@@ -82,7 +82,7 @@ def _evaluations(
     unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None, control: ControlNet | None
 ) -> runs.MakeEvaluate:
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
-    options["kept_features"] = run.kept_features
+    options |= {"kept_features": run.kept_features, "positions": run.positions}
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
@@ -97,9 +97,9 @@ class Evaluator:
     spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding.
     Branches with hooks of their own have batches of their own. All branches have one vector, and all a camera
     or none. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep blocks run every n
-    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. `kept_features` says how many sets of them
-    are kept, where another Evaluator has its own. A `controller` changes each evaluation of the UNet and runs
-    in its batches and pieces.
+    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. `kept_features` says of how many branches they are
+    kept, where another Evaluator has its own. A `controller` changes each evaluation of the UNet and runs in
+    its batches and pieces. `positions` are numbers of the frames, (T,), in place of 0, 1, 2 and so on.
     """
 
     def __init__(
@@ -110,13 +110,15 @@ class Evaluator:
         *,
         sigmas: Iterable[Tensor] = (),
         feature_cache: int = 1,
-        kept_features: int = 1,
+        kept_features: int | None = None,
         budget: int | None = None,
         controller: Controller | None = None,
+        positions: Tensor | None = None,
     ):
         self._unet, self._branches, self._dtype = unet, branches, dtype
         self._interval, self._budget, self._controller = feature_cache, budget, controller
-        self._kept_features = kept_features
+        self._kept_features = len(branches) if kept_features is None else kept_features
+        self._positions = positions
         self._plans: dict[tuple[str, ...], BoundedPlan[layerwise.UNetPlan]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
@@ -154,11 +156,12 @@ class Evaluator:
 
     def _planned(self, count: int, x: Tensor) -> BoundedPlan[layerwise.UNetPlan]:
         """Plan for a number of branches; raises NotEnoughMemoryError for too small a budget."""
+        kept = -(-self._kept_features // count)  # in sets of so many branches
         stored, controlled = {next(self._unet.parameters()).dtype}, self._controller is not None
         if controlled:
             stored.add(self._controller.dtype)
         options = {
-            "cached": self._kept_features if self._interval > 1 else 0,
+            "cached": kept if self._interval > 1 else 0,
             "casts": stored != {self._dtype},
             "controlled": controlled,
         }
@@ -177,7 +180,7 @@ class Evaluator:
         if batch not in self._passes:
             branches = [self._branches[name] for name in batch]
             self._passes[batch] = _BatchedBranches(
-                self._unet, branches, len(x), self._dtype, self._controller
+                self._unet, branches, len(x), self._dtype, self._controller, self._positions
             )
         videos = self._passes[batch]
 
@@ -202,6 +205,7 @@ class _BatchedBranches:
         num_frames: int,
         dtype: torch.dtype,
         controller: Controller | None,
+        positions: Tensor | None,
     ):
         self._unet, self._dtype, self._controller = unet, dtype, controller
         self._shape, self._hooks = (len(branches), num_frames), branches[0].hooks
@@ -210,9 +214,9 @@ class _BatchedBranches:
             for name in ("concat", "context", "vector", "camera")
         )
         self._concat = concat
-        self._constants = unet.prepare(context, vector, num_frames, camera)
+        self._constants = unet.prepare(context, vector, num_frames, camera, positions)
         if controller is not None:
-            self._constants_of_control = controller.prepare(context, vector, num_frames)
+            self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
         self._deep = DeepFeatures()
 
     def __call__(self, x: Tensor, sigma: Tensor, shifts: StepShifts, interval: int, pieces: Pieces) -> Tensor:
