@@ -7,9 +7,9 @@ from torch import Tensor
 from ..samplers import guidance
 from ..samplers.bidirectional import BIDIRECTIONAL
 from ..samplers.guidance import APG, CFG, CONDITIONAL, EVERYWHERE, SPATIAL, TEMPORAL, UNCONDITIONAL, Term
-from ..svd_model.networks.hooks import NO_HOOKS, both
+from ..svd_model.networks.hooks import NO_HOOKS, Hooks
 from ..svd_model.networks.stages import UNetParams
-from ..svd_model.networks.steering import Sharpened, Skipped, check_layers, spread
+from ..svd_model.networks.steering import Sharpened, Skipped, check_layers
 from .choices import CLIP, FRAME, USUAL_SKIPPED, Choices
 from .choices_over_time import ChoicesOverTime
 from .conditions import Conditions
@@ -20,8 +20,13 @@ _OF_APG = {"apg_parallel": "parallel", "apg_limit": "limit", "apg_momentum": "mo
 
 
 def terms(settings: Choices, scales: Tensor) -> tuple[Term, ...]:
-    """The terms of a run for scales of its frames, (T,): plain, of skipped layers, then of rescaling."""
-    frames, found = len(scales), [_plain(settings, scales)]
+    """The terms of a run for scales of its frames, (T,): the plain one, then all others."""
+    return _plain(settings, scales), *further_terms(settings, len(scales))
+
+
+def further_terms(settings: Choices, frames: int) -> tuple[Term, ...]:
+    """The terms after the plain one for so many frames: of skipped layers, then of rescaling."""
+    found = []
     if skips(settings):
         interval = settings.skip_interval or EVERYWHERE
         each = zip(
@@ -37,29 +42,32 @@ def terms(settings: Choices, scales: Tensor) -> tuple[Term, ...]:
 
 def branches(settings: Choices, pictured: Conditions) -> dict[str, Branch]:
     """The branches that the terms of a run compare."""
-    sharpness = settings.temporal_sharpness
-    hooks = NO_HOOKS if sharpness == 1 else Sharpened(sharpness)
-    found = {
-        CONDITIONAL: Branch(pictured, hooks),
-        UNCONDITIONAL: Branch(pictured.unconditional(), hooks),
+    skipped = {name: Branch(pictured, hooks) for name, hooks in skipping(settings).items()}
+    return {
+        CONDITIONAL: Branch(pictured),
+        UNCONDITIONAL: Branch(pictured.unconditional()),
+        **skipped,
     }
+
+
+def hooks(settings: Choices) -> Hooks:
+    """The hooks of all branches."""
+    sharpness = settings.temporal_sharpness
+    return NO_HOOKS if sharpness == 1 else Sharpened(sharpness)
+
+
+def skipping(settings: Choices) -> dict[str, Skipped]:
+    """The hooks of each branch whose network leaves out attention."""
     layers = frozenset(settings.skip_layers or USUAL_SKIPPED)
-    axes = {SPATIAL: "space", TEMPORAL: "time"}
-    for (name, axis), strength in zip(axes.items(), settings.skip_guidance or (0, 0), strict=True):
-        if strength:
-            found[name] = Branch(pictured, both(Skipped(axis, layers), hooks))
-    return found
-
-
-def positions(settings: Choices, num_frames: int) -> Tensor | None:
-    """Numbers of the frames that the UNet takes at once, (T,); None for 0, 1, 2 and so on."""
-    chosen = settings.temporal_positions
-    return None if chosen is None else spread(num_frames, chosen)
+    hooks = {SPATIAL: Skipped("space", layers), TEMPORAL: Skipped("time", layers)}
+    strengths = dict(zip(hooks, settings.skip_guidance or (0, 0), strict=True))
+    return {name: skipped for name, skipped in hooks.items() if strengths[name]}
 
 
 def check_network(settings: Choices, params: UNetParams) -> None:
     """Raises ValueError for layers that a UNet does not have, and for positions where it has learned ones."""
-    check_layers(settings.skip_layers or USUAL_SKIPPED if skips(settings) else (), params.attention_names)
+    layers = settings.skip_layers or USUAL_SKIPPED if skips(settings) else ()
+    check_layers("skip_layers", layers, params.attention_names)
     if settings.temporal_positions is not None and params.frame_positions:
         raise ValueError(
             f"temporal_positions is {settings.temporal_positions}, and this UNet has learned its positions, "

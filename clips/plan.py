@@ -188,7 +188,8 @@ class Plan:
             churn=settings.churn,
             feature_cache=settings.feature_cache,
             control=None if pictures is None else self._control(pictures),
-            positions=guiding.positions(settings, settings.frames_at_once),
+            hooks=guiding.hooks(settings),
+            positions=settings.temporal_positions,
         )
 
     def _control(self, pictures: Tensor) -> Control:

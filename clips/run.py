@@ -91,7 +91,8 @@ class Run:
     feature_cache: int
     control: Control | None = None
     way: Way | None = None  # None: all frames at once, led by one picture
-    positions: Tensor | None = None  # of the frames that the UNet takes at once, (T,); None: 0, 1, 2, …
+    hooks: Hooks = NO_HOOKS  # of all branches, after a branch's own
+    positions: int | None = None  # number of frames over whose positions those at once are spread
 
     @property
     def frames_at_once(self) -> int:

@@ -35,12 +35,12 @@ class Sharpened(Hooks):
         return attend(q, self.factor * k if axis == "time" else k, v)
 
 
-def check_layers(layers: Collection[str], names: Collection[str]) -> None:
-    """Raises ValueError for layers that are none of a UNet's, whose stages with attention have the names."""
+def check_layers(name: str, layers: Collection[str], names: Collection[str]) -> None:
+    """Raises ValueError for layers, an input by its name, that are none of a UNet's layers with attention."""
     unknown = [layer for layer in layers if layer not in names]
     if unknown:
         raise ValueError(
-            f"skip_layers has {', '.join(unknown)}; this UNet's layers with attention are {', '.join(names)}."
+            f"{name} has {', '.join(unknown)}; this UNet's layers with attention are {', '.join(names)}."
         )
 
 

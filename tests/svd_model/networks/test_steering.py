@@ -70,9 +70,9 @@ def test_layers_are_named_by_their_part():
     assert names == (*(f"d{n}" for n in range(6)), "m0", *(f"u{n}" for n in range(9)))
     places = {place.name: (place.part, place.index) for place in UNetParams().places()}
     assert places["u0"] == ("output", 3)
-    check_layers(["u0", "m0"], names)
+    check_layers("skip_layers", ["u0", "m0"], names)
     with pytest.raises(ValueError, match=r"skip_layers has u9, x; .* d0, d1"):
-        check_layers(["u9", "u0", "x"], names)
+        check_layers("skip_layers", ["u9", "u0", "x"], names)
 
 
 def test_hooks_of_equal_values_are_equal():
