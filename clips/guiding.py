@@ -50,7 +50,7 @@ def branches(settings: Choices, pictured: Conditions) -> dict[str, Branch]:
     }
 
 
-def hooks(settings: Choices) -> Hooks:
+def common_hooks(settings: Choices) -> Hooks:
     """The hooks of all branches."""
     sharpness = settings.temporal_sharpness
     return NO_HOOKS if sharpness == 1 else Sharpened(sharpness)
@@ -112,8 +112,8 @@ def conflicts_between(settings: ChoicesOverTime, what: str, method: str | None) 
             )
     elif settings.apg_momentum:
         yield (
-            f"apg_momentum is {settings.apg_momentum:g}, and {what} has other frames at a place, or two ways "
-            "in time, from evaluation to evaluation; leave it out."
+            f"apg_momentum is {settings.apg_momentum:g} and can't go with {what}: from one evaluation to the "
+            "next frames are in other places; leave it out."
         )
 
 
@@ -125,12 +125,13 @@ def _plain(settings: Choices, scales: Tensor) -> Term:
 
 
 def _conflicts_of_cache(settings: ChoicesOverTime) -> Iterator[str]:
-    """Branches compared must have deep features of one evaluation, so they all begin with the first one."""
+    """A sentence where branches would begin at different steps, and keep features of different ones."""
     chosen = [name for name in ("guidance_interval", "skip_interval") if not _everywhere(settings, name)]
     if settings.feature_cache > 1 and skips(settings) and chosen:
         yield (
-            f"feature_cache is {settings.feature_cache}, and with skip_guidance all estimates must have deep "
-            f"features of one evaluation, which {' and '.join(chosen)} parts; leave one of them out."
+            f"feature_cache is {settings.feature_cache} and can't go with skip_guidance and "
+            f"{' and '.join(chosen)}: the estimates would have deep features of different evaluations; leave "
+            "one of them out."
         )
 
 

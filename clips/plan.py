@@ -188,7 +188,7 @@ class Plan:
             churn=settings.churn,
             feature_cache=settings.feature_cache,
             control=None if pictures is None else self._control(pictures),
-            hooks=guiding.hooks(settings),
+            hooks=guiding.common_hooks(settings),
             positions=settings.temporal_positions,
         )
 

@@ -106,9 +106,9 @@ class _Further:
         limited = self._limited or (isinstance(guider, _Guider) and guider.limited)
         if self._hooks and limited and options["transformer_options"].get(FEATURE_CACHE, 1) > 1:
             raise ValueError(
-                "this model caches its features, and SVD Skip Guidance compares predictions that must have "
-                "features of one evaluation, which an interval of its own or of SVD Guidance parts; open the "
-                "interval, or take SVD Feature Cache out."
+                "this model caches its features, and SVD Skip Guidance would compare predictions with "
+                "features of different steps, since it or SVD Guidance has an interval; open the interval, "
+                "or take SVD Feature Cache out."
             )
 
 
@@ -156,8 +156,8 @@ def check_without_memory(model, what: str) -> None:
     guider = _owner(model.model_options.get("sampler_cfg_function"))
     if isinstance(guider, _Guider) and guider.remembers:
         raise ValueError(
-            f"this model's guidance has a momentum, and {what} has other frames at a place, or two ways in "
-            "time, from evaluation to evaluation; set SVD Guidance's momentum to 0."
+            f"this model's guidance has a momentum, which can't go with {what}: from one step to the next "
+            "frames are in other places; set SVD Guidance's momentum to 0."
         )
 
 

@@ -25,6 +25,7 @@ from pack.clips.recipes.animate import animate as recipe_of
 from pack.clips.settings import Settings
 from pack.nodes import conditioning, loaders, sampling, speed, steering
 from pack.nodes.host import unet as host_unet
+from pack.nodes.host.guider import check_without_memory
 from pack.nodes.host.performer import Performer
 from pack.svd_model.checkpoint import Checkpoint
 from pack.svd_model.networks.vae import LATENT_SCALE
@@ -194,6 +195,7 @@ for make in (
     lambda: sampled(cached(skip(interval_high=9.0))),
     lambda: by_core(cached(skip(guide(interval_high=9.0)))),
     lambda: attention(positions=1),
+    lambda: check_without_memory(guide(**inputs), "this loop"),
 ):
     try:
         make()
@@ -237,9 +239,10 @@ def test_mistakes_are_refused_in_words(measured):
         "layers has u9; this UNet's layers with attention are d0",
         "layers is ' ,'; name one or more",
         "the interval is 9 to 2; give the lower sigma first",
-        "which an interval of its own or of SVD Guidance parts",
-        "which an interval of its own or of SVD Guidance parts",
+        "since it or SVD Guidance has an interval",
+        "since it or SVD Guidance has an interval",
         "positions is 1",
+        "this model's guidance has a momentum, which can't go with this loop",
     ]
     for expected, said in zip(words, measured[4], strict=True):
         assert expected in said
