@@ -8,7 +8,7 @@ from typing import Any
 from ..samplers.bidirectional import BIDIRECTIONAL
 from ..samplers.guidance import EVERYWHERE
 from ..svd_model.checkpoint.variants import Variant
-from . import presets
+from . import guiding, presets
 from .choices import MOST_FRAMES
 from .choices_over_time import MPD, PINNED, SHIFT, ChoicesOverTime
 from .fields import is_number
@@ -102,10 +102,9 @@ def mistakes(settings: ChoicesOverTime, variant: Variant, pictures: bool) -> Ite
         )
     if settings.loop is not None and settings.num_frames == 1:
         yield "num_frames is 1, and a loop needs 2 at the least; give more."
-    if has_ends(settings, pictures):
-        yield from _mistakes_between(settings)
-    else:
-        yield from _mistakes_of_shift(settings, variant)
+    ends = has_ends(settings, pictures)
+    yield from guiding.conflicts_between(settings, what, settings.between or MPD if ends else None)
+    yield from _mistakes_between(settings) if ends else _mistakes_of_shift(settings, variant)
 
 
 def _mistakes_between(settings: ChoicesOverTime) -> Iterator[str]:

@@ -3,17 +3,36 @@
 from dataclasses import dataclass
 
 from ..samplers import guidance, schedules
+from ..samplers.guidance import APG, CFG, TERMS
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.networks.controlnet import WEIGHTINGS
+from ..svd_model.networks.stages import UNetParams
 from . import camera, presets
 from .canvas import FITS
 from .control import DEFAULTS
-from .fields import Angles, Choice, Flag, Interval, NameOrNumbers, Number, Poses, Rate, Side, Whole, setting
+from .fields import (
+    Angles,
+    Choice,
+    Flag,
+    Interval,
+    NameOrNumbers,
+    Number,
+    OverSpaceAndTime,
+    Poses,
+    Rate,
+    Several,
+    Side,
+    Whole,
+    setting,
+)
 from .noise import SEEDS
 
 MOST_FRAMES = 1024
 MOST_STEPS = 1000
+
+FRAME, CLIP = "frame", "clip"
+USUAL_SKIPPED = ("u0",)
 
 CANVAS, PICTURE, SAMPLING = "canvas", "picture", "sampling"
 GUIDANCE, CONTROL, CAMERA, DECODING = "guidance", "control", "camera (sv3d_p)", "decoding"
@@ -118,6 +137,20 @@ class Choices:
         SAMPLING,
         "compute the deep layers only at every so many evaluations; above 1 faster, and another clip",
     )
+    temporal_sharpness: float = setting(
+        1.0,
+        Number(0.1, 10, step=0.05),
+        SAMPLING,
+        "how sharply attention over time picks frames: 0.7 to 1.3 change how much moves, 1 is as trained",
+    )
+    temporal_positions: int | None = setting(
+        None,
+        Whole(2, MOST_FRAMES),
+        SAMPLING,
+        "number of frames over whose positions the clip's are spread, such as the checkpoint's own for more "
+        "frames at once",
+        usual="one for each frame",
+    )
 
     guidance: str | float | tuple[float, ...] | None = setting(
         None,
@@ -142,6 +175,69 @@ class Choices:
         GUIDANCE,
         "guide only at noise levels from the one to the other, which saves time elsewhere",
         usual="all",
+    )
+    guidance_method: str | None = setting(
+        None,
+        Choice(tuple(TERMS)),
+        GUIDANCE,
+        "the plain difference of the two estimates, or its part that burns colours less at high scales",
+        usual=CFG,
+    )
+    apg_parallel: float | None = setting(
+        None,
+        Number(0, 1, step=0.05),
+        GUIDANCE,
+        f"with {APG}: share of the difference along the estimate itself that stays",
+        usual="0",
+    )
+    apg_limit: float | None = setting(
+        None,
+        Number(0, 1e6, step=0.5),
+        GUIDANCE,
+        f"with {APG}: the largest norm of a frame's difference, 0 for none",
+        usual="0",
+    )
+    apg_momentum: float | None = setting(
+        None,
+        Number(-1, 1, step=0.05),
+        GUIDANCE,
+        f"with {APG}: part of the difference so far that each evaluation adds, against it below 0",
+        usual="0",
+    )
+    skip_guidance: tuple[float, float] | None = setting(
+        None,
+        OverSpaceAndTime(-100, 100, step=0.1),
+        GUIDANCE,
+        "guide away from a network without some attention over space, and from one without some over time: "
+        "sharper, steadier frames for one more evaluation each; 2 0.5 was published with rescale 0.7",
+        usual="0 0",
+    )
+    skip_layers: tuple[str, ...] | None = setting(
+        None,
+        Several(UNetParams().attention_names),
+        GUIDANCE,
+        "layers whose attention skip guidance leaves out, down, in the middle and up",
+        usual=",".join(USUAL_SKIPPED),
+    )
+    skip_interval: tuple[float, float] | None = setting(
+        None,
+        Interval(0, HIGHEST_SIGMA, step=0.1),
+        GUIDANCE,
+        "noise levels of skip guidance; elsewhere it costs no time",
+        usual="all",
+    )
+    guidance_rescale: float = setting(
+        0.0,
+        Number(0, 1, step=0.05),
+        GUIDANCE,
+        "how far the guided output gets the spread of the unguided one, against washed-out or burnt contrast",
+    )
+    rescale_over: str | None = setting(
+        None,
+        Choice((FRAME, CLIP)),
+        GUIDANCE,
+        "whether each frame has a spread of its own, or all frames of a run one",
+        usual=f"{FRAME}, with skip guidance {CLIP}",
     )
 
     control_strength: float | None = setting(

@@ -198,6 +198,41 @@ class Interval(Kind):
 
 
 @dataclass(frozen=True)
+class OverSpaceAndTime(Kind):
+    """Two numbers within a range: one for attention over space, and one over time."""
+
+    lowest: float
+    highest: float
+    step: float | None = None
+
+    @property
+    def accepted(self) -> str:
+        return f"two numbers, each from {self.lowest:g} to {self.highest:g}"
+
+    def complaints(self, value) -> Iterator[str]:
+        number = Number(self.lowest, self.highest)
+        many = isinstance(value, tuple) and len(value) == 2
+        if not many or any(map(any, map(number.complaints, value))):
+            yield f"is {shortened(value)}; it must be {self.accepted}."
+
+
+@dataclass(frozen=True)
+class Several(Kind):
+    """One or more of some names, each once."""
+
+    names: tuple[str, ...]
+
+    @property
+    def accepted(self) -> str:
+        return f"one or more of {', '.join(self.names)}, as in {self.names[0]},{self.names[-1]}"
+
+    def complaints(self, value) -> Iterator[str]:
+        named = isinstance(value, tuple) and value and all(name in self.names for name in value)
+        if not named or len(set(value)) < len(value):
+            yield f"is {shortened(value)}; it must be {self.accepted}, each once."
+
+
+@dataclass(frozen=True)
 class Flag(Kind):
     """Yes or no."""
 

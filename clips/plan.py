@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..samplers import guidance
 from ..svd_model.checkpoint.variants import Variant
-from . import between, conditions, control
+from ..svd_model.networks.stages import UNetParams
+from . import between, conditions, control, guiding
 from .choices import MOST_FRAMES
 from .choices_over_time import CHUNKED, PINNED, SHIFT, WHOLE
 from .conditions import Conditions
@@ -16,7 +16,7 @@ from .control import Control
 from .mistakes import Mistakes
 from .noise import noisy_picture, seed_of_chunk, start_noise
 from .picture import to_canvas
-from .run import Branch, Run
+from .run import Run
 from .settings import Settings
 
 
@@ -148,6 +148,10 @@ class Plan:
             lambda picture: to_canvas(picture, *size, settings.fit),
         )
 
+    def check_network(self, params: UNetParams) -> None:
+        """Raises ValueError for choices that a UNet of these sizes has no use for."""
+        guiding.check_network(self.settings, params)
+
     def refuse_noise(self) -> None:
         """Raises ValueError for noise of the caller's, in a clip with pictures at both ends."""
         if self.picture_frames:
@@ -175,11 +179,8 @@ class Plan:
             raise ValueError(f"loop is {settings.loop}, and this is one plain run; animate makes loops.")
         shape = (settings.frames_at_once, *pictured.concat.shape[1:])
         return Run(
-            branches={
-                guidance.CONDITIONAL: Branch(pictured),
-                guidance.UNCONDITIONAL: Branch(pictured.unconditional()),
-            },
-            terms=(guidance.TERMS["cfg"](self.scales, settings.guidance_interval),),
+            branches=guiding.branches(settings, pictured),
+            terms=guiding.terms(settings, self.scales),
             sigmas=self.sigmas,
             start=start_noise(settings.seed, shape) if start is None else start,
             seed=settings.seed,
@@ -187,6 +188,8 @@ class Plan:
             churn=settings.churn,
             feature_cache=settings.feature_cache,
             control=None if pictures is None else self._control(pictures),
+            hooks=guiding.common_hooks(settings),
+            positions=settings.temporal_positions,
         )
 
     def _control(self, pictures: Tensor) -> Control:

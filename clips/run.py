@@ -4,6 +4,7 @@ An engine gives evaluations of the UNet. What is done with them, guidance, windo
 behind every engine: `denoiser` and `solve`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,8 @@ class Run:
     feature_cache: int
     control: Control | None = None
     way: Way | None = None  # None: all frames at once, led by one picture
+    hooks: Hooks = NO_HOOKS  # of all branches, after a branch's own
+    positions: int | None = None  # number of frames over whose positions those at once are spread
 
     @property
     def frames_at_once(self) -> int:
@@ -99,10 +102,15 @@ class Run:
         return self.way.length if isinstance(self.way, Ring) else len(self.start)
 
     @property
+    def branches_at_once(self) -> int:
+        """How many branches may go through the UNet at once: those with the same hooks."""
+        return max(Counter(branch.hooks for branch in self.branches.values()).values())
+
+    @property
     def kept_features(self) -> int:
-        """How many sets of deep features a feature cache keeps: one for each picture that is seen."""
-        sets = 2 if isinstance(self.way, Between) else 1
-        return sets if self.feature_cache > 1 else 0
+        """How many branches' deep features a feature cache keeps, of each picture that is seen."""
+        ends = 2 if isinstance(self.way, Between) else 1
+        return ends * len(self.branches) if self.feature_cache > 1 else 0
 
 
 MakeEvaluate = Callable[[Mapping[str, Branch]], Evaluate]

@@ -10,7 +10,7 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, length, presets
+from . import between, camera, guiding, length, presets
 from .choices_over_time import CHAIN, CHUNKED, MPD, ChoicesOverTime
 from .conditions import each_frame, orbit_azimuths
 from .control import check_range
@@ -32,6 +32,9 @@ class Settings(ChoicesOverTime):
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         if is_number(self.guidance):
             object.__setattr__(self, "guidance", (self.guidance,))
+        if isinstance(self.skip_layers, str):
+            names = tuple(name.strip() for name in self.skip_layers.split(","))
+            object.__setattr__(self, "skip_layers", names)
 
     @classmethod
     def of(cls, chosen: "Settings | Mapping | None") -> "Settings":
@@ -80,7 +83,7 @@ class Settings(ChoicesOverTime):
             for mistake in field.mistakes(getattr(self, name)):
                 mistakes.add(mistake)
         _check_churn(self, mistakes)
-        for mistake in () if mistakes.any else length.conflicts(self):
+        for mistake in () if mistakes.any else (*length.conflicts(self), *guiding.conflicts(self)):
             mistakes.add(mistake)
         with mistakes.collected():
             check_range(self.control_start, self.control_end)

@@ -190,7 +190,9 @@ class Pipeline:
 
         keyframes: frames of pictures after the first. end_frame: whether the last frame has one.
         """
-        return Plan.of(Settings.of(settings), self.checkpoint.variant, keyframes, end_frame)
+        plan = Plan.of(Settings.of(settings), self.checkpoint.variant, keyframes, end_frame)
+        plan.check_network(self.checkpoint.unet.params)
+        return plan
 
     def control_pictures(self, plan: Plan, control: control_frames.Frames | None) -> Tensor | None:
         """Control pictures of a clip, (T, 3, H, W) in [−1, 1]; None without any.
@@ -337,11 +339,12 @@ class Pipeline:
 
     def _choice_for(self, run: Run, stays: bool = True) -> Choice:
         """How a run is sampled; stays: whether the UNet's weights may stay on the device."""
-        size, cached = (run.frames_at_once, *run.start.shape[2:]), run.kept_features
+        size, branches = (run.frames_at_once, *run.start.shape[2:]), run.branches_at_once
+        cached = -(-run.kept_features // branches)  # in sets of so many
         controlled = run.control is not None
         held = self._networks.held("unet", CONTROL) if controlled else self._networks.held("unet")
         options = {"stays": stays, "controlled": controlled}
-        return self.fit.to_sample(size, len(run.branches), cached, held, **options)
+        return self.fit.to_sample(size, branches, cached, held, **options)
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
         """Shape of the latents that the UNet takes at once."""

@@ -15,8 +15,10 @@ from ..clips.fields import (
     Interval,
     NameOrNumbers,
     Number,
+    OverSpaceAndTime,
     Poses,
     Rate,
+    Several,
     Side,
     Whole,
 )
@@ -167,6 +169,8 @@ FORMS = {
     Poses: {"type": name_or_poses, "metavar": "NAME"},
     Angles: {"type": numbers_or_one, "metavar": "DEG"},
     Interval: {"type": number, "nargs": 2, "action": Pair, "metavar": ("LOW", "HIGH")},
+    OverSpaceAndTime: {"type": number, "nargs": 2, "action": Pair, "metavar": ("SPACE", "TIME")},
+    Several: {"metavar": "NAMES"},
     Flag: {"action": "store_true"},
 }
 """Options of argparse for each kind of setting: its conversion, and its placeholder in the help."""

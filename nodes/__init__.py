@@ -10,6 +10,7 @@ from .long import Extend, LongVideo
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
+from .steering import SkipGuidance, TemporalAttention
 
 
 class StillmotionExtension(ComfyExtension):
@@ -28,6 +29,8 @@ class StillmotionExtension(ComfyExtension):
             Orbit,
             Camera,
             Guidance,
+            SkipGuidance,
+            TemporalAttention,
             Schedule,
             Sampler,
             Preset,

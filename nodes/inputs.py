@@ -2,7 +2,20 @@
 
 from comfy_api.v0_0_2 import io
 
-from ..clips.fields import Angles, Choice, Flag, Interval, NameOrNumbers, Number, Poses, Rate, Side, Whole
+from ..clips.fields import (
+    Angles,
+    Choice,
+    Flag,
+    Interval,
+    NameOrNumbers,
+    Number,
+    OverSpaceAndTime,
+    Poses,
+    Rate,
+    Several,
+    Side,
+    Whole,
+)
 from ..clips.settings import FIELDS
 
 
@@ -25,7 +38,7 @@ def own_or_chosen(name: str, as_named: str = "", **changes) -> io.Input:
     return setting(name, as_named, default=0, min=0, optional=True, advanced=True, **changes)
 
 
-def _number(kind: Number | Interval | Angles) -> tuple[type, dict]:
+def _number(kind: Number | Interval | Angles | OverSpaceAndTime) -> tuple[type, dict]:
     return io.Float.Input, {"min": float(kind.lowest), "max": float(kind.highest), "step": kind.step}
 
 
@@ -35,6 +48,10 @@ def _whole(kind: Whole) -> tuple[type, dict]:
 
 def _choice(kind: Choice | NameOrNumbers | Poses) -> tuple[type, dict]:
     return io.Combo.Input, {"options": list(kind.names)}
+
+
+def _several(kind: Several) -> tuple[type, dict]:
+    return io.String.Input, {}
 
 
 def _flag(kind: Flag) -> tuple[type, dict]:
@@ -51,6 +68,8 @@ _FORMS = {
     Number: _number,
     Rate: _number,
     Interval: _number,
+    OverSpaceAndTime: _number,
+    Several: _several,
     Choice: _choice,
     NameOrNumbers: _choice,
     Poses: _choice,

@@ -20,6 +20,9 @@ from .inputs import setting
 
 CATEGORY = "stillmotion/sampling"
 SHAPES = [*guidance.SHAPES, "list"]
+OF_APG = ("parallel", "limit", "momentum")
+LATER = {"optional": True, "advanced": True}
+"""Options of an input that older workflows don't have."""
 OWN_SOLVERS = {f"stillmotion {name}": name for name in solvers.SOLVERS}
 EULERS = ("euler", "stillmotion euler")
 """Names of Euler's solver, which time-reversal fusion has return to earlier levels."""
@@ -32,8 +35,14 @@ def guided_model(
     max_scale: float,
     scales: str = "",
     interval: tuple[float, float] = guidance.EVERYWHERE,
+    method: str = guidance.CFG,
+    **of_apg: float,
 ):
-    """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas."""
+    """A MODEL whose guidance has a scale for each frame, and none outside of the interval of sigmas.
+
+    of_apg: parallel, limit and momentum of projected guidance; plain guidance has none of them.
+    """
+    interval, of_method = interval_of(*interval), of_apg if method == guidance.APG else {}
     chosen = numbers(scales, "scales") if shape == "list" else None
 
     def make_terms(num_frames: int) -> list[guidance.Term]:
@@ -41,9 +50,17 @@ def guided_model(
             of_frames = guidance.SHAPES[shape](num_frames, min_scale, max_scale)
         else:
             of_frames = guidance.listed(num_frames, chosen)
-        return [guidance.TERMS["cfg"](of_frames, interval)]
+        return [guidance.TERMS[method](of_frames, interval, **of_method)]
 
-    return host.with_guidance(model, make_terms)
+    remembers = bool(of_method.get("momentum"))
+    return host.with_guidance(model, make_terms, remembers, limited=interval != guidance.EVERYWHERE)
+
+
+def interval_of(low: float, high: float) -> tuple[float, float]:
+    """The interval of σ of two inputs, which say all levels by the ends of their range."""
+    if low > high:
+        raise ValueError(f"the interval is {low:g} to {high:g}; give the lower sigma first.")
+    return guidance.EVERYWHERE if low <= 0 and high >= HIGHEST_SIGMA else (low, high)
 
 
 def make_sigmas(schedule: str, steps: int, **levels: float) -> Tensor:
@@ -134,6 +151,15 @@ def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
     ]
 
 
+def interval_inputs(elsewhere: str) -> list:
+    """The noise levels of guidance, and in words how it is elsewhere."""
+    low, high = "Guide only from this noise level …", f"… to this one; {elsewhere}."
+    return [
+        setting("guidance_interval", "interval_low", default=0.0, advanced=True, tooltip=low),
+        setting("guidance_interval", "interval_high", default=HIGHEST_SIGMA, advanced=True, tooltip=high),
+    ]
+
+
 def schedule_inputs() -> list:
     """The noise levels."""
     return [
@@ -179,20 +205,9 @@ class Guidance(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A video model, ours or core's."),
                 *guidance_inputs(),
-                setting(
-                    "guidance_interval",
-                    "interval_low",
-                    default=0.0,
-                    advanced=True,
-                    tooltip="Guide only from this noise level …",
-                ),
-                setting(
-                    "guidance_interval",
-                    "interval_high",
-                    default=HIGHEST_SIGMA,
-                    advanced=True,
-                    tooltip="… to this one; elsewhere a step takes half the time.",
-                ),
+                *interval_inputs("elsewhere a step takes half the time"),
+                setting("guidance_method", "method", default=guidance.CFG, **LATER),
+                *(setting(f"apg_{name}", name, default=0.0, **LATER) for name in OF_APG),
             ],
             outputs=[io.Model.Output(tooltip="The model with this guidance.")],
         )
@@ -200,15 +215,24 @@ class Guidance(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model, shape, min_guidance, max_guidance, scales, interval_low, interval_high
+        cls,
+        model,
+        shape,
+        min_guidance,
+        max_guidance,
+        scales,
+        interval_low,
+        interval_high,
+        method=guidance.CFG,
+        parallel=0.0,
+        limit=0.0,
+        momentum=0.0,
     ) -> io.NodeOutput:
-        if interval_low > interval_high:
-            raise ValueError(
-                f"the interval is {interval_low:g} to {interval_high:g}; give the lower sigma first."
-            )
         host.check_without_guidance(model, "SVD Guidance")
+        of_frames = (shape, min_guidance, max_guidance, scales)
+        of_apg = {"parallel": parallel, "limit": limit, "momentum": momentum}
         interval = (interval_low, interval_high)
-        return io.NodeOutput(guided_model(model, shape, min_guidance, max_guidance, scales, interval))
+        return io.NodeOutput(guided_model(model, *of_frames, interval, method, **of_apg))
 
 
 class Schedule(io.ComfyNode):

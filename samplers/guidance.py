@@ -169,7 +169,9 @@ def rescaled(num_frames: int, share: float, whole_clip: bool = False) -> Term:
     return Term(CONDITIONAL, _within(EVERYWHERE, constant(num_frames, share)), change)
 
 
-TERMS = {"cfg": cfg, "apg": apg}
+CFG, APG = "cfg", "apg"
+
+TERMS = {CFG: cfg, APG: apg}
 """(scales (T,), interval of σ) -> Term."""
 
 
@@ -222,14 +224,18 @@ def branches_at(sigma: Tensor, terms: Iterable[Term]) -> tuple[str, ...]:
     return _branches_of(term for term in terms if term.weight(sigma) is not None)
 
 
-def guided(evaluate: Evaluate, terms: Sequence[Term]) -> Denoiser:
-    """The denoiser guided by terms, applied in order; evaluates only the branches that a step needs."""
+def guided(evaluate: Evaluate, terms: Sequence[Term], first: Tensor | None = None) -> Denoiser:
+    """The denoiser guided by terms, applied in order; evaluates only the branches that a step needs.
+
+    first: an estimate that the first term changes, in place of the conditional one.
+    """
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         applied = [(term, weights) for term in terms if (weights := term.weight(sigma)) is not None]
         branches = _branches_of(term for term, _ in applied)
         estimates = dict(zip(branches, evaluate(branches, x, sigma), strict=True))
-        estimate = conditional = estimates[CONDITIONAL]
+        conditional = estimates[CONDITIONAL]
+        estimate = conditional if first is None else first
         for term, weights in applied:
             weights = _of_frames(weights, conditional)
             other, noisy = estimates[term.branch], Noisy(x, sigma)

@@ -71,8 +71,7 @@ def animate(
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
-        frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
-        plan = checkpoint and settings and Plan.of(settings, checkpoint.variant, frames, ends)
+        plan = checkpoint and settings and _plan(options, settings, checkpoint)
     with mistakes.collected():
         resumed = _resumed(options, plan)
     with mistakes.collected():
@@ -99,6 +98,13 @@ def animate(
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
         bars.close()
+
+
+def _plan(options: Namespace, settings: Settings, checkpoint: Checkpoint) -> Plan:
+    frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
+    plan = Plan.of(settings, checkpoint.variant, frames, ends)
+    plan.check_network(checkpoint.unet.params)
+    return plan
 
 
 def _pipeline(

@@ -35,9 +35,11 @@ class Controller:
         """The dtype of the stored weights."""
         return next(self._network.parameters()).dtype
 
-    def prepare(self, context: Tensor, vector: Tensor, num_frames: int) -> RunConstants:
-        """Constants of some branches, for all steps."""
-        return self._network.prepare(context, vector, num_frames)
+    def prepare(
+        self, context: Tensor, vector: Tensor, num_frames: int, positions: Tensor | None
+    ) -> RunConstants:
+        """Constants of some branches, for all steps; positions: of the frames, as the UNet's."""
+        return self._network.prepare(context, vector, num_frames, positions=positions)
 
     def hooks(self, x: Tensor, sigma: Tensor, constants: RunConstants, pieces: Pieces) -> Hooks:
         """Hooks of an evaluation of the UNet with an input x, (B·T, in_channels, h, w)."""

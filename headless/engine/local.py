@@ -5,6 +5,7 @@ Constants of a run are computed once: see RunConstants and TimeShifts in `svd_mo
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,10 +21,11 @@ from ...svd_model.layerwise.memory import BoundedPlan
 from ...svd_model.networks.controlnet import ControlNet
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
-from ...svd_model.networks.hooks import Hooks, both
+from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.stages import StepShifts
+from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import VideoUNet
 from . import memory
 from .control import Controller
@@ -82,7 +84,7 @@ def _evaluations(
     unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None, control: ControlNet | None
 ) -> runs.MakeEvaluate:
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
-    options["kept_features"] = run.kept_features
+    options |= {"kept_features": run.kept_features, "hooks": run.hooks, "positions": run.positions}
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
@@ -97,9 +99,10 @@ class Evaluator:
     spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding.
     Branches with hooks of their own have batches of their own. All branches have one vector, and all a camera
     or none. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep blocks run every n
-    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. `kept_features` says how many sets of them
-    are kept, where another Evaluator has its own. A `controller` changes each evaluation of the UNet and runs
-    in its batches and pieces.
+    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. `kept_features` says of how many branches they are
+    kept, where another Evaluator has its own. A `controller` changes each evaluation of the UNet and runs in
+    its batches and pieces. `hooks` go after each branch's own. `positions`: the number of frames over whose
+    positions the clip's are spread.
     """
 
     def __init__(
@@ -110,13 +113,18 @@ class Evaluator:
         *,
         sigmas: Iterable[Tensor] = (),
         feature_cache: int = 1,
-        kept_features: int = 1,
+        kept_features: int | None = None,
         budget: int | None = None,
         controller: Controller | None = None,
+        hooks: Hooks = NO_HOOKS,
+        positions: int | None = None,
     ):
-        self._unet, self._branches, self._dtype = unet, branches, dtype
+        self._unet, self._dtype, self._positions = unet, dtype, positions
+        self._branches = {
+            name: replace(branch, hooks=both(branch.hooks, hooks)) for name, branch in branches.items()
+        }
         self._interval, self._budget, self._controller = feature_cache, budget, controller
-        self._kept_features = kept_features
+        self._kept_features = len(branches) if kept_features is None else kept_features
         self._plans: dict[tuple[str, ...], BoundedPlan[layerwise.UNetPlan]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
@@ -154,11 +162,12 @@ class Evaluator:
 
     def _planned(self, count: int, x: Tensor) -> BoundedPlan[layerwise.UNetPlan]:
         """Plan for a number of branches; raises NotEnoughMemoryError for too small a budget."""
+        kept = -(-self._kept_features // count)  # in sets of so many branches
         stored, controlled = {next(self._unet.parameters()).dtype}, self._controller is not None
         if controlled:
             stored.add(self._controller.dtype)
         options = {
-            "cached": self._kept_features if self._interval > 1 else 0,
+            "cached": kept if self._interval > 1 else 0,
             "casts": stored != {self._dtype},
             "controlled": controlled,
         }
@@ -176,8 +185,9 @@ class Evaluator:
         """Clean estimates of a batch of branches, (branches, T, 4, h, w), float32 outside of the UNet."""
         if batch not in self._passes:
             branches = [self._branches[name] for name in batch]
+            positions = None if self._positions is None else spread(len(x), self._positions)
             self._passes[batch] = _BatchedBranches(
-                self._unet, branches, len(x), self._dtype, self._controller
+                self._unet, branches, len(x), self._dtype, self._controller, positions
             )
         videos = self._passes[batch]
 
@@ -202,6 +212,7 @@ class _BatchedBranches:
         num_frames: int,
         dtype: torch.dtype,
         controller: Controller | None,
+        positions: Tensor | None,
     ):
         self._unet, self._dtype, self._controller = unet, dtype, controller
         self._shape, self._hooks = (len(branches), num_frames), branches[0].hooks
@@ -210,9 +221,9 @@ class _BatchedBranches:
             for name in ("concat", "context", "vector", "camera")
         )
         self._concat = concat
-        self._constants = unet.prepare(context, vector, num_frames, camera)
+        self._constants = unet.prepare(context, vector, num_frames, camera, positions)
         if controller is not None:
-            self._constants_of_control = controller.prepare(context, vector, num_frames)
+            self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
         self._deep = DeepFeatures()
 
     def __call__(self, x: Tensor, sigma: Tensor, shifts: StepShifts, interval: int, pieces: Pieces) -> Tensor:

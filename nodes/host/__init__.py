@@ -6,7 +6,7 @@ Checked against ComfyUI 0.33. The nodes use these names and the host's API for n
 from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
-from .guider import check_without_guidance, is_guided, with_guidance
+from .guider import check_without_guidance, is_guided, with_further_terms, with_guidance
 from .long import check_without_windows, with_held_frames, with_windows
 from .lora import with_lora
 from .model import (
@@ -23,6 +23,7 @@ from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
+from .steering import check_steerable, steered
 from .vae import check_decoder, check_encoder, load_vae
 from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
 from .vision import check_image_tower, embed_image, load_image_tower
@@ -46,6 +47,7 @@ __all__ = [
     "check_images",
     "check_latents",
     "check_no_orbit",
+    "check_steerable",
     "check_without_guidance",
     "check_without_windows",
     "checkpoint_names",
@@ -71,9 +73,11 @@ __all__ = [
     "open_parts",
     "sample_latent",
     "show_on_node",
+    "steered",
     "steering_of",
     "way_of",
     "with_feature_cache",
+    "with_further_terms",
     "with_guidance",
     "with_held_frames",
     "with_lora",

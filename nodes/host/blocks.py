@@ -13,9 +13,11 @@ from torch import Tensor
 from ...svd_model.networks.transformer import (
     Context,
     MultiHeadAttention,
+    SelfAttention,
     TemporalBlock,
     TemporalContext,
     TransformerBlock,
+    plain,
 )
 from .shared import ATTENTION_PRECISION
 
@@ -32,6 +34,7 @@ class SpatialBlock:
     context: Context  # precomputed from the tokens
     lists: dict[str, list[Callable]] = field(default_factory=dict)  # of patches, by the names of core
     replacements: dict[str, dict[tuple, Callable]] = field(default_factory=dict)  # for attn1, attn2, by block
+    attention: SelfAttention = plain  # our own hooks, around attention of tokens to each other
 
     @torch.compiler.disable  # a patch may do anything
     def __call__(self, block: TransformerBlock, x: Tensor) -> Tensor:
@@ -69,12 +72,15 @@ class SpatialBlock:
         q, k = attention.to_q(n), attention.to_k(context)
         v = attention.to_v(context if value is None else value)
         replacement = self._replacement(name)
-        if replacement is None:
-            n = optimized_attention(
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if replacement is not None:
+                return replacement(q, k, v, self._extra(attention))
+            return optimized_attention(
                 q, k, v, attention.heads, attn_precision=ATTENTION_PRECISION, transformer_options=self.options
             )
-        else:
-            n = replacement(q, k, v, self._extra(attention))
+
+        n = self.attention(q, k, v, attend) if name == "attn1" else attend(q, k, v)
         return self._output(name, attention, attention.to_out(n))
 
     def _output(self, name: str, attention: MultiHeadAttention, n: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ...svd_model.networks.operations import without_autocast
 from .files import path_of
 from .operations import with_kernels
 from .shared import attention
-from .unet import RunCache, planner_for, within_memory
+from .unet import RunCache, planner_for, positions_of, within_memory
 
 
 def load_controlnet(name: str, weighting: str) -> "TemporalControl":
@@ -107,7 +107,8 @@ class TemporalControl(comfy.controlnet.ControlBase):
         timesteps = self._sampling.timestep(t).float()
         network.check_inputs(x, timesteps, context, y, num_frames)
         embedding = self._rows_of(options.get("context_window"), num_frames, rows // batched_number, x)
-        constants = self._run_cache.constants(network, context, y, num_frames)
+        positions = positions_of(options, num_frames)
+        constants = self._run_cache.constants(network, context, y, num_frames, positions=positions)
         shifts = network.shifts(timesteps, constants)
         casts = next(network.parameters()).dtype != x.dtype
         planner = planner_for(

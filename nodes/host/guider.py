@@ -1,13 +1,17 @@
 """Guidance of a MODEL: the terms of samplers.guidance over the predictions of the host."""
 
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 
 import comfy.patcher_extension
 import comfy.samplers
 from torch import Tensor
 
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL, Term, branches_at, guided
+from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
 from .model import check_video_model, frames_of_video
+from .shared import STEERING
+from .unet import FEATURE_CACHE
 
 _BRANCHES = (CONDITIONAL, UNCONDITIONAL)
 """The order of the host's conditionings and predictions."""
@@ -21,10 +25,14 @@ MakeTerms = Callable[[int], Sequence[Term]]
 
 
 class _Guider:
-    """Guidance by the terms of the current run, as the two functions that the host calls for a MODEL."""
+    """Guidance by the terms of the current run, as the two functions that the host calls for a MODEL.
 
-    def __init__(self, make_terms: MakeTerms):
+    remembers: whether terms have a state. limited: whether they hold in some steps alone.
+    """
+
+    def __init__(self, make_terms: MakeTerms, remembers: bool, limited: bool):
         self._make_terms = make_terms
+        self.remembers, self.limited = remembers, limited
         self._terms: dict[int, Sequence[Term]] = {}
 
     def begin_run(self, patcher) -> None:
@@ -35,7 +43,8 @@ class _Guider:
         """The predictions of the branches that this step needs, zeros for the others."""
         options, sigma = args["model_options"], args["sigma"]
         wanted = branches_at(sigma.max(), self._terms_of(args["conds"][0]))
-        if any(options.get(name) for name in _OTHER_READERS):
+        others = [function for name in _OTHER_READERS for function in options.get(name, ())]
+        if any(not isinstance(_owner(function), _Further) for function in others):
             wanted = _BRANCHES
         branches = zip(_BRANCHES, args["conds"], strict=True)
         conds = [conditions if name in wanted else None for name, conditions in branches]
@@ -58,14 +67,72 @@ class _Guider:
         return self._terms[num_frames]
 
 
-def with_guidance(model, make_terms: MakeTerms):
-    """A copy of a MODEL that any sampler node guides; `make_terms` makes the terms of each run."""
-    guider = _Guider(make_terms)
+class _Further:
+    """Further terms of a MODEL's guidance, whatever it is, as a function that the host calls after it.
+
+    They compare the positive prediction with predictions by hooks of our UNet, each named as a branch.
+    """
+
+    def __init__(self, make_terms: MakeTerms, hooks: Mapping[str, Hooks], limited: bool):
+        self._make_terms, self._hooks, self._limited = make_terms, hooks, limited
+
+    def change(self, args: dict) -> Tensor:
+        """The guided prediction, changed."""
+        self._check_cache(args["model_options"])
+
+        def evaluate(branches: Sequence[str], x: Tensor, sigma: Tensor) -> list[Tensor]:
+            own = {CONDITIONAL: args["cond_denoised"]}
+            return [own[name] if name in own else self._predict(name, args) for name in branches]
+
+        terms = self._make_terms(frames_of_video(args["cond"]))
+        return guided(evaluate, terms, args["denoised"])(args["input"], args["sigma"].max())
+
+    def _predict(self, branch: str, args: dict) -> Tensor:
+        """The positive prediction by a branch's hooks; its conditions have names of their own.
+
+        By the names EasyCache and our feature cache know the predictions that they keep.
+        """
+        options = args["model_options"]
+        of_network = options["transformer_options"]
+        hooks = both(self._hooks[branch], of_network.get(STEERING, NO_HOOKS))
+        options = {**options, "transformer_options": {**of_network, STEERING: hooks}}
+        conds = [{**cond, "uuid": uuid.uuid5(cond["uuid"], branch)} for cond in args["cond"]]
+        inputs = (args["model"], [conds], args["input"], args["sigma"], options)
+        return comfy.samplers.calc_cond_batch(*inputs)[0]
+
+    def _check_cache(self, options: dict) -> None:
+        """Raises ValueError where kept features of the predictions would be of different evaluations."""
+        guider = _owner(options.get("sampler_cfg_function"))
+        limited = self._limited or (isinstance(guider, _Guider) and guider.limited)
+        if self._hooks and limited and options["transformer_options"].get(FEATURE_CACHE, 1) > 1:
+            raise ValueError(
+                "this model caches its features, and SVD Skip Guidance would compare predictions with "
+                "features of different steps, since it or SVD Guidance has an interval; open the interval, "
+                "or take SVD Feature Cache out."
+            )
+
+
+def with_guidance(model, make_terms: MakeTerms, remembers: bool = False, limited: bool = False):
+    """A copy of a MODEL that any sampler node guides; `make_terms` makes the terms of each run.
+
+    remembers: whether terms have a state. limited: whether they hold in some steps alone.
+    """
+    guider = _Guider(make_terms, remembers, limited)
     patched = model.clone()
     patched.set_model_sampler_cfg_function(guider.combine, disable_cfg1_optimization=True)
     patched.set_model_sampler_calc_cond_batch_function(guider.predict)
     begin = comfy.patcher_extension.CallbacksMP.ON_PRE_RUN
     patched.add_callback_with_key(begin, "stillmotion_guidance", guider.begin_run)
+    return patched
+
+
+def with_further_terms(model, make_terms: MakeTerms, hooks: Mapping[str, Hooks], limited: bool = False):
+    """A copy of a MODEL whose guidance, from any node, has further terms.
+
+    hooks: of our UNet, by the branches that they make. limited: as of `with_guidance`.
+    """
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(_Further(make_terms, hooks, limited).change)
     return patched
 
 
@@ -81,8 +148,17 @@ def check_without_guidance(model, name: str) -> None:
 
 def is_guided(model) -> bool:
     """Whether a MODEL has the guidance of SVD Guidance or of SVD Preset, for any sampler node."""
-    combine = model.model_options.get("sampler_cfg_function")
-    return isinstance(getattr(combine, "__self__", None), _Guider)
+    return isinstance(_owner(model.model_options.get("sampler_cfg_function")), _Guider)
+
+
+def check_without_memory(model, what: str) -> None:
+    """Raises ValueError for a MODEL whose guidance has a momentum, in a way that changes frames' places."""
+    guider = _owner(model.model_options.get("sampler_cfg_function"))
+    if isinstance(guider, _Guider) and guider.remembers:
+        raise ValueError(
+            f"this model's guidance has a momentum, which can't go with {what}: from one step to the next "
+            "frames are in other places; set SVD Guidance's momentum to 0."
+        )
 
 
 def check_unguided(model_options: dict) -> None:
@@ -92,3 +168,8 @@ def check_unguided(model_options: dict) -> None:
             "this model has a guidance node before it, and mpd, mpd_trf and vibid guide by themselves; take "
             "that node out, or choose trf."
         )
+
+
+def _owner(function: Callable | None) -> object:
+    """The object that a function of a MODEL's options is a method of."""
+    return getattr(function, "__self__", None)

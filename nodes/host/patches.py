@@ -6,16 +6,18 @@ comfy/ldm/modules/diffusionmodules/openaimodel.py.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import comfy.patcher_extension
 import torch
 from torch import Tensor
 
-from ...svd_model.networks.hooks import NO_HOOKS, Axis, Hooks, Place
+from ...svd_model.networks.hooks import NO_HOOKS, Attend, Axis, Hooks, Place
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.stages import UNetParams
 from ...svd_model.networks.transformer import Context, TransformerBlock
 from .blocks import OVERRIDE, OverriddenTemporalBlock, SpatialBlock
+from .shared import STEERING
 
 _FEATURES = "output_block_patch"
 _ATTENTION = ("attn1_patch", "attn1_output_patch", "middle_patch", "attn2_patch", "attn2_output_patch")
@@ -44,6 +46,7 @@ class Patches:
     everywhere: bool  # whether the attention of all blocks is patched
     blocks: frozenset[tuple]  # with a replacement of attention
     options: dict  # transformer_options
+    steering: Hooks  # of our own
 
     @property
     def all(self) -> list:
@@ -54,12 +57,12 @@ class Patches:
             for name, functions in self.replacements.items()
             for block, patch in functions.items()
         ]
-        return [*listed, *replaced, self.options.get(OVERRIDE)]
+        return [*listed, *replaced, self.options.get(OVERRIDE), self.steering]
 
     def hooks(self, x: Tensor, tokens: Tensor) -> Hooks:
         """Hooks of one evaluation. x: input of the UNet. tokens: (B·T, M, context_dim)."""
         attends = OVERRIDE in self.options or self.everywhere or self.blocks
-        return PatchHooks(self, x.shape, tokens) if attends or _FEATURES in self.lists else NO_HOOKS
+        return PatchHooks(self, x.shape, tokens) if attends or _FEATURES in self.lists else self.steering
 
     def reach(self, place: Place, axis: Axis) -> bool:
         """Whether attention at a place is patched or overridden; over time it can only be overridden."""
@@ -93,11 +96,17 @@ class PatchHooks(Hooks):
     ) -> Tensor:
         """Output of a block, in core's order where patches reach it."""
         if not self._patches.reach(place, axis):
-            return block(x, context, pieces)
+            return super().block(place, axis, block, x, context, pieces)
         options, patches = self._options_at(place, x), self._patches
+        steering = {"attention": partial(self.attention, place, axis)}
         if axis == "time":
-            return OverriddenTemporalBlock(options, self._first_tokens(x), context)(block, x)
-        return SpatialBlock(options, self._tokens, context, patches.lists, patches.replacements)(block, x)
+            return OverriddenTemporalBlock(options, self._first_tokens(x), context, **steering)(block, x)
+        lists = patches.lists, patches.replacements
+        return SpatialBlock(options, self._tokens, context, *lists, **steering)(block, x)
+
+    def attention(self, place: Place, axis: Axis, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
+        """Result of self-attention, by our own hooks around what other nodes have patched."""
+        return self._patches.steering.attention(place, axis, q, k, v, attend)
 
     def _options_at(self, place: Place, x: Tensor) -> dict:
         """transformer_options as core has them at a place. x: features, (…, C)."""
@@ -182,7 +191,7 @@ def patches_of(options: dict) -> Patches:
         )
     everywhere = any(name in lists for name in _ATTENTION)
     blocks = frozenset(tuple(block[:2]) for functions in replacements.values() for block in functions)
-    return Patches(lists, replacements, everywhere, blocks, options)
+    return Patches(lists, replacements, everywhere, blocks, options, options.get(STEERING, NO_HOOKS))
 
 
 @torch.compiler.disable  # as above

@@ -9,11 +9,12 @@ from ...samplers.bidirectional import BIDIRECTIONAL
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.networks.vision import preprocess
-from .guider import with_guidance
+from .guider import with_further_terms, with_guidance
 from .long import with_held_frames, with_windows
 from .model import load_model, with_feature_cache
 from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
+from .steering import steered
 from .vae import load_vae
 from .values import as_images, conditioning_of
 from .vision import embed_image, load_image_tower
@@ -53,8 +54,9 @@ class Performer:
         if isinstance(run.way, Between) and run.way.method in BIDIRECTIONAL:
             sampler = make_between_sampler(run.way.method, [run.seed])
         else:
-            model = with_guidance(model, lambda num_frames: run.terms)
+            model = _guided(model, run)
             sampler = make_sampler(solver_of(run), [run.seed])
+        model = steered(model, run.hooks, run.positions)
         if isinstance(run.way, Hold):
             model = with_held_frames(model, run.way, run.start)
         elif isinstance(run.way, Windows):
@@ -83,6 +85,16 @@ class Performer:
                 f"the command, or of {way.length} frames."
             )
         return Shift(way.skip)
+
+
+def _guided(model, run: Run):
+    """A MODEL with the terms of a run: its plain guidance, and what follows."""
+    plain, *further = run.terms
+    model = with_guidance(model, lambda num_frames: (plain,))
+    if not further:
+        return model
+    hooks = {name: branch.hooks for name, branch in run.branches.items()}
+    return with_further_terms(model, lambda num_frames: further, hooks)
 
 
 def _conditioning(branch: Branch, num_frames: int) -> list:

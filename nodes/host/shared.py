@@ -19,6 +19,12 @@ TRACK = "stillmotion_track"
 WAY = "stillmotion_way"
 """The key in CONDITIONING for a picture that clips end on, or for a loop: see ways.py."""
 
+STEERING = "stillmotion_steering"
+"""The key in transformer_options for hooks of our UNet, which go before the patches of other nodes."""
+
+POSITIONS = "stillmotion_positions"
+"""The key in transformer_options for the number of frames over whose positions a video's are spread."""
+
 CLOSING_FRAME = "stillmotion_closing_frame"
 """The key in LATENT of loops in which each video ends on its first frame again, which is to be dropped."""
 

@@ -14,10 +14,12 @@ from ...svd_model import layerwise
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.operations import without_autocast
 from ...svd_model.networks.pieces import Pieces
+from ...svd_model.networks.stages import ContractingPath
+from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
 from .operations import with_kernels
 from .patches import Patches, controlled, patches_of, wrappers_of
-from .shared import attention
+from .shared import POSITIONS, attention
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +57,16 @@ class RunCache:
         self._deep: list[tuple[tuple, list, DeepFeatures]] = []
 
     def constants(
-        self, unet: VideoUNet, context: Tensor, y: Tensor, num_frames: int, camera: Tensor | None = None
+        self,
+        unet: ContractingPath,
+        context: Tensor,
+        y: Tensor,
+        num_frames: int,
+        camera: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> RunConstants:
         """Constants from unet.prepare, computed once for equal inputs."""
-        inputs = (context, y, num_frames, camera)
+        inputs = (context, y, num_frames, camera, positions)
         if not self._running or context.shape[1] > _MOST_TOKENS:
             return unet.prepare(*inputs)
         for cached, constants in self._constants:
@@ -158,10 +166,8 @@ class HostUNet(VideoUNet):
         )
         self.check_inputs(x, timesteps, context, y, num_video_frames, camera)
         compiling = torch.compiler.is_compiling()  # a cached tensor would be built into the graph
-        if compiling:
-            constants = self.prepare(context, y, num_video_frames, camera)
-        else:
-            constants = self.run_cache.constants(self, context, y, num_video_frames, camera)
+        inputs = (context, y, num_video_frames, camera, positions_of(options, num_video_frames))
+        constants = self.prepare(*inputs) if compiling else self.run_cache.constants(self, *inputs)
         shifts = self.shifts(timesteps, constants)
         hooks = controlled(patches.hooks(x, context), control, self.params, x)
         interval = options.get(FEATURE_CACHE, 1)
@@ -210,6 +216,12 @@ def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tenso
         comfy.model_management.soft_empty_cache()  # now that the tensors of the failed call are free
         budget = plan.peak // 2
         logger.info("out of memory; the UNet runs again, in smaller pieces")
+
+
+def positions_of(options: dict, num_frames: int) -> Tensor | None:
+    """Positions of a video's frames, (T,), by transformer_options; None for 0, 1, 2 and so on."""
+    chosen = options.get(POSITIONS)
+    return None if chosen is None else spread(num_frames, chosen)
 
 
 def _refuse(conditions: dict) -> None:

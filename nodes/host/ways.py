@@ -15,7 +15,7 @@ from ...samplers import denoisers
 from ...samplers.bidirectional import End, fading, put
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate
 from ...samplers.solvers import Denoiser
-from .guider import check_unguided
+from .guider import check_unguided, check_without_memory
 from .model import check_no_orbit, check_video_model, steering_of
 from .shared import NUM_FRAMES, WAY
 from .unet import FEATURE_CACHE
@@ -90,6 +90,7 @@ class WayGuider(comfy.samplers.CFGGuider):
                 "this model caches its features, and the loop has other frames at a place in every step; "
                 "take SVD Feature Cache out, or choose the loop pinned."
             )
+        check_without_memory(model, "an end picture" if isinstance(way, Ends) else "this loop")
         self.way = way
         self.frames: int = positive[0][1][NUM_FRAMES]  # of one video
         conds = {"positive": _without_way(positive), "negative": _without_way(negative)}

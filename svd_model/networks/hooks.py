@@ -4,6 +4,7 @@ A subclass of Hooks overrides the calls that it changes, and goes to the UNet as
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -25,6 +26,7 @@ class Place(NamedTuple):
     index: int  # of the stage in its part
     level: int  # how often the features of its residual blocks have been halved
     number: int | None  # of its transformer, counted from the first stage; None where it has none
+    name: str | None = None  # of its transformer, counted in its part: d0 and on, m0, u0 and on
 
 
 class Hooks:
@@ -61,23 +63,24 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
+@dataclass(frozen=True)
 class _Both(Hooks):
     """The calls of two hooks, neither of which replaces a block: the first one's, then the second's."""
 
-    def __init__(self, first: Hooks, second: Hooks):
-        self._first, self._second = first, second
+    first: Hooks
+    second: Hooks
 
     def skip(self, place: Place, x: Tensor) -> Tensor:
-        return self._second.skip(place, self._first.skip(place, x))
+        return self.second.skip(place, self.first.skip(place, x))
 
     def joined(self, place: Place, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
-        return self._second.joined(place, *self._first.joined(place, x, skip))
+        return self.second.joined(place, *self.first.joined(place, x, skip))
 
     def attention(self, place: Place, axis: Axis, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         def second(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return self._second.attention(place, axis, q, k, v, attend)
+            return self.second.attention(place, axis, q, k, v, attend)
 
-        return self._first.attention(place, axis, q, k, v, second)
+        return self.first.attention(place, axis, q, k, v, second)
 
 
 def both(first: Hooks, second: Hooks) -> Hooks:

@@ -1,6 +1,7 @@
 """Stages of a UNet, and its contracting path: the way down and the middle, which a ControlNet repeats."""
 
 import itertools
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ from .pieces import WHOLE, Pieces
 from .resampling import Downsample, Upsample
 from .residual import TimeShifts, VideoResBlock
 from .transformer import SpatialVideoTransformer, TransformerContext
+
+LETTERS = {"input": "d", "middle": "m", "output": "u"}
+"""First letters of the names of stages with attention, by their parts: down, middle and up."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,24 @@ class UNetParams:
         indices = range(stages * (bottom + 1))
         down = [("input", index, index // stages) for index in indices]
         up = [("output", index, bottom - index // stages) for index in indices]
-        numbers = itertools.count()
+        numbers, numbers_in_part = itertools.count(), defaultdict(itertools.count)
 
-        def number(part: str, index: int, level: int) -> int | None:
+        def attends(part: str, index: int, level: int) -> bool:
             residual = part != "input" or index % stages > 0
-            attends = part == "middle" or (residual and level < self.attention_levels)
-            return next(numbers) if attends else None
+            return part == "middle" or (residual and level < self.attention_levels)
+
+        def transformer(part: str, index: int, level: int) -> tuple[int | None, str | None]:
+            if not attends(part, index, level):
+                return None, None
+            return next(numbers), f"{LETTERS[part]}{next(numbers_in_part[part])}"
 
         layout = (*down, ("middle", 0, bottom), *up)
-        return tuple(Place(*stage, number(*stage)) for stage in layout)
+        return tuple(Place(*stage, *transformer(*stage)) for stage in layout)
+
+    @property
+    def attention_names(self) -> tuple[str, ...]:
+        """Names of the stages with attention, in the order of the work: d0 and on, m0, u0 and on."""
+        return tuple(place.name for place in self.places() if place.name is not None)
 
     def width(self, level: int) -> int:
         """Channels of the features at a level."""
@@ -79,11 +92,11 @@ class Stage(nn.Sequential):
     """Layers in a row, each called with its own conditioning."""
 
     def prepare(
-        self, context: Tensor, num_frames: int, camera: Tensor | None
+        self, context: Tensor, num_frames: int, camera: Tensor | None, positions: Tensor | None
     ) -> tuple[TransformerContext, ...]:
         """Contexts of the stage's transformers, in order."""
         transformers = (layer for layer in self if isinstance(layer, SpatialVideoTransformer))
-        return tuple(layer.prepare(context, num_frames, camera) for layer in transformers)
+        return tuple(layer.prepare(context, num_frames, camera, positions) for layer in transformers)
 
     def shifts(self, emb: Tensor) -> tuple[TimeShifts, ...]:
         """Shifts of the stage's residual blocks, in order."""
@@ -192,10 +205,18 @@ class ContractingPath(nn.Module):
         )
 
     def prepare(
-        self, context: Tensor, y: Tensor, num_frames: int, camera: Tensor | None = None
+        self,
+        context: Tensor,
+        y: Tensor,
+        num_frames: int,
+        camera: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> RunConstants:
-        """Precompute the conditioning of every layer, once for all steps of a run."""
-        contexts = tuple(stage.prepare(context, num_frames, camera) for stage in self._stages())
+        """Precompute the conditioning of every layer, once for all steps of a run.
+
+        positions: numbers of the frames, (T,), in place of 0, 1, 2 and so on.
+        """
+        contexts = tuple(stage.prepare(context, num_frames, camera, positions) for stage in self._stages())
         return RunConstants(self.label_emb(y), contexts, num_frames)
 
     def shifts(self, timesteps: Tensor, constants: RunConstants) -> StepShifts:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from . import kernels, planes
 from .embedding import LearnedPositions, mix_weight, sinusoidal_embedding
+from .feed_forward import FeedForward
 from .hooks import Attend, Hooks, Place
 from .operations import Attention, empty_parameter
 from .pieces import WHOLE, Pieces
@@ -38,34 +39,6 @@ def convolution_units(in_planes: bool) -> int:
     Padded frames and their convolution; a GPU's convolution may copy both to another layout.
     """
     return 5 if in_planes else 3
-
-
-class GEGLU(nn.Module):
-    """Gated linear layer, value·gelu(gate), with both halves from one projection (Shazeer, 2020)."""
-
-    def __init__(self, dim: int, inner_dim: int, operations, **factory):
-        super().__init__()
-        self.proj = operations.Linear(dim, 2 * inner_dim, **factory)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return kernels.gated(*self.proj.halves(x))
-
-
-class FeedForward(nn.Module):
-    """Feed-forward layer: GEGLU to four times the width, then a linear layer back."""
-
-    def __init__(self, dim: int, operations, **factory):
-        super().__init__()
-        inner_dim = 4 * dim
-        # The reference has a dropout at index 1: the checkpoint's keys are net.0 and net.2.
-        self.net = nn.Sequential(
-            GEGLU(dim, inner_dim, operations, **factory),
-            nn.Identity(),
-            operations.Linear(inner_dim, dim, **factory),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
 
 
 def plain(q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
@@ -316,15 +289,24 @@ class SpatialVideoTransformer(nn.Module):
         # Its borders mirror the features, which is done here: a group of frames has borders in space alone.
         self.positional_conv = operations.Conv3d(channels, channels, 3, **factory) if positions else None
 
-    def prepare(self, context: Tensor, num_frames: int, camera: Tensor | None = None) -> TransformerContext:
+    def prepare(
+        self,
+        context: Tensor,
+        num_frames: int,
+        camera: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> TransformerContext:
         """Precompute the context (B·T, M, context_dim), and the camera (B·T, camera_dim) if any.
 
-        Blocks over time take the context of a video's first frame.
+        Blocks over time take the context of a video's first frame. positions: numbers of the frames, (T,),
+        by default 0, 1, 2 and so on; learned ones stay.
         """
         camera = None if camera is None else camera.unflatten(0, (-1, num_frames))
         if self.positional_embedding is None:
-            frames = torch.arange(num_frames, device=context.device)
-            frames = sinusoidal_embedding(frames, self.channels).to(context.dtype)
+            if positions is None:
+                positions = torch.arange(num_frames, device=context.device)
+            positions = positions.to(context.device)
+            frames = sinusoidal_embedding(positions, self.channels).to(context.dtype)
         else:
             frames = self.positional_embedding(num_frames, context)
         frames = self.time_pos_embed(frames)

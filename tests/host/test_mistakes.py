@@ -157,3 +157,26 @@ def test_a_feature_cache_for_a_model_that_is_not_ours(server, other_models):
     cache = node("StillmotionFeatureCache", model=["flux", 0], interval=3)
     message = said(server, graphs.first_video(flux=flux, cache=cache, sample={"model": ["cache", 0]}))
     assert "this model is not Stillmotion's, which alone can cache its features" in message
+
+
+STEERING = {
+    "Skip Guidance": {
+        "spatial": 2.0,
+        "temporal": 0.5,
+        "layers": "u0",
+        "rescale": 0.7,
+        "rescale_over": "clip",
+        "interval_low": 0.0,
+        "interval_high": 1e6,
+    },
+    "Temporal Attention": {"sharpness": 1.3},
+}
+
+
+@pytest.mark.parametrize("name", STEERING)
+def test_steered_attention_of_a_model_that_is_not_ours(server, other_models, name):
+    """It has no hooks, so nothing would change."""
+    flux = node("UNETLoader", unet_name="flux.safetensors", weight_dtype="default")
+    steer = node(f"Stillmotion{name.replace(' ', '')}", model=["flux", 0], **STEERING[name])
+    message = said(server, graphs.first_video(flux=flux, steer=steer, sample={"model": ["steer", 0]}))
+    assert f"this model is not Stillmotion's, and SVD {name} steers no other" in message

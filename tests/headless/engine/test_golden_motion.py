@@ -35,25 +35,20 @@ def unet() -> VideoUNet:
     return NAMED.fill(VideoUNet(tiny.UNET, device="meta"))
 
 
-def place(unet: VideoUNet, part: str, index: int) -> int:
-    return [place.number for place in unet.places if place.part == part and place.number is not None][index]
-
-
-def branches(unet: VideoUNet, layers: list[tuple[str, int]]) -> dict[str, Branch]:
-    numbers = [place(unet, *layer) for layer in layers]
+def branches(*layers: str) -> dict[str, Branch]:
     context, concat = NAMED.input("sample.context", (1, 1, 64)), NAMED.input("sample.concat", (1, 4, 16, 24))
     pictured = Conditions(context, concat, vector(SVD_XT, 1, 0.02, fps=7))
     return {
         CONDITIONAL: Branch(pictured),
         UNCONDITIONAL: Branch(pictured.unconditional()),
-        SPATIAL: Branch(pictured, Skipped("space", numbers)),
-        TEMPORAL: Branch(pictured, Skipped("time", numbers)),
+        SPATIAL: Branch(pictured, Skipped("space", frozenset(layers))),
+        TEMPORAL: Branch(pictured, Skipped("time", frozenset(layers))),
     }
 
 
 def sampled(unet, spatial: float, temporal: float, share: float) -> torch.Tensor:
     sigmas = levels(3).float()
-    evaluate = Evaluator(unet, branches(unet, [("output", 0)]), torch.float32, sigmas=sigmas)
+    evaluate = Evaluator(unet, branches("u0"), torch.float32, sigmas=sigmas)
     terms = [cfg(linear(FRAMES, 1.5, 3)), *skip(FRAMES, spatial, temporal)]
     terms.append(rescaled(FRAMES, share, whole_clip=True))
     x = NAMED.input("sample.noise", (FRAMES, 4, 16, 24)) * (sigmas[0] ** 2 + 1).sqrt()
@@ -71,8 +66,7 @@ def test_golden_control_sample(unet):
 @pytest.mark.parametrize("branch, axis", [(SPATIAL, "spatial"), (TEMPORAL, "temporal")])
 def test_golden_control_network(unet, branch, axis):
     """The network's output behind an estimate, D = c_skip·x + c_out·F."""
-    layers = [("middle", 0), ("output", 4), ("output", 8)]
-    evaluate = Evaluator(unet, branches(unet, layers), torch.float32)
+    evaluate = Evaluator(unet, branches("m0", "u4", "u8"), torch.float32)
     sigma = torch.tensor(700.0)
     root = math.sqrt(700.0**2 + 1)
     scaled = NAMED.input("sample.noise", (FRAMES, 4, 16, 24))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stillmotion.svd_model.networks.feature_cache import DeepFeatures
-from stillmotion.svd_model.networks.hooks import Hooks, Place
+from stillmotion.svd_model.networks.hooks import Hooks
 from stillmotion.svd_model.networks.transformer import SpatialVideoTransformer
 from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
 from support import tiny
@@ -78,7 +78,7 @@ def test_places_are_where_the_layers_are(params):
         layers = list(stages[place.part][place.index])
         level += any(hasattr(layer, "op") for layer in layers)
         transformers = sum(isinstance(layer, SpatialVideoTransformer) for layer in layers)
-        assert place == Place(place.part, place.index, level, number if transformers else None)
+        assert place[:4] == (place.part, place.index, level, number if transformers else None)
         number += transformers
         level -= any(hasattr(layer, "conv") for layer in layers)
     assert len(network.places) == sum(map(len, stages.values()))

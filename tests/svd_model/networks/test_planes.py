@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from stillmotion.svd_model.networks import kernels, planes
+from stillmotion.svd_model.networks.feed_forward import GEGLU
 from stillmotion.svd_model.networks.operations import CastingOperations
-from stillmotion.svd_model.networks.transformer import GEGLU
 from stillmotion.svd_model.networks.unet import VideoUNet
 from support import tiny
 from support.named_tensors import NamedTensors

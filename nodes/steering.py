@@ -1,0 +1,112 @@
+"""Nodes that change a MODEL's attention: guidance by skipped layers, and attention over time."""
+
+from comfy_api.v0_0_2 import io
+
+from ..clips import guiding
+from ..clips.choices import CLIP, USUAL_SKIPPED
+from ..clips.settings import Settings
+from ..svd_model.networks.hooks import NO_HOOKS
+from ..svd_model.networks.steering import Sharpened
+from . import host
+from .checks import checked
+from .inputs import own_or_chosen, setting
+from .sampling import CATEGORY, interval_inputs, interval_of
+
+
+class SkipGuidance(io.ComfyNode):
+    """Guidance away from a network with less attention, and rescaling, for any sampler node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionSkipGuidance",
+            display_name="SVD Skip Guidance",
+            category=CATEGORY,
+            description="Sharper, steadier frames: guides away from the model without some of its attention.",
+            search_aliases=["svd", "stg", "skip layer", "slg", "perturbed attention", "pag", "rescale cfg"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of SVD Load Checkpoint, guided or not."),
+                setting(
+                    "skip_guidance",
+                    "spatial",
+                    default=2.0,
+                    tooltip="Away from the model without attention over space; a third pass of a step.",
+                ),
+                setting(
+                    "skip_guidance",
+                    "temporal",
+                    default=0.5,
+                    tooltip="Away from the model without attention over time; a fourth pass.",
+                ),
+                setting(
+                    "skip_layers",
+                    "layers",
+                    default=",".join(USUAL_SKIPPED),
+                    tooltip="Where attention is left out: d0 to d5 down, m0, u0 to u8 up, as in u0,u1.",
+                ),
+                setting("guidance_rescale", "rescale", default=0.7),
+                setting("rescale_over", default=CLIP, advanced=True),
+                *interval_inputs("elsewhere it costs no time"),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with this guidance beside its own.")],
+        )
+
+    @classmethod
+    @checked
+    def execute(
+        cls, model, spatial, temporal, layers, rescale, rescale_over, interval_low, interval_high
+    ) -> io.NodeOutput:
+        names = tuple(name.strip() for name in layers.split(",") if name.strip())
+        if not names:
+            raise ValueError(f"layers is {layers!r}; name one or more, as in u0,u1.")
+        host.check_steerable(model, "SVD Skip Guidance", names)
+        interval = interval_of(interval_low, interval_high)
+        settings = Settings(
+            skip_guidance=(spatial, temporal),
+            skip_layers=names,
+            skip_interval=interval,
+            guidance_rescale=rescale,
+            rescale_over=rescale_over,
+        )
+        return io.NodeOutput(
+            host.with_further_terms(
+                model,
+                lambda num_frames: guiding.further_terms(settings, num_frames),
+                guiding.skipping(settings),
+                limited=interval != guiding.EVERYWHERE,
+            )
+        )
+
+
+class TemporalAttention(io.ComfyNode):
+    """How sharply frames attend to each other, and by which positions."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionTemporalAttention",
+            display_name="SVD Temporal Attention",
+            category=CATEGORY,
+            description="More or less motion, and more frames at once: changes attention over time.",
+            search_aliases=["svd", "motion", "temporal attention", "motion scale", "position", "long"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of SVD Load Checkpoint."),
+                setting("temporal_sharpness", "sharpness"),
+                own_or_chosen(
+                    "temporal_positions",
+                    "positions",
+                    tooltip="Frames over whose positions the video's are spread, as 25; 0: one for each.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with this attention.")],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, model, sharpness, positions=0) -> io.NodeOutput:
+        if positions == 1:
+            raise ValueError("positions is 1, where all frames would be one; give 2 at the least, or 0.")
+        positions = positions or None
+        host.check_steerable(model, "SVD Temporal Attention", positions=positions)
+        hooks = NO_HOOKS if sharpness == 1 else Sharpened(sharpness)
+        return io.NodeOutput(host.steered(model, hooks, positions))
