@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stillmotion.clips import held
 from stillmotion.clips.conditions import Conditions
 from stillmotion.clips.run import (
     BETWEEN,
@@ -21,6 +22,7 @@ from stillmotion.clips.run import (
 from stillmotion.samplers import windows
 from stillmotion.samplers.guidance import CONDITIONAL, UNCONDITIONAL, cfg
 from stillmotion.samplers.solvers import SOLVERS, euler
+from support import golden_motion, golden_time
 from support.golden_time import SIGMAS, draw, ramp, time_noise, time_picture, time_start
 
 FRAMES = 5
@@ -170,3 +172,30 @@ def test_a_constraint_is_outermost_over_windows():
     assert torch.equal(estimate[inside], latents[inside])
     free = denoiser(a_run(way, **options), make_evaluate)(run.start, SIGMA)
     assert torch.equal(estimate[~inside], free[~inside])
+
+
+def test_golden_motion_a_run_that_follows_a_coarse_video_is_time_to_moves():
+    levels = golden_motion.levels(50)
+    latents = draw("motion.ttm.reference", FRAMES, 4, 8, 12)
+    mask = golden_time.GOLDEN["motion.ttm.mask.nearest"].double()
+    run = a_run(
+        scales=golden_motion.SCALES,
+        sigmas=held.levels(levels, 75.0, 31.0),
+        start=golden_motion.noise(),
+        constraint=Constraint(latents, mask, until=31.0),
+    )
+    x = solve(run, lambda of: golden_motion.evaluate, first_x(run, run.start), None, lambda *_: None)
+    golden_motion.check("ttm.euler.50_16_21", x)
+
+
+def test_golden_motion_a_run_with_a_frozen_part():
+    latents = draw("motion.freeze.latent", 1, 4, 8, 12)
+    mask = (2 * draw("motion.freeze.mask", 1, 1, 8, 12)).sigmoid()
+    run = a_run(
+        scales=golden_motion.SCALES,
+        sigmas=golden_motion.levels(6),
+        start=golden_motion.noise(),
+        constraint=Constraint(latents, mask, until=0.0, leads=False),
+    )
+    x = solve(run, lambda of: golden_motion.evaluate, first_x(run, run.start), None, lambda *_: None)
+    golden_motion.check("freeze", x)
