@@ -30,6 +30,14 @@ def test_the_levels_of_a_clip_are_the_pages(schedule, steps, first, until):
     assert int((sigmas > 31.0).sum()) == until
 
 
+def test_a_level_equal_to_a_number_is_the_first_of_its_part():
+    sigmas = torch.tensor([700.0, 75.0, 50.0, 31.0, 1.0, 0.0])
+    assert held.levels(sigmas, 75.0, 31.0).tolist() == [75.0, 50.0, 31.0, 1.0, 0.0]
+    assert held.levels(sigmas, 31.0, 31.0).tolist() == [31.0, 1.0, 0.0]
+    with pytest.raises(ValueError, match=r"lies between \(…, 75, 50, 31, 1, …\)"):
+        held.levels(sigmas, 49.0, 40.0)
+
+
 def test_equal_numbers_are_a_start_without_a_hold():
     sigmas = karras(10)
     run = held.levels(sigmas, 31.0, 31.0)

@@ -1,6 +1,7 @@
 """Motion and frozen parts, by the Python API and the command, on small networks."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stillmotion.clips.motion import tracks
 from stillmotion.clips.motion.coarse import coarse
 from stillmotion.clips.motion.moves import MOVES
 from stillmotion.clips.plan import Plan
@@ -20,6 +22,7 @@ from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.variants import SVD_XT
 from stillmotion.svd_model.networks.vae import LATENT_SCALE
 from support import checkpoints, tiny
+from support.pages import ROOT
 
 QUICK = Settings(num_frames=4, width=64, height=64, steps=10, hold_from=100.0, hold_until=0.0)
 FREE = replace(QUICK, hold_from=None, hold_until=None)
@@ -308,3 +311,18 @@ def test_a_motion_goes_with_a_picture_and_not_with_latents(file, place, capsys):
 def test_what_is_no_motion_is_refused_in_python_too(pipeline, motion):
     with pytest.raises(ValueError, match=r"motion"):
         pipeline.animate(picture(), QUICK, motion=motion)
+
+
+@pytest.mark.parametrize("value", [7, (1, 2)])
+def test_a_video_that_is_none_is_refused(pipeline, value):
+    with pytest.raises(ValueError, match=r"frames are a int|picture is a int"):
+        pipeline.animate(picture(), QUICK, motion=MotionVideo(value, [half()]))
+
+
+def test_the_pages_example_is_a_motion_without_unknown_keys():
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.+?)```", page, re.DOTALL)
+    motion, unknown = tracks.parse(example)
+    assert [region.id for region in motion.regions] == ["dog", "sky", "tail"] and not unknown
+    section = page[page.index("## Motion") :]
+    assert all(f"`{name}`" in section for name in MOVES)
