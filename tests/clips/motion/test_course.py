@@ -1,5 +1,7 @@
 """Courses: masks and latents that a clip follows, and what is pasted over its frames."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -58,6 +60,20 @@ def test_a_frozen_part_goes_before_a_moved_one_by_its_share():
     assert held.mask[0, 0, 0].tolist() == [1, 1, 1, 1, 0.5, 0, 0, 0]
     assert held.frozen[0, 0, 0].tolist() == [1, 0.5, 0, 0, 0.5, 0, 0, 0]
     assert held.latents[3, 0, 0].tolist() == [-1, 0.5, 2, 2, -1, 2, 2, 2]
+
+
+def test_one_constraint_is_a_moved_part_under_a_frozen_one():
+    """Above its level: the estimate first follows the moved part, then, over it, the frozen one."""
+    generator = torch.Generator().manual_seed(1)
+    draw = partial(torch.rand, generator=generator, dtype=torch.float64)
+    estimate, moved, still = draw(5, 4, 8, 8), draw(5, 4, 8, 8), draw(1, 4, 8, 8)
+    mask = draw(5, 1, 8, 8).round()
+    frozen = (2 * draw(1, 1, 64, 64) - 0.5).clamp(0, 1) * (draw(1, 1, 8, 8) > 0.3).repeat_interleave(
+        8, 2
+    ).repeat_interleave(8, 3)
+    held = course.constraint_of(course.Course(PICTURE, mask, frozen), moved, still, 31.0)
+    expected = torch.lerp(torch.lerp(estimate, moved, mask), still, held.frozen)
+    assert (torch.lerp(estimate, held.latents, held.mask) - expected).abs().max() < 1e-14
 
 
 def test_a_frozen_part_alone_holds_at_all_levels_and_starts_from_noise():
