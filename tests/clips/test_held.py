@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stillmotion.clips import held
 from stillmotion.clips.plan import Plan
@@ -36,6 +38,27 @@ def test_a_level_equal_to_a_number_is_the_first_of_its_part():
     assert held.levels(sigmas, 31.0, 31.0).tolist() == [31.0, 1.0, 0.0]
     with pytest.raises(ValueError, match=r"lies between \(…, 75, 50, 31, 1, …\)"):
         held.levels(sigmas, 49.0, 40.0)
+
+
+@given(
+    st.integers(1, 60),
+    st.floats(0.01, 1000),
+    st.one_of(st.floats(0, 1000), st.just(None)),
+)
+@settings(max_examples=60, deadline=None)
+def test_levels_are_the_rest_of_the_schedule_or_refused(steps, hold_from, hold_until):
+    """hold_until None: as high as hold_from."""
+    sigmas, hold_until = karras(steps), hold_from if hold_until is None else hold_until
+    between = [sigma for sigma in sigmas.tolist() if hold_until < sigma <= hold_from]
+    accepted = bool(between) or (hold_until == hold_from >= sigmas[-2])
+    try:
+        run = held.levels(sigmas, hold_from, hold_until)
+    except ValueError:
+        assert not accepted
+    else:
+        assert accepted and len(run) > 1
+        assert torch.equal(run, sigmas[-len(run) :]) and run[0] <= hold_from
+        assert len(run) == len(sigmas) or sigmas[-len(run) - 1] > hold_from
 
 
 def test_equal_numbers_are_a_start_without_a_hold():

@@ -212,6 +212,18 @@ def test_a_coarse_video_is_never_replaced(file, place, capsys):
     assert "coarse is there already and stays; name another." in capsys.readouterr().err
 
 
+def test_each_of_several_pictures_has_a_coarse_video_of_its_own(file, place, capsys):
+    picture(1).save("other.png")
+    words = ("other.png", "--motion", "pan_left", "--output", "{name}.webp", *HELD)
+    assert animate(file, *words, "--save-motion", "course") == REFUSED
+    assert "--save-motion course is one name for 2 clips" in capsys.readouterr().err
+    assert animate(file, *words, "--save-motion", "course-{name}") == OK
+    for name in ("photo", "other"):
+        first = np.asarray(Image.open(f"course-{name}/frame_0000.png"))
+        assert np.abs(first.astype(int) - np.asarray(Image.open(f"{name}.png"))).max() <= 1
+        assert read_metadata(f"course-{name}")["image"] == f"{name}.png"
+
+
 def test_what_may_be_meant_otherwise_is_said(file, place, capsys, pipeline, caplog):
     odd = {**DRAG, "aspect": 1.7778, "colour": "red"}
     (place / "odd.json").write_text(json.dumps(odd))
