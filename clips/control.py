@@ -4,12 +4,15 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..samplers.schedules import SIGMA_MAX, SIGMA_MIN
 from .fields import is_number
+
+Picture = TypeVar("Picture")
 
 DEFAULTS = {
     "control_strength": 1.0,
@@ -57,22 +60,26 @@ def numbers(settings) -> dict:
 
 
 def one_each(
-    pictures: Iterable[Tensor], num_frames: int, most: int, fit: Callable[[Tensor], Tensor]
+    pictures: Iterable[Picture],
+    num_frames: int,
+    most: int,
+    fit: Callable[[Picture], Tensor],
+    what: str = "control frames",
+    alone: bool = True,
 ) -> Tensor:
     """A fitted picture for each frame: as many as came, or a single one for all, (T, 3, height, width).
 
-    Raises ValueError for another number. `most` bounds how many are counted; no more than frames are held.
+    Raises ValueError for another number, in which `what` names the pictures. `most` bounds how many are
+    counted; no more than frames are held. alone: whether a single one may stand for all.
     """
     fitted, count = [], 0
     for count, picture in enumerate(itertools.islice(pictures, most + 1), start=1):
         if count <= num_frames:
             fitted.append(fit(picture))
-    if count == 1:
+    if count == 1 and (alone or num_frames == 1):
         return fitted[0].expand(num_frames, -1, -1, -1)
     if count != num_frames:
         came = f"more than {most}" if count > most else count
-        raise ValueError(
-            f"there are {came} control frames for a clip of {num_frames} frames; give as many, or a single "
-            "picture for all of them."
-        )
+        single = ", or a single picture for all of them" if alone else ""
+        raise ValueError(f"there are {came} {what} for a clip of {num_frames} frames; give as many{single}.")
     return torch.cat(fitted)

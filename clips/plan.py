@@ -39,10 +39,13 @@ class Plan:
         variant: Variant,
         keyframes: Collection[int] = (),
         end_frame: bool = False,
+        moves: bool = False,
+        freezes: bool = False,
     ) -> "Plan":
         """Resolves settings for a variant; raises ValueError for the impossible.
 
-        keyframes: frames of further pictures. end_frame: whether the last frame has one too.
+        keyframes: frames of further pictures. end_frame: whether the last frame has one too. moves, freezes:
+        whether the user moves parts of the first one, and keeps some still.
         """
         pictured, mistakes = bool(keyframes) or end_frame, Mistakes()
         with mistakes.collected():
@@ -51,7 +54,7 @@ class Plan:
                 keyframes = between.frames_of(settings, variant, keyframes, end_frame)
                 settings = replace(settings, num_frames=keyframes[-1] + 1)
         with mistakes.collected():
-            settings = settings.complete(variant, pictured)
+            settings = settings.complete(variant, pictured, moves, freezes)
         mistakes.raise_any()
         plan = cls(
             settings=settings,

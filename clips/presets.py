@@ -14,6 +14,14 @@ USUAL_MOTION = 127
 USUAL_ELEVATION = 10.0
 """Degrees above the horizon."""
 
+HOLD, HOLD_OF_SMALL = (75.0, 31.0), (12.0, 0.5)
+"""Noise levels between which a clip follows a motion, and of a checkpoint whose clips are small.
+
+Time-to-Move's for SVD-XT, and what the built-in model follows: where motion is decided depends on the size.
+"""
+
+_SMALL = 256  # the largest width, in pixels, of a file that names its own
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -84,6 +92,16 @@ def find_preset(
     canvas = {"width": variant.width or preset.width, "height": variant.height or preset.height}
     changes = {**OF_SAMPLERS.get(sampler, {}), **named, "num_frames": frames}
     return replace(preset, **canvas, **changes)
+
+
+def hold_of(variant: Variant) -> tuple[float, float]:
+    """The noise levels from which, and down to which, a clip of a variant follows a motion."""
+    return HOLD_OF_SMALL if variant.width is not None and variant.width <= _SMALL else HOLD
+
+
+def holds(end: int) -> str:
+    """A number of `hold_of` in words, for all variants."""
+    return f"{HOLD[end]:g}; the built-in model {HOLD_OF_SMALL[end]:g}"
 
 
 def each(name: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..samplers import denoisers
 from ..samplers.bidirectional import BIDIRECTIONAL, End, fading
 from ..samplers.guidance import Evaluate, Term, guided
+from ..samplers.preconditioning import scale_noise
 from ..samplers.returning import returning_euler, time_reversal_steps
 from ..samplers.solvers import Callback, Denoiser, Noise, find_solver
 from ..svd_model.networks.hooks import NO_HOOKS, Hooks
@@ -78,6 +79,21 @@ Way = Between | Windows | Ring | Hold
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """Latents of a coarse video that a run follows, over any way whose frames are one clip's.
+
+    latents: (T or 1, 4, h, w), in the diffusion model's scale. mask: where they are followed, (T or 1, 1, h,
+    w) from 0 to 1, at levels above `until`; below them `frozen` says where, of such a shape.
+    """
+
+    latents: Tensor
+    mask: Tensor
+    until: float
+    frozen: Tensor | None = None
+    leads: bool = True  # whether the run starts from these latents, and not from noise alone
+
+
+@dataclass(frozen=True)
 class Run:
     """One way from noise to latents."""
 
@@ -93,6 +109,7 @@ class Run:
     way: Way | None = None  # None: all frames at once, led by one picture
     hooks: Hooks = NO_HOOKS  # of all branches, after a branch's own
     positions: int | None = None  # number of frames over whose positions those at once are spread
+    constraint: Constraint | None = None
 
     @property
     def frames_at_once(self) -> int:
@@ -119,6 +136,19 @@ MakeEvaluate = Callable[[Mapping[str, Branch]], Evaluate]
 
 def denoiser(run: Run, make_evaluate: MakeEvaluate) -> Denoiser:
     """The guided denoiser D(x, σ) of a run, for any solver; of a way in BIDIRECTIONAL the start's alone."""
+    denoise = _of_way(run, make_evaluate)
+    return denoise if run.constraint is None else _constrained(denoise, run.constraint)
+
+
+def first_x(run: Run, noise: Tensor) -> Tensor:
+    """The x at a run's first level; noise: its start, on the engine's device."""
+    constraint, sigma = run.constraint, run.sigmas[0]
+    if constraint is not None and constraint.leads:
+        return constraint.latents.to(noise) + sigma.to(noise) * noise
+    return scale_noise(noise, sigma)
+
+
+def _of_way(run: Run, make_evaluate: MakeEvaluate) -> Denoiser:
     way, evaluate = run.way, make_evaluate(run.branches)
     if isinstance(way, Windows):
         evaluate = _in_windows(evaluate, way)
@@ -173,6 +203,18 @@ def _in_windows(evaluate: Evaluate, way: Windows) -> Evaluate:
         return denoisers.windowed(estimates, way.frames, way.weights)(x, sigma)
 
     return evaluate_windows
+
+
+def _constrained(denoise: Denoiser, constraint: Constraint) -> Denoiser:
+    """The denoiser that follows the mask of a constraint above its level, and the frozen part below it."""
+    latents, until, frozen = constraint.latents, constraint.until, constraint.frozen
+    above = denoisers.constrained(denoise, latents, constraint.mask, until)
+    below = denoise if frozen is None else denoisers.constrained(denoise, latents, frozen, 0.0)
+
+    def denoise_constrained(x: Tensor, sigma: Tensor) -> Tensor:
+        return (above if sigma > until else below)(x, sigma)
+
+    return denoise_constrained
 
 
 def _holding(denoise: Denoiser, run: Run, way: Hold) -> Denoiser:

@@ -10,8 +10,9 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, guiding, length, presets
-from .choices_over_time import CHAIN, CHUNKED, MPD, ChoicesOverTime
+from . import between, camera, guiding, held, length, presets
+from .choices_of_motion import ChoicesOfMotion
+from .choices_over_time import CHAIN, CHUNKED, MPD
 from .conditions import each_frame, orbit_azimuths
 from .control import check_range
 from .fields import is_number, rows
@@ -20,7 +21,7 @@ from .values import plain
 
 
 @dataclass(frozen=True)
-class Settings(ChoicesOverTime):
+class Settings(ChoicesOfMotion):
     """The user's choices, one row each; None is left to the checkpoint (`complete` fills it in).
 
     Angles are in degrees, fps in frames a second, noise_aug in the picture's range of [−1, 1]. Numbers and
@@ -50,10 +51,13 @@ class Settings(ChoicesOverTime):
             raise ValueError(f"{names} is no setting; there are {', '.join(FIELDS)}.")
         return cls(**chosen)
 
-    def complete(self, variant: Variant, pictures: bool = False) -> "Settings":
+    def complete(
+        self, variant: Variant, pictures: bool = False, moves: bool = False, freezes: bool = False
+    ) -> "Settings":
         """The settings with the variant's defaults for every None; raises ValueError for the impossible.
 
-        pictures: whether the clip has some after the first one.
+        pictures: whether the clip has some after the first one. moves, freezes: whether the user moves parts
+        of that one, and keeps some still.
         """
         mistakes = Mistakes()
         with mistakes.collected():
@@ -61,12 +65,15 @@ class Settings(ChoicesOverTime):
         _check_variant(self, variant, mistakes)
         for mistake in () if mistakes.any else between.mistakes(self, variant, pictures):
             mistakes.add(mistake)
+        for mistake in () if mistakes.any else held.mistakes(self, variant, pictures, moves, freezes):
+            mistakes.add(mistake)
         mistakes.raise_any()
-        settings = _with_defaults(self, variant, pictures)
+        settings = _with_defaults(self, variant, pictures, moves)
         _check_churn(settings, mistakes)
         if variant.camera:
             settings = _with_camera(settings)
-        for mistake in length.impossible(settings):
+        of_length = held.mistakes_of_length(settings, moves, freezes)
+        for mistake in (*length.impossible(settings), *of_length):
             mistakes.add(mistake)
         with mistakes.collected():
             variant.check_frames(settings.frames_at_once)
@@ -97,7 +104,12 @@ class Settings(ChoicesOverTime):
         return min(self.num_frames, self.chunk) if self.long in CHUNKED else self.num_frames
 
     def sigmas(self) -> Tensor:
-        """The noise levels of complete settings, (steps + 1,)."""
+        """The noise levels of complete settings, (steps + 1,); of a clip with a motion its own alone."""
+        sigmas = self.all_sigmas()
+        return sigmas if self.hold_from is None else held.levels(sigmas, self.hold_from, self.hold_until)
+
+    def all_sigmas(self) -> Tensor:
+        """The noise levels of the schedule of complete settings, (steps + 1,)."""
         if isinstance(self.schedule, tuple):
             return schedules.listed(self.schedule)
         return SCHEDULES[self.schedule].make(self.steps, **_numbers_of_schedule(self))
@@ -141,7 +153,7 @@ def _check_variant(settings: Settings, variant: Variant, mistakes: Mistakes) -> 
             mistakes.add(f"{name} goes with {names}; this checkpoint ({variant.name}) takes none.")
 
 
-def _with_defaults(settings: Settings, variant: Variant, pictures: bool) -> Settings:
+def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: bool) -> Settings:
     """The settings with a value for every None that the variant has a use for."""
     if between.has_ends(settings, pictures):
         settings = replace(settings, between=_default(settings.between, MPD))
@@ -159,6 +171,8 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool) -> Sett
     }
     if variant.orbit:
         defaults["motion_bucket_id"] = None
+    if moves:
+        defaults |= held.defaults(variant)
     chosen = {name: _default(getattr(settings, name), value) for name, value in defaults.items()}
     return replace(settings, **chosen)
 
@@ -199,9 +213,10 @@ def _check_schedule(settings: Settings) -> None:
     if useless:
         which = "a given list of sigmas" if listed else f"the {settings.schedule} schedule"
         raise ValueError(f"{' and '.join(useless)} can't be given with {which}; leave it out.")
-    steps = len(settings.sigmas()) - 1  # raises ValueError itself where there are none
+    steps = len(settings.all_sigmas()) - 1  # raises ValueError itself where there are none
     if steps != settings.steps:
         raise ValueError(f"steps is {settings.steps}, but the list of sigmas makes {steps}; leave steps out.")
+    settings.sigmas()  # raises ValueError where a motion would be followed at none of them
 
 
 def _default(value, default):

@@ -2,6 +2,7 @@
 
 from ..clips.settings import Settings
 from .files.videos import read_metadata, write_video
+from .motion import MotionVideo
 from .pipeline import Clip, Pipeline
 
-__all__ = ["Clip", "Pipeline", "Settings", "read_metadata", "write_video"]
+__all__ = ["Clip", "MotionVideo", "Pipeline", "Settings", "read_metadata", "write_video"]

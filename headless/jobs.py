@@ -37,15 +37,18 @@ class Job:
     picture: Picture | None
     outputs: tuple[Output, ...]
     save_latents: Output | None
+    save_motion: Output | None = None
 
 
 _UNKNOWN = Picture(Path("picture"))
 
 
-def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[str]]:
+def plan_jobs(
+    options: Namespace, mistakes: Mistakes, of_motion: Sequence[Path] = ()
+) -> tuple[list[Job], list[str]]:
     """Plans the jobs of a command line; returns them and the existing outputs that may not be replaced.
 
-    Adds every fault to the mistakes.
+    of_motion: files that its motion is read from. Adds every fault to the mistakes.
     """
     _check_purpose(options, mistakes)
     pictures = find_pictures(options.images, mistakes)
@@ -55,7 +58,9 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
     steering = (options.control, options.control_frames, options.end_frame, *dict(options.keyframe).values())
     parts = (*parts_of(options).values(), options.exvideo, *steering)
     named = (options.checkpoint, *parts, options.scratch, options.resume, *saved)
-    read += [Path(name) for name in named if name]
+    moving = (options.motion_video, options.motion_mask, options.freeze)
+    read += [Path(name) for name in (*named, *moving) if name]
+    read += of_motion
     read += [Path(file) for file, *_ in options.lora]
     planned = _Destinations(read, options.overwrite, mistakes)
     sources = pictures or [Picture(Path(name)) for name in saved]
@@ -68,7 +73,8 @@ def plan_jobs(options: Namespace, mistakes: Mistakes) -> tuple[list[Job], list[s
             names = planned.default(source)
         save = options.save_latents and planned.latents(_fill(options.save_latents, source))
         outputs = tuple(output for name in names if (output := planned.clip(name)))
-        jobs.append(Job(source if pictures else None, outputs, save))
+        course = options.save_motion and planned.motion(_fill(options.save_motion, source))
+        jobs.append(Job(source if pictures else None, outputs, save, course))
     if not sources:  # a name filled in without a picture is not the user's
         planned.existing = [
             name for name in planned.existing if name in (*options.output, options.save_latents)
@@ -114,6 +120,10 @@ class _Destinations:
         """Plans a file of latents under a name; None if it can't be written."""
         return self._add(name, lambda: latents.check_destination(Path(name), self._overwrite))
 
+    def motion(self, name: str) -> Output | None:
+        """Plans a coarse video under a name, which never replaces anything; None if it can't be written."""
+        return self._add(name, lambda: check_output(name), replaces=False)
+
     def default(self, source: Picture) -> list[str]:
         """Chooses an unused name beside the picture for a clip without --output."""
         if source.path is None:
@@ -122,7 +132,7 @@ class _Destinations:
         reserved = {destinations.real(path) for path in self._written}
         return [str(destinations.free_name(source.path.with_suffix(DEFAULT_EXTENSION), reserved))]
 
-    def _add(self, name: str, check: Callable[[], Path]) -> Output | None:
+    def _add(self, name: str, check: Callable[[], Path], replaces: bool = True) -> Output | None:
         with self._mistakes.collected():
             refuse_url(name)
             if name == STANDARD_INPUT:
@@ -131,10 +141,12 @@ class _Destinations:
             self._written.append(Path(name))
             try:
                 check()
-            except ExistsError:
+            except ExistsError as error:
+                if not replaces:
+                    raise OutputError(f"{name} is there already and stays; name another.") from error
                 self.existing.append(name)
             # A file that appears later, or is written by this run under another path, is not replaced.
-            return Output(name, self._overwrite and os.path.lexists(name))
+            return Output(name, replaces and self._overwrite and os.path.lexists(name))
         return None
 
 
@@ -149,12 +161,20 @@ def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
     further = ["--end-frame"] * (options.end_frame is not None) + ["--keyframe"] * bool(options.keyframe)
     if further and options.decode_latents is not None:
         mistakes.add(f"{' and '.join(further)} can't go with --decode-latents, only with an IMAGE.")
+    _check_motion(options, mistakes)
     if options.control is not None and options.decode_latents is not None:
         mistakes.add("--control goes with an IMAGE, not with --decode-latents.")
     if options.resume is not None and (options.decode_latents is not None or len(options.images) > 1):
         mistakes.add("--resume goes with the one IMAGE of the clip that goes on.")
     if options.save_latents is not None and options.decode_latents is not None:
         mistakes.add("--save-latents goes with an IMAGE, not with --decode-latents.")
+
+
+def _check_motion(options: Namespace, mistakes: Mistakes) -> None:
+    moving = {"--motion": options.motion, "--motion-video": options.motion_video, "--freeze": options.freeze}
+    chosen = [name for name, value in moving.items() if value is not None]
+    if chosen and options.decode_latents is not None:
+        mistakes.add(f"{' and '.join(chosen)} can't go with --decode-latents, only with an IMAGE.")
 
 
 def _check_read(options: Namespace, mistakes: Mistakes) -> None:
@@ -165,7 +185,10 @@ def _check_read(options: Namespace, mistakes: Mistakes) -> None:
 def _have_names_each(options: Namespace, sources: Sequence[Picture], mistakes: Mistakes) -> bool:
     """Whether all clips have names of their own; adds a mistake for each name shared by several clips."""
     names = [("--output", name) for name in options.output]
-    names += [("--save-latents", options.save_latents or NAME)]
+    names += [
+        ("--save-latents", options.save_latents or NAME),
+        ("--save-motion", options.save_motion or NAME),
+    ]
     shared = [(option, name) for option, name in names if NAME not in name and len(sources) > 1]
     for option, name in shared:
         mistakes.add(

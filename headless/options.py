@@ -13,12 +13,10 @@ from ..clips.choices_over_time import PINNED
 from ..clips.fields import Field, Flag
 from ..clips.mistakes import Mistakes, did_you_mean
 from ..clips.settings import FIELDS
-from ..svd_model.checkpoint import PARTS
 from .engine.devices import DEVICES, DTYPES, LINEAR_DTYPES
-from .files.formats import EXTENSIONS
-from .jobs import NAME
+from .options_of_files import add_files, add_parts
 from .pipeline import DECODE_DTYPES
-from .values import EMPTY, FORMS, clip_size, file_name, keyframe, lora, one_of, size
+from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
 
 ALONE = {"--loop": PINNED}
 """Values of options that may stand without one."""
@@ -171,7 +169,7 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
         description="Make a clip of a picture. What is not given follows the checkpoint.",
         argument_default=argparse.SUPPRESS,
     )
-    _add_files(animate)
+    add_files(animate)
     _add_settings(animate)
     _add_machine_options(animate.add_argument_group("machine"))
 
@@ -183,7 +181,7 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
 def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", metavar="FILE", help="a checkpoint: a file, or a folder in diffusers' layout")
-    _add_parts(parser)
+    add_parts(parser)
     add(
         "--for",
         dest="clip",
@@ -195,137 +193,6 @@ def _add_inspect_options(parser: argparse.ArgumentParser) -> None:
     devices = one_of(DEVICES)
     add("--device", type=devices, default=None, help="to say it for; need not be in this machine")
     _add_dtypes(add)
-
-
-def _add_control(parser: argparse.ArgumentParser) -> None:
-    """The file of a ControlNet, and its pictures."""
-    add = parser.add_argument
-    name = {"type": file_name, "default": None}
-    add(
-        "--control",
-        metavar="FILE",
-        help="a temporal ControlNet, such as temporal-controlnet-depth-svd-v1: its file or folder",
-        **name,
-    )
-    add(
-        "--control-frames",
-        metavar="FRAMES",
-        help="for it: a video or a folder of pictures, one for each frame, or a single picture for all",
-        **name,
-    )
-
-
-def _add_parts(parser: argparse.ArgumentParser) -> None:
-    """Files that replace a part of the checkpoint, go over it, or are LoRAs that change its UNet."""
-    for part, (words, _) in PARTS.items():
-        parser.add_argument(
-            f"--{part.replace('_', '-')}",
-            type=file_name,
-            metavar="FILE",
-            default=None,
-            help=f"a file or folder whose {words} replaces the checkpoint's",
-        )
-    parser.add_argument(
-        "--lora",
-        type=lora,
-        action="append",
-        default=[],
-        metavar="FILE[:STRENGTH[:TEMPORAL]]",
-        help="a LoRA for the UNet, as in style.safetensors:0.7; may be repeated (default: strength 1)",
-    )
-    parser.add_argument(
-        "--exvideo",
-        type=file_name,
-        metavar="FILE",
-        default=None,
-        help="ExVideo's temporal blocks over --checkpoint svd_xt, for clips of up to 128 frames",
-    )
-
-
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
-    """Pictures of later frames; the IMAGE is frame 0."""
-    add = parser.add_argument
-    add(
-        "--end-frame",
-        type=file_name,
-        metavar="PICTURE",
-        default=None,
-        help="the picture on which the clip ends, fitted as the IMAGE is",
-    )
-    add(
-        "--keyframe",
-        type=keyframe,
-        action="append",
-        default=[],
-        metavar="N=PICTURE",
-        help="a picture for frame N, the IMAGE being frame 0; may be repeated; the clip ends on the last one "
-        "where there is no --end-frame",
-    )
-
-
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "images",
-        nargs="*",
-        default=[],
-        metavar="IMAGE",
-        help="the picture to animate, or several, or a folder of them, or - for standard input",
-    )
-    add(
-        "--output",
-        type=file_name,
-        action="append",
-        default=[],
-        metavar="OUT",
-        help=f"where to write: {', '.join(EXTENSIONS)}, or a folder of PNG frames; may be repeated; {NAME} "
-        "stands for the picture's name (default: an .mp4 of that name beside the picture)",
-    )
-    add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
-    _add_pictures(parser)
-    add(
-        "--checkpoint",
-        type=file_name,
-        metavar="FILE",
-        default=None,
-        help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
-    )
-    _add_parts(parser)
-    _add_control(parser)
-    add(
-        "--orbit",
-        action="store_true",
-        default=False,
-        help="insist on an SV3D file, which circles the object; needs no other option",
-    )
-    add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
-    _add_latents(parser)
-
-
-def _add_latents(parser: argparse.ArgumentParser) -> None:
-    """Files of latents: what is sampled, what goes on, and what is decoded."""
-    add = parser.add_argument
-    add(
-        "--save-latents",
-        type=file_name,
-        default=None,
-        metavar="FILE",
-        help="write the latents (.safetensors), of a chain after each chunk",
-    )
-    add(
-        "--resume",
-        type=file_name,
-        default=None,
-        metavar="FILE",
-        help="go on with a long clip that was cut off, from what --save-latents kept of it",
-    )
-    add(
-        "--decode-latents",
-        type=file_name,
-        default=None,
-        metavar="FILE",
-        help="decode latents from --save-latents instead of animating a picture",
-    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -32,6 +32,7 @@ from ..svd_model.networks.unet import VideoUNet
 from ..svd_model.networks.vae import LATENT_SCALE
 from ..svd_model.networks.vision import preprocess
 from . import caller_noise
+from .control import control_pictures
 from .engine import local, memory
 from .engine.devices import DTYPES, check_linear_dtype, find_device, find_dtype, in_own_modes, named_dtype
 from .engine.fit import Choice, Fit, latent_size
@@ -41,6 +42,7 @@ from .engine.loras import with_loras
 from .engine.networks import Networks
 from .files import control_frames, images
 from .keyframes import by_frame, fitted
+from .motion import MotionVideo, directions
 
 logger = logging.getLogger(__name__)
 
@@ -152,25 +154,28 @@ class Pipeline:
         *,
         end_frame: images.Picture | None = None,
         keyframes: Mapping[int, images.Picture] | None = None,
+        motion: str | os.PathLike[str] | Mapping | MotionVideo | None = None,
+        freeze: images.Picture | None = None,
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
         `noise`, (T, 4, H/8, W/8) of N(0, 1), replaces the seed's first noise, of a long clip's first chunk or
         window. `control`: pictures for the ControlNet, one for each frame or one for all, as
         `control_frames.read_frames` reads them. `end_frame`: the picture on which the clip ends. `keyframes`:
-        pictures by their frames, from 1 on.
+        pictures by their frames, from 1 on. `motion`: what moves where, as `motion.directions` reads it.
+        `freeze`: a mask of what stays as the picture has it, white.
         """
-        keyframes = by_frame(keyframes)
-        plan = self.plan(settings, keyframes, end_frame is not None)
-        for doubt in plan.doubts():
+        keyframes, moving = by_frame(keyframes), directions(motion, freeze)
+        plan = self.plan(settings, keyframes, end_frame is not None, moving.moves, moving.freezes)
+        for doubt in (*plan.doubts(), *moving.doubts(plan)):
             logger.warning(doubt)
-        controlling = self.control_pictures(plan, control)
+        controlling = control_pictures(plan, control, self.fit.control)
         size, at_once = self.latent_size(plan), max(plan.run_frames)
         self.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
         start = caller_noise.checked(noise, plan, self._shape(plan))
         pictures = fitted(plan, keyframes, end_frame)
-        pictures[0] = plan.canvas(images.to_tensor(images.read_image(image)))
-        recipe, latents = clip(plan, pictures, start, controlling), []
+        pictures[0], course = moving.course(plan, images.read_image(image))
+        recipe, latents = clip(plan, pictures, start, controlling, course=course), []
 
         def perform(step: Step):
             if isinstance(step, Decode):
@@ -185,29 +190,18 @@ class Pipeline:
         settings: Settings | Mapping | None,
         keyframes: Collection[int] = (),
         end_frame: bool = False,
+        moves: bool = False,
+        freezes: bool = False,
     ) -> Plan:
         """Resolves settings for the checkpoint, with its defaults for every None.
 
-        keyframes: frames of pictures after the first. end_frame: whether the last frame has one.
+        keyframes: frames of pictures after the first. end_frame: whether the last frame has one. moves,
+        freezes: whether parts of the first one are moved, and kept still.
         """
-        plan = Plan.of(Settings.of(settings), self.checkpoint.variant, keyframes, end_frame)
+        variant = self.checkpoint.variant
+        plan = Plan.of(Settings.of(settings), variant, keyframes, end_frame, moves, freezes)
         plan.check_network(self.checkpoint.unet.params)
         return plan
-
-    def control_pictures(self, plan: Plan, control: control_frames.Frames | None) -> Tensor | None:
-        """Control pictures of a clip, (T, 3, H, W) in [−1, 1]; None without any.
-
-        Raises ValueError for pictures without a ControlNet, for another number of them than of frames, and
-        for settings of control without pictures.
-        """
-        if control is None:
-            plan.refuse_control()
-            return None
-        if self.fit.control is None:
-            raise ValueError(
-                "there are control frames without a ControlNet; give the pipeline one: control=…"
-            )
-        return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(control)))
 
     def latent_size(self, plan: Plan) -> Size:
         """Frames, height and width of the latents of a clip."""
@@ -315,6 +309,8 @@ class Pipeline:
         for index, frame in enumerate(self.stream(step.latents, step.frame_wise, step.ring)):
             if index == last and step.last_frame is not None:
                 frame = step.last_frame[0]
+            if step.paste is not None:
+                frame = step.paste.over(frame)[0]
             yield images.to_uint8(frame[None])[0]
 
     @in_own_modes

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..motion.course import Paste
 from ..run import Run
 
 
@@ -26,9 +27,9 @@ class Encode:
 
 @dataclass(frozen=True)
 class Latent:
-    """Encode a picture without noise, (1, 3, H, W) in [−1, 1].
+    """Encode pictures without noise, (N, 3, H, W) in [−1, 1].
 
-    The result is the latent, (1, 4, h, w), in the diffusion model's scale: what a sampled frame should be.
+    The result is their latents, (N, 4, h, w), in the diffusion model's scale: what sampled frames should be.
     """
 
     picture: Tensor
@@ -58,6 +59,7 @@ class Decode:
     frame_wise: bool = False
     last_frame: Tensor | None = None  # (1, 3, H, W) in [−1, 1], in place of the last decoded one
     ring: bool = False  # a loop, whose last frame comes before its first
+    paste: Paste | None = None  # over each frame
 
 
 Step = Encode | Latent | Sample | Keep | Decode

@@ -1,14 +1,17 @@
 """One picture becomes one clip: SVD, for any number of frames, and SV3D's orbits."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ..choices_over_time import CHUNKED
 from ..conditions import Conditions
+from ..motion.course import Course, constraint_of, paste_of
 from ..plan import Plan
-from . import Decode, Encode, Recipe, Sample, Step
+from ..run import Constraint
+from . import Decode, Encode, Latent, Recipe, Sample, Step
 from .extend import extend
 
 
@@ -18,16 +21,33 @@ def animate(
     start: Tensor | None = None,
     control: Tensor | None = None,
     kept: Tensor | None = None,
+    course: Course | None = None,
 ) -> Recipe:
     """The clip of a picture that `plan.canvas` fitted.
 
     `start`, (T, 4, h, w), replaces the seed's noise of a run. control: pictures for a ControlNet, which
-    `plan.control_pictures` fitted. kept: latents of a Keep, after which a long clip goes on.
+    `plan.control_pictures` fitted. kept: latents of a Keep, after which a long clip goes on. course: what it
+    follows, of a plan that knows of it.
     """
     context, concat = yield Encode(picture, plan.noisy(picture))
-    latents = yield from sampled(plan, plan.conditions(context, concat), start, control, kept)
+    constraint = paste = None
+    if course is not None:
+        constraint = yield from constrained(plan, picture, course)
+        paste = paste_of(course, picture)
+    pictured = plan.conditions(context, concat)
+    latents = yield from sampled(plan, pictured, start, control, kept, constraint)
     last_frame, settings = picture if plan.orbit else None, plan.settings
-    yield Decode(plan.finished(latents), settings.frame_wise_decode, last_frame, settings.ring)
+    yield Decode(plan.finished(latents), settings.frame_wise_decode, last_frame, settings.ring, paste)
+
+
+def constrained(plan: Plan, picture: Tensor, course: Course) -> Generator[Step, Any, Constraint]:
+    """Encodes what a clip follows."""
+    moved = still = None
+    if course.frames is not None:
+        moved = yield Latent(course.frames)
+    if course.frozen is not None:
+        still = yield Latent(picture)
+    return constraint_of(course, moved, still, plan.settings.hold_until)
 
 
 def sampled(
@@ -36,8 +56,9 @@ def sampled(
     start: Tensor | None = None,
     control: Tensor | None = None,
     kept: Tensor | None = None,
+    constraint: Constraint | None = None,
 ) -> Generator[Step, Any, Tensor]:
     """Samples the clip of an encoded picture, in as many runs as it takes; returns its latents."""
     if plan.settings.long in CHUNKED:
-        return (yield from extend(plan, pictured, start, kept))
-    return (yield Sample(plan.run(pictured, start, control)))
+        return (yield from extend(plan, pictured, start, kept, constraint))
+    return (yield Sample(replace(plan.run(pictured, start, control), constraint=constraint)))

@@ -15,7 +15,7 @@ from ..conditions import Conditions
 from ..match import matched
 from ..noise import seed_of_chunk, shuffles, start_noise
 from ..plan import Plan
-from ..run import Hold, Run, Windows
+from ..run import Constraint, Hold, Run, Windows
 from . import Keep, Sample, Step
 
 HELD_UNTIL = 15.0
@@ -23,14 +23,18 @@ HELD_UNTIL = 15.0
 
 
 def extend(
-    plan: Plan, pictured: Conditions, start: Tensor | None = None, kept: Tensor | None = None
+    plan: Plan,
+    pictured: Conditions,
+    start: Tensor | None = None,
+    kept: Tensor | None = None,
+    constraint: Constraint | None = None,
 ) -> Generator[Step, Any, Tensor]:
     """Samples a clip longer than the UNet's frames at once; returns its latents, (n, 4, h, w).
 
     `start`, (T, 4, h, w), replaces the seed's noise of the first chunk or window. kept: latents of a Keep of
-    a chain, which goes on after them.
+    a chain, which goes on after them. constraint: of a clip in windows.
     """
-    run, settings = plan.run(pictured, start), plan.settings
+    run, settings = replace(plan.run(pictured, start), constraint=constraint), plan.settings
     if settings.long != CHAIN:
         return (yield Sample(in_windows(run, plan)))
     total = number_of_chunks(settings.num_frames, settings.chunk, settings.overlap)

@@ -30,6 +30,7 @@ from ..files.sources import existing
 from ..files.videos import write_videos
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
 from ..keyframes import fitted, notes_of
+from ..motion import Directions, as_frames, notes_of_motion, of_options
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from . import kept
@@ -48,6 +49,7 @@ class _Inputs:
     keyframes: dict[int, Tensor]  # pictures after the first, by their frames
     control: Tensor | None  # pictures for a ControlNet
     resumed: latents.SavedLatents | None  # of a long clip that goes on
+    moving: Directions
 
 
 def animate(
@@ -61,9 +63,11 @@ def animate(
     `say` takes notices and warnings, `ask` a question of yes or no, where there is somebody to ask. Raises
     ValueError with all mistakes before any work. A picture with an error does not stop the next ones.
     """
-    jobs, existing = plan_jobs(options, mistakes)
+    saved = resumed = checkpoint = plan = control = pictures = keyframes = loras = moving = None
+    with mistakes.collected():
+        moving = of_options(options)
+    jobs, existing = plan_jobs(options, mistakes, moving.files if moving else ())
     settings = _settings(options, mistakes)
-    saved = resumed = checkpoint = plan = control = pictures = keyframes = loras = None
     with mistakes.collected():
         find_device(options.device)
     with mistakes.collected():
@@ -71,7 +75,8 @@ def animate(
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
     with mistakes.collected():
-        plan = checkpoint and settings and _plan(options, settings, checkpoint)
+        if checkpoint and settings and moving:
+            plan = _plan(options, checkpoint, settings, moving)
     with mistakes.collected():
         resumed = _resumed(options, plan)
     with mistakes.collected():
@@ -84,27 +89,19 @@ def animate(
         loras = read_loras(checkpoint, options)
     jobs = settle(jobs, existing, mistakes, ask)
     mistakes.raise_any()
-    if options.checkpoint is None:
-        say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
-    for applied in loras:
-        say(applied.lora.report)
+    notices = [f"{builtin_model.NOTICE} Name the file with --checkpoint."] * (options.checkpoint is None)
+    for notice in (*notices, *(applied.lora.report for applied in loras)):
+        say(notice)
     bars = ProgressBars()
     try:
         pipeline = _pipeline(checkpoint, control, loras, options, bars)
         if saved is None:
-            inputs = _Inputs(plan, keyframes, pictures, resumed)
+            inputs = _Inputs(plan, keyframes, pictures, resumed, moving)
             yield from _animate_pictures(pipeline, inputs, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
     finally:
         bars.close()
-
-
-def _plan(options: Namespace, settings: Settings, checkpoint: Checkpoint) -> Plan:
-    frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
-    plan = Plan.of(settings, checkpoint.variant, frames, ends)
-    plan.check_network(checkpoint.unet.params)
-    return plan
 
 
 def _pipeline(
@@ -170,6 +167,14 @@ def _open_checkpoint(options: Namespace, saved: latents.SavedLatents | None) -> 
     return checkpoint
 
 
+def _plan(options: Namespace, checkpoint: Checkpoint, settings: Settings, moving: Directions) -> Plan:
+    frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
+    plan = Plan.of(settings, checkpoint.variant, frames, ends, moving.moves, moving.freezes)
+    plan.check_network(checkpoint.unet.params)
+    moving.check(plan)
+    return plan
+
+
 def _open_control(options: Namespace, checkpoint: Checkpoint | None) -> Part | None:
     if options.control is None:
         return None
@@ -227,7 +232,7 @@ def _animate_pictures(
     pipeline.fit.check(size, frame_wise, **stages)
     needed = pipeline.fit.needed(size, frame_wise, **stages)
     _warn_of_shortage(needed, pipeline, say)
-    for doubt in inputs.plan.doubts():
+    for doubt in (*inputs.plan.doubts(), *inputs.moving.doubts(inputs.plan)):
         say(f"warning: {doubt}")
     origin, failed = cache(partial(_origin, pipeline, bars)), 0  # gigabytes are hashed once for all pictures
     for number, job in enumerate(jobs, start=1):
@@ -255,18 +260,21 @@ def _animate_picture(
     plan, image = inputs.plan, job.picture.read()
     if plan.orbit and image.mode == "RGB":
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
-    picture = plan.canvas(images.to_tensor(image))
+    picture, course = inputs.moving.course(plan, image)
     notes = None if options.no_metadata else _notes(pipeline, inputs, origin, job, options)
     clip = None
     if inputs.resumed is not None:
         clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, picture, pipeline)
+    if job.save_motion is not None:
+        yield from _write([job.save_motion], as_frames(course), plan.settings.fps, notes)
     written = []
 
     def save(step: Keep | Decode) -> None:
-        of_decode = step.last_frame if isinstance(step, Decode) else None
+        last, paste = (step.last_frame, step.paste) if isinstance(step, Decode) else (None, None)
         told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
         overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
-        latents.save(Path(job.save_latents.name), step.latents, told, of_decode, overwrite=overwrite)
+        file = Path(job.save_latents.name)
+        latents.save(file, step.latents, told, last, paste, overwrite=overwrite)
         written.append(job.save_latents.path)
 
     def perform(step: Step):
@@ -276,8 +284,9 @@ def _animate_picture(
         return pipeline.perform(step)
 
     pictures = {0: picture, **inputs.keyframes}
+    steps = recipe(plan, pictures, control=inputs.control, kept=clip, course=course)
     try:
-        (frames,) = drive([recipe(plan, pictures, control=inputs.control, kept=clip)], perform)
+        (frames,) = drive([steps], perform)
     except KeyboardInterrupt:
         if written and notes is not None:
             say(f"{written[-1]} has the chunks so far; the command goes on after them with --resume.")
@@ -303,7 +312,7 @@ def _decode_latents(
     pipeline.fit.check(size, frame_wise, sample=False)
     _warn_of_shortage(pipeline.fit.needed(size, frame_wise, sample=False), pipeline, say)
     last_frame = saved.picture if pipeline.checkpoint.variant.orbit else None
-    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame, ring))
+    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame, ring, saved.paste))
     notes = None
     if not options.no_metadata:
         decoded = {"frame_wise_decode": frame_wise, "ring": ring, "fps": fps}
@@ -352,7 +361,7 @@ def _notes(
     notes = {"image": job.picture.name, **origin(), **inputs.plan.settings.as_metadata()}
     if inputs.control is not None:
         notes |= _notes_of_control(pipeline, inputs.plan, options)
-    notes |= notes_of(dict(options.keyframe), options.end_frame)
+    notes |= notes_of(dict(options.keyframe), options.end_frame) | notes_of_motion(options)
     if options.exvideo is not None:
         notes["exvideo"] = Path(options.exvideo).name
     return notes

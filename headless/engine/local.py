@@ -14,7 +14,7 @@ from ...clips import run as runs
 from ...clips.noise import step_noise
 from ...clips.run import Branch, Run
 from ...samplers.guidance import CONDITIONAL
-from ...samplers.preconditioning import precondition, scale_noise
+from ...samplers.preconditioning import precondition
 from ...samplers.solvers import Denoiser
 from ...svd_model import layerwise
 from ...svd_model.layerwise.memory import BoundedPlan
@@ -61,7 +61,7 @@ def sample(
 
     check = FiniteCheck(refuse)
     make_evaluate = _evaluations(unet, run, dtype, budget, control)
-    x = scale_noise(run.start.to(device), run.sigmas[0])
+    x = runs.first_x(run, run.start.to(device))
     progress(0, steps)
     x = runs.solve(run, make_evaluate, x, fresh_noise, after_step)
     check.look_at(x, "after the last step")

@@ -1,4 +1,4 @@
-"""Control pictures of a clip, read one by one: of a video, a folder, a single picture, or the caller's."""
+"""Pictures for the frames of a clip, read one by one: of a video, a folder, one picture, or the caller's."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ def read_frames(source: Frames) -> Iterator[Image.Image]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable):
             raise ImageError(
-                f"the control frames are a {type(source).__name__}. Give the path of a video or a folder, or "
+                f"the frames are a {type(source).__name__}. Give the path of a video or a folder, or "
                 "a list of pictures."
             )
         return map(read_image, source)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ...clips.canvas import LARGEST_SIDE
 from ...clips.choices import MOST_FRAMES
+from ...clips.motion.course import Paste
 from ...svd_model.checkpoint.notes import METADATA_KEY
 from ...svd_model.checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile
 from . import destinations
 from .destinations import OutputError
 
-KEY, PICTURE_KEY = "latents", "picture"
+KEY, PICTURE_KEY, AREA_KEY = "latents", "picture", "pasted_area"
 _REMEDY = "give a file of latents that Stillmotion saved."
 
 
@@ -27,6 +28,7 @@ class SavedLatents:
     latents: Tensor  # float32, (T, 4, h, w), in the diffusion model's scale
     picture: Tensor | None  # float32, (1, 3, H, W), on which an orbit ends
     notes: dict  # the settings that made them; {} in a file without metadata
+    paste: Paste | None = None  # over the decoded frames
 
 
 def check_destination(path: Path, overwrite: bool = False) -> Path:
@@ -40,9 +42,15 @@ def check_destination(path: Path, overwrite: bool = False) -> Path:
 
 
 def save(
-    path: Path, latents: Tensor, notes: dict | None, picture: Tensor | None = None, *, overwrite: bool = False
+    path: Path,
+    latents: Tensor,
+    notes: dict | None,
+    picture: Tensor | None = None,
+    paste: Paste | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Writes latents, and the last picture of an orbit; never leaves an unfinished file.
+    """Writes latents, and the last picture of an orbit, or the one to paste; never leaves an unfinished file.
 
     Without `overwrite` an existing file stays, and OutputError names the new one.
     """
@@ -50,6 +58,8 @@ def save(
     tensors = {KEY: latents.contiguous()}
     if picture is not None:
         tensors[PICTURE_KEY] = picture.contiguous()
+    if paste is not None:
+        tensors |= {PICTURE_KEY: paste.picture.contiguous(), AREA_KEY: paste.area.contiguous()}
     metadata = None if notes is None else {METADATA_KEY: json.dumps(notes, sort_keys=True)}
     try:
         with destinations.replacing(final, overwrite) as partial:
@@ -77,7 +87,11 @@ def read(path: Path) -> SavedLatents:
         )
     if min(shape) < 1 or shape[1] != 4 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
         raise CheckpointError(f"{path} holds latents of shape {shape}, beyond what Stillmotion decodes.")
-    size = (1, 3, 8 * shape[2], 8 * shape[3])
-    with_picture = file.shapes.get(PICTURE_KEY) == size and file.dtypes[PICTURE_KEY] == torch.float32
-    picture = file.read(PICTURE_KEY) if with_picture else None
-    return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY))
+
+    def beside(key: str, channels: int) -> Tensor | None:
+        size = (1, channels, 8 * shape[2], 8 * shape[3])
+        return file.read(key) if file.shapes.get(key) == size and file.dtypes[key] == torch.float32 else None
+
+    picture, area = beside(PICTURE_KEY, 3), beside(AREA_KEY, 1)
+    paste = None if picture is None or area is None else Paste(picture, area)
+    return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY), paste)

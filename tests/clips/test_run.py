@@ -4,12 +4,25 @@ import pytest
 import torch
 from torch import Tensor
 
+from stillmotion.clips import held
 from stillmotion.clips.conditions import Conditions
-from stillmotion.clips.run import Between, Branch, Hold, Ring, Run, Windows, denoiser, solve
+from stillmotion.clips.run import (
+    Between,
+    Branch,
+    Constraint,
+    Hold,
+    Ring,
+    Run,
+    Windows,
+    denoiser,
+    first_x,
+    solve,
+)
 from stillmotion.samplers import windows
 from stillmotion.samplers.bidirectional import BIDIRECTIONAL, End
 from stillmotion.samplers.guidance import CONDITIONAL, UNCONDITIONAL, cfg
 from stillmotion.samplers.solvers import SOLVERS, euler
+from support import golden_motion, golden_time
 from support.golden_time import SIGMAS, draw, ramp, time_noise, time_picture, time_start
 
 FRAMES = 5
@@ -118,3 +131,72 @@ def test_every_solver_holds_the_frames_at_their_noise_level(solver: str):
     assert len(held) > 4
     for noise in held[1:-1]:  # the last held step of Heun's looks at the first free one
         assert abs(noise.square().mean().sqrt() - 1) < 5 / (2 * 768) ** 0.5
+
+
+LATENTS, MASK = draw("time.z", FRAMES, 4, 8, 12), (draw("time.mask", 1, 1, 8, 12) > 0).double()
+
+
+@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m", "heun"])
+def test_a_run_that_follows_latents_to_the_end_is_these_latents_where_the_mask_says(solver: str):
+    run = a_run(solver=solver, sigmas=SIGMAS[3:], constraint=Constraint(LATENTS, MASK, until=0.0))
+    x = first_x(run, run.start)
+    assert torch.equal(x, LATENTS + SIGMAS[3] * run.start)
+    x = solve(run, make_evaluate, x, time_noise(), lambda *_: None)
+    inside = MASK.expand_as(x) == 1
+    assert torch.equal(x[inside], LATENTS[inside])
+    assert (x - LATENTS)[~inside].abs().mean() > 0.1
+
+
+def test_above_its_level_a_run_follows_the_mask_and_below_it_the_frozen_part():
+    frozen = torch.zeros_like(MASK)
+    frozen[..., :4] = 0.5
+    plain = denoiser(a_run(), make_evaluate)(AT, SIGMA)
+    for until, mask in ((3.0, MASK), (SIGMA.item(), frozen), (9.0, frozen)):
+        denoise = denoiser(a_run(constraint=Constraint(LATENTS, MASK, until, frozen)), make_evaluate)
+        assert (denoise(AT, SIGMA) - (plain + mask * (LATENTS - plain))).abs().max() < 1e-12
+    denoise = denoiser(a_run(constraint=Constraint(LATENTS, MASK, 9.0)), make_evaluate)
+    assert torch.equal(denoise(AT, SIGMA), plain)
+
+
+def test_a_run_with_a_frozen_part_alone_starts_as_always():
+    run = a_run(constraint=Constraint(LATENTS[:1], MASK, 0.0, leads=False))
+    assert torch.equal(first_x(run, run.start), first_x(a_run(), run.start))
+
+
+def test_a_constraint_is_outermost_over_windows():
+    way = Windows(tuple(map(tuple, windows.anchored(12, FRAMES, 2))), windows.tent(FRAMES))
+    latents = draw("time.z", 12, 4, 8, 12)
+    options = {"frames": 12, "scales": ramp(1, 3, 12)}
+    run = a_run(way, **options, constraint=Constraint(latents, MASK, until=0.0))
+    inside = MASK.expand_as(latents) == 1
+    estimate = denoiser(run, make_evaluate)(run.start, SIGMA)
+    assert torch.equal(estimate[inside], latents[inside])
+    free = denoiser(a_run(way, **options), make_evaluate)(run.start, SIGMA)
+    assert torch.equal(estimate[~inside], free[~inside])
+
+
+def test_golden_motion_a_run_that_follows_a_coarse_video_is_time_to_moves():
+    levels = golden_motion.levels(50)
+    latents = draw("motion.ttm.reference", FRAMES, 4, 8, 12)
+    mask = golden_time.GOLDEN["motion.ttm.mask.nearest"].double()
+    run = a_run(
+        scales=golden_motion.SCALES,
+        sigmas=held.levels(levels, 75.0, 31.0),
+        start=golden_motion.noise(),
+        constraint=Constraint(latents, mask, until=31.0),
+    )
+    x = solve(run, lambda of: golden_motion.evaluate, first_x(run, run.start), None, lambda *_: None)
+    golden_motion.check("ttm.euler.50_16_21", x)
+
+
+def test_golden_motion_a_run_with_a_frozen_part():
+    latents = draw("motion.freeze.latent", 1, 4, 8, 12)
+    mask = (2 * draw("motion.freeze.mask", 1, 1, 8, 12)).sigmoid()
+    run = a_run(
+        scales=golden_motion.SCALES,
+        sigmas=golden_motion.levels(6),
+        start=golden_motion.noise(),
+        constraint=Constraint(latents, mask, until=0.0, leads=False),
+    )
+    x = solve(run, lambda of: golden_motion.evaluate, first_x(run, run.start), None, lambda *_: None)
+    golden_motion.check("freeze", x)

@@ -118,6 +118,28 @@ def test_the_clip_is_the_same_and_the_modes_stay(kind, mode):
     assert clip == expected
 
 
+MOTION = {
+    "regions": [{"kind": "freeze", "polygon": [[0, 0], [1, 0], [1, 0.3]]}],
+    "drags": [{"path": [{"x": 0.4, "y": 0.6}, {"x": 0.6, "y": 0.5, "scale": 1.5, "degrees": 20}]}],
+    "camera": {"pan": [0.1, 0], "nearness": "near.png"},
+}
+
+
+@modes
+def test_a_clip_with_a_motion_is_the_same(mode, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture().save("near.png")
+    pipeline, chosen = Pipeline(checkpoint("svd"), "cpu"), {**SHORT, "steps": 6, "hold_until": 1.0}
+    moved = {"motion": MOTION, "freeze": np.eye(256, dtype=np.uint8)[:96] * 9}
+    expected = pipeline.animate(picture(), chosen, **moved)
+    with mode():
+        before = global_state()
+        clip = pipeline.animate(picture(), chosen, **moved)
+        assert global_state() == before
+    assert clip.frames.tobytes() == expected.frames.tobytes()
+    assert torch.equal(clip.latents, expected.latents)
+
+
 @modes
 def test_frames_may_be_asked_for_in_other_modes_than_the_first(mode):
     pipeline = Pipeline(checkpoint("svd"), "cpu")
