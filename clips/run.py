@@ -5,8 +5,9 @@ behind every engine: `denoiser` and `solve`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -196,13 +197,14 @@ def time_reversal_euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, **options)
 
 
 def _in_windows(evaluate: Evaluate, way: Windows) -> Evaluate:
-    def evaluate_windows(branches: Sequence[str], x: Tensor, sigma: Tensor) -> Tensor:
+    @cache
+    def fused(branches: tuple[str, ...]) -> Denoiser:
         def estimates(x: Tensor, sigma: Tensor) -> Tensor:
             return torch.stack(tuple(evaluate(branches, x, sigma)))
 
-        return denoisers.windowed(estimates, way.frames, way.weights)(x, sigma)
+        return denoisers.windowed(estimates, way.frames, way.weights)
 
-    return evaluate_windows
+    return lambda branches, x, sigma: fused(tuple(branches))(x, sigma)
 
 
 def _constrained(denoise: Denoiser, constraint: Constraint) -> Denoiser:

@@ -6,9 +6,9 @@ first order: a pass goes down to the next level, noise back up, and the pass of 
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from .guidance import CONDITIONAL, UNCONDITIONAL, Evaluate
 from .solvers import Callback, Noise, silent
 
 BOTH = (CONDITIONAL, UNCONDITIONAL)
+NO_KEYFRAMES: Mapping[int, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,14 @@ def vibid(
     *,
     noise: Noise,
     callback: Callback = silent,
-    keyframes: Mapping[int, Tensor] | None = None,
+    keyframes: Mapping[int, Tensor] = NO_KEYFRAMES,
 ) -> Tensor:
     """ViBiDSampler (Yang et al., 2024): in each step a pass from either end, with the other picture put in.
 
     Frame 0 ends on the start's latent, the last frame near the end's. keyframes: latents of frames in
     between, put in by both passes. Guidance is CFG++'s (Chung et al., 2024): its slope is unconditional.
     """
-    step = _ViBiDStep(start, end, noise, keyframes or {})
-    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        x_start = x
-        x, denoised = step(x, sigma, sigma_next)
-        callback(i, x_start, denoised)
-    return x
+    return _solved(_vibid_step(start, end, noise, keyframes), x, sigmas, callback)
 
 
 def mpd(
@@ -67,14 +63,14 @@ def mpd(
 
     share: of the steps, that begin with so many rounds of it.
     """
-    step = _ViBiDStep(start, end, noise, {})
-    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        x_start = x
-        if i < first_steps(share, len(sigmas) - 1):
+    vibid_step, first = _vibid_step(start, end, noise), first_steps(share, len(sigmas) - 1)
+
+    def step(i: int, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
+        if i < first:
             x = _distilled(start, end, x, sigma, sigma_next, noise, rounds)
-        x, denoised = step(x, sigma, sigma_next)
-        callback(i, x_start, denoised)
-    return x
+        return vibid_step(i, x, sigma, sigma_next)
+
+    return _solved(step, x, sigmas, callback)
 
 
 def mpd_trf(
@@ -92,23 +88,23 @@ def mpd_trf(
 
     passes: of a fused step, all but the last with noise back up after them.
     """
-    step = _ViBiDStep(start, end, noise, {})
+    vibid_step, first = _vibid_step(start, end, noise), first_steps(share, len(sigmas) - 1)
     weights = of_frames(fading(x.shape[FRAMES]), x)
-    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        x_start = x
-        if i < first_steps(share, len(sigmas) - 1):
+
+    def step(i: int, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
+        if i < first:
             x = _distilled(start, end, x, sigma, sigma_next, noise, rounds=1)
-            x, denoised = step(x, sigma, sigma_next)
-        else:
-            for count in range(passes):
-                if count > 0:
-                    x = noised(x, sigma, sigma_next, noise)
-                forward, unconditional = start.evaluate(BOTH, x, sigma)
-                (backward,) = end.evaluate((CONDITIONAL,), x.flip(FRAMES), sigma)
-                denoised = torch.lerp(backward.flip(FRAMES), forward, weights)
-                x = denoised + sigma_next * (x - unconditional) / sigma
-        callback(i, x_start, denoised)
-    return x
+            return vibid_step(i, x, sigma, sigma_next)
+        for count in range(passes):
+            if count > 0:
+                x = noised(x, sigma, sigma_next, noise)
+            forward, unconditional = start.evaluate(BOTH, x, sigma)
+            (backward,) = end.evaluate((CONDITIONAL,), x.flip(FRAMES), sigma)
+            denoised = torch.lerp(backward.flip(FRAMES), forward, weights)
+            x = denoised + sigma_next * (x - unconditional) / sigma
+        return x, denoised
+
+    return _solved(step, x, sigmas, callback)
 
 
 BIDIRECTIONAL = {"mpd": mpd, "vibid": vibid, "mpd_trf": mpd_trf}
@@ -128,9 +124,9 @@ def put(x: Tensor, frames: Mapping[int, Tensor]) -> Tensor:
     return x
 
 
-def noised(x: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Noise) -> Tensor:
-    """x at the next level with noise added up to σ."""
-    return x + (sigma**2 - sigma_next**2).sqrt() * noise(x)
+def noised(x: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Noise, strength: float = 1.0) -> Tensor:
+    """x at the next level with noise added up to σ, times a strength."""
+    return x + strength * (sigma**2 - sigma_next**2).sqrt() * noise(x)
 
 
 def first_steps(share: float, steps: int) -> int:
@@ -138,20 +134,31 @@ def first_steps(share: float, steps: int) -> int:
     return math.ceil(share * steps - 1e-9)  # 0.2·35 is a little above 7
 
 
-class _ViBiDStep:
-    """A step of ViBiDSampler: (x, σ, the next σ) -> x there, and the last pass's estimate, both forward."""
+Step = Callable[[int, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(its number, x, σ, the next σ) -> x there, and the last pass's estimate, both forward in time."""
 
-    def __init__(self, start: End, end: End, noise: Noise, keyframes: Mapping[int, Tensor]):
-        self._start, self._end, self._noise, self._keyframes = start, end, noise, keyframes
 
-    def __call__(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-        last, middle = x.shape[FRAMES] - 1, self._keyframes
-        half = partial(_half, sigma=sigma, sigma_next=sigma_next)
-        x, _ = half(self._start, x, {last: self._end.latent, **middle})
-        x = noised(x, sigma, sigma_next, self._noise)
-        middle = {last - index: latent for index, latent in middle.items()}
-        x, denoised = half(self._end, x.flip(FRAMES), {last: self._start.latent, **middle})
+def _solved(step: Step, x: Tensor, sigmas: Tensor, callback: Callback) -> Tensor:
+    """x after all steps; the callback gets the x at the start of each."""
+    for i, levels in enumerate(itertools.pairwise(sigmas)):
+        x_start = x
+        x, denoised = step(i, x, *levels)
+        callback(i, x_start, denoised)
+    return x
+
+
+def _vibid_step(start: End, end: End, noise: Noise, keyframes: Mapping[int, Tensor] = NO_KEYFRAMES) -> Step:
+    """A step of ViBiDSampler: a pass under the start, noise back up, and a pass under the end."""
+
+    def step(_: int, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
+        last = x.shape[FRAMES] - 1
+        x, _ = _half(start, x, {last: end.latent, **keyframes}, sigma, sigma_next)
+        x = noised(x, sigma, sigma_next, noise)
+        backward = {last: start.latent, **{last - index: latent for index, latent in keyframes.items()}}
+        x, denoised = _half(end, x.flip(FRAMES), backward, sigma, sigma_next)
         return x.flip(FRAMES), denoised.flip(FRAMES)
+
+    return step
 
 
 def _half(

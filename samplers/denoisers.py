@@ -50,17 +50,17 @@ def windowed(denoise: Denoiser, windows: Sequence[Sequence[int]], weights: Tenso
         total[list(window)] += weights.cpu()
     if not (total > 0).all():
         raise ValueError("the windows leave out a frame; each must be in one of them.")
+    indices = [torch.tensor(window, dtype=torch.int64, device="cpu") for window in windows]
+    shares = [weights.cpu() / total[index] for index in indices]
 
     def denoise_windows(x: Tensor, sigma: Tensor) -> Tensor:
         result = None
-        for window in windows:
-            index = torch.tensor(window, dtype=torch.int64, device="cpu")
-            shares = of_frames(weights.cpu() / total[index], x)
+        for index, share in zip(indices, shares, strict=True):
             index = index.to(x.device, non_blocking=True)
             estimate = denoise(x.index_select(FRAMES, index), sigma)
             if result is None:
                 result = estimate.new_zeros(*estimate.shape[:FRAMES], *x.shape[FRAMES:])
-            result.index_add_(result.dim() + FRAMES, index, shares * estimate)
+            result.index_add_(result.dim() + FRAMES, index, of_frames(share, x) * estimate)
         return result
 
     return denoise_windows

@@ -38,7 +38,7 @@ def returning_euler(
         callback(i, x_start, denoised)
         for _ in range(times if i in after else 0):
             for above in range(i, i - length, -1):
-                x = x + strength * (noised(x, sigmas[above], sigmas[above + 1], noise) - x)
+                x = noised(x, sigmas[above], sigmas[above + 1], noise, strength)
             for again in range(i - length + 1, i + 1):
                 x, _ = step(x, again)
     return x
