@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from .warp import Pose, bilinear, filled, sources
+from .warp import Pose, bilinear, filled, places, sources
 
-EASES = {"linear": lambda share: share, "smooth": lambda share: share**2 * (3 - 2 * share)}
+LINEAR = "linear"
+EASES = {LINEAR: lambda share: share, "smooth": lambda share: share**2 * (3 - 2 * share)}
 """How the way of a camera is spread over time, from 0 to 1."""
 
 
@@ -15,7 +16,7 @@ def flat(
     pan: tuple[float, float],
     zoom: float = 1.0,
     roll: float = 0.0,
-    ease: str = "linear",
+    ease: str = LINEAR,
 ) -> tuple[Tensor, Tensor]:
     """The video of a camera over a flat picture, and the mask of where the picture reaches.
 
@@ -35,7 +36,7 @@ def flat(
 
 
 def parallax(
-    picture: Tensor, nearness: Tensor, num_frames: int, shift: tuple[float, float], ease: str = "linear"
+    picture: Tensor, nearness: Tensor, num_frames: int, shift: tuple[float, float], ease: str = LINEAR
 ) -> tuple[Tensor, Tensor]:
     """The video of a camera that goes sideways, and the mask of where no hole is; holes are filled.
 
@@ -43,8 +44,7 @@ def parallax(
     frame. Where several pixels meet, the nearest is seen.
     """
     height, width = picture.shape[1:]
-    options = {"dtype": torch.float64, "device": picture.device}
-    y, x = torch.meshgrid(*(torch.arange(side, **options) for side in (height, width)), indexing="ij")
+    x, y = places(range(height), range(width), picture.device)
     nearness = nearness[0].to(torch.float64)
     order = nearness.flatten().argsort(stable=True)  # the nearest comes last
     rank = torch.arange(len(order), dtype=torch.int64, device=picture.device)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..fields import is_number, shortened
+from .camera import EASES, LINEAR
 
 VERSION = 1
 MOST_BYTES, MOST_POINTS = 262_144, 4096
@@ -61,7 +62,7 @@ class Camera:
     pan: Point = (0.0, 0.0)  # the way the picture goes
     zoom: float = 1.0
     roll: float = 0.0
-    ease: str = "linear"
+    ease: str = LINEAR
     nearness: str | int | None = None  # as a region's mask; bright is near
 
     @property
@@ -275,7 +276,7 @@ _CAMERA = {
     "pan": (partial(_point, -1, 1), (0.0, 0.0)),
     "zoom": (partial(_number, 0.25, 4), 1.0),
     "roll": (partial(_number, -180, 180), 0.0),
-    "ease": (partial(_one_of, ("linear", "smooth")), "linear"),
+    "ease": (partial(_one_of, tuple(EASES)), LINEAR),
     "nearness": (_source, None),
 }
 _MOTION = {

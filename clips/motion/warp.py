@@ -89,12 +89,19 @@ def filled(picture: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid > 0, picture, fine[:, :height, :width])
 
 
+def places(rows: range, columns: range, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The places of pixels, x and y, float64, (rows, columns) each."""
+    options = {"dtype": torch.float64, "device": device}
+    y, x = (torch.arange(side.start, side.stop, **options) for side in (rows, columns))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return x, y
+
+
 def sources(
     size: Sequence[int], pose: Pose, origin: tuple[float, float], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Where in the picture each pixel of a frame comes from: x and y, (H, W) each."""
-    options = {"dtype": torch.float64, "device": device}
-    y, x = torch.meshgrid(*(torch.arange(side, **options) for side in size), indexing="ij")
+    x, y = places(range(size[0]), range(size[1]), device)
     x, y = (x - pose.x) / pose.scale, (y - pose.y) / pose.scale
     cosine, sine = math.cos(math.radians(pose.degrees)), math.sin(math.radians(pose.degrees))
     return cosine * x + sine * y + origin[0], cosine * y - sine * x + origin[1]

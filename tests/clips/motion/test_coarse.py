@@ -1,7 +1,9 @@
 """Coarse videos of a motion: frame 0 is the picture, areas are where they were drawn, and move as asked."""
 
+import itertools
 import json
 import math
+import random
 
 import pytest
 import torch
@@ -80,3 +82,23 @@ def test_nearness_of_1_is_a_pan():
 def test_a_region_outside_of_the_picture_is_refused():
     with pytest.raises(ValueError, match="region 1 has no pixel"):
         of({"regions": [{"polygon": [[1.1, 1.1], [1.2, 1.1], [1.2, 1.2]]}]})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_areas_are_those_of_every_pixel_looked_at_alone(seed):
+    """Shapes inside, across and outside of the picture's edges, some with corners on pixel centres."""
+    draw = random.Random(seed)
+    points = [(draw.uniform(-20, 60), draw.uniform(-20, 50)) for _ in range(draw.randint(3, 8))]
+    points = [(float(round(x)), float(round(y))) for x, y in points] if seed % 2 else points
+    radius = draw.choice([0.4, 3.0, 25.0])
+    y, x = torch.meshgrid(torch.arange(HEIGHT).double(), torch.arange(WIDTH).double(), indexing="ij")
+    inside, near = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool), torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
+        crosses = (y0 <= y) != (y1 <= y)
+        inside ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / ((y1 - y0) or 1))
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        share = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / (((x1 - x0) ** 2 + (y1 - y0) ** 2) or 1)
+        share = share.clamp(0, 1)
+        near |= (x - x0 - share * (x1 - x0)) ** 2 + (y - y0 - share * (y1 - y0)) ** 2 <= radius**2
+    assert torch.equal(areas.of_polygon(points, HEIGHT, WIDTH)[0] > 0, inside)
+    assert torch.equal(areas.of_line(points, radius, HEIGHT, WIDTH)[0] > 0, near)
