@@ -29,10 +29,7 @@ def further_terms(settings: Choices, frames: int) -> tuple[Term, ...]:
     found = []
     if skips(settings):
         interval = settings.skip_interval or EVERYWHERE
-        each = zip(
-            settings.skip_guidance, guidance.skip(frames, *settings.skip_guidance, interval), strict=True
-        )
-        found += [term for strength, term in each if strength]
+        found += guidance.skip(frames, *settings.skip_guidance, interval)
     if settings.guidance_rescale:
         usual = CLIP if skips(settings) else FRAME
         whole_clip = (settings.rescale_over or usual) == CLIP

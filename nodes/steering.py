@@ -5,8 +5,6 @@ from comfy_api.v0_0_2 import io
 from ..clips import guiding
 from ..clips.choices import CLIP, USUAL_SKIPPED
 from ..clips.settings import Settings
-from ..svd_model.networks.hooks import NO_HOOKS
-from ..svd_model.networks.steering import Sharpened
 from . import host
 from .checks import checked
 from .inputs import own_or_chosen, setting
@@ -108,5 +106,5 @@ class TemporalAttention(io.ComfyNode):
             raise ValueError("positions is 1, where all frames would be one; give 2 at the least, or 0.")
         positions = positions or None
         host.check_steerable(model, "SVD Temporal Attention", positions=positions)
-        hooks = NO_HOOKS if sharpness == 1 else Sharpened(sharpness)
+        hooks = guiding.common_hooks(Settings(temporal_sharpness=sharpness))
         return io.NodeOutput(host.steered(model, hooks, positions))
