@@ -6,12 +6,11 @@ from torch import Tensor
 from ..clips.between import skip_of
 from ..clips.choices_over_time import PINNED, SHIFT
 from ..clips.conditions import Conditions
-from ..clips.presets import SVD_XT, USUAL_FPS, USUAL_MOTION, each
 from ..clips.settings import FIELDS
 from ..samplers.guidance import constant
 from . import host
 from .checks import checked, verdict
-from .conditioning import condition_videos, embed_pictures, encode_pictures, fit_pictures
+from .conditioning import clip_inputs, condition_videos, embed_pictures, encode_pictures, fit_pictures
 from .inputs import setting
 from .sampling import CATEGORY as SAMPLING
 from .sampling import between_input, make_between_sampler
@@ -37,25 +36,10 @@ class FirstLastFrame(io.ComfyNode):
                 io.ClipVision.Input("clip_vision", tooltip="From SVD Load Checkpoint."),
                 io.Vae.Input("vae", tooltip="From SVD Load Checkpoint."),
                 io.Image.Input("start", tooltip="The first frame; each picture of a batch gives a video."),
-                setting("width", default=SVD_XT.width),
-                setting("height", default=SVD_XT.height),
-                setting("fit", tooltip="How the pictures get that size."),
-                setting(
-                    "num_frames",
-                    "frames",
-                    default=SVD_XT.num_frames,
-                    tooltip=f"Frames a video: {each('num_frames')}.",
+                *clip_inputs(
+                    "How the pictures get that size.",
+                    "Noise on the pictures: more gives the model a freer hand.",
                 ),
-                setting("fps", default=USUAL_FPS, tooltip="Frames a second."),
-                setting("motion_bucket_id", default=USUAL_MOTION),
-                setting(
-                    "noise_aug",
-                    default=SVD_XT.noise_aug,
-                    round=False,
-                    advanced=True,
-                    tooltip="Noise on the pictures: more gives the model a freer hand.",
-                ),
-                setting("seed", control_after_generate=True, advanced=True, tooltip="Of that noise."),
                 setting(
                     "loop",
                     options=[NO_LOOP, *FIELDS["loop"].kind.names],

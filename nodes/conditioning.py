@@ -69,6 +69,25 @@ def condition_videos(
     return positive, negative, {"samples": samples, host.NUM_FRAMES: frames}
 
 
+def clip_inputs(fit: str, noise: str) -> list:
+    """The size of clips, and the numbers of their pictures; tooltips of the fit and of the noise on them."""
+    return [
+        setting("width", default=SVD_XT.width),
+        setting("height", default=SVD_XT.height),
+        setting("fit", tooltip=fit),
+        setting(
+            "num_frames",
+            "frames",
+            default=SVD_XT.num_frames,
+            tooltip=f"Frames a video: {each('num_frames')}.",
+        ),
+        setting("fps", default=USUAL_FPS, tooltip="Frames a second."),
+        setting("motion_bucket_id", default=USUAL_MOTION),
+        setting("noise_aug", default=SVD_XT.noise_aug, round=False, advanced=True, tooltip=noise),
+        setting("seed", control_after_generate=True, advanced=True, tooltip="Of that noise."),
+    ]
+
+
 class ImageToVideo(io.ComfyNode):
     """A picture, or several, as conditioning and as empty latents of its video."""
 
@@ -88,25 +107,10 @@ class ImageToVideo(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                setting("width", default=SVD_XT.width),
-                setting("height", default=SVD_XT.height),
-                setting("fit", tooltip="How the picture gets that size."),
-                setting(
-                    "num_frames",
-                    "frames",
-                    default=SVD_XT.num_frames,
-                    tooltip=f"Frames a video: {each('num_frames')}.",
+                *clip_inputs(
+                    "How the picture gets that size.",
+                    "Noise on the picture: more gives the model a freer hand. SV3D: 0.00001.",
                 ),
-                setting("fps", default=USUAL_FPS, tooltip="Frames a second."),
-                setting("motion_bucket_id", default=USUAL_MOTION),
-                setting(
-                    "noise_aug",
-                    default=SVD_XT.noise_aug,
-                    round=False,
-                    advanced=True,
-                    tooltip="Noise on the picture: more gives the model a freer hand. SV3D: 0.00001.",
-                ),
-                setting("seed", control_after_generate=True, advanced=True, tooltip="Of that noise."),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output",
                     optional=True,

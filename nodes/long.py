@@ -7,8 +7,8 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..clips.choices_over_time import CHAIN, FREENOISE, USUAL_MATCH, USUAL_OVERLAP, WINDOWS
-from ..clips.noise import seed_of_chunk, start_noise
-from ..clips.recipes.extend import HELD_UNTIL, joined, number_of_chunks, windows_of
+from ..clips.noise import start_noise
+from ..clips.recipes.extend import HELD_UNTIL, following, joined, number_of_chunks, windows_of
 from ..clips.run import Hold
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
@@ -63,16 +63,14 @@ def extended(
     The first of them takes the picture's place beside the latents; the picture's embedding stays, which holds
     the look.
     """
-    seed = seed_of_chunk(seed, number_of_chunks(len(clip), chunk.frames, overlap))
-    noise = start_noise(seed, (chunk.frames, *clip.shape[1:]))
-    led_by = clip[-overlap:]
+    led_by, noise, seed = following(clip, chunk.frames, overlap, seed)
     way = Hold(host.in_models_scale(chunk.model, led_by), HELD_UNTIL)
     positive = [
         [context, {**options, "concat_latent_image": led_by[:1]}] for context, options in chunk.positive
     ]
     model = host.with_held_frames(chunk.model, way, noise)
-    following = replace(chunk, model=model, positive=positive).sampled(noise, seed, run)
-    return joined(clip, following.to(clip), overlap, match)
+    sampled = replace(chunk, model=model, positive=positive).sampled(noise, seed, run)
+    return joined(clip, sampled.to(clip), overlap, match)
 
 
 def chained(chunk: Chunk, shape: torch.Size, frames: int, seed: int, overlap: int, match: float) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,13 +39,12 @@ def extend(
         return (yield Sample(in_windows(run, plan)))
     total = number_of_chunks(settings.num_frames, settings.chunk, settings.overlap)
     clip = (yield Sample(run, 1, total)) if kept is None else kept
-    number = number_of_chunks(len(clip), settings.chunk, settings.overlap)
     while len(clip) < settings.num_frames:
         if kept is None or len(clip) > len(kept):
             yield Keep(clip)
-        chunk = yield Sample(next_run(plan, pictured, clip, number), number + 1, total)
+        number = 1 + number_of_chunks(len(clip), settings.chunk, settings.overlap)
+        chunk = yield Sample(next_run(plan, pictured, clip), number, total)
         clip = joined(clip, chunk, settings.overlap, settings.match)
-        number += 1
     return clip[: settings.num_frames]
 
 
@@ -54,18 +53,31 @@ def number_of_chunks(num_frames: int, length: int, overlap: int) -> int:
     return 1 + max(0, math.ceil((num_frames - length) / (length - overlap)))
 
 
-def next_run(plan: Plan, pictured: Conditions, clip: Tensor, number: int) -> Run:
-    """The run of the chunk that follows a clip, by its number from 0; pictured: of the clip's picture.
+class Chunk(NamedTuple):
+    """What a chunk that follows a clip begins with."""
 
-    The clip's last frames lead it: the first of them takes the picture's place beside the latents. The token
-    stays the picture's, which holds the look.
+    led_by: Tensor  # (K, 4, h, w), the clip's last frames
+    noise: Tensor  # (T, 4, h, w)
+    seed: int  # of all further noise
+
+
+def following(clip: Tensor, length: int, overlap: int, seed: int) -> Chunk:
+    """The chunk of a length after a clip, (n, 4, h, w), that is made of such chunks; seed: the clip's."""
+    seed = seed_of_chunk(seed, number_of_chunks(len(clip), length, overlap))
+    return Chunk(clip[-overlap:], start_noise(seed, (length, *clip.shape[1:])), seed)
+
+
+def next_run(plan: Plan, pictured: Conditions, clip: Tensor) -> Run:
+    """The run of the chunk that follows a clip; pictured: of the clip's picture.
+
+    The first of the frames that lead it takes the picture's place beside the latents. The token stays the
+    picture's, which holds the look.
     """
-    overlap, seed = plan.settings.overlap, seed_of_chunk(plan.settings.seed, number)
-    led_by = clip[-overlap:]
-    concat = (led_by[:1] / LATENT_SCALE).to(pictured.concat)
-    start = start_noise(seed, (plan.settings.chunk, *clip.shape[1:]))
-    run = plan.run(replace(pictured, concat=concat), start)
-    return replace(run, seed=seed, way=Hold(led_by, HELD_UNTIL))
+    settings = plan.settings
+    chunk = following(clip, settings.chunk, settings.overlap, settings.seed)
+    concat = (chunk.led_by[:1] / LATENT_SCALE).to(pictured.concat)
+    run = plan.run(replace(pictured, concat=concat), chunk.noise)
+    return replace(run, seed=chunk.seed, way=Hold(chunk.led_by, HELD_UNTIL))
 
 
 def joined(clip: Tensor, chunk: Tensor, overlap: int, match: float) -> Tensor:
