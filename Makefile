@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PARALLEL := --numprocesses auto --dist loadgroup
 
-.PHONY: demo test test-long test-instructions test-host test-full-size bench train clean
+.PHONY: demo test test-long test-instructions test-host test-web test-full-size bench train clean
 
 demo: .venv/headless
 	@mkdir -p outputs
@@ -29,6 +29,10 @@ test-instructions: .venv/dev
 # In a real ComfyUI, which must be there: COMFYUI_PATH, or ~/comfy/ComfyUI. `make test` runs these too if it is.
 test-host: .venv/dev
 	STILLMOTION_REQUIRE_HOST=1 $(BIN)/python -m pytest tests/host tests/browser tests/rehearsal
+
+# The page's scripts alone, in Node 20.19 or later. `make test` runs these too where there is a Node.
+test-web:
+	node --test tests/web
 
 # A random svd_xt file of 4.8 GB in the temporary folder, removed afterwards; about 15 minutes on 2 cores.
 test-full-size: .venv/dev

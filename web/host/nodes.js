@@ -1,0 +1,89 @@
+/** Nodes of the graph, their widgets, and elements of ours in them. Node ids here are execution ids, "4:1". */
+
+import { app } from "../../../scripts/app.js"
+
+/** The nodes that an execution id names, outermost first; the last is the node itself. Empty where one is gone. */
+export function pathOf(executionId) {
+  const nodes = []
+  let graph = app.rootGraph
+  for (const id of String(executionId).split(":")) {
+    const node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
+    if (!node) return []
+    nodes.push(node)
+    graph = node.subgraph
+  }
+  return nodes
+}
+
+export function widgetOf(node, name) {
+  return node.widgets?.find((widget) => widget.name === name)
+}
+
+/** Sets a widget's value as a user does. */
+export function setValue(widget, value) {
+  widget.value = value
+  widget.callback?.(value)
+}
+
+/** Calls `redraw` after each change of a widget's value: by a user, a script, a loaded workflow or an undo. */
+export function onValue(node, widget, redraw) {
+  const called = widget.callback
+  widget.callback = function (...values) {
+    const result = called?.apply(this, values)
+    redraw()
+    return result
+  }
+  const configured = node.onConfigure
+  node.onConfigure = function (...values) {
+    const result = configured?.apply(this, values)
+    redraw()
+    return result
+  }
+}
+
+/**
+ * Puts an element into a node, below its widgets, and gives its widget. It is in no prompt and no workflow.
+ * The node becomes no wider, and taller only where the element has no room.
+ */
+export function mount(node, name, element, { least, most }) {
+  linkStyle()
+  const options = { serialize: false, hideOnZoom: false, getMinHeight: () => least, getMaxHeight: () => most }
+  // A type of our own: the page draws its own control for those that it knows.
+  const widget = node.addDOMWidget(name, `stillmotion_${name}`, element, options)
+  widget.serialize = false
+  const [width, height] = node.size
+  node.setSize([width, Math.max(height, node.computeSize()[1])])
+  return widget
+}
+
+/** URL of the picture at an input: the file that its node loads, or else that node's last output; or null. */
+export function pictureAt(node, inputName) {
+  const slot = node.inputs?.findIndex((input) => input.name === inputName) ?? -1
+  const source = slot < 0 ? null : node.getInputNode(slot)
+  if (!source) return null
+  const file = widgetOf(source, "image")?.value
+  if (typeof file === "string" && file) return fileUrl(inputFile(file))
+  const locator = app.extensionManager.workflow.nodeToNodeLocatorId(source)
+  const picture = app.nodeOutputs?.[locator]?.images?.[0]
+  return picture ? fileUrl(picture) : null
+}
+
+/** The parts of a name as Load Image has it: "folder/name.png [input]". */
+function inputFile(name) {
+  const [, path, type] = name.match(/^(.*?)(?: \[(input|output|temp)\])?$/)
+  const cut = path.lastIndexOf("/")
+  return { filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type: type ?? "input" }
+}
+
+/** URL below the host's root of a file in one of its folders. */
+export function fileUrl({ filename, subfolder = "", type = "output" }) {
+  const root = new URL("../../../", import.meta.url)
+  return String(new URL(`view?${new URLSearchParams({ filename, subfolder, type })}`, root))
+}
+
+/** Links the style sheet, once a page. */
+export function linkStyle() {
+  const href = String(new URL("../style.css", import.meta.url))
+  if (document.querySelector(`link[href="${href}"]`)) return
+  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }))
+}

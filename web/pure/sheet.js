@@ -1,0 +1,39 @@
+/** A sheet of frames: where a frame lies in it, and which one is due. */
+
+/**
+ * The rectangle [x, y, width, height] of a frame in a picture of rows and columns. Cells need not be whole
+ * pixels, so it is half a pixel smaller on each side: no neighbour shows.
+ */
+export function cellOf(index, { columns, rows }, width, height) {
+  const cell = [width / columns, height / rows]
+  const inset = cell.map((side) => Math.min(0.5, side / 4))
+  const left = (index % columns) * cell[0] + inset[0]
+  const top = Math.floor(index / columns) * cell[1] + inset[1]
+  return [left, top, cell[0] - 2 * inset[0], cell[1] - 2 * inset[1]]
+}
+
+/** Order of the frames of one round, as indices: straight on, or back again without the ends twice. */
+export function roundOf(frames, pingPong = false) {
+  const order = Array.from({ length: frames }, (_, index) => index)
+  return pingPong ? [...order, ...order.slice(1, -1).reverse()] : order
+}
+
+/** The frame of a moment in seconds, from a round that repeats. */
+export function frameAt(seconds, fps, round) {
+  const place = Math.floor(seconds * fps + 1e-9) % round.length
+  return round[place < 0 ? place + round.length : place]
+}
+
+/** The rectangle [x, y, width, height] of a picture as large as fits into a box, in the middle. */
+export function fitted(width, height, boxWidth, boxHeight) {
+  const scale = Math.min(boxWidth / width, boxHeight / height)
+  const [w, h] = [width * scale, height * scale]
+  return [(boxWidth - w) / 2, (boxHeight - h) / 2, w, h]
+}
+
+/** What a layout says, or null where it is no sheet of frames. */
+export function layoutOf({ frames, columns, rows, fps }) {
+  const whole = [frames, columns, rows].every((number) => Number.isInteger(number) && number > 0)
+  if (!whole || frames > columns * rows || !(fps > 0)) return null
+  return { frames, columns, rows, fps: Math.min(fps, 60) }
+}
