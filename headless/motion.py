@@ -18,17 +18,14 @@ from ..clips.fields import shortened
 from ..clips.mistakes import did_you_mean
 from ..clips.motion import coarse, tracks
 from ..clips.motion.course import Course, of_motion, of_video
+from ..clips.motion.fitting import fitted, sides
 from ..clips.motion.moves import MOVES
 from ..clips.motion.tracks import FREEZE, Motion
-from ..clips.picture import to_canvas
 from ..clips.plan import Plan
 from .files import images
 from .files.control_frames import Frames, read_frames
 from .files.images import ImageError, Picture
 from .files.sources import existing
-
-MOST_NAMED = 10
-"""Unknown keys that a warning names."""
 
 
 class MotionVideo(NamedTuple):
@@ -74,17 +71,9 @@ class Directions:
 
     def doubts(self, plan: Plan) -> Iterator[str]:
         """A sentence for each thing that the user may have meant otherwise."""
-        if self.unknown:
-            listed = ", ".join(name[:80] for name in self.unknown[:MOST_NAMED])
-            more = f", and {len(self.unknown) - MOST_NAMED:,} more" * (len(self.unknown) > MOST_NAMED)
-            yield f"the motion has keys that mean nothing here, and are passed over: {listed}{more}."
-        drawn_on = None if self.motion is None else self.motion.aspect
-        aspect = plan.settings.width / plan.settings.height
-        if drawn_on is not None and abs(drawn_on / aspect - 1) > 0.01:
-            yield (
-                f"the motion was drawn on a picture of width by height {drawn_on:.4g}, and the clip's is "
-                f"{aspect:.4g}: its areas lie elsewhere, unless it is drawn anew."
-            )
+        if self.motion is not None:
+            size = plan.settings.width, plan.settings.height
+            yield from tracks.doubts(self.motion, self.unknown, *size)
 
     def check(self, plan: Plan) -> None:
         """Raises ValueError for what needs no picture to be wrong: areas without a pixel, another length."""
@@ -235,12 +224,7 @@ def _fitted(name: str, source: Picture, plan: Plan, size: tuple[int, int]) -> Te
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     clip = plan.settings.width, plan.settings.height
-    if picture.size not in (size, clip):
-        raise ValueError(
-            f"{name} is {_sides(picture.size)}; accepted is the size of the picture, {_sides(size)}, or the "
-            f"clip's, {_sides(clip)}."
-        )
-    return (to_canvas(_of_mask(picture), *clip, plan.settings.fit)[0].amax(0, keepdim=True) + 1) / 2
+    return fitted(name, _of_mask(picture), size, clip, plan.settings.fit)
 
 
 def _of_mask(picture: Image.Image) -> Tensor:
@@ -265,11 +249,7 @@ def _filmed(video: MotionVideo, plan: Plan, frozen: Tensor | None) -> Course:
     mask = read("motion mask", video.mask, _of_mask, alone=True)
     if len(set.union(*seen.values())) > 1:
         sizes = " and ".join(
-            f"{what} {', '.join(map(_sides, sorted(of_one)))}" for what, of_one in seen.items()
+            f"{what} {', '.join(map(sides, sorted(of_one)))}" for what, of_one in seen.items()
         )
         raise ValueError(f"motion video and mask have several sizes ({sizes}); give all pictures one size.")
     return of_video(frames, mask, frozen)
-
-
-def _sides(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"

@@ -7,6 +7,7 @@ from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
 from .long import Extend, LongVideo
+from .motion import DrawMotion
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
@@ -28,6 +29,7 @@ class StillmotionExtension(ComfyExtension):
             FirstLastFrame,
             Orbit,
             Camera,
+            DrawMotion,
             Guidance,
             SkipGuidance,
             TemporalAttention,

@@ -7,8 +7,8 @@ Widths are parts of the picture's width. Angles are in degrees, clockwise.
 import itertools
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,11 @@ from .camera import EASES, LINEAR
 VERSION = 1
 MOST_BYTES, MOST_POINTS = 262_144, 4096
 MOST_REGIONS, MOST_DRAGS, LONGEST_ID = 32, 64, 64
+MOST_NAMED = 10
+"""Keys that mean nothing, named in a warning; the others are counted."""
 MOVE, FREEZE = "move", "freeze"
+NEARNESS = "nearness"
+"""The name of a nearness map that comes beside a motion, and not in it."""
 
 Point = tuple[float, float]
 
@@ -101,12 +105,48 @@ def parse(text: str) -> tuple[Motion, list[str]]:
         _drag(entry, f"drags[{number}]", number, unknown) for number, entry in enumerate(fields["drags"])
     ]
     camera = Camera(**_object(fields["camera"], "camera", _CAMERA, unknown))
+    _check_camera(camera)
+    _check_whole(moving)
+    return Motion(tuple(moving), camera, fields["aspect"]), unknown
+
+
+def doubts(motion: Motion, unknown: Sequence[str], width: int, height: int) -> Iterator[str]:
+    """A sentence for each thing in a motion that the user may have meant otherwise.
+
+    unknown: names of its keys that mean nothing. width, height: of the clip.
+    """
+    if unknown:
+        listed = ", ".join(name[:80] for name in unknown[:MOST_NAMED])
+        more = f", and {len(unknown) - MOST_NAMED:,} more" * (len(unknown) > MOST_NAMED)
+        yield f"the motion has keys that mean nothing here, and are passed over: {listed}{more}."
+    aspect = width / height
+    if motion.aspect is not None and abs(motion.aspect / aspect - 1) > 0.01:
+        yield (
+            f"the motion was drawn on a picture of width by height {motion.aspect:.4g}, and the clip's is "
+            f"{aspect:.4g}: its areas lie elsewhere, unless it is drawn anew."
+        )
+
+
+def with_nearness(motion: Motion) -> Motion:
+    """The motion whose camera goes by a picture named NEARNESS, in place of its own if any.
+
+    Raises ValueError for a camera that stands still, zooms or rolls.
+    """
+    camera = replace(motion.camera, nearness=NEARNESS)
+    if camera.pan == (0.0, 0.0):
+        raise ValueError(
+            "there is a nearness map, and the camera doesn't pan; give it a pan, or leave it out."
+        )
+    _check_camera(camera)
+    return replace(motion, camera=camera)
+
+
+def _check_camera(camera: Camera) -> None:
+    """Raises ValueError for a zoom or a roll by a nearness map, which would make holes everywhere."""
     if camera.nearness is not None and (camera.zoom, camera.roll) != (1.0, 0.0):
         raise ValueError(
             f"camera: zoom is {camera.zoom:g} and roll {camera.roll:g}; with nearness they must be 1 and 0."
         )
-    _check_whole(moving)
-    return Motion(tuple(moving), camera, fields["aspect"]), unknown
 
 
 def _check_whole(regions: list[Region]) -> None:
