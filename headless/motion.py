@@ -19,13 +19,16 @@ from ..clips.mistakes import did_you_mean
 from ..clips.motion import coarse, tracks
 from ..clips.motion.course import Course, of_motion, of_video
 from ..clips.motion.fitting import fitted, sides
-from ..clips.motion.moves import MOVES
+from ..clips.motion.moves import MOVES, named_move
 from ..clips.motion.tracks import FREEZE, Motion
 from ..clips.plan import Plan
 from .files import images
 from .files.control_frames import Frames, read_frames
 from .files.images import ImageError, Picture
 from .files.sources import existing
+
+NAMED = ("motion", "motion_video", "motion_mask", "freeze", "nearness")
+"""Options that name files of a motion."""
 
 
 class MotionVideo(NamedTuple):
@@ -44,6 +47,7 @@ class Directions:
     unknown: tuple[str, ...] = ()  # keys of the motion that mean nothing
     video: MotionVideo | None = None
     freeze: Picture | None = None
+    nearness: Picture | None = None  # of the motion's camera, in place of its own
 
     @property
     def moves(self) -> bool:
@@ -104,20 +108,28 @@ class Directions:
             return course.frames[:1], course
         motion = self.motion or Motion()
         sources = {name: fit(f"{name} of the motion", self.folder / name) for name in _names(motion)}
+        if self.nearness is not None:
+            sources[tracks.NEARNESS] = fit("the nearness map", self.nearness)
         return picture, of_motion(motion, picture, plan.settings.num_frames, sources, frozen)
 
 
 def directions(
-    motion: str | os.PathLike[str] | Mapping | MotionVideo | None, freeze: Picture | None = None
+    motion: str | os.PathLike[str] | Mapping | MotionVideo | None,
+    freeze: Picture | None = None,
+    nearness: Picture | None = None,
 ) -> Directions:
     """Reads a caller's motion and the mask of what stays still; raises ValueError for what is none.
 
     motion: the path of a .json file, its content as a dict, the name of a camera move, or a MotionVideo. The
-    pictures that it names lie in the folder of the file; of a dict, in the current one.
+    pictures that it names lie in the folder of the file; of a dict, in the current one. nearness: a picture,
+    bright where it is near, for a camera that pans.
     """
-    if freeze is not None and isinstance(freeze, str | os.PathLike):
-        existing(freeze)
+    for picture in (freeze, nearness):
+        if isinstance(picture, str | os.PathLike):
+            existing(picture)
     if motion is None or isinstance(motion, MotionVideo):
+        if nearness is not None:
+            raise ValueError("nearness goes with a motion whose camera pans; give one, or leave it out.")
         return Directions(video=motion, freeze=freeze)
     path = None
     if isinstance(motion, Mapping):
@@ -129,9 +141,10 @@ def directions(
         path = existing(motion)
         text = _text_of(path)
     else:
-        return Directions(Motion(camera=_move(motion)), freeze=freeze)
+        return Directions(_move(motion, nearness is not None), freeze=freeze, nearness=nearness)
     drawn, unknown = tracks.parse(text)
-    found = Directions(drawn, path, tuple(unknown), freeze=freeze)
+    drawn = drawn if nearness is None else tracks.with_nearness(drawn)
+    found = Directions(drawn, path, tuple(unknown), freeze=freeze, nearness=nearness)
     for name in _names(drawn):
         _check_inside(name, found.folder)
     return found
@@ -145,7 +158,7 @@ def as_frames(course: Course) -> Iterator[np.ndarray]:
 
 def notes_of_motion(options: Namespace) -> dict[str, str]:
     """Names of a motion's files for a clip's metadata, without folders, which are private."""
-    named = {name: getattr(options, name) for name in ("motion", "motion_video", "motion_mask", "freeze")}
+    named = {name: getattr(options, name) for name in NAMED}
     return {name: Path(file).name for name, file in named.items() if file is not None}
 
 
@@ -158,7 +171,7 @@ def of_options(options: Namespace) -> Directions:
         video = MotionVideo(options.motion_video, options.motion_mask)
     if motion is not None and video is not None:
         raise ValueError("--motion draws a coarse video, and --motion-video is one; give one of them.")
-    found = directions(motion if video is None else video, options.freeze)
+    found = directions(motion if video is None else video, options.freeze, options.nearness)
     if options.save_motion is not None and not found.moves:
         raise ValueError(
             "--save-motion writes the coarse video of a motion, and nothing moves here; give --motion or "
@@ -167,7 +180,7 @@ def of_options(options: Namespace) -> Directions:
     return found
 
 
-def _move(name: object) -> tracks.Camera:
+def _move(name: object, has_nearness: bool) -> Motion:
     """The camera move of a name, which may have _ for a space."""
     meant = name.replace("_", " ") if isinstance(name, str) else name
     if not isinstance(meant, str) or meant not in MOVES:
@@ -175,7 +188,7 @@ def _move(name: object) -> tracks.Camera:
         raise ValueError(
             f"the motion is {shortened(name)}; accepted are a .json file, and {', '.join(MOVES)}{close}"
         )
-    return MOVES[meant]
+    return named_move(meant, has_nearness)
 
 
 def _text_of(path: Path) -> str:
@@ -195,7 +208,7 @@ def _text_of(path: Path) -> str:
 def _names(motion: Motion) -> list[str | int]:
     """Pictures that a motion names, each once."""
     named = [*(region.mask for region in motion.regions), motion.camera.nearness]
-    return list(dict.fromkeys(name for name in named if name is not None))
+    return list(dict.fromkeys(name for name in named if name not in (None, tracks.NEARNESS)))
 
 
 def _check_inside(name: str | int, folder: Path) -> None:

@@ -1,15 +1,18 @@
 """Nodes of motion that the user decides: coarse videos of what moves where, for SVD Hold."""
 
 import logging
+from dataclasses import replace
 
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..clips.fields import shortened
 from ..clips.motion import tracks
+from ..clips.motion.camera import EASES, LINEAR
 from ..clips.motion.coarse import Coarse, Sources, coarse
 from ..clips.motion.fitting import fitted
-from ..clips.motion.tracks import Motion
+from ..clips.motion.moves import MOVES, named_move
+from ..clips.motion.tracks import PAN, ROLL, ZOOM, Camera, Motion, Region
 from ..clips.presets import SVD_XT, each
 from ..svd_model.networks.finite import check_finite
 from . import host
@@ -18,6 +21,10 @@ from .conditioning import fit_pictures
 from .inputs import setting
 
 CATEGORY = "stillmotion/motion"
+CUSTOM = "custom"
+"""The move of a camera that the numbers say."""
+PATH = '[{"x": 0.4, "y": 0.5}, {"x": 0.6, "y": 0.5}]'
+"""A path across the middle."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +94,15 @@ def outputs_of(video: Coarse) -> tuple[Tensor, Tensor]:
     return video.frames.movedim(1, -1).contiguous(), video.mask[:, 0]
 
 
+def nearness_input() -> io.Image.Input:
+    """A picture of depth."""
+    return io.Image.Input(
+        "nearness",
+        optional=True,
+        tooltip="For a camera that pans or orbits: bright is near, as any depth node draws it.",
+    )
+
+
 class DrawMotion(io.ComfyNode):
     """The coarse video of everything that a motion's JSON says."""
 
@@ -113,11 +129,7 @@ class DrawMotion(io.ComfyNode):
                 io.Mask.Input(
                     "masks", optional=True, tooltip="Areas that the motion names by their numbers, from 0."
                 ),
-                io.Image.Input(
-                    "nearness",
-                    optional=True,
-                    tooltip="For a camera that pans: bright is near, as any depth node draws it.",
-                ),
+                nearness_input(),
             ],
             outputs=[
                 io.Image.Output("coarse_video", tooltip="What the clip is to follow, for SVD Hold."),
@@ -165,3 +177,121 @@ def with_nearness(
     size = image.shape[2], image.shape[1]
     sources[tracks.NEARNESS] = fitted("nearness", nearness[0, ..., :3].movedim(-1, 0), size, clip, fit)
     return tracks.with_nearness(motion)
+
+
+class Drag(io.ComfyNode):
+    """The coarse video of one part of the picture that goes along a path."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionDrag",
+            display_name="SVD Drag",
+            category=CATEGORY,
+            description="Drags, turns and scales the part of the picture under a mask, for SVD Hold.",
+            search_aliases=["svd", "drag", "cut and drag", "time-to-move", "trajectory", "move object"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture at the clip's size: of SVD Image to Video."),
+                io.Mask.Input("mask", tooltip="The part, white; as large as the image."),
+                io.String.Input(
+                    "path",
+                    default=PATH,
+                    multiline=True,
+                    tooltip="Where it goes: keys with x and y as fractions of the picture, if you like with "
+                    "scale, degrees and time.",
+                ),
+                frames_input(),
+            ],
+            outputs=[
+                io.Image.Output("coarse_video", tooltip="What the clip is to follow, for SVD Hold."),
+                mask_output(),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, image, mask, path, frames) -> io.NodeOutput:
+        check_one("image", image)
+        keys, unknown = tracks.parse_path(path)
+        motion = Motion((Region("the mask", tracks.MOVE, keys, mask=0),))
+        size = image.shape[2], image.shape[1]
+        for doubt in tracks.doubts(motion, unknown, *size):
+            logger.warning(doubt)
+        check_mask("mask", mask)
+        if len(mask) != 1:
+            raise ValueError(f"mask holds {len(mask)} pictures, and SVD Drag takes one; several: SVD Motion.")
+        fitted_mask = fitted("mask", mask.expand(3, -1, -1), size, size, "crop")
+        video = coarse(motion, image[0, ..., :3].movedim(-1, 0), frames, {0: fitted_mask})
+        return io.NodeOutput(*outputs_of(video))
+
+
+class CameraMove(io.ComfyNode):
+    """The coarse video of a camera that moves over the picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionCameraMove",
+            display_name="SVD Camera Move",
+            category=CATEGORY,
+            description="Pans, zooms, rolls or goes round the picture, for SVD Hold and any SVD checkpoint.",
+            search_aliases=[
+                "svd",
+                "camera",
+                "pan",
+                "zoom",
+                "roll",
+                "orbit",
+                "parallax",
+                "depth",
+                "ken burns",
+            ],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture at the clip's size: of SVD Image to Video."),
+                frames_input(),
+                io.Combo.Input(
+                    "move",
+                    options=[CUSTOM, *MOVES],
+                    default="zoom in",
+                    tooltip="The way the camera goes; custom is by the numbers below. orbit needs nearness.",
+                ),
+                _float(
+                    "pan_x", 0.0, PAN, "For custom: how far the picture goes to the right, in its widths."
+                ),
+                _float("pan_y", 0.0, PAN, "For custom: how far the picture goes down, in its heights."),
+                _float("zoom", 1.0, ZOOM, "For custom: how large the picture is in the last frame."),
+                _float("roll", 0.0, ROLL, "For custom: how far the picture turns, in degrees, clockwise."),
+                io.Combo.Input(
+                    "ease",
+                    options=list(EASES),
+                    default=LINEAR,
+                    tooltip="linear: at one speed; smooth: it starts and ends gently.",
+                ),
+                nearness_input(),
+            ],
+            outputs=[
+                io.Image.Output("coarse_video", tooltip="What the clip is to follow, for SVD Hold."),
+                mask_output(),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, image, frames, move, pan_x, pan_y, zoom, roll, ease, nearness=None) -> io.NodeOutput:
+        check_one("image", image)
+        if move == CUSTOM:
+            motion = Motion(camera=Camera((pan_x, pan_y), zoom, roll))
+            if not motion.camera.moves:
+                raise ValueError("the camera stands still: pan is 0, zoom 1 and roll 0; change one of them.")
+        else:
+            motion = named_move(move, nearness is not None)
+        motion, sources = replace(motion, camera=replace(motion.camera, ease=ease)), {}
+        size = image.shape[2], image.shape[1]
+        motion = with_nearness(motion, nearness, sources, size, "crop", image)
+        video = coarse(motion, image[0, ..., :3].movedim(-1, 0), frames, sources)
+        return io.NodeOutput(*outputs_of(video))
+
+
+def _float(name: str, default: float, bounds: tuple[float, float], words: str) -> io.Float.Input:
+    lowest, highest = map(float, bounds)
+    return io.Float.Input(name, default=default, min=lowest, max=highest, step=0.01, tooltip=words)

@@ -18,11 +18,12 @@ from .camera import EASES, LINEAR
 VERSION = 1
 MOST_BYTES, MOST_POINTS = 262_144, 4096
 MOST_REGIONS, MOST_DRAGS, LONGEST_ID = 32, 64, 64
+PAN, ZOOM, ROLL = (-1, 1), (0.25, 4), (-180, 180)
 MOST_NAMED = 10
 """Keys that mean nothing, named in a warning; the others are counted."""
 MOVE, FREEZE = "move", "freeze"
-NEARNESS = "nearness"
-"""The name of a nearness map that comes beside a motion, and not in it."""
+NEARNESS = -1
+"""The number of a nearness map that comes beside a motion, and is not named by it."""
 
 Point = tuple[float, float]
 
@@ -68,6 +69,7 @@ class Camera:
     roll: float = 0.0
     ease: str = LINEAR
     nearness: str | int | None = None  # as a region's mask; bright is near
+    pivot: float = 0.0  # the nearness that stands still
 
     @property
     def moves(self) -> bool:
@@ -89,14 +91,8 @@ def parse(text: str) -> tuple[Motion, list[str]]:
 
     Raises ValueError, one sentence with the entry, its value and what is accepted.
     """
-    if len(text.encode()) > MOST_BYTES:
-        raise ValueError(f"the motion has {len(text.encode()):,} bytes; at most {MOST_BYTES:,} are read.")
-    try:
-        content = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the motion is {shortened(text)}, which is no JSON ({error}).") from error
     unknown: list[str] = []
-    fields = _object(content, "the motion", _MOTION, unknown)
+    fields = _object(_loaded(text, "the motion"), "the motion", _MOTION, unknown)
     moving = [
         _region(entry, f"regions[{number}]", number, unknown)
         for number, entry in enumerate(fields["regions"])
@@ -108,6 +104,28 @@ def parse(text: str) -> tuple[Motion, list[str]]:
     _check_camera(camera)
     _check_whole(moving)
     return Motion(tuple(moving), camera, fields["aspect"]), unknown
+
+
+def parse_path(text: str) -> tuple[tuple[Key, ...], list[str]]:
+    """The keys in JSON text, a list of at least two, and the names of what means nothing in them.
+
+    Raises ValueError as `parse` does.
+    """
+    unknown: list[str] = []
+    path = _path(_list(MOST_POINTS, _loaded(text, "the path"), "the path"), "the path", unknown)
+    if not path:
+        raise ValueError("the path is empty; give two keys or more.")
+    return path, unknown
+
+
+def _loaded(text: str, what: str) -> Any:
+    """The content of JSON text; raises ValueError for what is none, or too long."""
+    if len(text.encode()) > MOST_BYTES:
+        raise ValueError(f"{what} has {len(text.encode()):,} bytes; at most {MOST_BYTES:,} are read.")
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is {shortened(text)}, which is no JSON ({error}).") from error
 
 
 def doubts(motion: Motion, unknown: Sequence[str], width: int, height: int) -> Iterator[str]:
@@ -128,7 +146,7 @@ def doubts(motion: Motion, unknown: Sequence[str], width: int, height: int) -> I
 
 
 def with_nearness(motion: Motion) -> Motion:
-    """The motion whose camera goes by a picture named NEARNESS, in place of its own if any.
+    """The motion whose camera goes by the picture NEARNESS, in place of its own if any.
 
     Raises ValueError for a camera that stands still, zooms or rolls.
     """
@@ -313,9 +331,9 @@ _REGION = {
 }
 _DRAG = {"id": (_text, None), "width": (_WIDTH, 0.1), "path": (_LIST, _REQUIRED)}
 _CAMERA = {
-    "pan": (partial(_point, -1, 1), (0.0, 0.0)),
-    "zoom": (partial(_number, 0.25, 4), 1.0),
-    "roll": (partial(_number, -180, 180), 0.0),
+    "pan": (partial(_point, *PAN), (0.0, 0.0)),
+    "zoom": (partial(_number, *ZOOM), 1.0),
+    "roll": (partial(_number, *ROLL), 0.0),
     "ease": (partial(_one_of, tuple(EASES)), LINEAR),
     "nearness": (_source, None),
 }

@@ -7,6 +7,7 @@ from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
 from .guider import check_without_guidance, is_guided, with_further_terms, with_guidance
+from .hold import with_mask_until
 from .long import check_without_windows, with_held_frames, with_windows
 from .lora import with_lora
 from .model import (
@@ -81,6 +82,7 @@ __all__ = [
     "with_guidance",
     "with_held_frames",
     "with_lora",
+    "with_mask_until",
     "with_way",
     "with_windows",
 ]
