@@ -64,7 +64,7 @@ def decode_latent(
     if last_frame is not None:
         images[frames - 1 :: frames] = last_frame.to(images)
     if paste is not None:
-        images = host.as_images(paste.over(images.movedim(-1, 1) * 2 - 1))
+        host.lay_over(images, paste)
     return images
 
 

@@ -17,7 +17,7 @@ from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
 from .steering import steered
 from .vae import load_vae
-from .values import as_images, conditioning_of
+from .values import as_images, conditioning_of, lay_over
 from .vision import embed_image, load_image_tower
 from .ways import Ends, Shift, with_way
 
@@ -49,7 +49,7 @@ class Performer:
         if step.last_frame is not None:
             images[-1:] = as_images(step.last_frame).to(images)
         if step.paste is not None:
-            images = as_images(step.paste.over(images.movedim(-1, 1) * 2 - 1))
+            lay_over(images, step.paste)
         return images
 
     def _sample(self, run: Run, of: tuple[int, int] = (1, 1)) -> Tensor:
