@@ -53,23 +53,29 @@ def defaults(variant: Variant) -> dict[str, Any]:
     return {"hold_from": hold_from, "hold_until": hold_until, "motion_bucket_id": MOTION_BUCKET}
 
 
+def from_level(sigmas: Tensor, level: float, name: str) -> Tensor:
+    """The noise levels from one on, of a falling schedule; raises ValueError, with its name, for none."""
+    run = sigmas[sigmas <= level]
+    if len(run) < 2:
+        raise ValueError(
+            f"{name} is {level:g}, and the lowest of the {len(sigmas) - 1} noise levels is "
+            f"{float(sigmas[-2]):.3g}; give a higher one."
+        )
+    return run
+
+
 def levels(sigmas: Tensor, hold_from: float, hold_until: float) -> Tensor:
     """The noise levels that a clip with a motion runs through, of all of its schedule's.
 
     Raises ValueError where the motion is followed at none of them, though not by the user's wish: equal
     numbers mean a start from it alone.
     """
-    run = sigmas[sigmas <= hold_from]
     if hold_until > hold_from:
         raise ValueError(
             f"hold_from is {hold_from:g} and hold_until {hold_until:g}; give the higher one first, or "
             "equal ones."
         )
-    if len(run) < 2:
-        raise ValueError(
-            f"hold_from is {hold_from:g}, and the lowest of the {len(sigmas) - 1} noise levels is "
-            f"{float(sigmas[-2]):.3g}; give a higher one."
-        )
+    run = from_level(sigmas, hold_from, "hold_from")
     if hold_until < hold_from and not run[0] > hold_until:
         above = ", ".join(f"{float(sigma):.3g}" for sigma in sigmas[sigmas > hold_from][-2:])
         below = ", ".join(f"{float(sigma):.3g}" for sigma in run[:2])

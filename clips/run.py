@@ -138,7 +138,7 @@ MakeEvaluate = Callable[[Mapping[str, Branch]], Evaluate]
 def denoiser(run: Run, make_evaluate: MakeEvaluate) -> Denoiser:
     """The guided denoiser D(x, σ) of a run, for any solver; of a way in BIDIRECTIONAL the start's alone."""
     denoise = _of_way(run, make_evaluate)
-    return denoise if run.constraint is None else _constrained(denoise, run.constraint)
+    return denoise if run.constraint is None else constrained(denoise, run.constraint)
 
 
 def first_x(run: Run, noise: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def _in_windows(evaluate: Evaluate, way: Windows) -> Evaluate:
     return lambda branches, x, sigma: fused(tuple(branches))(x, sigma)
 
 
-def _constrained(denoise: Denoiser, constraint: Constraint) -> Denoiser:
+def constrained(denoise: Denoiser, constraint: Constraint) -> Denoiser:
     """The denoiser that follows the mask of a constraint above its level, and the frozen part below it."""
     latents, until, frozen = constraint.latents, constraint.until, constraint.frozen
     above = denoisers.constrained(denoise, latents, constraint.mask, until)

@@ -58,7 +58,7 @@ def plan_jobs(
     steering = (options.control, options.control_frames, options.end_frame, *dict(options.keyframe).values())
     parts = (*parts_of(options).values(), options.exvideo, *steering)
     named = (options.checkpoint, *parts, options.scratch, options.resume, *saved)
-    moving = (options.motion_video, options.motion_mask, options.freeze)
+    moving = (options.motion_video, options.motion_mask, options.freeze, options.nearness)
     read += [Path(name) for name in (*named, *moving) if name]
     read += of_motion
     read += [Path(file) for file, *_ in options.lora]
@@ -171,8 +171,8 @@ def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
 
 
 def _check_motion(options: Namespace, mistakes: Mistakes) -> None:
-    moving = {"--motion": options.motion, "--motion-video": options.motion_video, "--freeze": options.freeze}
-    chosen = [name for name, value in moving.items() if value is not None]
+    moving = ("motion", "motion_video", "freeze", "nearness")
+    chosen = [f"--{name.replace('_', '-')}" for name in moving if getattr(options, name) is not None]
     if chosen and options.decode_latents is not None:
         mistakes.add(f"{' and '.join(chosen)} can't go with --decode-latents, only with an IMAGE.")
 

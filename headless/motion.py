@@ -18,17 +18,17 @@ from ..clips.fields import shortened
 from ..clips.mistakes import did_you_mean
 from ..clips.motion import coarse, tracks
 from ..clips.motion.course import Course, of_motion, of_video
-from ..clips.motion.moves import MOVES
+from ..clips.motion.fitting import fitted, sides
+from ..clips.motion.moves import MOVES, named_move
 from ..clips.motion.tracks import FREEZE, Motion
-from ..clips.picture import to_canvas
 from ..clips.plan import Plan
 from .files import images
 from .files.control_frames import Frames, read_frames
 from .files.images import ImageError, Picture
 from .files.sources import existing
 
-MOST_NAMED = 10
-"""Unknown keys that a warning names."""
+NAMED = ("motion", "motion_video", "motion_mask", "freeze", "nearness")
+"""Options that name files of a motion."""
 
 
 class MotionVideo(NamedTuple):
@@ -47,6 +47,7 @@ class Directions:
     unknown: tuple[str, ...] = ()  # keys of the motion that mean nothing
     video: MotionVideo | None = None
     freeze: Picture | None = None
+    nearness: Picture | None = None  # of the motion's camera, in place of its own
 
     @property
     def moves(self) -> bool:
@@ -74,17 +75,9 @@ class Directions:
 
     def doubts(self, plan: Plan) -> Iterator[str]:
         """A sentence for each thing that the user may have meant otherwise."""
-        if self.unknown:
-            listed = ", ".join(name[:80] for name in self.unknown[:MOST_NAMED])
-            more = f", and {len(self.unknown) - MOST_NAMED:,} more" * (len(self.unknown) > MOST_NAMED)
-            yield f"the motion has keys that mean nothing here, and are passed over: {listed}{more}."
-        drawn_on = None if self.motion is None else self.motion.aspect
-        aspect = plan.settings.width / plan.settings.height
-        if drawn_on is not None and abs(drawn_on / aspect - 1) > 0.01:
-            yield (
-                f"the motion was drawn on a picture of width by height {drawn_on:.4g}, and the clip's is "
-                f"{aspect:.4g}: its areas lie elsewhere, unless it is drawn anew."
-            )
+        if self.motion is not None:
+            size = plan.settings.width, plan.settings.height
+            yield from tracks.doubts(self.motion, self.unknown, *size)
 
     def check(self, plan: Plan) -> None:
         """Raises ValueError for what needs no picture to be wrong: areas without a pixel, another length."""
@@ -115,20 +108,28 @@ class Directions:
             return course.frames[:1], course
         motion = self.motion or Motion()
         sources = {name: fit(f"{name} of the motion", self.folder / name) for name in _names(motion)}
+        if self.nearness is not None:
+            sources[tracks.NEARNESS] = fit("the nearness map", self.nearness)
         return picture, of_motion(motion, picture, plan.settings.num_frames, sources, frozen)
 
 
 def directions(
-    motion: str | os.PathLike[str] | Mapping | MotionVideo | None, freeze: Picture | None = None
+    motion: str | os.PathLike[str] | Mapping | MotionVideo | None,
+    freeze: Picture | None = None,
+    nearness: Picture | None = None,
 ) -> Directions:
     """Reads a caller's motion and the mask of what stays still; raises ValueError for what is none.
 
     motion: the path of a .json file, its content as a dict, the name of a camera move, or a MotionVideo. The
-    pictures that it names lie in the folder of the file; of a dict, in the current one.
+    pictures that it names lie in the folder of the file; of a dict, in the current one. nearness: a picture,
+    bright where it is near, for a camera that pans.
     """
-    if freeze is not None and isinstance(freeze, str | os.PathLike):
-        existing(freeze)
+    for picture in (freeze, nearness):
+        if isinstance(picture, str | os.PathLike):
+            existing(picture)
     if motion is None or isinstance(motion, MotionVideo):
+        if nearness is not None:
+            raise ValueError("nearness goes with a motion whose camera pans; give one, or leave it out.")
         return Directions(video=motion, freeze=freeze)
     path = None
     if isinstance(motion, Mapping):
@@ -140,9 +141,10 @@ def directions(
         path = existing(motion)
         text = _text_of(path)
     else:
-        return Directions(Motion(camera=_move(motion)), freeze=freeze)
+        return Directions(_move(motion, nearness is not None), freeze=freeze, nearness=nearness)
     drawn, unknown = tracks.parse(text)
-    found = Directions(drawn, path, tuple(unknown), freeze=freeze)
+    drawn = drawn if nearness is None else tracks.with_nearness(drawn)
+    found = Directions(drawn, path, tuple(unknown), freeze=freeze, nearness=nearness)
     for name in _names(drawn):
         _check_inside(name, found.folder)
     return found
@@ -156,7 +158,7 @@ def as_frames(course: Course) -> Iterator[np.ndarray]:
 
 def notes_of_motion(options: Namespace) -> dict[str, str]:
     """Names of a motion's files for a clip's metadata, without folders, which are private."""
-    named = {name: getattr(options, name) for name in ("motion", "motion_video", "motion_mask", "freeze")}
+    named = {name: getattr(options, name) for name in NAMED}
     return {name: Path(file).name for name, file in named.items() if file is not None}
 
 
@@ -169,7 +171,7 @@ def of_options(options: Namespace) -> Directions:
         video = MotionVideo(options.motion_video, options.motion_mask)
     if motion is not None and video is not None:
         raise ValueError("--motion draws a coarse video, and --motion-video is one; give one of them.")
-    found = directions(motion if video is None else video, options.freeze)
+    found = directions(motion if video is None else video, options.freeze, options.nearness)
     if options.save_motion is not None and not found.moves:
         raise ValueError(
             "--save-motion writes the coarse video of a motion, and nothing moves here; give --motion or "
@@ -178,7 +180,7 @@ def of_options(options: Namespace) -> Directions:
     return found
 
 
-def _move(name: object) -> tracks.Camera:
+def _move(name: object, has_nearness: bool) -> Motion:
     """The camera move of a name, which may have _ for a space."""
     meant = name.replace("_", " ") if isinstance(name, str) else name
     if not isinstance(meant, str) or meant not in MOVES:
@@ -186,7 +188,7 @@ def _move(name: object) -> tracks.Camera:
         raise ValueError(
             f"the motion is {shortened(name)}; accepted are a .json file, and {', '.join(MOVES)}{close}"
         )
-    return MOVES[meant]
+    return named_move(meant, has_nearness)
 
 
 def _text_of(path: Path) -> str:
@@ -206,7 +208,7 @@ def _text_of(path: Path) -> str:
 def _names(motion: Motion) -> list[str | int]:
     """Pictures that a motion names, each once."""
     named = [*(region.mask for region in motion.regions), motion.camera.nearness]
-    return list(dict.fromkeys(name for name in named if name is not None))
+    return list(dict.fromkeys(name for name in named if name not in (None, tracks.NEARNESS)))
 
 
 def _check_inside(name: str | int, folder: Path) -> None:
@@ -235,12 +237,7 @@ def _fitted(name: str, source: Picture, plan: Plan, size: tuple[int, int]) -> Te
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     clip = plan.settings.width, plan.settings.height
-    if picture.size not in (size, clip):
-        raise ValueError(
-            f"{name} is {_sides(picture.size)}; accepted is the size of the picture, {_sides(size)}, or the "
-            f"clip's, {_sides(clip)}."
-        )
-    return (to_canvas(_of_mask(picture), *clip, plan.settings.fit)[0].amax(0, keepdim=True) + 1) / 2
+    return fitted(name, _of_mask(picture), size, clip, plan.settings.fit)
 
 
 def _of_mask(picture: Image.Image) -> Tensor:
@@ -265,11 +262,7 @@ def _filmed(video: MotionVideo, plan: Plan, frozen: Tensor | None) -> Course:
     mask = read("motion mask", video.mask, _of_mask, alone=True)
     if len(set.union(*seen.values())) > 1:
         sizes = " and ".join(
-            f"{what} {', '.join(map(_sides, sorted(of_one)))}" for what, of_one in seen.items()
+            f"{what} {', '.join(map(sides, sorted(of_one)))}" for what, of_one in seen.items()
         )
         raise ValueError(f"motion video and mask have several sizes ({sizes}); give all pictures one size.")
     return of_video(frames, mask, frozen)
-
-
-def _sides(size: tuple[int, int]) -> str:
-    return f"{size[0]}×{size[1]}"

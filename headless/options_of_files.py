@@ -58,6 +58,13 @@ def _add_motion(parser: argparse.ArgumentParser) -> None:
         **name,
     )
     add(
+        "--nearness",
+        metavar="PICTURE",
+        help="how near the picture's parts are to a camera that pans or orbits, bright where near; of the "
+        "picture's size, or the clip's",
+        **name,
+    )
+    add(
         "--save-motion",
         metavar="OUT",
         help="write the coarse video of a motion before any sampling, as --output does; never over another",

@@ -156,6 +156,7 @@ class Pipeline:
         keyframes: Mapping[int, images.Picture] | None = None,
         motion: str | os.PathLike[str] | Mapping | MotionVideo | None = None,
         freeze: images.Picture | None = None,
+        nearness: images.Picture | None = None,
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
@@ -164,8 +165,9 @@ class Pipeline:
         `control_frames.read_frames` reads them. `end_frame`: the picture on which the clip ends. `keyframes`:
         pictures by their frames, from 1 on. `motion`: what moves where, as `motion.directions` reads it.
         `freeze`: a mask of what stays as the picture has it, white.
+        `nearness`: a picture, bright where it is near to the motion's camera.
         """
-        keyframes, moving = by_frame(keyframes), directions(motion, freeze)
+        keyframes, moving = by_frame(keyframes), directions(motion, freeze, nearness)
         plan = self.plan(settings, keyframes, end_frame is not None, moving.moves, moving.freezes)
         for doubt in (*plan.doubts(), *moving.doubts(plan)):
             logger.warning(doubt)

@@ -5,8 +5,10 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from .between import BetweenGuider, BetweenSampler, FirstLastFrame
 from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
+from .hold import Hold
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
 from .long import Extend, LongVideo
+from .motion import CameraMove, Drag, DrawMotion
 from .output import Animate, Decode
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
@@ -28,6 +30,10 @@ class StillmotionExtension(ComfyExtension):
             FirstLastFrame,
             Orbit,
             Camera,
+            DrawMotion,
+            Drag,
+            CameraMove,
+            Hold,
             Guidance,
             SkipGuidance,
             TemporalAttention,

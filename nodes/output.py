@@ -7,6 +7,7 @@ import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 from torch import Tensor
 
+from ..clips.motion.course import Paste
 from ..clips.noise import seed_of_video
 from ..clips.plan import Plan
 from ..clips.presets import NAMED, SVD, USUAL_MOTION
@@ -16,6 +17,7 @@ from ..clips.settings import Settings
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
+from .hold import paste_over
 from .inputs import own_or_chosen, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
 from .sampling import seed_input
@@ -36,12 +38,13 @@ def decode_latent(
     frames: int = 0,
     last_frame: Tensor | None = None,
     ring: bool = False,
+    paste: Paste | None = None,
 ) -> Tensor:
     """IMAGE of a LATENT: each of its videos decoded whole; video is a number from 1, or 0 for all.
 
     memory_budget is in GB, 0 for the host's free memory; frames are of each video, 0 for the latent's own;
     last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end. With ring
-    each video is a loop, whose last frame comes before its first.
+    each video is a loop, whose last frame comes before its first. paste: a picture over all frames.
     """
     samples, frames = _videos(latent, frames)
     host.check_decoder(vae)
@@ -60,6 +63,8 @@ def decode_latent(
     images = vae.decode(samples, num_frames=frames, budget=budget, dtype=dtype, ring=ring)
     if last_frame is not None:
         images[frames - 1 :: frames] = last_frame.to(images)
+    if paste is not None:
+        host.lay_over(images, paste)
     return images
 
 
@@ -146,6 +151,16 @@ class Decode(io.ComfyNode):
                     tooltip="For SV3D: picture of SVD Image to Video, on which the orbit ends.",
                 ),
                 setting("ring", optional=True, advanced=True),
+                io.Image.Input(
+                    "paste",
+                    optional=True,
+                    tooltip="With paste_mask: a picture over all frames, as picture of SVD Image to Video.",
+                ),
+                io.Mask.Input(
+                    "paste_mask",
+                    optional=True,
+                    tooltip="Where it goes, as freeze of SVD Motion: so frozen parts are the picture's own.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
@@ -162,8 +177,11 @@ class Decode(io.ComfyNode):
         frames=0,
         last_frame=None,
         ring=False,
+        paste=None,
+        paste_mask=None,
     ) -> io.NodeOutput:
         options = (video, memory_budget, precision, frames, last_frame, ring)
+        options += (paste_over(latent, vae, paste, paste_mask),)
         return io.NodeOutput(decode_latent(vae, latent, *options))
 
 

@@ -16,6 +16,7 @@ from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
 from .conditioning import numbers
+from .hold import levels_from, start_input
 from .inputs import setting
 
 CATEGORY = "stillmotion/sampling"
@@ -246,14 +247,15 @@ class Schedule(io.ComfyNode):
             category=CATEGORY,
             description="The noise levels to sample at.",
             search_aliases=["svd", "sigmas", "scheduler", "align your steps", "ays", "karras", "animatelcm"],
-            inputs=schedule_inputs(),
+            inputs=[*schedule_inputs(), start_input()],
             outputs=[io.Sigmas.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
         )
 
     @classmethod
     @checked
-    def execute(cls, schedule, steps, sigma_max, sigma_min, rho) -> io.NodeOutput:
-        return io.NodeOutput(make_sigmas(schedule, steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho))
+    def execute(cls, schedule, steps, sigma_max, sigma_min, rho, start_at=0.0) -> io.NodeOutput:
+        sigmas = make_sigmas(schedule, steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho)
+        return io.NodeOutput(levels_from(sigmas, start_at))
 
 
 class Sampler(io.ComfyNode):
@@ -354,6 +356,7 @@ class KSampler(io.ComfyNode):
                     tooltip="With SVD First and Last Frame: how the clip goes between its pictures. Sampler "
                     "and guidance count with trf alone.",
                 ),
+                start_input(),
             ],
             outputs=[io.Latent.Output(tooltip="The sampled video.")],
         )
@@ -379,6 +382,7 @@ class KSampler(io.ComfyNode):
         rho,
         denoise,
         between=MPD,
+        start_at=0.0,
     ) -> io.NodeOutput:
         host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
@@ -388,4 +392,5 @@ class KSampler(io.ComfyNode):
         # As core does it: more steps, of which only the last are taken.
         levels = {"sigma_max": sigma_max, "sigma_min": sigma_min, "rho": rho}
         sigmas = make_sigmas(schedule, round(steps / denoise), **levels)[-(steps + 1) :]
+        sigmas = levels_from(sigmas, start_at)
         return io.NodeOutput(sample_latent(model, positive, negative, latent, sampler, sigmas, seed, between))

@@ -40,8 +40,8 @@ def parallax(
 ) -> tuple[Tensor, Tensor]:
     """The video of a camera that goes sideways, and the mask of where no hole is; holes are filled.
 
-    nearness: (1, H, W) from 0, far, to 1, which moves by the whole shift, x and y in pixels, by the last
-    frame. Where several pixels meet, the nearest is seen.
+    nearness: (1, H, W), 1 where it moves by the whole shift, x and y in pixels, by the last frame, and 0
+    where it stands still; farther parts may go the other way. Where several pixels meet, the nearest is seen.
     """
     height, width = picture.shape[1:]
     x, y = places(range(height), range(width), picture.device)

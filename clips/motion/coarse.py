@@ -86,5 +86,6 @@ def _filmed(moved: Camera, picture: Tensor, num_frames: int, sources: Sources) -
         return still, torch.zeros_like(still[:, :1])
     pan = moved.pan[0] * width, moved.pan[1] * height
     if moved.nearness is not None:
-        return camera.parallax(picture, sources[moved.nearness], num_frames, pan, moved.ease)
+        nearness = sources[moved.nearness] - moved.pivot
+        return camera.parallax(picture, nearness, num_frames, pan, moved.ease)
     return camera.flat(picture, num_frames, pan, moved.zoom, moved.roll, moved.ease)

@@ -7,8 +7,8 @@ Widths are parts of the picture's width. Angles are in degrees, clockwise.
 import itertools
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,12 @@ from .camera import EASES, LINEAR
 VERSION = 1
 MOST_BYTES, MOST_POINTS = 262_144, 4096
 MOST_REGIONS, MOST_DRAGS, LONGEST_ID = 32, 64, 64
+PAN, ZOOM, ROLL = (-1, 1), (0.25, 4), (-180, 180)
+MOST_NAMED = 10
+"""Keys that mean nothing, named in a warning; the others are counted."""
 MOVE, FREEZE = "move", "freeze"
+NEARNESS = -1
+"""The number of a nearness map that comes beside a motion, and is not named by it."""
 
 Point = tuple[float, float]
 
@@ -64,6 +69,7 @@ class Camera:
     roll: float = 0.0
     ease: str = LINEAR
     nearness: str | int | None = None  # as a region's mask; bright is near
+    pivot: float = 0.0  # the nearness that stands still
 
     @property
     def moves(self) -> bool:
@@ -85,14 +91,8 @@ def parse(text: str) -> tuple[Motion, list[str]]:
 
     Raises ValueError, one sentence with the entry, its value and what is accepted.
     """
-    if len(text.encode()) > MOST_BYTES:
-        raise ValueError(f"the motion has {len(text.encode()):,} bytes; at most {MOST_BYTES:,} are read.")
-    try:
-        content = json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the motion is {shortened(text)}, which is no JSON ({error}).") from error
     unknown: list[str] = []
-    fields = _object(content, "the motion", _MOTION, unknown)
+    fields = _object(_loaded(text, "the motion"), "the motion", _MOTION, unknown)
     moving = [
         _region(entry, f"regions[{number}]", number, unknown)
         for number, entry in enumerate(fields["regions"])
@@ -101,12 +101,70 @@ def parse(text: str) -> tuple[Motion, list[str]]:
         _drag(entry, f"drags[{number}]", number, unknown) for number, entry in enumerate(fields["drags"])
     ]
     camera = Camera(**_object(fields["camera"], "camera", _CAMERA, unknown))
+    _check_camera(camera)
+    _check_whole(moving)
+    return Motion(tuple(moving), camera, fields["aspect"]), unknown
+
+
+def parse_path(text: str) -> tuple[tuple[Key, ...], list[str]]:
+    """The keys in JSON text, a list of at least two, and the names of what means nothing in them.
+
+    Raises ValueError as `parse` does.
+    """
+    unknown: list[str] = []
+    path = _path(_list(MOST_POINTS, _loaded(text, "the path"), "the path"), "the path", unknown)
+    if not path:
+        raise ValueError("the path is empty; give two keys or more.")
+    return path, unknown
+
+
+def _loaded(text: str, what: str) -> Any:
+    """The content of JSON text; raises ValueError for what is none, or too long."""
+    if len(text.encode()) > MOST_BYTES:
+        raise ValueError(f"{what} has {len(text.encode()):,} bytes; at most {MOST_BYTES:,} are read.")
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is {shortened(text)}, which is no JSON ({error}).") from error
+
+
+def doubts(motion: Motion, unknown: Sequence[str], width: int, height: int) -> Iterator[str]:
+    """A sentence for each thing in a motion that the user may have meant otherwise.
+
+    unknown: names of its keys that mean nothing. width, height: of the clip.
+    """
+    if unknown:
+        listed = ", ".join(name[:80] for name in unknown[:MOST_NAMED])
+        more = f", and {len(unknown) - MOST_NAMED:,} more" * (len(unknown) > MOST_NAMED)
+        yield f"the motion has keys that mean nothing here, and are passed over: {listed}{more}."
+    aspect = width / height
+    if motion.aspect is not None and abs(motion.aspect / aspect - 1) > 0.01:
+        yield (
+            f"the motion was drawn on a picture of width by height {motion.aspect:.4g}, and the clip's is "
+            f"{aspect:.4g}: its areas lie elsewhere, unless it is drawn anew."
+        )
+
+
+def with_nearness(motion: Motion) -> Motion:
+    """The motion whose camera goes by the picture NEARNESS, in place of its own if any.
+
+    Raises ValueError for a camera that stands still, zooms or rolls.
+    """
+    camera = replace(motion.camera, nearness=NEARNESS)
+    if camera.pan == (0.0, 0.0):
+        raise ValueError(
+            "there is a nearness map, and the camera doesn't pan; give it a pan, or leave it out."
+        )
+    _check_camera(camera)
+    return replace(motion, camera=camera)
+
+
+def _check_camera(camera: Camera) -> None:
+    """Raises ValueError for a zoom or a roll by a nearness map, which would make holes everywhere."""
     if camera.nearness is not None and (camera.zoom, camera.roll) != (1.0, 0.0):
         raise ValueError(
             f"camera: zoom is {camera.zoom:g} and roll {camera.roll:g}; with nearness they must be 1 and 0."
         )
-    _check_whole(moving)
-    return Motion(tuple(moving), camera, fields["aspect"]), unknown
 
 
 def _check_whole(regions: list[Region]) -> None:
@@ -273,9 +331,9 @@ _REGION = {
 }
 _DRAG = {"id": (_text, None), "width": (_WIDTH, 0.1), "path": (_LIST, _REQUIRED)}
 _CAMERA = {
-    "pan": (partial(_point, -1, 1), (0.0, 0.0)),
-    "zoom": (partial(_number, 0.25, 4), 1.0),
-    "roll": (partial(_number, -180, 180), 0.0),
+    "pan": (partial(_point, *PAN), (0.0, 0.0)),
+    "zoom": (partial(_number, *ZOOM), 1.0),
+    "roll": (partial(_number, *ROLL), 0.0),
     "ease": (partial(_one_of, tuple(EASES)), LINEAR),
     "nearness": (_source, None),
 }

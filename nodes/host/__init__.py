@@ -7,6 +7,7 @@ from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
 from .guider import check_without_guidance, is_guided, with_further_terms, with_guidance
+from .hold import with_mask_until
 from .long import check_without_windows, with_held_frames, with_windows
 from .lora import with_lora
 from .model import (
@@ -25,7 +26,7 @@ from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sample
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
 from .steering import check_steerable, steered
 from .vae import check_decoder, check_encoder, load_vae
-from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
+from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch, lay_over
 from .vision import check_image_tower, embed_image, load_image_tower
 from .ways import Ends, Shift, make_guider, way_of, with_way
 
@@ -58,6 +59,7 @@ __all__ = [
     "in_models_scale",
     "is_guided",
     "keeps_videos_apart",
+    "lay_over",
     "load_controlnet",
     "load_exvideo",
     "load_image_tower",
@@ -81,6 +83,7 @@ __all__ = [
     "with_guidance",
     "with_held_frames",
     "with_lora",
+    "with_mask_until",
     "with_way",
     "with_windows",
 ]

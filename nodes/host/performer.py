@@ -10,13 +10,14 @@ from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.networks.vision import preprocess
 from .guider import with_further_terms, with_guidance
+from .hold import with_constraint
 from .long import with_held_frames, with_windows
 from .model import load_model, with_feature_cache
 from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
 from .steering import steered
 from .vae import load_vae
-from .values import as_images, conditioning_of
+from .values import as_images, conditioning_of, lay_over
 from .vision import embed_image, load_image_tower
 from .ways import Ends, Shift, with_way
 
@@ -47,6 +48,8 @@ class Performer:
         images = self._vae.decode(self._model.model.process_latent_out(step.latents), ring=step.ring)
         if step.last_frame is not None:
             images[-1:] = as_images(step.last_frame).to(images)
+        if step.paste is not None:
+            lay_over(images, step.paste)
         return images
 
     def _sample(self, run: Run, of: tuple[int, int] = (1, 1)) -> Tensor:
@@ -61,6 +64,8 @@ class Performer:
             model = with_held_frames(model, run.way, run.start)
         elif isinstance(run.way, Windows):
             model = with_windows(model, run.way)
+        if run.constraint is not None:
+            model = with_constraint(model, run.constraint)
         if run.feature_cache > 1:
             model = with_feature_cache(model, run.feature_cache)
         positive, negative = (
@@ -68,10 +73,16 @@ class Performer:
         )
         if isinstance(run.way, Between | Ring):
             positive = with_way(positive, self._way(run.way, len(run.start)))
-        latent = {"samples": torch.zeros_like(run.start)}
+        latent = {"samples": self._led_by(run)}
         options = (latent, run.start, sampler, run.sigmas, run.seed, of)
         sampled = sample_latent(model, positive, negative, *options)
         return self._model.model.process_latent_in(sampled["samples"])
+
+    def _led_by(self, run: Run) -> Tensor:
+        """Latents that a run starts from in the host, which adds its noise to them."""
+        if run.constraint is None or not run.constraint.leads:
+            return torch.zeros_like(run.start)
+        return self._model.model.process_latent_out(run.constraint.latents).expand_as(run.start)
 
     def _way(self, way: Between | Ring, frames: int) -> Ends | Shift:
         """A way for a CONDITIONING; raises ValueError for a ring of several tiles."""

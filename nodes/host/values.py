@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from ...clips.conditions import Conditions
+from ...clips.motion.course import Paste
 
 _PICTURES = "an IMAGE is pictures (N, height, width, 3 or 4), of floating point numbers from 0 to 1"
 _LATENTS = "a LATENT of SVD's is frames × 4 × height/8 × width/8"
@@ -45,6 +46,12 @@ def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
 def as_images(pictures: Tensor) -> Tensor:
     """IMAGE (B, H, W, 3) in [0, 1] of pictures (B, 3, H, W) in [−1, 1]."""
     return pictures.movedim(1, -1) / 2 + 0.5
+
+
+def lay_over(images: Tensor, paste: Paste) -> None:
+    """Lays a picture over an IMAGE, a frame at a time and in its place: a long one has no room for a copy."""
+    for image in images:
+        image.copy_(as_images(paste.over(image.movedim(-1, 0)[None] * 2 - 1))[0])
 
 
 def conditioning_of(conditions: Conditions, options: dict) -> list:

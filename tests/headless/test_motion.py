@@ -145,7 +145,7 @@ def test_a_mask_that_is_transparent_is_not_white(pipeline):
     assert np.array_equal(clip.frames, same.frames)
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", [name for name, move in MOVES.items() if not move.pivot])
 def test_a_move_of_the_camera_goes_where_its_name_says(name):
     """A dot in the middle of a picture goes against the camera, or turns and grows around the middle."""
     plan = Plan.of(Settings(num_frames=5, width=64, height=64), SVD_XT, moves=True)
@@ -166,6 +166,30 @@ def test_a_move_of_the_camera_goes_where_its_name_says(name):
     }[name]
     along = dx * expected[0] + dy * expected[1]
     assert along > 1.5 and abs(dx * expected[1]) + abs(dy * expected[0]) < 1
+
+
+@pytest.mark.parametrize("name, way", [("orbit left", 1), ("orbit right", -1)])
+def test_an_orbit_goes_round_what_is_half_near(name, way):
+    """Near parts go against the camera by half of 15 % of the width, far ones with it, the middle stays."""
+    plan = Plan.of(Settings(num_frames=5, width=128, height=64), SVD_XT, moves=True)
+    depth = Image.new("L", (128, 64), 128)
+    for left, nearness in ((20, 255), (60, 0), (100, 128)):
+        depth.paste(nearness, (left - 16, 0, left + 18, 64))
+    spots = Image.new("RGB", (128, 64))
+    for channel, left in enumerate((20, 60, 100)):
+        spots.paste(tuple(255 * (channel == other) for other in range(3)), (left, 30, left + 4, 34))
+    _, course = directions(name, nearness=depth).course(plan, spots)
+    moved = [(course.frames[-1, channel] > 0.5).nonzero().float().mean(0) for channel in range(3)]
+    for (y, x), left, share in zip(moved, (20, 60, 100), (0.5, -0.5, 0.0), strict=True):
+        assert abs(x - left - 1.5 - way * share * 0.15 * 128) < 0.6 and abs(y - 31.5) < 0.1
+
+
+def test_a_nearness_map_beside_a_motion_takes_the_place_of_its_own(place):
+    plan = Plan.of(Settings(num_frames=3, width=64, height=64), SVD_XT, moves=True)
+    camera = {"pan": [0.25, 0], "nearness": "half.png"}
+    named = directions({"camera": camera}).course(plan, picture())[1]
+    beside = directions({"camera": {**camera, "nearness": "gone.png"}}, nearness="half.png")
+    assert torch.equal(named.frames, beside.course(plan, picture())[1].frames)
 
 
 def test_the_command_gives_the_apis_clip_and_notes_its_files(file, place, pipeline):
@@ -271,6 +295,12 @@ LONG = {"drags": [{"path": [{"x": 0.1, "y": 0.1}] * 100_000}]}
         (None, ("--freeze", "large.png"), "the freeze mask is 128×64"),
         (None, ("--freeze", "gone.png"), "gone.png: there is no such file"),
         (None, ("--motion", "zoom-in"), "accepted are a .json file, and pan left"),
+        (None, ("--motion", "orbit left"), "orbit left goes by a nearness map, and there is none; give one"),
+        (None, ("--motion", "zoom in", "--nearness", "half.png"), "the camera doesn't pan"),
+        (DRAG, ("--nearness", "half.png"), "the camera doesn't pan"),
+        (None, ("--nearness", "half.png"), "nearness goes with a motion whose camera pans"),
+        (None, ("--motion", "pan left", "--nearness", "gone.png"), "gone.png: there is no such file"),
+        (None, ("--motion", "pan left", "--nearness", "large.png"), "the nearness map is 128×64"),
         (None, ("--motion-video", "coarse"), "--motion-video and --motion-mask go together"),
         (DRAG, ("--motion-video", "coarse", "--motion-mask", "half.png"), "give one of them"),
         (
