@@ -1,6 +1,6 @@
 """Features of a UNet's first stages, shared by evaluations that differ in later ones alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
@@ -38,7 +38,7 @@ class EarlyFeatures:
         return [*self._state[:-1], self._state[-1].clone()]
 
 
-def first_changed(hooks: Iterable[Hooks], places: Sequence[Place]) -> int:
+def first_changed(hooks: Collection[Hooks], places: Sequence[Place]) -> int:
     """Number of the first stage in which one of the hooks changes something, or of all stages."""
     changed = (number for number, place in enumerate(places) if any(each.changes(place) for each in hooks))
     return next(changed, len(places))
