@@ -19,6 +19,7 @@ from ...samplers.solvers import Denoiser
 from ...svd_model import layerwise
 from ...svd_model.layerwise.memory import BoundedPlan
 from ...svd_model.networks.controlnet import ControlNet
+from ...svd_model.networks.early_features import EarlyFeatures, first_changed
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
 from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
@@ -97,12 +98,13 @@ class Evaluator:
     Branches go through the UNet as videos of one batch, and layers in pieces, by the fastest plan within
     `budget`: bytes for the UNet's activations, None for a share of the free ones. Where memory runs out in
     spite of it, the evaluation is done again by a smaller plan. The estimates are equal up to rounding.
-    Branches with hooks of their own have batches of their own. All branches have one vector, and all a camera
-    or none. Shifts for `sigmas` are computed in advance. With `feature_cache` n the deep blocks run every n
-    evaluations (Ma et al., "DeepCache", 2024); 1 is exact. `kept_features` says of how many branches they are
-    kept, where another Evaluator has its own. A `controller` changes each evaluation of the UNet and runs in
-    its batches and pieces. `hooks` go after each branch's own. `positions`: the number of frames over whose
-    positions the clip's are spread.
+    Branches with hooks of their own have batches of their own. One with the conditional branch's conditions
+    begins from its features, at the stage that the hooks first change, where the budget has room for them.
+    All branches have one vector, and all a camera or none. Shifts for `sigmas` are computed in advance. With
+    `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact.
+    `kept_features` says of how many branches they are kept, where another Evaluator has its own. A
+    `controller` changes each evaluation of the UNet and runs in its batches and pieces. `hooks` go after each
+    branch's own. `positions`: the number of frames over whose positions the clip's are spread.
     """
 
     def __init__(
@@ -125,15 +127,23 @@ class Evaluator:
         }
         self._interval, self._budget, self._controller = feature_cache, budget, controller
         self._kept_features = len(branches) if kept_features is None else kept_features
-        self._plans: dict[tuple[str, ...], BoundedPlan[layerwise.UNetPlan]] = {}
+        self._plans: dict[tuple[tuple[str, ...], bool], BoundedPlan[layerwise.UNetPlan]] = {}
         self._passes: dict[tuple[str, ...], _BatchedBranches] = {}
         vector = next(iter(branches.values())).conditions.vector
         self._shifts = ShiftTable(unet, vector, dtype, sigmas)
+        self._followers = _followers(branches)
+        hooks = [branches[name].hooks for name in self._followers]
+        self._fork = first_changed(hooks, unet.places)  # the stage before which they are the conditional one
+        self._early: EarlyFeatures | None = None  # of the evaluations at one x
+        self._has_room: bool | None = None  # for these; None: not asked yet
 
     def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
-        estimates = {}
-        for group in self._alike(branches):
-            estimates |= zip(group, self._together(group, x, sigma), strict=True)
+        estimates, shares = {}, self._shares(branches, x)
+        try:
+            for group in self._alike(branches):
+                estimates |= zip(group, self._together(group, x, sigma, shares), strict=True)
+        finally:
+            self._early = None
         return tuple(estimates[name] for name in branches)
 
     def _alike(self, branches: Sequence[str]) -> list[tuple[str, ...]]:
@@ -144,24 +154,62 @@ class Evaluator:
             groups[hooks] = (*groups.get(hooks, ()), name)
         return list(groups.values())
 
-    def _together(self, branches: tuple[str, ...], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
+    def _shares(self, branches: Sequence[str], x: Tensor) -> bool:
+        """Whether branches that follow the conditional one begin from its features, which must have room."""
+        if not 1 < self._fork < len(self._unet.places) or self._followers.isdisjoint(branches):
+            return False
+        if self._has_room is None:
+            room = self._room(x.device)
+            self._has_room = room is None or self._planner(1, x, True).smallest().peak <= room
+        return self._has_room
+
+    def _together(
+        self, branches: tuple[str, ...], x: Tensor, sigma: Tensor, shares: bool
+    ) -> tuple[Tensor, ...]:
         """Estimates of branches with the same hooks."""
-        if branches not in self._plans:
-            self._plans[branches] = self._planned(len(branches), x)
-        shifts, together = self._shifts.at(sigma), self._plans[branches].plan.branches
+        key = branches, shares
+        if key not in self._plans:
+            self._plans[key] = self._planned(len(branches), x, shares)
+        shifts, together = self._shifts.at(sigma), self._plans[key].plan.branches
 
         def evaluate(plan: layerwise.UNetPlan) -> list[Tensor]:
             if plan.branches < together:
                 self._passes.clear()  # constants and deep features of batches that don't fit
-            batches = _batched(branches, plan.branches)
-            return [self._estimates(batch, x, sigma, shifts, plan.pieces) for batch in batches]
+            estimates = []
+            for batch in _batched(branches, plan.branches):
+                early = self._early_of(batch, len(x)) if shares else None
+                estimates.append(self._estimates(batch, x, sigma, shifts, plan.pieces, early))
+            return estimates
 
         with fastest_attention(x.device):
-            estimates = self._plans[branches].with_budget(evaluate)
+            estimates = self._plans[key].with_budget(evaluate)
         return tuple(itertools.chain(*estimates))
 
-    def _planned(self, count: int, x: Tensor) -> BoundedPlan[layerwise.UNetPlan]:
+    def _early_of(self, batch: tuple[str, ...], num_frames: int) -> EarlyFeatures | None:
+        """The features that a batch shares: new ones with the conditional branch, then those for others."""
+        if CONDITIONAL in batch:
+            first = num_frames * batch.index(CONDITIONAL)
+            self._early = EarlyFeatures(self._fork, slice(first, first + num_frames))
+        elif len(batch) > 1 or batch[0] not in self._followers:
+            return None
+        return self._early
+
+    def _planned(self, count: int, x: Tensor, shares: bool) -> BoundedPlan[layerwise.UNetPlan]:
         """Plan for a number of branches; raises NotEnoughMemoryError for too small a budget."""
+        planner, room = self._planner(count, x, shares), self._room(x.device)
+        if self._budget is None and room is not None:
+            room = max(room, planner.smallest().peak)
+        return BoundedPlan(planner, room, x.device)
+
+    def _room(self, device: torch.device) -> int | None:
+        """Bytes for activations, None where nothing says how many are free."""
+        if self._budget is not None:
+            return self._budget
+        free = memory.available(device)
+        return None if free is None else int(layerwise.SHARE_OF_FREE * free)
+
+    def _planner(self, count: int, x: Tensor, shares: bool) -> layerwise.UNetPlanner:
+        """Planner for a number of branches; shares: whether features of one are kept for others."""
         kept = -(-self._kept_features // count)  # in sets of so many branches
         stored, controlled = {next(self._unet.parameters()).dtype}, self._controller is not None
         if controlled:
@@ -170,17 +218,19 @@ class Evaluator:
             "cached": kept if self._interval > 1 else 0,
             "casts": stored != {self._dtype},
             "controlled": controlled,
+            "early": self._fork if shares else None,
         }
         size = (len(x), *x.shape[2:], self._dtype, x.device)
-        planner = layerwise.UNetPlanner(self._unet.params, count, *size, **options)
-        budget = self._budget
-        free = memory.available(x.device) if budget is None else None
-        if free is not None:
-            budget = max(int(layerwise.SHARE_OF_FREE * free), planner.smallest().peak)
-        return BoundedPlan(planner, budget, x.device)
+        return layerwise.UNetPlanner(self._unet.params, count, *size, **options)
 
     def _estimates(
-        self, batch: tuple[str, ...], x: Tensor, sigma: Tensor, shifts: StepShifts, pieces: Pieces
+        self,
+        batch: tuple[str, ...],
+        x: Tensor,
+        sigma: Tensor,
+        shifts: StepShifts,
+        pieces: Pieces,
+        early: EarlyFeatures | None,
     ) -> Tensor:
         """Clean estimates of a batch of branches, (branches, T, 4, h, w), float32 outside of the UNet."""
         if batch not in self._passes:
@@ -192,9 +242,21 @@ class Evaluator:
         videos = self._passes[batch]
 
         def network(x: Tensor, _: Tensor) -> Tensor:
-            return videos(x, sigma, shifts, self._interval, pieces)
+            return videos(x, sigma, shifts, self._interval, pieces, early)
 
         return precondition(network)(x, sigma)
+
+
+def _followers(branches: Mapping[str, Branch]) -> frozenset[str]:
+    """Names of the branches that are the conditional one but for hooks of their own."""
+    lead = branches.get(CONDITIONAL)
+    if lead is None or lead.hooks is not NO_HOOKS:
+        return frozenset()
+    return frozenset(
+        name
+        for name, branch in branches.items()
+        if branch.conditions is lead.conditions and branch.hooks is not NO_HOOKS
+    )
 
 
 def _batched(branches: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
@@ -226,7 +288,15 @@ class _BatchedBranches:
             self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
         self._deep = DeepFeatures()
 
-    def __call__(self, x: Tensor, sigma: Tensor, shifts: StepShifts, interval: int, pieces: Pieces) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        shifts: StepShifts,
+        interval: int,
+        pieces: Pieces,
+        early: EarlyFeatures | None,
+    ) -> Tensor:
         """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
@@ -235,9 +305,9 @@ class _BatchedBranches:
             hooks = both(hooks, self._controller.hooks(x, sigma, self._constants_of_control, pieces))
         inputs = (x, shifts, self._constants, hooks)
         if interval == 1:
-            result = self._unet.predict(*inputs, pieces=pieces)
+            result = self._unet.predict(*inputs, pieces=pieces, early=early)
         else:
-            result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces)
+            result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces, early=early)
         return result.float().unflatten(0, self._shape)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL, Term, branches_at, guided
 from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
+from .early import FOLLOWERS, LEADERS, Followers
 from .model import check_video_model, frames_of_video
 from .shared import STEERING
 from .unet import FEATURE_CACHE
@@ -74,7 +75,13 @@ class _Further:
     """
 
     def __init__(self, make_terms: MakeTerms, hooks: Mapping[str, Hooks], limited: bool):
-        self._make_terms, self._hooks, self._limited = make_terms, hooks, limited
+        self._make_terms, self._limited = make_terms, limited
+        self._hooks = {name: of_branch for name, of_branch in hooks.items() if of_branch is not NO_HOOKS}
+
+    @property
+    def hooks(self) -> tuple[Hooks, ...]:
+        """The hooks of each prediction."""
+        return tuple(self._hooks.values())
 
     def change(self, args: dict) -> Tensor:
         """The guided prediction, changed."""
@@ -85,7 +92,14 @@ class _Further:
             return [own[name] if name in own else self._predict(name, args) for name in branches]
 
         terms = self._make_terms(frames_of_video(args["cond"]))
-        return guided(evaluate, terms, args["denoised"])(args["input"], args["sigma"].max())
+        try:
+            return guided(evaluate, terms, args["denoised"])(args["input"], args["sigma"].max())
+        finally:
+            args["model"].run_cache.early.forget()
+
+    def follow(self, sigma: Tensor, num_frames: int) -> bool:
+        """Whether predictions by hooks follow the positive one at a σ."""
+        return not self._hooks.keys().isdisjoint(branches_at(sigma, self._make_terms(num_frames)))
 
     def _predict(self, branch: str, args: dict) -> Tensor:
         """The positive prediction by a branch's hooks; its conditions have names of their own.
@@ -95,8 +109,9 @@ class _Further:
         options = args["model_options"]
         of_network = options["transformer_options"]
         hooks = both(self._hooks[branch], of_network.get(STEERING, NO_HOOKS))
-        options = {**options, "transformer_options": {**of_network, STEERING: hooks}}
         conds = [{**cond, "uuid": uuid.uuid5(cond["uuid"], branch)} for cond in args["cond"]]
+        leaders = {new["uuid"]: cond["uuid"] for new, cond in zip(conds, args["cond"], strict=True)}
+        options = {**options, "transformer_options": {**of_network, STEERING: hooks, LEADERS: leaders}}
         inputs = (args["model"], [conds], args["input"], args["sigma"], options)
         return comfy.samplers.calc_cond_batch(*inputs)[0]
 
@@ -132,7 +147,12 @@ def with_further_terms(model, make_terms: MakeTerms, hooks: Mapping[str, Hooks],
     hooks: of our UNet, by the branches that they make. limited: as of `with_guidance`.
     """
     patched = model.clone()
-    patched.set_model_sampler_post_cfg_function(_Further(make_terms, hooks, limited).change)
+    further = _Further(make_terms, hooks, limited)
+    patched.set_model_sampler_post_cfg_function(further.change)
+    if further.hooks:
+        options = patched.model_options["transformer_options"]
+        followers = Followers(further.hooks, further.follow)
+        options[FOLLOWERS] = (*options.get(FOLLOWERS, ()), followers)
     return patched
 
 

@@ -59,10 +59,14 @@ class Patches:
         ]
         return [*listed, *replaced, self.options.get(OVERRIDE), self.steering]
 
+    @property
+    def others(self) -> bool:
+        """Whether other nodes patch the UNet."""
+        return bool(OVERRIDE in self.options or self.everywhere or self.blocks or _FEATURES in self.lists)
+
     def hooks(self, x: Tensor, tokens: Tensor) -> Hooks:
         """Hooks of one evaluation. x: input of the UNet. tokens: (B·T, M, context_dim)."""
-        attends = OVERRIDE in self.options or self.everywhere or self.blocks
-        return PatchHooks(self, x.shape, tokens) if attends or _FEATURES in self.lists else self.steering
+        return PatchHooks(self, x.shape, tokens) if self.others else self.steering
 
     def reach(self, place: Place, axis: Axis) -> bool:
         """Whether attention at a place is patched or overridden; over time it can only be overridden."""

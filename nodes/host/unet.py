@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import comfy.model_management
 import comfy.patcher_extension
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ...svd_model import layerwise
 from ...svd_model.networks.feature_cache import DeepFeatures
+from ...svd_model.networks.hooks import Place
 from ...svd_model.networks.operations import without_autocast
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.stages import ContractingPath
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
+from .early import EarlyCache, Share, share_of
 from .operations import with_kernels
 from .patches import Patches, controlled, patches_of, wrappers_of
 from .shared import POSITIONS, attention
@@ -39,6 +41,7 @@ class RunCache:
 
     def __init__(self):
         self._running = False
+        self.early = EarlyCache()
         self.forget()
 
     def begin(self) -> None:
@@ -55,6 +58,7 @@ class RunCache:
         """Empty the cache, as after a change of weights."""
         self._constants: list[tuple[tuple, RunConstants]] = []
         self._deep: list[tuple[tuple, list, DeepFeatures]] = []
+        self.early.forget()
 
     def constants(
         self,
@@ -85,6 +89,12 @@ class RunCache:
         if self._running:
             self._deep = [(key, patches.all, deep), *self._deep][:_MOST_ENTRIES]
         return deep
+
+    def share(
+        self, x: Tensor, num_frames: int, options: dict, patches: Patches, places: tuple[Place, ...]
+    ) -> Share | None:
+        """What a call shares with others; nothing outside of a run, nor where other nodes patch the UNet."""
+        return share_of(x, num_frames, options, places) if self._running and not patches.others else None
 
 
 def _same(first: Tensor | int | None, second: Tensor | int | None) -> bool:
@@ -174,14 +184,20 @@ class HostUNet(VideoUNet):
         if compiling:
             return self.predict(x, shifts, constants, hooks)
         size = (x.shape, num_video_frames, x.dtype, x.device)
-        planner = planner_for(self.params, *size, cached=interval > 1, casts=self.dtype != x.dtype)
-        if interval == 1:
-            return within_memory(
-                planner, lambda pieces: self.predict(x, shifts, constants, hooks, pieces=pieces)
-            )
-        deep = self.run_cache.deep(_kind_of_call(x, options), patches)
-        inputs = (self, interval, x, shifts, constants, hooks)
-        return within_memory(planner, lambda pieces: deep.predict(*inputs, pieces=pieces))
+        planner = partial(planner_for, self.params, *size, cached=interval > 1, casts=self.dtype != x.dtype)
+        share = self.run_cache.share(x, num_video_frames, options, patches, self.places)
+        if share is not None and not has_room(planner(early=share.stage)):
+            share = None
+        deep = None if interval == 1 else self.run_cache.deep(_kind_of_call(x, options), patches)
+
+        def evaluate(pieces: Pieces) -> Tensor:
+            early = None if share is None else self.run_cache.early.of(share, x)
+            inputs, further = (x, shifts, constants, hooks), {"pieces": pieces, "early": early}
+            if deep is None:
+                return self.predict(*inputs, **further)
+            return deep.predict(self, interval, *inputs, **further)
+
+        return within_memory(planner(early=None if share is None else share.stage), evaluate)
 
 
 @lru_cache(maxsize=32)
@@ -191,7 +207,7 @@ def planner_for(
     num_frames: int,
     dtype: torch.dtype,
     device: torch.device,
-    **options: bool,
+    **options: bool | int | None,
 ) -> layerwise.UNetPlanner:
     """Planner for a batch (B·T, C, h, w) of the host's, whose videos stay together."""
     rows, _, height, width = shape
@@ -205,7 +221,7 @@ def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tenso
     On out-of-memory the work is done again by a smaller plan; the smallest one's error is the host's own.
     """
     smallest = planner.smallest()
-    budget = int(layerwise.SHARE_OF_FREE * comfy.model_management.get_free_memory(planner.device))
+    budget = _room(planner)
     while True:
         plan = planner.in_room(budget)
         try:
@@ -216,6 +232,15 @@ def within_memory(planner: layerwise.UNetPlanner, work: Callable[[Pieces], Tenso
         comfy.model_management.soft_empty_cache()  # now that the tensors of the failed call are free
         budget = plan.peak // 2
         logger.info("out of memory; the UNet runs again, in smaller pieces")
+
+
+def has_room(planner: layerwise.UNetPlanner) -> bool:
+    """Whether the free memory holds the smallest plan."""
+    return planner.smallest().peak <= _room(planner)
+
+
+def _room(planner: layerwise.UNetPlanner) -> int:
+    return int(layerwise.SHARE_OF_FREE * comfy.model_management.get_free_memory(planner.device))
 
 
 def positions_of(options: dict, num_frames: int) -> Tensor | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..networks import kernels, planes, resampling, residual, transformer
+from ..networks import early_features, kernels, planes, resampling, residual, transformer
 from ..networks.pieces import WHOLE, Pieces
 from ..networks.stages import UNetParams
 from .memory import NotEnoughMemoryError
@@ -40,7 +40,8 @@ class UNetPlanner:
 
     cached: how many sets of all branches' deep features are kept between evaluations. apart: whether
     branches may go one after another. casts: whether weights are stored in another dtype, and cast for each
-    call of a layer. controlled: whether a control network of these sizes is evaluated before the UNet.
+    call of a layer. controlled: whether a control network of these sizes is evaluated before the UNet. early:
+    the number of the stage before which one branch's features are kept for other evaluations.
     """
 
     params: UNetParams
@@ -54,6 +55,7 @@ class UNetPlanner:
     apart: bool = True
     casts: bool = False
     controlled: bool = False
+    early: int | None = None
 
     def within(self, budget: int | None) -> UNetPlan:
         """Fastest plan within a budget; raise NotEnoughMemoryError, naming the smallest, below it."""
@@ -129,6 +131,9 @@ class UNetPlanner:
             constant += self.cached * self.branches * size(params.model_channels) // branches
         if self.controlled:
             constant += size(params.model_channels) + self._residuals(size)
+        if self.early is not None:
+            kept = early_features.kept_before(params, self.early, pieces)
+            constant += sum(size(*features) for features in kept) // branches
         peak = calls = 0
         for layer in self._layers:
             skips = layer.skips if pieces.skips_on_device else layer.skips[:1]

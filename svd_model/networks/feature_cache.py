@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from .early_features import EarlyFeatures
 from .hooks import NO_HOOKS, Hooks
 from .pieces import WHOLE, Pieces
 from .unet import RunConstants, StepShifts, VideoUNet
@@ -23,8 +24,11 @@ class DeepFeatures:
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
         pieces: Pieces = WHOLE,
+        early: EarlyFeatures | None = None,
     ) -> Tensor:
         """Run the whole UNet every `interval` evaluations; between them its first and last layers.
+
+        early: as of `VideoUNet.predict`.
 
         An evaluation that fails, as when memory runs out, does not count: it can be done again.
         """
@@ -32,7 +36,7 @@ class DeepFeatures:
         first = unet.first(x)
         if self._evaluations % interval == 0:
             self._features = None  # free while the next ones are computed
-            self._features = unet.deep(first, *conditions, pieces=pieces)
+            self._features = unet.deep(first, *conditions, pieces=pieces, early=early)
         deep = self._features if hooks is NO_HOOKS else self._features.clone()  # hooks may write over it
         result = unet.last(deep, first, *conditions, pieces=pieces)
         self._evaluations += 1

@@ -35,6 +35,10 @@ class Hooks:
     A hook may write over x and skip, never over context, which serves all steps of a run.
     """
 
+    def changes(self, place: Place) -> bool:
+        """Whether these hooks may change anything in the stage at a place."""
+        return self is not NO_HOOKS
+
     def skip(self, place: Place, x: Tensor) -> Tensor:
         """Features x (B·T, C, H, W) that an output stage joins as its skip, or that the middle gives."""
         return x
@@ -69,6 +73,9 @@ class _Both(Hooks):
 
     first: Hooks
     second: Hooks
+
+    def changes(self, place: Place) -> bool:
+        return self.first.changes(place) or self.second.changes(place)
 
     def skip(self, place: Place, x: Tensor) -> Tensor:
         return self.second.skip(place, self.first.skip(place, x))

@@ -19,6 +19,9 @@ class Skipped(Hooks):
     axis: Axis
     layers: frozenset[str]  # names of places
 
+    def changes(self, place: Place) -> bool:
+        return place.name in self.layers
+
     def attention(self, place: Place, axis: Axis, q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
         if axis == self.axis and place.name in self.layers:
             return v

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from . import kernels
+from .early_features import EarlyFeatures
 from .hooks import NO_HOOKS, Hooks
 from .operations import Attention, CastingOperations, scaled_dot_product_attention
 from .pieces import WHOLE, Pieces
@@ -35,11 +36,12 @@ def _output_blocks(params: UNetParams, layers: Layers) -> nn.ModuleList:
 def _either(plain: Callable[..., Tensor], compiled: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Compiled function, which calls the plain one where its argument `pieces` bounds the work."""
 
-    def call(*inputs, pieces: Pieces = WHOLE) -> Tensor:
-        if pieces == WHOLE:
+    def call(*inputs, pieces: Pieces = WHOLE, **shared) -> Tensor:
+        if pieces == WHOLE and not any(shared.values()):
             return compiled(*inputs)
-        logger.info("memory is short: the UNet runs in pieces, which are not compiled")
-        return plain(*inputs, pieces=pieces)
+        if pieces != WHOLE:
+            logger.info("memory is short: the UNet runs in pieces, which are not compiled")
+        return plain(*inputs, pieces=pieces, **shared)
 
     return call
 
@@ -95,12 +97,17 @@ class VideoUNet(ContractingPath):
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
         pieces: Pieces = WHOLE,
+        early: EarlyFeatures | None = None,
     ) -> Tensor:
-        """Evaluate the UNet once with results of `shifts` and `prepare`. x and output: as in forward."""
+        """Evaluate the UNet once with results of `shifts` and `prepare`. x and output: as in forward.
+
+        early: features that evaluations with other hooks share. The first one keeps them, the others begin
+        there.
+        """
         first = self.first(x)
         # No name and no tuple holds the deep features, so that the last stage can free them.
         return self.last(
-            self.deep(first, shifts, constants, hooks, pieces=pieces),
+            self.deep(first, shifts, constants, hooks, pieces=pieces, early=early),
             first,
             shifts,
             constants,
@@ -115,27 +122,54 @@ class VideoUNet(ContractingPath):
         constants: RunConstants,
         hooks: Hooks = NO_HOOKS,
         pieces: Pieces = WHOLE,
+        early: EarlyFeatures | None = None,
     ) -> Tensor:
         """Deep features, the input of the last output stage: nearly all of the work, little change a step.
 
-        Features are held by one list only, which a stage empties: it frees them once it has read them.
+        early: as of `predict`.
         """
         kernels.check_videos(first, constants.num_frames)
-        features, skips = [first], []
+        conditions, end = (shifts, constants, hooks), len(self.places) - 1
+        if early is not None and early.kept:
+            return self.through(early.begin(), early.stage, end, *conditions, True, pieces=pieces).pop()
+        state = [first]
+        if early is not None:
+            state = self.through(state, 1, early.stage, *conditions, pieces=pieces)
+            early.keep(state)
+        return self.through(state, 1 if early is None else early.stage, end, *conditions, pieces=pieces).pop()
+
+    def through(
+        self,
+        state: list[Tensor],
+        start: int,
+        end: int,
+        shifts: StepShifts,
+        constants: RunConstants,
+        hooks: Hooks = NO_HOOKS,
+        lent: bool = False,
+        pieces: Pieces = WHOLE,
+    ) -> list[Tensor]:
+        """Run the stages from one number up to another, the last one not included.
+
+        state: the skips of later stages, and last the features; it is emptied, and returned with those after
+        the stages. Nothing holds features beside it, so that a stage frees them once it has read them. lent:
+        whether others need the skips too.
+        """
         stages = list(zip(self.places, self._stages(), shifts, constants.contexts, strict=True))
-        for place, stage, *conditions in stages[1:-1]:
+        for place, stage, *conditions in stages[start:end]:
+            parts = [state.pop()]
             if place.part == "output":
-                skip = hooks.skip(place, skips.pop().to(first.device, non_blocking=True))
-                features = list(hooks.joined(place, features.pop(), skip))
+                skip = state.pop().to(parts[0].device, non_blocking=True, copy=lent)
+                skip = hooks.skip(place, skip)
+                parts = list(hooks.joined(place, parts.pop(), skip))
                 del skip
-            features.append(stage(features, *conditions, constants.num_frames, hooks, place, pieces))
+            state.append(stage(parts, *conditions, constants.num_frames, hooks, place, pieces))
             if place.part == "middle":
-                features.append(hooks.skip(place, features.pop()))
+                state.append(hooks.skip(place, state.pop()))
             elif place.part == "input":
-                skips.append(
-                    features[0] if pieces.skips_on_device else kernels.to_host(features[0], wait=False)
-                )
-        return features.pop()
+                on_device = pieces.skips_on_device
+                state.insert(-1, state[-1] if on_device else kernels.to_host(state[-1], wait=False))
+        return state
 
     def last(
         self,
@@ -155,11 +189,11 @@ class VideoUNet(ContractingPath):
         return self.out(self.output_blocks[-1](features, *conditions))
 
     def compile_parts(self, **options) -> None:
-        """Compile predict, deep and last lazily with torch.compile, for passes at once.
+        """Compile predict, deep, through and last lazily with torch.compile, for passes at once.
 
         Passes in pieces stay as written: a compiler would unroll their loops into a graph for each plan.
         """
-        for name in ("predict", "deep", "last"):
+        for name in ("predict", "deep", "through", "last"):
             plain = getattr(self, name)
             setattr(self, name, _either(plain, torch.compile(plain, **options)))
 

@@ -16,6 +16,7 @@ sys.path.insert(0, root + "/tests")
 comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
 import folder_paths
 import numpy as np
+from collections import Counter
 from pathlib import Path
 from support.rounding import FLOOR, TIMES
 from pack.headless import Pipeline
@@ -25,6 +26,7 @@ from pack.clips.recipes.animate import animate as recipe_of
 from pack.clips.settings import Settings
 from pack.nodes import conditioning, loaders, sampling, speed, steering
 from pack.nodes.host import unet as host_unet
+from pack.nodes.host.model import VideoModel
 from pack.nodes.host.guider import check_without_memory
 from pack.nodes.host.performer import Performer
 from pack.svd_model.checkpoint import Checkpoint
@@ -105,6 +107,15 @@ def cached(model, interval=2):
     return speed.FeatureCache.execute(model=model, interval=interval).result[0]
 
 STG = {"skip_guidance": (2, 0.5), "guidance_rescale": 0.7}
+def one_by_one(make):
+    # As where memory holds a single prediction at once.
+    required = VideoModel.memory_required
+    VideoModel.memory_required = lambda *inputs, **options: 2**60
+    try:
+        return make()
+    finally:
+        VideoModel.memory_required = required
+
 errors, others = {}, {}
 def compare(name, found, **settings):
     expected = command(**settings)
@@ -187,6 +198,39 @@ costs = {
 }
 host_unet.HostUNet.forward = forward
 
+# How many videos go through each stage in a step.
+def by_stage(make, model):
+    counts = Counter()
+    network = model.model.diffusion_model
+    handles = [
+        stage.register_forward_pre_hook(
+            lambda _, inputs, number=number: counts.update({number: len(inputs[0][0]) // FRAMES}))
+        for number, stage in enumerate(network._stages())
+    ]
+    make(model)
+    for handle in handles:
+        handle.remove()
+    return [counts[number] / STEPS for number in range(len(network.places))]
+
+def watched(model):
+    # The model with a patch of another node, which changes nothing.
+    model = model.clone()
+    model.set_model_output_block_patch(lambda h, skip, options: (h, skip))
+    return model
+
+stages = {
+    "plain": by_stage(sampled, MODEL),
+    "skip": by_stage(sampled, skip()),
+    "space alone": by_stage(sampled, skip(temporal=0.0)),
+    "two videos": by_stage(lambda model: sampled(model, videos=2), skip()),
+    "guidance of 1": by_stage(by_core, skip(guide(shape="constant", max_guidance=1.0))),
+    "below the interval": by_stage(sampled, skip(interval_low=800.0)),
+    "another's patch": by_stage(sampled, watched(skip())),
+    "cached": by_stage(sampled, cached(skip())),
+}
+left = MODEL.model.run_cache.early._kept is None
+compare("one after the other", one_by_one(lambda: sampled(skip())), **STG)
+
 refused = []
 for make in (
     lambda: skip(layers="u9, u0"),
@@ -202,7 +246,7 @@ for make in (
         refused.append(None)
     except ValueError as complaint:
         refused.append(str(complaint))
-print(json.dumps([errors, others, unchanged, costs, refused]))
+print(json.dumps([errors, others, unchanged, costs, refused, [stages, left]]))
 """
 
 
@@ -217,7 +261,7 @@ def test_each_clip_is_the_commands(measured):
     """Through SVD KSampler and core's sampler, in either order of nodes, in batches and recipes."""
     errors, others = measured[:2]
     assert {name: error for name, error in errors.items() if error > 1} == {}
-    assert len(errors) == 23
+    assert len(errors) == 24
     assert min(others.values()) > 50  # each of them is another clip than the plain one
 
 
@@ -232,6 +276,30 @@ def test_only_what_is_on_costs_passes(measured):
     """
     expected = {"plain": 2, "off": 2, "skip": 4, "space alone": 3, "guidance of 1": 3}
     assert measured[3] == {name: [passes, passes] for name, passes in expected.items()}
+
+
+def test_stages_before_the_first_skipped_layer_run_once(measured):
+    """For the positive prediction and those by hooks; the features are dropped with the step."""
+    stages, left = measured[5]
+    number_of = {place.name: number for number, place in enumerate(tiny.SMALL.unet.places())}
+    stages_of_all = len(tiny.SMALL.unet.places())
+
+    def shared(early: float, late: float, first: str = "u0") -> list[float]:
+        # The first convolution, whose features the last stage joins, runs for each.
+        fork = number_of[first]
+        return [late, *[early] * (fork - 1), *[late] * (stages_of_all - fork)]
+
+    assert stages == {
+        "plain": shared(2, 2),
+        "skip": shared(2, 4),
+        "space alone": shared(2, 3),
+        "two videos": shared(4, 8),
+        "guidance of 1": shared(1, 3),
+        "below the interval": shared(2, 2),
+        "another's patch": shared(4, 4),
+        "cached": [4, *shared(1, 2)[1:-1], 4],  # in every second step
+    }
+    assert left
 
 
 def test_mistakes_are_refused_in_words(measured):
