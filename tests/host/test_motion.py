@@ -269,6 +269,15 @@ for name, content, first in (("all", {**DRAG, **SOFT}, 75), ("frozen", SOFT, 700
                                    paste_mask=frozen.frozen[0]).result[0]
     same[f"pasted by SVD Decode, {name}"] = torch.allclose(pasted, performer.perform(step), atol=1e-5)
 
+# Where no level lies above until, the log says so.
+lines = []
+class Heard(logging.Handler):
+    def emit(self, record):
+        lines.append(record.getMessage())
+logging.getLogger("pack.nodes.host.hold").addHandler(Heard())
+ours(DRAG, until=74.0)
+same["said, once a run"] = len(lines) == 1 and "the clip begins with the coarse video" in lines[0]
+
 # One thing changed is another clip.
 expected = command(ALL)
 changed = {
@@ -320,7 +329,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(folder):
-    named = f"import os\nfolder = {json.dumps(str(folder))}\n"
+    named = f"import logging, os\nfolder = {json.dumps(str(folder))}\n"
     return in_host.result_of(named + BEGIN + DRAWINGS + MEASURES)
 
 
@@ -336,8 +345,8 @@ def test_a_frozen_part_alone_is_the_pictures_and_the_rest_nearly_the_commands(me
     assert frozen["inside"] < 1e-5 and frozen["outside"] < 1 / 700 < frozen["another"]
 
 
-def test_a_frozen_part_is_pasted_over_the_decoded_frames(measured):
-    assert set(measured["same"].values()) == {True} and len(measured["same"]) == 4
+def test_a_frozen_part_is_pasted_and_a_hold_at_no_level_is_said(measured):
+    assert set(measured["same"].values()) == {True} and len(measured["same"]) == 5
 
 
 def test_the_nodes_draw_the_commands_coarse_videos(measured):

@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from stillmotion.clips.motion.tracks import Camera, Key, Motion, Stroke, parse
+from stillmotion.clips.motion.tracks import (
+    NEARNESS,
+    Camera,
+    Key,
+    Motion,
+    Stroke,
+    parse,
+    parse_path,
+    with_nearness,
+)
 
 TRIANGLE = [[0.2, 0.6], [0.3, 0.6], [0.3, 0.8]]
 
@@ -82,3 +91,26 @@ def test_what_is_no_json_is_refused(text):
 def test_long_text_is_refused_unread():
     with pytest.raises(ValueError, match="262,145 bytes"):
         parse(" " * 262_145)
+
+
+def test_a_path_alone_is_a_regions():
+    keys = [{"x": 0.1, "y": 0.2}, {"x": 0.4, "y": 0.5, "scale": 1.5, "degrees": 40, "colour": "red"}]
+    motion, unknown = parse(json.dumps({"drags": [{"path": keys}]}))
+    path, of_path = parse_path(json.dumps(keys))
+    assert path == motion.regions[0].path
+    assert len(of_path) == len(unknown) == 1 and of_path[0].endswith("colour")
+
+
+@pytest.mark.parametrize("text", ["", "7", "{}", "[]", "[" * 100_000, '[{"x": 0, "y": 0}]', "[1, 2]"])
+def test_what_is_no_path_is_refused(text):
+    with pytest.raises(ValueError, match="the path"):
+        parse_path(text)
+
+
+def test_a_nearness_map_beside_a_motion_replaces_its_own_and_wants_a_pan_alone():
+    motion, _ = parse('{"camera": {"pan": [0.1, 0], "nearness": "depth.png"}}')
+    assert with_nearness(motion).camera.nearness == NEARNESS
+    for camera in ({}, {"pan": [0.1, 0], "zoom": 2}, {"pan": [0.1, 0], "roll": 5}, {"zoom": 2}):
+        motion, _ = parse(json.dumps({"camera": camera}))
+        with pytest.raises(ValueError, match="nearness"):
+            with_nearness(motion)
