@@ -13,6 +13,7 @@ from .choices_over_time import CHUNKED, PINNED, SHIFT, WHOLE
 from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
+from .first_frame import EXACT, FirstFrame, led_from
 from .mistakes import Mistakes
 from .noise import noisy_picture, seed_of_chunk, start_noise
 from .picture import to_canvas
@@ -122,6 +123,14 @@ class Plan:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
         camera = None if self.camera is None else self.camera.to(concat.device)
         return Conditions(context, concat, self.vector.to(concat.device), camera)
+
+    def first_frame(self, picture: Tensor) -> FirstFrame | None:
+        """The picture, which `canvas` fitted, as the clip's first frame, where the settings say so."""
+        settings = self.settings
+        if settings.keep_first != EXACT:
+            return None
+        next_picture = self.keyframes[0] if self.keyframes else None
+        return led_from(picture, settings.num_frames, settings.ring, next_picture)
 
     def finished(self, latents: Tensor) -> Tensor:
         """Sampled latents, (T, 4, h, w), as they are to be decoded."""

@@ -305,8 +305,8 @@ class Pipeline:
                 yield kernels.to_host(frame.float())
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
-        last = len(step.latents) - 1
-        for index, frame in enumerate(self.stream(step.latents, step.frame_wise, step.ring)):
+        last, frames = len(step.latents) - 1, self.stream(step.latents, step.frame_wise, step.ring)
+        for index, frame in enumerate(frames if step.first is None else step.first.over(frames)):
             if index == last and step.last_frame is not None:
                 frame = step.last_frame[0]
             if step.paste is not None:

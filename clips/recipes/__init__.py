@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..first_frame import FirstFrame
 from ..motion.course import Paste
 from ..run import Run
 
@@ -60,6 +61,7 @@ class Decode:
     last_frame: Tensor | None = None  # (1, 3, H, W) in [−1, 1], in place of the last decoded one
     ring: bool = False  # a loop, whose last frame comes before its first
     paste: Paste | None = None  # over each frame
+    first: FirstFrame | None = None  # in place of the first decoded one; pasted over like the others
 
 
 Step = Encode | Latent | Sample | Keep | Decode

@@ -270,11 +270,11 @@ def _animate_picture(
     written = []
 
     def save(step: Keep | Decode) -> None:
-        last, paste = (step.last_frame, step.paste) if isinstance(step, Decode) else (None, None)
+        beside = (step.last_frame, step.paste, step.first) if isinstance(step, Decode) else ()
         told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
         overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
         file = Path(job.save_latents.name)
-        latents.save(file, step.latents, told, last, paste, overwrite=overwrite)
+        latents.save(file, step.latents, told, *beside, overwrite=overwrite)
         written.append(job.save_latents.path)
 
     def perform(step: Step):
@@ -312,7 +312,8 @@ def _decode_latents(
     pipeline.fit.check(size, frame_wise, sample=False)
     _warn_of_shortage(pipeline.fit.needed(size, frame_wise, sample=False), pipeline, say)
     last_frame = saved.picture if pipeline.checkpoint.variant.orbit else None
-    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame, ring, saved.paste))
+    beside = (last_frame, ring, saved.paste, saved.first)
+    clip = pipeline.perform(Decode(saved.latents, frame_wise, *beside))
     notes = None
     if not options.no_metadata:
         decoded = {"frame_wise_decode": frame_wise, "ring": ring, "fps": fps}

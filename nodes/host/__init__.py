@@ -25,7 +25,7 @@ from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sample
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
 from .steering import check_steerable, steered
 from .vae import check_decoder, check_encoder, load_vae
-from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch
+from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch, put_first_frame
 from .vision import check_image_tower, embed_image, load_image_tower
 from .ways import Ends, Shift, make_guider, way_of, with_way
 
@@ -71,6 +71,7 @@ __all__ = [
     "needs_of",
     "open_checkpoint",
     "open_parts",
+    "put_first_frame",
     "sample_latent",
     "show_on_node",
     "steered",

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from ...clips.conditions import Conditions
+from ...clips.first_frame import FirstFrame
 
 _PICTURES = "an IMAGE is pictures (N, height, width, 3 or 4), of floating point numbers from 0 to 1"
 _LATENTS = "a LATENT of SVD's is frames × 4 × height/8 × width/8"
@@ -45,6 +46,13 @@ def frames_as_batch(samples: Tensor) -> tuple[Tensor, int | None]:
 def as_images(pictures: Tensor) -> Tensor:
     """IMAGE (B, H, W, 3) in [0, 1] of pictures (B, 3, H, W) in [−1, 1]."""
     return pictures.movedim(1, -1) / 2 + 0.5
+
+
+def put_first_frame(images: Tensor, first: FirstFrame) -> None:
+    """Writes a first frame, and what follows from it, over the decoded frames of a video, an IMAGE."""
+    decoded = (image.movedim(-1, 0).float() * 2 - 1 for image in images)
+    for image, frame in zip(images, first.over(decoded), strict=True):
+        image.copy_(as_images(frame[None])[0].clamp(0, 1))
 
 
 def conditioning_of(conditions: Conditions, options: dict) -> list:
