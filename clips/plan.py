@@ -17,6 +17,7 @@ from .first_frame import EXACT, FirstFrame, led_from
 from .mistakes import Mistakes
 from .noise import noisy_picture, seed_of_chunk, start_noise
 from .picture import to_canvas
+from .references import Look
 from .run import Run
 from .settings import Settings
 
@@ -32,6 +33,7 @@ class Plan:
     scales: Tensor  # (T,)
     camera: Tensor | None = None  # MotionCtrl's track, (T, 12)
     keyframes: tuple[int, ...] = ()  # frames of pictures after the first; the last one ends the clip
+    look: Look | None = None  # of references beside each picture
 
     @classmethod
     def of(
@@ -122,7 +124,8 @@ class Plan:
     def conditions(self, context: Tensor, concat: Tensor) -> Conditions:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
         camera = None if self.camera is None else self.camera.to(concat.device)
-        return Conditions(context, concat, self.vector.to(concat.device), camera)
+        context, references = (context, None) if self.look is None else self.look.over(context)
+        return Conditions(context, concat, self.vector.to(concat.device), camera, references)
 
     def first_frame(self, picture: Tensor) -> FirstFrame | None:
         """The picture, which `canvas` fitted, as the clip's first frame, where the settings say so."""

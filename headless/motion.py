@@ -240,7 +240,28 @@ def _fitted(name: str, source: Picture, plan: Plan, size: tuple[int, int]) -> Te
             f"{name} is {_sides(picture.size)}; accepted is the size of the picture, {_sides(size)}, or the "
             f"clip's, {_sides(clip)}."
         )
-    return (to_canvas(_of_mask(picture), *clip, plan.settings.fit)[0].amax(0, keepdim=True) + 1) / 2
+    return _painted(picture, plan)
+
+
+def fitted_mask(name: str, source: Picture, plan: Plan) -> Tensor:
+    """A mask of any size, fitted as the picture is, (1, 1, H, W) in [0, 1].
+
+    Raises ValueError for a black one.
+    """
+    try:
+        mask = _painted(images.read_image(source), plan)[None]
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    if not mask.any():
+        raise ValueError(f"{name} is black; paint white where it counts.")
+    return mask
+
+
+def _painted(picture: Image.Image, plan: Plan) -> Tensor:
+    """A greyscale picture at the size of the clip, (1, H, W) in [0, 1]."""
+    settings = plan.settings
+    canvas = to_canvas(_of_mask(picture), settings.width, settings.height, settings.fit)
+    return (canvas[0].amax(0, keepdim=True) + 1) / 2
 
 
 def _of_mask(picture: Image.Image) -> Tensor:

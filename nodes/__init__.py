@@ -8,6 +8,7 @@ from .contrast import Contrast
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
 from .long import Extend, LongVideo
 from .output import Animate, Decode
+from .references import Reference
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
 from .steering import SkipGuidance, TemporalAttention
@@ -26,6 +27,7 @@ class StillmotionExtension(ComfyExtension):
             LoadLoRA,
             ImageToVideo,
             FirstLastFrame,
+            Reference,
             Orbit,
             Camera,
             Guidance,

@@ -27,6 +27,16 @@ class Encode:
 
 
 @dataclass(frozen=True)
+class Embed:
+    """Embed a picture alone, (1, 3, H, W) in [−1, 1]; the result is its context, (1, 1, context_dim).
+
+    No node has a recipe with this step: in ComfyUI core's CLIP Vision Encode embeds references.
+    """
+
+    picture: Tensor
+
+
+@dataclass(frozen=True)
 class Latent:
     """Encode pictures without noise, (N, 3, H, W) in [−1, 1].
 
@@ -64,7 +74,7 @@ class Decode:
     first: FirstFrame | None = None  # in place of the first decoded one; pasted over like the others
 
 
-Step = Encode | Latent | Sample | Keep | Decode
+Step = Encode | Embed | Latent | Sample | Keep | Decode
 Recipe = Generator[Step, Any, None]
 
 

@@ -8,6 +8,7 @@ from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
 from .guider import check_without_guidance, is_guided, with_further_terms, with_guidance
 from .long import check_without_windows, with_held_frames, with_windows
+from .look import with_reference
 from .lora import with_lora
 from .model import (
     check_conditioning,
@@ -82,6 +83,7 @@ __all__ = [
     "with_guidance",
     "with_held_frames",
     "with_lora",
+    "with_reference",
     "with_way",
     "with_windows",
 ]

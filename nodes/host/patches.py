@@ -59,10 +59,15 @@ class Patches:
         ]
         return [*listed, *replaced, self.options.get(OVERRIDE), self.steering]
 
+    @property
+    def attends(self) -> bool:
+        """Whether attention is patched or overridden anywhere."""
+        return OVERRIDE in self.options or self.everywhere or bool(self.blocks)
+
     def hooks(self, x: Tensor, tokens: Tensor) -> Hooks:
         """Hooks of one evaluation. x: input of the UNet. tokens: (B·T, M, context_dim)."""
-        attends = OVERRIDE in self.options or self.everywhere or self.blocks
-        return PatchHooks(self, x.shape, tokens) if attends or _FEATURES in self.lists else self.steering
+        patched = self.attends or _FEATURES in self.lists
+        return PatchHooks(self, x.shape, tokens) if patched else self.steering
 
     def reach(self, place: Place, axis: Axis) -> bool:
         """Whether attention at a place is patched or overridden; over time it can only be overridden."""
