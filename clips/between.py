@@ -12,6 +12,7 @@ from . import guiding, presets
 from .choices import MOST_FRAMES
 from .choices_over_time import MPD, PINNED, SHIFT, ChoicesOverTime
 from .fields import is_number
+from .first_frame import EXACT
 from .presets import Preset
 from .run import TRF
 from .values import plain
@@ -134,6 +135,8 @@ def _mistakes_of_shift(settings: ChoicesOverTime, variant: Variant) -> Iterator[
             f"feature_cache is {settings.feature_cache}, and the loop {SHIFT} has other frames at a place in "
             "every step; leave it out."
         )
+    if settings.keep_first == EXACT:
+        yield f"keep_first {EXACT} can't go with the loop {SHIFT}, no frame of which is the picture's."
     frames = presets.find_preset(variant, settings.num_frames, settings.sampler, settings.preset).num_frames
     if tile_of(frames, variant) is None:
         accepted = _frames_of_checkpoint(variant)

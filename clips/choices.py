@@ -26,6 +26,8 @@ from .fields import (
     Whole,
     setting,
 )
+from .first_frame import EXACT, OFF
+from .motion_amount import AMOUNTS
 from .noise import SEEDS
 
 MOST_FRAMES = 1024
@@ -74,6 +76,14 @@ class Choices:
         PICTURE,
         "more for more motion",
         usual=str(presets.USUAL_MOTION),
+        only=("svd", "motionctrl"),
+    )
+    motion_amount: str | None = setting(
+        None,
+        Choice(tuple(AMOUNTS)),
+        PICTURE,
+        "how much moves, in a word for the motion bucket and the highest noise level",
+        usual="by the motion bucket",
         only=("svd", "motionctrl"),
     )
     noise_aug: float | None = setting(
@@ -308,4 +318,12 @@ class Choices:
     )
     ring: bool = setting(
         False, Flag(), DECODING, "decode the clip as a loop, its first frame following its last one"
+    )
+    keep_first: str | None = setting(
+        None,
+        Choice((OFF, EXACT)),
+        DECODING,
+        f"{EXACT} puts the picture itself as the first frame, and leads the decoded ones over from it",
+        usual=OFF,
+        only=("svd", "motionctrl"),
     )

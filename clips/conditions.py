@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..svd_model.checkpoint.variants import Variant
 from ..svd_model.networks.embedding import sinusoidal_embedding
+from ..svd_model.networks.references import References
 from .presets import USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION
 
 FEATURE_DIM = 256
@@ -23,10 +24,14 @@ class Conditions:
     concat: Tensor  # (1 or T, 4, h, w)
     vector: Tensor | None = None  # (1 or T, vector_dim); None until a model embeds the numbers
     camera: Tensor | None = None  # (T, camera_dim) of MotionCtrl's track; None leaves its layers out
+    references: References | None = None  # of as many rows, with shares of the latents' places
 
     def unconditional(self) -> "Conditions":
-        """Conditions without the picture; the vector and the camera stay."""
+        """Conditions without the picture and its references; the vector and the camera stay."""
         without = {"context": torch.zeros_like(self.context), "concat": torch.zeros_like(self.concat)}
+        if self.references is not None:
+            tokens = torch.zeros_like(self.references.tokens)
+            without["references"] = self.references._replace(tokens=tokens)
         return replace(self, **without)
 
 

@@ -13,9 +13,11 @@ from .choices_over_time import CHUNKED, PINNED, SHIFT, WHOLE
 from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
+from .first_frame import EXACT, FirstFrame, led_from
 from .mistakes import Mistakes
 from .noise import noisy_picture, seed_of_chunk, start_noise
 from .picture import to_canvas
+from .references import Look
 from .run import Run
 from .settings import Settings
 
@@ -31,6 +33,7 @@ class Plan:
     scales: Tensor  # (T,)
     camera: Tensor | None = None  # MotionCtrl's track, (T, 12)
     keyframes: tuple[int, ...] = ()  # frames of pictures after the first; the last one ends the clip
+    look: Look | None = None  # of references beside each picture
 
     @classmethod
     def of(
@@ -121,7 +124,16 @@ class Plan:
     def conditions(self, context: Tensor, concat: Tensor) -> Conditions:
         """Conditions of the embedded and the encoded picture, with the clip's numbers."""
         camera = None if self.camera is None else self.camera.to(concat.device)
-        return Conditions(context, concat, self.vector.to(concat.device), camera)
+        context, references = (context, None) if self.look is None else self.look.over(context)
+        return Conditions(context, concat, self.vector.to(concat.device), camera, references)
+
+    def first_frame(self, picture: Tensor) -> FirstFrame | None:
+        """The picture, which `canvas` fitted, as the clip's first frame, where the settings say so."""
+        settings = self.settings
+        if settings.keep_first != EXACT:
+            return None
+        next_picture = self.keyframes[0] if self.keyframes else None
+        return led_from(picture, settings.num_frames, settings.ring, next_picture)
 
     def finished(self, latents: Tensor) -> Tensor:
         """Sampled latents, (T, 4, h, w), as they are to be decoded."""

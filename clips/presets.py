@@ -96,7 +96,12 @@ def find_preset(
 
 def hold_of(variant: Variant) -> tuple[float, float]:
     """The noise levels from which, and down to which, a clip of a variant follows a motion."""
-    return HOLD_OF_SMALL if variant.width is not None and variant.width <= _SMALL else HOLD
+    return HOLD_OF_SMALL if is_small(variant) else HOLD
+
+
+def is_small(variant: Variant) -> bool:
+    """Whether a checkpoint's clips are small, as the built-in model's."""
+    return variant.width is not None and variant.width <= _SMALL
 
 
 def holds(end: int) -> str:

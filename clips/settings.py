@@ -10,7 +10,7 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, guiding, held, length, presets
+from . import between, camera, guiding, held, length, motion_amount, presets
 from .choices_of_motion import ChoicesOfMotion
 from .choices_over_time import CHAIN, CHUNKED, MPD
 from .conditions import each_frame, orbit_azimuths
@@ -90,7 +90,8 @@ class Settings(ChoicesOfMotion):
             for mistake in field.mistakes(getattr(self, name)):
                 mistakes.add(mistake)
         _check_churn(self, mistakes)
-        for mistake in () if mistakes.any else (*length.conflicts(self), *guiding.conflicts(self)):
+        conflicts = (length.conflicts, guiding.conflicts, motion_amount.conflicts)
+        for mistake in () if mistakes.any else [each for find in conflicts for each in find(self)]:
             mistakes.add(mistake)
         with mistakes.collected():
             check_range(self.control_start, self.control_end)
@@ -173,6 +174,11 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
         defaults["motion_bucket_id"] = None
     if moves:
         defaults |= held.defaults(variant)
+    if settings.motion_amount is not None:
+        listed = isinstance(schedule, tuple)
+        takes_levels = not listed and "sigma_max" in SCHEDULES[schedule].numbers
+        defaults |= motion_amount.defaults(settings.motion_amount, variant, takes_levels)
+        settings = replace(settings, motion_amount=None)  # complete settings have the numbers alone
     chosen = {name: _default(getattr(settings, name), value) for name, value in defaults.items()}
     return replace(settings, **chosen)
 

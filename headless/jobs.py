@@ -59,7 +59,8 @@ def plan_jobs(
     parts = (*parts_of(options).values(), options.exvideo, *steering)
     named = (options.checkpoint, *parts, options.scratch, options.resume, *saved)
     moving = (options.motion_video, options.motion_mask, options.freeze, options.nearness)
-    read += [Path(name) for name in (*named, *moving) if name]
+    looks = (*(name for name, _ in options.reference), options.reference_mask)
+    read += [Path(name) for name in (*named, *moving, *looks) if name]
     read += of_motion
     read += [Path(file) for file, *_ in options.lora]
     planned = _Destinations(read, options.overwrite, mistakes)
@@ -162,6 +163,8 @@ def _check_purpose(options: Namespace, mistakes: Mistakes) -> None:
     if further and options.decode_latents is not None:
         mistakes.add(f"{' and '.join(further)} can't go with --decode-latents, only with an IMAGE.")
     _check_motion(options, mistakes)
+    if (options.reference or options.reference_mask) and options.decode_latents is not None:
+        mistakes.add("--reference can't go with --decode-latents, only with an IMAGE.")
     if options.control is not None and options.decode_latents is not None:
         mistakes.add("--control goes with an IMAGE, not with --decode-latents.")
     if options.resume is not None and (options.decode_latents is not None or len(options.images) > 1):

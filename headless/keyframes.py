@@ -1,5 +1,6 @@
 """The pictures of a clip after its first one: read and fitted before any work."""
 
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from ..clips.plan import Plan
 from .files import images
 from .files.images import ImageError, Picture
+from .files.sources import existing
 
 
 def by_frame(keyframes: Mapping[int, Picture] | None) -> Mapping[int, Picture]:
@@ -31,6 +33,14 @@ def fitted(plan: Plan, keyframes: Mapping[int, Picture], end_frame: Picture | No
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
     return pictures
+
+
+def read_keyframes(options: Namespace, plan: Plan | None) -> dict[int, Tensor]:
+    """Pictures after the first by their frames; without a plan it is only seen that they are there."""
+    names = dict(options.keyframe)
+    for name in (*names.values(), *filter(None, [options.end_frame])):
+        existing(name)
+    return fitted(plan, names, options.end_frame) if plan else {}
 
 
 def notes_of(keyframes: Mapping[int, str], end_frame: str | None) -> dict:

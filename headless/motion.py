@@ -240,6 +240,23 @@ def _fitted(name: str, source: Picture, plan: Plan, size: tuple[int, int]) -> Te
     return fitted(name, _of_mask(picture), size, clip, plan.settings.fit)
 
 
+def fitted_mask(name: str, source: Picture, plan: Plan) -> Tensor:
+    """A mask of any size, fitted as the picture is, (1, 1, H, W) in [0, 1].
+
+    Raises ValueError for a black one.
+    """
+    try:
+        picture = images.read_image(source)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    settings = plan.settings
+    clip = settings.width, settings.height
+    mask = fitted(name, _of_mask(picture), picture.size, clip, settings.fit)[None]
+    if not mask.any():
+        raise ValueError(f"{name} is black; paint white where it counts.")
+    return mask
+
+
 def _of_mask(picture: Image.Image) -> Tensor:
     """Pixels of a mask, (3, H, W) in [0, 1], over black: what is transparent is not painted."""
     pixels = images.to_tensor(picture)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..clips.fields import Flag
+from ..clips.motion_amount import AMOUNTS
 from ..clips.settings import FIELDS
 from .options import parsers
 
@@ -12,6 +13,23 @@ _HEAD = """# Options of animate
 
 `python -m stillmotion animate` takes these. What is not given follows the checkpoint.
 """
+
+
+_AMOUNTS = """## Amounts of motion
+
+What the words of `--motion-amount` stand for. The built-in model, and schedules with levels of their own,
+keep their highest one.
+
+| word | motion bucket | highest noise level |
+|---|---|---|"""
+
+
+def amounts() -> list[str]:
+    """Lines of a Markdown table with the words for how much moves."""
+    levels = {
+        name: "the schedule's" if a.sigma_max is None else f"{a.sigma_max:g}" for name, a in AMOUNTS.items()
+    }
+    return [f"| `{name}` | {a.motion_bucket_id} | {levels[name]} |" for name, a in AMOUNTS.items()]
 
 
 def options_page() -> str:
@@ -25,6 +43,8 @@ def options_page() -> str:
             sections.append(f"## {title[0].upper()}{title[1:]}\n")
             sections.append("| option | what it does | accepted | default |\n|---|---|---|---|")
             sections.append("\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n")
+    sections.append(_AMOUNTS)
+    sections.append("\n".join(amounts()) + "\n")
     return "\n".join(sections)
 
 

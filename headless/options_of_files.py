@@ -6,7 +6,7 @@ from ..clips.motion.moves import MOVES
 from ..svd_model.checkpoint import PARTS
 from .files.formats import EXTENSIONS
 from .jobs import NAME
-from .values import file_name, keyframe, lora
+from .values import file_name, keyframe, lora, reference
 
 
 def _add_control(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +120,27 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_references(parser: argparse.ArgumentParser) -> None:
+    """Pictures that lead the look of a clip."""
+    add = parser.add_argument
+    add(
+        "--reference",
+        type=reference,
+        action="append",
+        default=[],
+        metavar="PICTURE[:WEIGHT]",
+        help="a picture whose look the clip takes on, as in style.png:0.5; may be repeated; at 1 the IMAGE's "
+        "own look is gone, below 0 it leads away (default: weight 1)",
+    )
+    add(
+        "--reference-mask",
+        type=file_name,
+        default=None,
+        metavar="MASK",
+        help="where references count, white; fitted as the IMAGE is (default: everywhere)",
+    )
+
+
 def add_files(parser: argparse.ArgumentParser) -> None:
     """What a clip is made of, and where it goes."""
     add = parser.add_argument
@@ -151,6 +172,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     add_parts(parser)
     _add_control(parser)
     _add_motion(parser)
+    _add_references(parser)
     add(
         "--orbit",
         action="store_true",

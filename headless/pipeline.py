@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..clips.conditions import Conditions
 from ..clips.needs import Size
 from ..clips.plan import Plan
-from ..clips.recipes import Decode, Encode, Keep, Latent, Sample, Step, drive, returned
+from ..clips.recipes import Decode, Embed, Encode, Keep, Latent, Sample, Step, drive, returned
 from ..clips.recipes.animate import sampled
 from ..clips.recipes.clip import clip
 from ..clips.run import Run
@@ -43,6 +43,7 @@ from .engine.networks import Networks
 from .files import control_frames, images
 from .keyframes import by_frame, fitted
 from .motion import MotionVideo, directions
+from .references import Reference, read_references
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ class Pipeline:
         motion: str | os.PathLike[str] | Mapping | MotionVideo | None = None,
         freeze: images.Picture | None = None,
         nearness: images.Picture | None = None,
+        references: Sequence[Reference] = (),
+        reference_mask: images.Picture | None = None,
     ) -> Clip:
         """Animates a picture, of any kind that `images.read_image` reads; settings may be a dict.
 
@@ -164,20 +167,20 @@ class Pipeline:
         window. `control`: pictures for the ControlNet, one for each frame or one for all, as
         `control_frames.read_frames` reads them. `end_frame`: the picture on which the clip ends. `keyframes`:
         pictures by their frames, from 1 on. `motion`: what moves where, as `motion.directions` reads it.
-        `freeze`: a mask of what stays as the picture has it, white.
-        `nearness`: a picture, bright where it is near to the motion's camera.
+        `freeze`: a mask of what stays as the picture has it, white. `nearness`: bright where the picture is near.
+        `references`: pictures that lead its look, or (picture, weight); `reference_mask`: white where they count.
         """
         keyframes, moving = by_frame(keyframes), directions(motion, freeze, nearness)
         plan = self.plan(settings, keyframes, end_frame is not None, moving.moves, moving.freezes)
         for doubt in (*plan.doubts(), *moving.doubts(plan)):
             logger.warning(doubt)
-        controlling = control_pictures(plan, control, self.fit.control)
-        size, at_once = self.latent_size(plan), max(plan.run_frames)
-        self.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
+        controlling, at_once = control_pictures(plan, control, self.fit.control), max(plan.run_frames)
+        self.fit.check(self.latent_size(plan), plan.settings.frame_wise_decode, at_once=at_once)
         start = caller_noise.checked(noise, plan, self._shape(plan))
         pictures = fitted(plan, keyframes, end_frame)
         pictures[0], course = moving.course(plan, images.read_image(image))
-        recipe, latents = clip(plan, pictures, start, controlling, course=course), []
+        look = read_references(plan, references, reference_mask)
+        recipe, latents = clip(plan, pictures, start, controlling, None, course, *look), []
 
         def perform(step: Step):
             if isinstance(step, Decode):
@@ -213,6 +216,8 @@ class Pipeline:
         """Performs a step of a recipe; Decode gives an iterator of decoded frames, uint8 (H, W, 3)."""
         if isinstance(step, Encode):
             return self._embed(step.picture), self.encode_pictures(step.noisy)
+        if isinstance(step, Embed):
+            return self._embed(step.picture)
         if isinstance(step, Latent):
             return self.encode_pictures(step.picture).cpu() * LATENT_SCALE
         if isinstance(step, Sample):
@@ -307,8 +312,8 @@ class Pipeline:
                 yield kernels.to_host(frame.float())
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
-        last = len(step.latents) - 1
-        for index, frame in enumerate(self.stream(step.latents, step.frame_wise, step.ring)):
+        last, frames = len(step.latents) - 1, self.stream(step.latents, step.frame_wise, step.ring)
+        for index, frame in enumerate(frames if step.first is None else step.first.over(frames)):
             if index == last and step.last_frame is not None:
                 frame = step.last_frame[0]
             if step.paste is not None:

@@ -23,6 +23,7 @@ from ..clips.fields import (
     Whole,
 )
 from ..clips.mistakes import did_you_mean
+from ..clips.references import WEIGHT
 from .engine.memory import parse_size
 from .files.poses import read_poses
 
@@ -51,6 +52,21 @@ def lora(text: str) -> tuple[str, float, float | None]:
             f"{text!r} is no file, nor {there} with one or two numbers, as in {there}:0.7"
         )
     return file, numbers[0] if numbers else 1.0, numbers[1] if len(numbers) > 1 else None
+
+
+def reference(text: str) -> tuple[str, float]:
+    """A picture with its weight, PICTURE[:WEIGHT]; the colon of a drive is the name's own."""
+    name, match = file_name(text), None
+    if not os.path.lexists(name):
+        match = _STRENGTH.fullmatch(name)
+    name, weight = (match[1], float(match[2])) if match else (name, 1.0)
+    for complaint in WEIGHT.complaints(weight):
+        raise argparse.ArgumentTypeError(f"{text!r}: the weight {complaint}")
+    if not os.path.lexists(name) and (there := _existing_part(name)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no picture, nor {there} with a weight, as in {there}:0.5"
+        )
+    return name, weight
 
 
 def keyframe(text: str) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, Load
 from .long import Extend, LongVideo
 from .motion import CameraMove, Drag, DrawMotion
 from .output import Animate, Decode
+from .references import Reference
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
 from .steering import SkipGuidance, TemporalAttention
@@ -28,6 +29,7 @@ class StillmotionExtension(ComfyExtension):
             LoadLoRA,
             ImageToVideo,
             FirstLastFrame,
+            Reference,
             Orbit,
             Camera,
             DrawMotion,

@@ -7,7 +7,9 @@ import torch
 from comfy_api.v0_0_2 import InputImpl, Types, io
 from torch import Tensor
 
+from ..clips.first_frame import OFF, led_from
 from ..clips.motion.course import Paste
+from ..clips.motion_amount import AMOUNTS
 from ..clips.noise import seed_of_video
 from ..clips.plan import Plan
 from ..clips.presets import NAMED, SVD, USUAL_MOTION
@@ -24,7 +26,7 @@ from .sampling import seed_input
 
 CATEGORY = "stillmotion"
 GB = 10**9
-OF_CHECKPOINT = "the checkpoint's own"
+OF_CHECKPOINT, BY_MOTION = "the checkpoint's own", "by motion"
 FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
 
@@ -38,13 +40,15 @@ def decode_latent(
     frames: int = 0,
     last_frame: Tensor | None = None,
     ring: bool = False,
+    first_frame: Tensor | None = None,
     paste: Paste | None = None,
 ) -> Tensor:
     """IMAGE of a LATENT: each of its videos decoded whole; video is a number from 1, or 0 for all.
 
     memory_budget is in GB, 0 for the host's free memory; frames are of each video, 0 for the latent's own;
-    last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end. With ring
-    each video is a loop, whose last frame comes before its first. paste: a picture over all frames.
+    last_frame, an IMAGE for each video, takes the place of its last frame, as SV3D's orbits end; first_frame
+    takes its first one's, and the others follow from it. With ring each video is a loop, whose last frame
+    comes before its first. paste: a picture over all frames.
     """
     samples, frames = _videos(latent, frames)
     host.check_decoder(vae)
@@ -55,27 +59,33 @@ def decode_latent(
         )
     if video:
         samples = samples[(video - 1) * frames : video * frames]
-    if last_frame is not None:
-        scale = vae.upscale_ratio
-        last_frame = _last_frames(last_frame, videos, scale * samples.shape[3], scale * samples.shape[2])
-        last_frame = last_frame[video - 1 : video] if video else last_frame
+    pictures = {"first_frame": first_frame, "last_frame": last_frame}
+    for name, images in pictures.items():
+        if images is not None:
+            height, width = (vae.upscale_ratio * side for side in samples.shape[2:])
+            images = _of_videos(name, images, videos, width, height)
+            pictures[name] = images[video - 1 : video] if video else images
     budget, dtype = round(memory_budget * GB), PRECISIONS[precision]
     images = vae.decode(samples, num_frames=frames, budget=budget, dtype=dtype, ring=ring)
-    if last_frame is not None:
-        images[frames - 1 :: frames] = last_frame.to(images)
+    if pictures["first_frame"] is not None:
+        firsts = pictures["first_frame"].movedim(-1, 1) * 2 - 1
+        for decoded, picture in zip(images.split(frames), firsts.split(1), strict=True):
+            host.put_first_frame(decoded, led_from(picture, frames, ring))
+    if pictures["last_frame"] is not None:
+        images[frames - 1 :: frames] = pictures["last_frame"].to(images)
     if paste is not None:
         host.lay_over(images, paste)
     return images
 
 
-def _last_frames(images: Tensor, videos: int, width: int, height: int) -> Tensor:
+def _of_videos(name: str, images: Tensor, videos: int, width: int, height: int) -> Tensor:
     """One picture for each video; raises ValueError for another number of them, or of another size."""
     host.check_images(images)
-    check_finite(images, "in last_frame; look at the node that made it")
+    check_finite(images, f"in {name}; look at the node that made it")
     if tuple(images.shape[1:]) != (height, width, 3) or images.shape[0] not in (1, videos):
         found = "×".join(map(str, images.shape))
         raise ValueError(
-            f"last_frame is {found}; {videos} videos of {width}×{height} want a picture for each, or one for "
+            f"{name} is {found}; {videos} videos of {width}×{height} want a picture for each, or one for "
             f"all, {height}×{width}×3: connect picture of the SVD Image to Video that made the latent."
         )
     return images.expand(videos, -1, -1, -1)
@@ -161,6 +171,11 @@ class Decode(io.ComfyNode):
                     optional=True,
                     tooltip="Where it goes, as freeze of SVD Motion: so frozen parts are the picture's own.",
                 ),
+                io.Image.Input(
+                    "first_frame",
+                    optional=True,
+                    tooltip="For SVD: picture of SVD Image to Video, to be the first frame itself.",
+                ),
             ],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
@@ -179,8 +194,9 @@ class Decode(io.ComfyNode):
         ring=False,
         paste=None,
         paste_mask=None,
+        first_frame=None,
     ) -> io.NodeOutput:
-        options = (video, memory_budget, precision, frames, last_frame, ring)
+        options = (video, memory_budget, precision, frames, last_frame, ring, first_frame)
         options += (paste_over(latent, vae, paste, paste_mask),)
         return io.NodeOutput(decode_latent(vae, latent, *options))
 
@@ -232,6 +248,14 @@ class Animate(io.ComfyNode):
                     optional=True,
                     tooltip="For a distilled checkpoint, which its file does not tell.",
                 ),
+                setting("keep_first", default=OFF, optional=True, advanced=True),
+                setting(
+                    "motion_amount",
+                    options=[BY_MOTION, *AMOUNTS],
+                    default=BY_MOTION,
+                    optional=True,
+                    tooltip="How much moves, in a word, in place of motion: the help has a table.",
+                ),
             ],
             outputs=[
                 io.Image.Output(tooltip="The frames."),
@@ -257,6 +281,8 @@ class Animate(io.ComfyNode):
         steps=0,
         decoder=DECODERS[0],
         preset=OF_CHECKPOINT,
+        keep_first=OFF,
+        motion_amount=BY_MOTION,
     ) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
         variant = opened.variant
@@ -272,6 +298,8 @@ class Animate(io.ComfyNode):
             motion_bucket_id=None if motion == USUAL_MOTION else motion,
             preset=None if preset == OF_CHECKPOINT else preset,
             frame_wise_decode=decoder == FRAME_WISE,
+            keep_first=None if keep_first == OFF else keep_first,
+            motion_amount=None if motion_amount == BY_MOTION else motion_amount,
         )
         recipes = []
         for number, pixels in enumerate(image):

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..first_frame import FirstFrame
 from ..motion.course import Paste
 from ..run import Run
 
@@ -23,6 +24,16 @@ class Encode:
 
     picture: Tensor
     noisy: Tensor
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Embed a picture alone, (1, 3, H, W) in [−1, 1]; the result is its context, (1, 1, context_dim).
+
+    No node has a recipe with this step: in ComfyUI core's CLIP Vision Encode embeds references.
+    """
+
+    picture: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,10 @@ class Decode:
     last_frame: Tensor | None = None  # (1, 3, H, W) in [−1, 1], in place of the last decoded one
     ring: bool = False  # a loop, whose last frame comes before its first
     paste: Paste | None = None  # over each frame
+    first: FirstFrame | None = None  # in place of the first decoded one; pasted over like the others
 
 
-Step = Encode | Latent | Sample | Keep | Decode
+Step = Encode | Embed | Latent | Sample | Keep | Decode
 Recipe = Generator[Step, Any, None]
 
 

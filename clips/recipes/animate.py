@@ -37,7 +37,8 @@ def animate(
     pictured = plan.conditions(context, concat)
     latents = yield from sampled(plan, pictured, start, control, kept, constraint)
     last_frame, settings = picture if plan.orbit else None, plan.settings
-    yield Decode(plan.finished(latents), settings.frame_wise_decode, last_frame, settings.ring, paste)
+    options = (settings.frame_wise_decode, last_frame, settings.ring, paste, plan.first_frame(picture))
+    yield Decode(plan.finished(latents), *options)
 
 
 def constrained(plan: Plan, picture: Tensor, course: Course) -> Generator[Step, Any, Constraint]:

@@ -33,7 +33,7 @@ def inbetween(plan: Plan, pictures: Mapping[int, Tensor]) -> Recipe:
     for frame in plan.picture_frames:
         keyframes[frame] = yield from _encoded(plan, pictures[frame])
     latents = yield from _through(plan, keyframes)
-    yield Decode(latents, plan.settings.frame_wise_decode)
+    yield Decode(latents, plan.settings.frame_wise_decode, first=plan.first_frame(pictures[0]))
 
 
 def loop(plan: Plan, picture: Tensor, start: Tensor | None = None) -> Recipe:
@@ -46,7 +46,7 @@ def loop(plan: Plan, picture: Tensor, start: Tensor | None = None) -> Recipe:
         keyframe = yield from _encoded(plan, picture)
         latents = yield from _through(plan, dict.fromkeys(plan.picture_frames, keyframe))
         latents = latents[:-1]
-    yield Decode(latents, settings.frame_wise_decode, ring=True)
+    yield Decode(latents, settings.frame_wise_decode, ring=True, first=plan.first_frame(picture))
 
 
 def shifted(plan: Plan, context: Tensor, concat: Tensor, start: Tensor | None = None) -> Run:

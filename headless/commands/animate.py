@@ -4,6 +4,7 @@ import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -23,16 +24,18 @@ from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
+from .. import references
 from ..engine import memory
 from ..engine.devices import find_device
 from ..files import control_frames, images, latents
 from ..files.sources import existing
 from ..files.videos import write_videos
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
-from ..keyframes import fitted, notes_of
+from ..keyframes import notes_of, read_keyframes
 from ..motion import Directions, as_frames, notes_of_motion, of_options
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
+from ..references import Look
 from . import kept
 from .checkpoints import open_checkpoint, read_loras
 
@@ -50,6 +53,7 @@ class _Inputs:
     control: Tensor | None  # pictures for a ControlNet
     resumed: latents.SavedLatents | None  # of a long clip that goes on
     moving: Directions
+    look: Look
 
 
 def animate(
@@ -63,7 +67,7 @@ def animate(
     `say` takes notices and warnings, `ask` a question of yes or no, where there is somebody to ask. Raises
     ValueError with all mistakes before any work. A picture with an error does not stop the next ones.
     """
-    saved = resumed = checkpoint = plan = control = pictures = keyframes = loras = moving = None
+    saved = resumed = checkpoint = plan = control = pictures = keyframes = loras = moving = look = None
     with mistakes.collected():
         moving = of_options(options)
     jobs, existing = plan_jobs(options, mistakes, moving.files if moving else ())
@@ -84,7 +88,9 @@ def animate(
     with mistakes.collected():
         pictures = plan and _read_control_frames(options, plan)
     with mistakes.collected():
-        keyframes = _read_keyframes(options, plan)
+        keyframes = read_keyframes(options, plan)
+    with mistakes.collected():
+        look = references.of_options(options, plan)
     with mistakes.collected():
         loras = read_loras(checkpoint, options)
     jobs = settle(jobs, existing, mistakes, ask)
@@ -92,16 +98,13 @@ def animate(
     notices = [f"{builtin_model.NOTICE} Name the file with --checkpoint."] * (options.checkpoint is None)
     for notice in (*notices, *(applied.lora.report for applied in loras)):
         say(notice)
-    bars = ProgressBars()
-    try:
+    with closing(ProgressBars()) as bars:
         pipeline = _pipeline(checkpoint, control, loras, options, bars)
         if saved is None:
-            inputs = _Inputs(plan, keyframes, pictures, resumed, moving)
+            inputs = _Inputs(plan, keyframes, pictures, resumed, moving, look)
             yield from _animate_pictures(pipeline, inputs, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
-    finally:
-        bars.close()
 
 
 def _pipeline(
@@ -192,14 +195,6 @@ def _read_control_frames(options: Namespace, plan: Plan) -> Tensor | None:
     return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(options.control_frames)))
 
 
-def _read_keyframes(options: Namespace, plan: Plan | None) -> dict[int, Tensor]:
-    """Pictures after the first by their frames; without a plan it is only seen that they are there."""
-    names = dict(options.keyframe)
-    for name in (*names.values(), *filter(None, [options.end_frame])):
-        existing(name)
-    return fitted(plan, names, options.end_frame) if plan else {}
-
-
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
     """The user's options as settings; None for options with mistakes."""
     chosen = {name: value for name, value in vars(options).items() if name in FIELDS}
@@ -270,11 +265,11 @@ def _animate_picture(
     written = []
 
     def save(step: Keep | Decode) -> None:
-        last, paste = (step.last_frame, step.paste) if isinstance(step, Decode) else (None, None)
+        beside = (step.last_frame, step.paste, step.first) if isinstance(step, Decode) else ()
         told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
         overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
         file = Path(job.save_latents.name)
-        latents.save(file, step.latents, told, last, paste, overwrite=overwrite)
+        latents.save(file, step.latents, told, *beside, overwrite=overwrite)
         written.append(job.save_latents.path)
 
     def perform(step: Step):
@@ -284,7 +279,7 @@ def _animate_picture(
         return pipeline.perform(step)
 
     pictures = {0: picture, **inputs.keyframes}
-    steps = recipe(plan, pictures, control=inputs.control, kept=clip, course=course)
+    steps = recipe(plan, pictures, None, inputs.control, clip, course, *inputs.look)
     try:
         (frames,) = drive([steps], perform)
     except KeyboardInterrupt:
@@ -312,7 +307,8 @@ def _decode_latents(
     pipeline.fit.check(size, frame_wise, sample=False)
     _warn_of_shortage(pipeline.fit.needed(size, frame_wise, sample=False), pipeline, say)
     last_frame = saved.picture if pipeline.checkpoint.variant.orbit else None
-    clip = pipeline.perform(Decode(saved.latents, frame_wise, last_frame, ring, saved.paste))
+    beside = (last_frame, ring, saved.paste, saved.first)
+    clip = pipeline.perform(Decode(saved.latents, frame_wise, *beside))
     notes = None
     if not options.no_metadata:
         decoded = {"frame_wise_decode": frame_wise, "ring": ring, "fps": fps}
@@ -362,6 +358,7 @@ def _notes(
     if inputs.control is not None:
         notes |= _notes_of_control(pipeline, inputs.plan, options)
     notes |= notes_of(dict(options.keyframe), options.end_frame) | notes_of_motion(options)
+    notes |= references.notes_of_references(options)
     if options.exvideo is not None:
         notes["exvideo"] = Path(options.exvideo).name
     return notes

@@ -38,7 +38,10 @@ class Controller:
     def prepare(
         self, context: Tensor, vector: Tensor, num_frames: int, positions: Tensor | None
     ) -> RunConstants:
-        """Constants of some branches, for all steps; positions: of the frames, as the UNet's."""
+        """Constants of some branches, for all steps; positions: of the frames, as the UNet's.
+
+        References in places of their own don't reach it: what it steers lies in its pictures.
+        """
         return self._network.prepare(context, vector, num_frames, positions=positions)
 
     def hooks(self, x: Tensor, sigma: Tensor, constants: RunConstants, pieces: Pieces) -> Hooks:

@@ -25,6 +25,7 @@ from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
 from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
+from ...svd_model.networks.references import References
 from ...svd_model.networks.stages import StepShifts
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import VideoUNet
@@ -282,8 +283,9 @@ class _BatchedBranches:
             _rows([getattr(branch.conditions, name) for branch in branches], num_frames, dtype)
             for name in ("concat", "context", "vector", "camera")
         )
+        references = _references([branch.conditions.references for branch in branches], num_frames, dtype)
         self._concat = concat
-        self._constants = unet.prepare(context, vector, num_frames, camera, positions)
+        self._constants = unet.prepare(context, vector, num_frames, camera, positions, references)
         if controller is not None:
             self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
         self._deep = DeepFeatures()
@@ -309,6 +311,15 @@ class _BatchedBranches:
         else:
             result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces, early=early)
         return result.float().unflatten(0, self._shape)
+
+
+def _references(
+    references: list[References | None], num_frames: int, dtype: torch.dtype
+) -> References | None:
+    """References of several branches with a row a frame, all or none of which have some."""
+    if references[0] is None:
+        return None
+    return References(*(_rows(list(each), num_frames, dtype) for each in zip(*references, strict=True)))
 
 
 def _rows(conditions: list[Tensor | None], num_frames: int, dtype: torch.dtype) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...clips.canvas import LARGEST_SIDE
 from ...clips.choices import MOST_FRAMES
+from ...clips.first_frame import FirstFrame
 from ...clips.motion.course import Paste
 from ...svd_model.checkpoint.notes import METADATA_KEY
 from ...svd_model.checkpoint.sources import AnotherFileWanted, CheckpointError, TensorFile
@@ -18,6 +19,7 @@ from . import destinations
 from .destinations import OutputError
 
 KEY, PICTURE_KEY, AREA_KEY = "latents", "picture", "pasted_area"
+FIRST_KEY, SHARES_KEY = "first_frame", "shares_of_first_frame"
 _REMEDY = "give a file of latents that Stillmotion saved."
 
 
@@ -29,6 +31,7 @@ class SavedLatents:
     picture: Tensor | None  # float32, (1, 3, H, W), on which an orbit ends
     notes: dict  # the settings that made them; {} in a file without metadata
     paste: Paste | None = None  # over the decoded frames
+    first: FirstFrame | None = None  # in place of the first decoded one
 
 
 def check_destination(path: Path, overwrite: bool = False) -> Path:
@@ -47,12 +50,14 @@ def save(
     notes: dict | None,
     picture: Tensor | None = None,
     paste: Paste | None = None,
+    first: FirstFrame | None = None,
     *,
     overwrite: bool = False,
 ) -> None:
     """Writes latents, and the last picture of an orbit, or the one to paste; never leaves an unfinished file.
 
-    Without `overwrite` an existing file stays, and OutputError names the new one.
+    first: the first frame of the decoded clip. Without `overwrite` an existing file stays, and OutputError
+    names the new one.
     """
     final = destinations.real(path)
     tensors = {KEY: latents.contiguous()}
@@ -60,6 +65,9 @@ def save(
         tensors[PICTURE_KEY] = picture.contiguous()
     if paste is not None:
         tensors |= {PICTURE_KEY: paste.picture.contiguous(), AREA_KEY: paste.area.contiguous()}
+    if first is not None:
+        shares = torch.stack([first.tone, first.detail])
+        tensors |= {FIRST_KEY: first.picture.contiguous().clone(), SHARES_KEY: shares}
     metadata = None if notes is None else {METADATA_KEY: json.dumps(notes, sort_keys=True)}
     try:
         with destinations.replacing(final, overwrite) as partial:
@@ -88,10 +96,12 @@ def read(path: Path) -> SavedLatents:
     if min(shape) < 1 or shape[1] != 4 or shape[0] > MOST_FRAMES or max(shape[2:]) > LARGEST_SIDE // 8:
         raise CheckpointError(f"{path} holds latents of shape {shape}, beyond what Stillmotion decodes.")
 
-    def beside(key: str, channels: int) -> Tensor | None:
-        size = (1, channels, 8 * shape[2], 8 * shape[3])
+    def beside(key: str, size: tuple[int, ...]) -> Tensor | None:
         return file.read(key) if file.shapes.get(key) == size and file.dtypes[key] == torch.float32 else None
 
-    picture, area = beside(PICTURE_KEY, 3), beside(AREA_KEY, 1)
+    pixels = (8 * shape[2], 8 * shape[3])
+    picture, area = beside(PICTURE_KEY, (1, 3, *pixels)), beside(AREA_KEY, (1, 1, *pixels))
     paste = None if picture is None or area is None else Paste(picture, area)
-    return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY), paste)
+    first, shares = beside(FIRST_KEY, (1, 3, *pixels)), beside(SHARES_KEY, (2, shape[0]))
+    first = None if first is None or shares is None else FirstFrame(first, *shares)
+    return SavedLatents(file.read(KEY), picture, file.json_metadata(METADATA_KEY), paste, first)

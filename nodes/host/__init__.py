@@ -9,6 +9,7 @@ from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_
 from .guider import check_without_guidance, is_guided, with_further_terms, with_guidance
 from .hold import with_mask_until
 from .long import check_without_windows, with_held_frames, with_windows
+from .look import with_reference
 from .lora import with_lora
 from .model import (
     check_conditioning,
@@ -26,7 +27,15 @@ from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sample
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
 from .steering import check_steerable, steered
 from .vae import check_decoder, check_encoder, load_vae
-from .values import as_images, check_images, check_latents, conditioning_of, frames_as_batch, lay_over
+from .values import (
+    as_images,
+    check_images,
+    check_latents,
+    conditioning_of,
+    frames_as_batch,
+    lay_over,
+    put_first_frame,
+)
 from .vision import check_image_tower, embed_image, load_image_tower
 from .ways import Ends, Shift, make_guider, way_of, with_way
 
@@ -73,6 +82,7 @@ __all__ = [
     "needs_of",
     "open_checkpoint",
     "open_parts",
+    "put_first_frame",
     "sample_latent",
     "show_on_node",
     "steered",
@@ -84,6 +94,7 @@ __all__ = [
     "with_held_frames",
     "with_lora",
     "with_mask_until",
+    "with_reference",
     "with_way",
     "with_windows",
 ]

@@ -20,7 +20,8 @@ from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
-from .shared import CAMERA, NUM_FRAMES, TRACK, VECTOR, WAY
+from .references import conds_of
+from .shared import CAMERA, NUM_FRAMES, REFERENCES, TRACK, VECTOR, WAY
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks, planner_for
 
 _VECTOR_OPTIONS = {
@@ -79,6 +80,8 @@ class VideoModel(comfy.model_base.BaseModel):
             "num_video_frames": comfy.conds.CONDConstant(num_frames),
             "c_crossattn": comfy.conds.CONDCrossAttn(context),
         }
+        if REFERENCES in kwargs:
+            conditions |= conds_of(kwargs[REFERENCES], noise)
         if TRACK in kwargs:
             rows = kwargs[TRACK].repeat(noise.shape[0] // num_frames, 1)
             conditions["camera"] = comfy.conds.CONDRegular(rows)
@@ -213,6 +216,16 @@ def _check_camera(model: comfy.model_base.BaseModel, options: dict) -> None:
             "SVD Orbit out, or load sv3d_p."
         )
     _check_track(model, name, options)
+    _check_references(model, options)
+
+
+def _check_references(model: comfy.model_base.BaseModel, options: dict) -> None:
+    """Raises ValueError for references with a mask where the model is core's."""
+    if REFERENCES in options and not isinstance(model, VideoModel):
+        raise ValueError(
+            f"a reference has a mask, which core's model ({type(model).__name__}) would ignore; take the "
+            "mask out, or load the model with SVD Load Checkpoint."
+        )
 
 
 def _check_track(model: comfy.model_base.BaseModel, name: str, options: dict) -> None:

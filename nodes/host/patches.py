@@ -60,9 +60,14 @@ class Patches:
         return [*listed, *replaced, self.options.get(OVERRIDE), self.steering]
 
     @property
+    def attends(self) -> bool:
+        """Whether attention is patched or overridden anywhere."""
+        return OVERRIDE in self.options or self.everywhere or bool(self.blocks)
+
+    @property
     def others(self) -> bool:
         """Whether other nodes patch the UNet."""
-        return bool(OVERRIDE in self.options or self.everywhere or self.blocks or _FEATURES in self.lists)
+        return self.attends or _FEATURES in self.lists
 
     def hooks(self, x: Tensor, tokens: Tensor) -> Hooks:
         """Hooks of one evaluation. x: input of the UNet. tokens: (B·T, M, context_dim)."""

@@ -17,7 +17,7 @@ from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
 from .steering import steered
 from .vae import load_vae
-from .values import as_images, conditioning_of, lay_over
+from .values import as_images, conditioning_of, lay_over, put_first_frame
 from .vision import embed_image, load_image_tower
 from .ways import Ends, Shift, with_way
 
@@ -46,6 +46,8 @@ class Performer:
         if isinstance(step, Keep):  # the host runs a graph in one go
             return None
         images = self._vae.decode(self._model.model.process_latent_out(step.latents), ring=step.ring)
+        if step.first is not None:
+            put_first_frame(images, step.first)
         if step.last_frame is not None:
             images[-1:] = as_images(step.last_frame).to(images)
         if step.paste is not None:

@@ -16,6 +16,12 @@ CAMERA = "stillmotion_camera"
 TRACK = "stillmotion_track"
 """The key in CONDITIONING for the camera of MotionCtrl, (T, 12)."""
 
+REFERENCES = "stillmotion_references"
+"""The key in CONDITIONING for the References that count in places of their own."""
+
+OWN_TOKENS = "stillmotion_own_tokens"
+"""The key in CONDITIONING for the CLIP embeddings of its picture and an end picture, without references."""
+
 WAY = "stillmotion_way"
 """The key in CONDITIONING for a picture that clips end on, or for a loop: see ways.py."""
 

@@ -15,12 +15,14 @@ from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.hooks import Place
 from ...svd_model.networks.operations import without_autocast
 from ...svd_model.networks.pieces import Pieces
+from ...svd_model.networks.references import References
 from ...svd_model.networks.stages import ContractingPath
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
 from .early import EarlyCache, Share, share_of
 from .operations import with_kernels
 from .patches import Patches, controlled, patches_of, wrappers_of
+from .references import references_of
 from .shared import POSITIONS, attention
 
 logger = logging.getLogger(__name__)
@@ -68,9 +70,10 @@ class RunCache:
         num_frames: int,
         camera: Tensor | None = None,
         positions: Tensor | None = None,
+        references: References | None = None,
     ) -> RunConstants:
         """Constants from unet.prepare, computed once for equal inputs."""
-        inputs = (context, y, num_frames, camera, positions)
+        inputs = (context, y, num_frames, camera, positions, references)
         if not self._running or context.shape[1] > _MOST_TOKENS:
             return unet.prepare(*inputs)
         for cached, constants in self._constants:
@@ -97,8 +100,10 @@ class RunCache:
         return share_of(x, num_frames, options, places) if self._running and not patches.others else None
 
 
-def _same(first: Tensor | int | None, second: Tensor | int | None) -> bool:
+def _same(first: Tensor | References | int | None, second: Tensor | References | int | None) -> bool:
     """Whether two inputs are equal, tensors in device, dtype and values."""
+    if isinstance(first, References) and isinstance(second, References):
+        return all(map(_same, first, second))
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
         return type(first) is type(second) and first == second
     if (first.device, first.dtype, first.shape) != (second.device, second.dtype, second.shape):
@@ -150,12 +155,15 @@ class HostUNet(VideoUNet):
         transformer_options: dict,
         num_video_frames: int,
         camera: Tensor | None = None,
+        reference_tokens: Tensor | None = None,
+        reference_shares: Tensor | None = None,
         **conditions,
     ) -> Tensor:
         """Evaluate the UNet once. The name is core's, too."""
         _refuse(conditions)
         with without_autocast(x.device):
-            inputs = (x, timesteps, context, y, control, num_video_frames, camera)
+            references = references_of(reference_tokens, reference_shares, x)
+            inputs = (x, timesteps, context, y, control, num_video_frames, camera, references)
             return self._evaluate(*inputs, transformer_options)
 
     def _evaluate(
@@ -167,16 +175,23 @@ class HostUNet(VideoUNet):
         control: dict | None,
         num_video_frames: int,
         camera: Tensor | None,
+        references: References | None,
         options: dict,
     ) -> Tensor:
         patches = patches_of(options)
+        if references is not None and (patches.attends or context.shape[1] > 1):
+            raise ValueError(
+                "a reference has a mask, and a node changes this model's attention or its tokens, which no "
+                "place has alone; take that node out, or the mask."
+            )
         context, y, camera = (
             None if t is None else comfy.utils.repeat_to_batch_size(t, x.shape[0]).to(x.dtype)
             for t in (context, y, camera)
         )
         self.check_inputs(x, timesteps, context, y, num_video_frames, camera)
         compiling = torch.compiler.is_compiling()  # a cached tensor would be built into the graph
-        inputs = (context, y, num_video_frames, camera, positions_of(options, num_video_frames))
+        positions = positions_of(options, num_video_frames)
+        inputs = (context, y, num_video_frames, camera, positions, references)
         constants = self.prepare(*inputs) if compiling else self.run_cache.constants(self, *inputs)
         shifts = self.shifts(timesteps, constants)
         hooks = controlled(patches.hooks(x, context), control, self.params, x)

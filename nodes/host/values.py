@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from ...clips.conditions import Conditions
+from ...clips.first_frame import FirstFrame
 from ...clips.motion.course import Paste
 
 _PICTURES = "an IMAGE is pictures (N, height, width, 3 or 4), of floating point numbers from 0 to 1"
@@ -52,6 +53,13 @@ def lay_over(images: Tensor, paste: Paste) -> None:
     """Lays a picture over an IMAGE, a frame at a time and in its place: a long one has no room for a copy."""
     for image in images:
         image.copy_(as_images(paste.over(image.movedim(-1, 0)[None] * 2 - 1))[0])
+
+
+def put_first_frame(images: Tensor, first: FirstFrame) -> None:
+    """Writes a first frame, and what follows from it, over the decoded frames of a video, an IMAGE."""
+    decoded = (image.movedim(-1, 0).float() * 2 - 1 for image in images)
+    for image, frame in zip(images, first.over(decoded), strict=True):
+        image.copy_(as_images(frame[None])[0].clamp(0, 1))
 
 
 def conditioning_of(conditions: Conditions, options: dict) -> list:

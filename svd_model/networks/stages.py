@@ -12,6 +12,7 @@ from .embedding import sinusoidal_embedding
 from .hooks import NO_HOOKS, Hooks, Place
 from .operations import Attention
 from .pieces import WHOLE, Pieces
+from .references import References
 from .resampling import Downsample, Upsample
 from .residual import TimeShifts, VideoResBlock
 from .transformer import SpatialVideoTransformer, TransformerContext
@@ -92,11 +93,17 @@ class Stage(nn.Sequential):
     """Layers in a row, each called with its own conditioning."""
 
     def prepare(
-        self, context: Tensor, num_frames: int, camera: Tensor | None, positions: Tensor | None
+        self,
+        context: Tensor,
+        num_frames: int,
+        camera: Tensor | None,
+        positions: Tensor | None,
+        references: References | None,
     ) -> tuple[TransformerContext, ...]:
-        """Contexts of the stage's transformers, in order."""
+        """Contexts of the stage's transformers, in order; references: with shares of their features."""
         transformers = (layer for layer in self if isinstance(layer, SpatialVideoTransformer))
-        return tuple(layer.prepare(context, num_frames, camera, positions) for layer in transformers)
+        inputs = (context, num_frames, camera, positions, references)
+        return tuple(layer.prepare(*inputs) for layer in transformers)
 
     def shifts(self, emb: Tensor) -> tuple[TimeShifts, ...]:
         """Shifts of the stage's residual blocks, in order."""
@@ -211,12 +218,19 @@ class ContractingPath(nn.Module):
         num_frames: int,
         camera: Tensor | None = None,
         positions: Tensor | None = None,
+        references: References | None = None,
     ) -> RunConstants:
         """Precompute the conditioning of every layer, once for all steps of a run.
 
-        positions: numbers of the frames, (T,), in place of 0, 1, 2 and so on.
+        positions: numbers of the frames, (T,), in place of 0, 1, 2 and so on. references: beside a context
+        of one token, with shares of the latents' places.
         """
-        contexts = tuple(stage.prepare(context, num_frames, camera, positions) for stage in self._stages())
+        inputs = (context, num_frames, camera, positions)
+        stages = zip(self._stages(), self.places, strict=False)  # a ControlNet has the first ones alone
+        contexts = tuple(
+            stage.prepare(*inputs, None if references is None else references.at_level(place.level))
+            for stage, place in stages
+        )
         return RunConstants(self.label_emb(y), contexts, num_frames)
 
     def shifts(self, timesteps: Tensor, constants: RunConstants) -> StepShifts:

@@ -16,9 +16,10 @@ from .feed_forward import FeedForward
 from .hooks import Attend, Hooks, Place
 from .operations import Attention, empty_parameter
 from .pieces import WHOLE, Pieces
+from .references import Placed, References
 
-Context = Tensor | tuple[Tensor, Tensor]
-"""Precomputed context of a cross-attention: keys and values, or the output where it is constant."""
+Context = Tensor | tuple[Tensor, Tensor] | Placed
+"""Precomputed context of a cross-attention: keys and values, or the output where they are of one token."""
 
 SelfAttention = Callable[[Tensor, Tensor, Tensor, Attend], Tensor]
 """Function in the place of a self-attention, as Hooks.attention at a block."""
@@ -77,13 +78,17 @@ class MultiHeadAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return self.attention(q, k, v, self.heads)
 
-    def prepare(self, context: Tensor) -> Context:
+    def prepare(self, context: Tensor, references: References | None = None) -> Context:
         """Precompute keys and values, (N, M, dim), of the context (N, M, context_dim).
 
-        For M = 1 softmax is 1, so the result is the output itself, (N, 1, dim).
+        For M = 1 softmax is 1, so the result is the output itself, (N, 1, dim). There alone references go.
         """
         if context.shape[1] == 1:
-            return self.to_out(self.to_v(context))
+            output = self.to_out(self.to_v(context))
+            if references is not None:
+                changes = self.to_out(self.to_v(context + references.tokens)) - output
+                return Placed(output, changes, references.shares)
+            return output
         return self.to_k(context), self.to_v(context)
 
     def to_context(self, x: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
@@ -125,6 +130,8 @@ class TransformerBlock(nn.Module):
         x = self.attn1(self.norm1(x), attention).add_(x)
         if isinstance(context, Tensor):
             x = x.add_(context)
+        elif isinstance(context, Placed):
+            x = x.add_(context.of_rows())
         else:
             x = self.attn2.to_context(self.norm2(x), context).add_(x)
         return self.ff(self.norm3(x)).add_(x)
@@ -135,6 +142,8 @@ class TransformerBlock(nn.Module):
             part.add_(self.attn1(self.norm1(part), attention))
             if isinstance(context, Tensor):
                 part.add_(context[rows])
+            elif isinstance(context, Placed):
+                part.add_(context.of_rows(rows))
             else:
                 of_rows = tuple(each[rows] for each in context)
                 part.add_(self.attn2.to_context(self.norm2(part), of_rows))
@@ -170,9 +179,11 @@ class TemporalBlock(TransformerBlock):
         self.ff_in = FeedForward(dim, operations, **factory)
         self.cc_projection = operations.Linear(dim + camera_dim, dim, **factory) if camera_dim else None
 
-    def prepare(self, context: Tensor, camera: Tensor | None = None) -> TemporalContext:
+    def prepare(
+        self, context: Tensor, camera: Tensor | None = None, references: References | None = None
+    ) -> TemporalContext:
         """Precompute the context, (B, M, context_dim), and the camera's part, of (B, T, camera_dim)."""
-        tokens = self.attn2.prepare(context)
+        tokens = self.attn2.prepare(context, references)
         if camera is None:
             return TemporalContext(tokens)
         part = self.cc_projection(functional.pad(camera, (self.norm1.normalized_shape[0], 0)))
@@ -200,6 +211,8 @@ class TemporalBlock(TransformerBlock):
         x = self.add_camera(x, context)
         if isinstance(context.tokens, Tensor):
             x = x.add_(context.tokens[:, None])
+        elif isinstance(context.tokens, Placed):
+            x = x.add_(context.tokens.of_positions())
         else:  # a video's keys serve all positions of all its frames
             hidden = self.attn2.to_context(self.norm2(x).flatten(1, 2), context.tokens)
             x = hidden.view_as(x).add_(x)
@@ -216,6 +229,8 @@ class TemporalBlock(TransformerBlock):
                 part.copy_(self.add_camera(part, context))
             if isinstance(context.tokens, Tensor):
                 part.add_(context.tokens[:, None])
+            elif isinstance(context.tokens, Placed):
+                part.add_(context.tokens.of_positions(positions))
             else:
                 hidden = self.norm2(part.contiguous()).flatten(1, 2)
                 part.add_(self.attn2.to_context(hidden, context.tokens).view(part.shape))
@@ -295,12 +310,14 @@ class SpatialVideoTransformer(nn.Module):
         num_frames: int,
         camera: Tensor | None = None,
         positions: Tensor | None = None,
+        references: References | None = None,
     ) -> TransformerContext:
         """Precompute the context (B·T, M, context_dim), and the camera (B·T, camera_dim) if any.
 
-        Blocks over time take the context of a video's first frame. positions: numbers of the frames, (T,),
-        by default 0, 1, 2 and so on; learned ones stay.
+        Blocks over time take the tokens of a video's first frame. positions: numbers of the frames, (T,), by
+        default 0, 1, 2 and so on; learned ones stay.
         """
+        over_space, over_time = (None, None) if references is None else references.of_layers(num_frames)
         camera = None if camera is None else camera.unflatten(0, (-1, num_frames))
         if self.positional_embedding is None:
             if positions is None:
@@ -311,8 +328,8 @@ class SpatialVideoTransformer(nn.Module):
             frames = self.positional_embedding(num_frames, context)
         frames = self.time_pos_embed(frames)
         return TransformerContext(
-            self.transformer_blocks[0].attn2.prepare(context),
-            self.time_stack[0].prepare(context[::num_frames], camera),
+            self.transformer_blocks[0].attn2.prepare(context, over_space),
+            self.time_stack[0].prepare(context[::num_frames], camera, over_time),
             frames[:, None],
         )
 

@@ -1,0 +1,81 @@
+"""Node for pictures whose look a video takes on."""
+
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..clips.canvas import FITS
+from ..clips.motion import masks
+from ..clips.picture import to_canvas
+from ..clips.references import WEIGHT
+from ..svd_model.networks.finite import check_finite
+from . import host
+from .checks import checked
+from .conditioning import CATEGORY
+from .inputs import setting
+
+
+class Reference(io.ComfyNode):
+    """Node that adds a picture, as its CLIP embedding, to the look of a video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionReference",
+            display_name="SVD Reference",
+            category=CATEGORY,
+            description="Leads the look of a video towards another picture, or away from it; several follow "
+            "each other.",
+            search_aliases=["svd", "reference", "style", "ip-adapter", "clip vision", "steering", "prompt"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="From SVD Image to Video, or an SVD Reference."),
+                io.ClipVisionOutput.Input(
+                    "clip_vision_output",
+                    tooltip="The other picture, from core's CLIP Vision Encode with the CLIP_VISION of SVD "
+                    "Load Checkpoint.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=0.5,
+                    min=float(WEIGHT.lowest),
+                    max=float(WEIGHT.highest),
+                    step=WEIGHT.step,
+                    tooltip="Its share: at 1 the video's own picture has none, below 0 it leads away.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Where it counts, white; without: everywhere."),
+                setting(
+                    "fit",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How the mask gets the video's size; as the picture does.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output("positive", tooltip="With the other picture.")],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, positive, clip_vision_output, weight, mask=None, fit=FITS[0]) -> io.NodeOutput:
+        latents = [options.get("concat_latent_image") for _, options in positive]
+        if not latents or any(latent is None for latent in latents):
+            raise ValueError("positive holds no picture to animate; connect positive of SVD Image to Video.")
+        token = clip_vision_output.image_embeds[:, None].float()
+        check_finite(token, "in clip_vision_output; look at the node that made it")
+        width = positive[0][0].shape[-1]
+        if token.shape != (1, 1, width):
+            raise ValueError(
+                f"clip_vision_output holds {len(token)} pictures of {token.shape[-1]} numbers; give one, of "
+                f"{width}, encoded with the CLIP_VISION of SVD Load Checkpoint."
+            )
+        shares = None if mask is None else _shares(mask, latents[0].shape[2:], fit)
+        return io.NodeOutput(host.with_reference(positive, token, weight, shares))
+
+
+def _shares(mask: Tensor, size: tuple[int, int], fit: str) -> Tensor:
+    """The shares of a MASK, (1, H, W), in latents of a size, (1, 1, h, w); raises ValueError for no mask."""
+    check_finite(mask, "in the mask; look at the node that made it")
+    if mask.ndim != 3 or len(mask) != 1 or not mask.any():
+        found = "×".join(map(str, mask.shape))
+        raise ValueError(f"the mask is {found}; give one mask, 1×height×width, with something white in it.")
+    height, width = (masks.DOWNSCALE * side for side in size)
+    canvas = to_canvas(mask.expand(3, -1, -1), width, height, fit)
+    return masks.shares((canvas[:, :1] + 1) / 2)
