@@ -19,6 +19,7 @@ from .model import (
     steering_of,
     with_feature_cache,
 )
+from .moving import show_frames
 from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
@@ -72,6 +73,7 @@ __all__ = [
     "open_checkpoint",
     "open_parts",
     "sample_latent",
+    "show_frames",
     "show_on_node",
     "steered",
     "steering_of",
