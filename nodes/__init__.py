@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .between import BetweenGuider, BetweenSampler, FirstLastFrame
+from .compare import CompareClips
 from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
 from .loaders import LoadCheckpoint, LoadControlNet, LoadExVideo, LoadLoRA, LoadParts, LoadVAE
@@ -43,4 +44,5 @@ class StillmotionExtension(ComfyExtension):
             Decode,
             Animate,
             FeatureCache,
+            CompareClips,
         ]

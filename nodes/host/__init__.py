@@ -3,6 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
+from .clip_files import clip_in_page
 from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
@@ -52,6 +53,7 @@ __all__ = [
     "check_without_guidance",
     "check_without_windows",
     "checkpoint_names",
+    "clip_in_page",
     "conditioning_of",
     "embed_image",
     "file_names",

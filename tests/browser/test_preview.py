@@ -1,4 +1,4 @@
-"""The moving preview in the real page, in both of its renderers: in a node, in a subgraph, after another tab."""
+"""The moving preview in the real page, in both renderers: in a node, in a subgraph, after another tab."""
 
 import os
 from pathlib import Path

@@ -33,7 +33,7 @@ export function makeSheetPlayer() {
 
   function play(on) {
     playing = on
-    button.textContent = on ? "⏸" : "▶"
+    button.dataset.icon = on ? "pause" : "play"
     button.setAttribute("aria-label", on ? "Stop the preview" : "Play the preview")
   }
 
