@@ -117,6 +117,7 @@ def test_who_turns_previews_off_gets_none(opened, stocked_server, setting):
         opened.reload()
         opened.wait_for_function("window.app?.graph?.nodes.length > 3 && app.extensionManager")
         page.wait_until_at_rest(opened)
+        page.set_widgets(opened, FEW)
         opened.evaluate(
             """() => import("/scripts/api.js").then(({api}) => {
                 window.pictures = 0
