@@ -56,7 +56,7 @@ def test_two_clips_are_told_apart_and_no_run_replaces_anothers_files(server):
 def test_what_is_no_clip_is_refused_in_words(server):
     for of, words in (("empty", "the batch of images is empty"), ("mask", "the image is")):
         graph = {
-            "odd": node("OddImage", of=of),
+            "odd": node("TestsOddImage", of=of),
             "compare": node("StillmotionCompareClips", a=["odd", 0], fps=6.0),
         }
         assert words in host.error_of(server.run(graph))
