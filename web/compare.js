@@ -6,7 +6,7 @@ import { makeClipPlayer } from "./view/clip_player.js"
 
 const NODE = "StillmotionCompareClips"
 const NAME = "clip_player"
-const CONTROLS_HEIGHT = 84
+const CONTROLS_HEIGHT = 112
 
 /** Shows what a run of the node gave, or what the page remembers of one. */
 function show(node, output) {

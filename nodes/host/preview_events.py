@@ -23,7 +23,7 @@ def are_wanted() -> bool:
 
 
 def is_moving() -> bool:
-    """Whether someone is connected whose settings don't turn moving previews off."""
+    """Whether a client queued the run, and its settings don't turn moving previews off."""
     own = _extra_of_workflow().get("stillmotion")
     off = isinstance(own, dict) and own.get("moving_preview") is False
     return _client() is not None and not off
