@@ -9,6 +9,7 @@ import { makeSheetPlayer } from "./view/sheet_player.js"
 
 const NAME = "moving_preview"
 const LEAST_HEIGHT = 90
+const MOST_ASPECT = 0.6 // of a preview in a node: a square clip leaves room beside it
 
 /** Layouts of the pictures to come, by the execution id of their nodes. */
 const expected = new Map()
@@ -52,7 +53,8 @@ function playerOf(node, sheet, layout) {
   if (mounted) return mounted.player
   const player = makeSheetPlayer()
   const aspect = sheet.height / layout.rows / (sheet.width / layout.columns)
-  const height = () => Math.round(Math.min(mostHeight(), Math.max(LEAST_HEIGHT, aspect * (node.size[0] - 20) + 20)))
+  const wanted = () => Math.min(aspect, MOST_ASPECT) * (node.size[0] - 20) + 20
+  const height = () => Math.round(Math.min(mostHeight(), Math.max(LEAST_HEIGHT, wanted())))
   const widget = mount(node, NAME, player.element, { least: height, most: height })
   widget.player = player
   const removed = widget.onRemove
