@@ -27,6 +27,9 @@ from .files.control_frames import Frames, read_frames
 from .files.images import ImageError, Picture
 from .files.sources import existing
 
+MOST_NAMED = 10
+"""Unknown keys that a warning names."""
+
 
 class MotionVideo(NamedTuple):
     """A coarse video of the user's own, and its mask: white where the clip follows it."""
@@ -72,8 +75,9 @@ class Directions:
     def doubts(self, plan: Plan) -> Iterator[str]:
         """A sentence for each thing that the user may have meant otherwise."""
         if self.unknown:
-            listed = ", ".join(self.unknown)
-            yield f"the motion has keys that mean nothing here, and are passed over: {listed}."
+            listed = ", ".join(name[:80] for name in self.unknown[:MOST_NAMED])
+            more = f", and {len(self.unknown) - MOST_NAMED:,} more" * (len(self.unknown) > MOST_NAMED)
+            yield f"the motion has keys that mean nothing here, and are passed over: {listed}{more}."
         drawn_on = None if self.motion is None else self.motion.aspect
         aspect = plan.settings.width / plan.settings.height
         if drawn_on is not None and abs(drawn_on / aspect - 1) > 0.01:

@@ -15,7 +15,7 @@ import torch
 from stillmotion import builtin_model
 from stillmotion.headless.pipeline import Pipeline
 
-from . import report_behaviour, report_sampling, report_time, report_vae
+from . import report_behaviour, report_motion, report_sampling, report_time, report_vae
 from .held_out import pictures
 
 SECTIONS: dict[str, Callable[[Pipeline, list[np.ndarray]], str]] = {
@@ -30,6 +30,9 @@ SECTIONS: dict[str, Callable[[Pipeline, list[np.ndarray]], str]] = {
     "last-frame": report_time.last_frame,
     "loops": report_time.loops,
     "long": report_time.long_clips,
+    "camera": report_motion.cameras,
+    "drag": report_motion.drags,
+    "freeze": report_motion.frozen,
 }
 PICTURES = 32
 

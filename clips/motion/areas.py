@@ -1,13 +1,12 @@
 """Areas of a picture, (1, H, W) of 0 and 1, from what a user drew; points are x and y in pixels."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from .tracks import Point, Stroke
-from .warp import places
+from .warp import pixels, places
 
 
 def of_polygon(points: Sequence[Point], height: int, width: int) -> Tensor:
@@ -16,7 +15,7 @@ def of_polygon(points: Sequence[Point], height: int, width: int) -> Tensor:
     for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
         if y0 == y1:
             continue
-        rows = _pixels(min(y0, y1), max(y0, y1), height)
+        rows = pixels(min(y0, y1), max(y0, y1), height)
         x, y = places(rows, range(width), inside.device)
         crosses = (min(y0, y1) <= y) & (y < max(y0, y1))
         inside[rows.start : rows.stop] ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
@@ -27,8 +26,8 @@ def of_line(points: Sequence[Point], radius: float, height: int, width: int) -> 
     """Pixels at most a radius away from the line through points; a single one gives a disc."""
     near = torch.zeros(height, width, dtype=torch.bool, device="cpu")
     for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[-1]], strict=True):
-        rows = _pixels(min(y0, y1) - radius, max(y0, y1) + radius, height)
-        columns = _pixels(min(x0, x1) - radius, max(x0, x1) + radius, width)
+        rows = pixels(min(y0, y1) - radius, max(y0, y1) + radius, height)
+        columns = pixels(min(x0, x1) - radius, max(x0, x1) + radius, width)
         x, y = places(rows, columns, near.device)
         length = (x1 - x0) ** 2 + (y1 - y0) ** 2
         share = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length if length else torch.zeros_like(x)
@@ -51,9 +50,3 @@ def brushed(area: Tensor, strokes: Sequence[Stroke]) -> Tensor:
 def pixel(point: Point, height: int, width: int) -> Point:
     """The pixel of a point in fractions of the picture: 0 and 1 are its edges, half a pixel outside."""
     return point[0] * width - 0.5, point[1] * height - 0.5
-
-
-def _pixels(low: float, high: float, count: int) -> range:
-    """Pixels of a side that a stretch of it may reach: thousands of points would each look at all."""
-    start = min(max(math.floor(low), 0), count)
-    return range(start, max(min(math.ceil(high) + 1, count), start))

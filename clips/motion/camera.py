@@ -28,7 +28,7 @@ def flat(
     frames, masks = [], []
     for share in shares(num_frames, ease):
         pose = Pose(origin[0] + share * pan[0], origin[1] + share * pan[1], zoom**share, share * roll)
-        x, y = sources((height, width), pose, origin, picture.device)
+        x, y = sources(range(height), range(width), pose, origin, picture.device)
         frames.append(bilinear(picture, x, y))
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         masks.append(inside[None].to(picture.dtype))

@@ -49,10 +49,16 @@ def along(keys: Sequence[Pose], num_frames: int, times: Sequence[float] | None =
 
 def origin_of(mask: Tensor) -> tuple[float, float]:
     """The centre of a mask's bounding box, x and y; raises ValueError for an empty mask."""
+    left, right, top, bottom = _box(mask)
+    return (left + right) / 2, (top + bottom) / 2
+
+
+def _box(mask: Tensor) -> tuple[int, int, int, int]:
+    """The first and last column, and the first and last row of a mask; ValueError for an empty one."""
     rows, columns = mask[0].any(1).nonzero(), mask[0].any(0).nonzero()
     if not len(rows):
         raise ValueError("the mask is empty; paint where the part is.")
-    return float(columns[0] + columns[-1]) / 2, float(rows[0] + rows[-1]) / 2
+    return int(columns[0]), int(columns[-1]), int(rows[0]), int(rows[-1])
 
 
 def drawn(picture: Tensor, background: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:
@@ -63,13 +69,36 @@ def drawn(picture: Tensor, background: Tensor, layers: Sequence[Layer]) -> tuple
     num_frames = len(layers[0].poses)
     video = background.expand(num_frames, *picture.shape).clone()
     mask = torch.zeros(num_frames, 1, *picture.shape[1:], dtype=torch.bool, device=picture.device)
-    for frame in range(num_frames):
-        for layer in layers:
-            x, y = sources(picture.shape[1:], layer.poses[frame], layer.origin, picture.device)
+    for layer in layers:
+        box = _box(layer.mask)
+        for frame, pose in enumerate(layer.poses):
+            rows, columns = _reached(box, layer.origin, pose, picture.shape[1:])
+            x, y = sources(rows, columns, pose, layer.origin, picture.device)
             covered = _nearest(layer.mask, x, y)
-            video[frame] = torch.where(covered, bilinear(picture, x, y), video[frame])
-            mask[frame] |= covered
+            part = (slice(None), slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+            video[frame][part] = torch.where(covered, bilinear(picture, x, y), video[frame][part])
+            mask[frame][part] |= covered
     return video, mask.to(picture.dtype)
+
+
+def _reached(
+    box: tuple[int, int, int, int], origin: tuple[float, float], pose: Pose, size: Sequence[int]
+) -> tuple[range, range]:
+    """Rows and columns of a frame that a part's box may reach: few, where parts are many."""
+    left, right, top, bottom = box
+    cosine, sine = _turn(pose)
+    corners = [
+        (x - origin[0], y - origin[1]) for x in (left - 0.5, right + 0.5) for y in (top - 0.5, bottom + 0.5)
+    ]
+    across = [pose.x + pose.scale * (cosine * x - sine * y) for x, y in corners]
+    down = [pose.y + pose.scale * (sine * x + cosine * y) for x, y in corners]
+    return pixels(min(down), max(down), size[0]), pixels(min(across), max(across), size[1])
+
+
+def pixels(low: float, high: float, count: int) -> range:
+    """Pixels of a side of `count` that a stretch of it may reach."""
+    start = min(max(math.floor(low), 0), count)
+    return range(start, max(min(math.ceil(high) + 1, count), start))
 
 
 def filled(picture: Tensor, valid: Tensor) -> Tensor:
@@ -98,13 +127,18 @@ def places(rows: range, columns: range, device: torch.device) -> tuple[Tensor, T
 
 
 def sources(
-    size: Sequence[int], pose: Pose, origin: tuple[float, float], device: torch.device
+    rows: range, columns: range, pose: Pose, origin: tuple[float, float], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Where in the picture each pixel of a frame comes from: x and y, (H, W) each."""
-    x, y = places(range(size[0]), range(size[1]), device)
+    """Where in the picture each pixel of a frame comes from: x and y, (rows, columns) each."""
+    x, y = places(rows, columns, device)
     x, y = (x - pose.x) / pose.scale, (y - pose.y) / pose.scale
-    cosine, sine = math.cos(math.radians(pose.degrees)), math.sin(math.radians(pose.degrees))
+    cosine, sine = _turn(pose)
     return cosine * x + sine * y + origin[0], cosine * y - sine * x + origin[1]
+
+
+def _turn(pose: Pose) -> tuple[float, float]:
+    """Cosine and sine of a pose's angle."""
+    return math.cos(math.radians(pose.degrees)), math.sin(math.radians(pose.degrees))
 
 
 def bilinear(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -235,6 +235,11 @@ def test_what_may_be_meant_otherwise_is_said(file, place, capsys, pipeline, capl
     assert "passed over" in caplog.text
 
 
+def test_of_many_unknown_keys_a_warning_names_ten(pipeline, caplog):
+    pipeline.animate(picture(), QUICK, motion={**DRAG, **{f"key {number}" * 50: 1 for number in range(99)}})
+    assert "and 89 more." in caplog.text and len(caplog.text) < 2000
+
+
 def region(**fields) -> dict:
     return {"regions": [{"id": "dog", **fields}]}
 
