@@ -167,8 +167,8 @@ class Pipeline:
         window. `control`: pictures for the ControlNet, one for each frame or one for all, as
         `control_frames.read_frames` reads them. `end_frame`: the picture on which the clip ends. `keyframes`:
         pictures by their frames, from 1 on. `motion`: what moves where, as `motion.directions` reads it.
-        `freeze`: a mask of what stays as the picture has it, white. `nearness`: bright where the picture is near.
-        `references`: pictures that lead its look, or (picture, weight); `reference_mask`: white where they count.
+        `freeze`: a mask, white where the picture stays. `nearness`: bright where it is near. `references`:
+        pictures that lead its look, or (picture, weight); `reference_mask`: white where they count.
         """
         keyframes, moving = by_frame(keyframes), directions(motion, freeze, nearness)
         plan = self.plan(settings, keyframes, end_frame is not None, moving.moves, moving.freezes)

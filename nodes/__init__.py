@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .between import BetweenGuider, BetweenSampler, FirstLastFrame
+from .compare import CompareClips
 from .conditioning import Camera, ImageToVideo, Orbit
 from .contrast import Contrast
 from .hold import Hold
@@ -51,4 +52,5 @@ class StillmotionExtension(ComfyExtension):
             Decode,
             Animate,
             FeatureCache,
+            CompareClips,
         ]

@@ -307,6 +307,7 @@ class Animate(io.ComfyNode):
             recipes.append(animate(plan, plan.canvas(pixels.movedim(-1, 0))))
         performer = host.Performer(opened, settings.frame_wise_decode)
         images = torch.cat(drive(recipes, performer.perform))
+        host.show_frames(images[: plan.settings.num_frames], plan.settings.fps)
         fps = Fraction(plan.settings.fps)
         components = Types.VideoComponents(images=images, audio=None, frame_rate=fps)
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))

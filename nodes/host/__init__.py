@@ -3,6 +3,7 @@
 Checked against ComfyUI 0.33. The nodes use these names and the host's API for nodes.
 """
 
+from .clip_files import clip_in_page
 from .control import load_controlnet
 from .exvideo import load_exvideo
 from .files import FOLDERS, checkpoint_names, file_names, open_checkpoint, open_parts
@@ -21,6 +22,7 @@ from .model import (
     steering_of,
     with_feature_cache,
 )
+from .moving import show_frames
 from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
@@ -61,6 +63,7 @@ __all__ = [
     "check_without_guidance",
     "check_without_windows",
     "checkpoint_names",
+    "clip_in_page",
     "conditioning_of",
     "embed_image",
     "file_names",
@@ -84,6 +87,7 @@ __all__ = [
     "open_parts",
     "put_first_frame",
     "sample_latent",
+    "show_frames",
     "show_on_node",
     "steered",
     "steering_of",

@@ -20,6 +20,7 @@ from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
+from .moving import add_moving_preview
 from .references import conds_of
 from .shared import CAMERA, NUM_FRAMES, REFERENCES, TRACK, VECTOR, WAY
 from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks, planner_for
@@ -279,16 +280,6 @@ def frames_of_video(conditions: list) -> int:
     return conditions[0]["model_conds"]["num_video_frames"].cond
 
 
-def frames_in_run(model, total: int) -> int:
-    """Frames of one video in a run of a SAMPLER, by the guider's conditions; total where none says so."""
-    for conditions in getattr(getattr(model, "inner_model", None), "conds", {}).values():
-        for condition in conditions:
-            frames = condition.get("model_conds", {}).get("num_video_frames")
-            if frames is not None and total % frames.cond == 0:
-                return frames.cond
-    return total
-
-
 def _unet_config(params: UNetParams) -> dict:
     """Sizes in the words of core's detection, which nodes such as FreeU and LoRA loaders look up."""
     places = params.places()
@@ -347,6 +338,7 @@ def load_model(
     )
     model.load_model_weights(network.tensors(), "", assign=patcher.is_dynamic())
     add_run_callbacks(patcher)
+    add_moving_preview(patcher)
     patcher.cached_patcher_init = (_load_again, (reopen or partial(Checkpoint.at, checkpoint.places),))
     return patcher
 

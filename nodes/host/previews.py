@@ -1,7 +1,6 @@
-"""Progress with a picture of the clip, while it is sampled.
+"""Pictures of a clip while it is sampled: its frames side by side, by order in rows.
 
-With a small decoder among the host's vae_approx files the picture has all frames, decoded; without one it has
-up to nine, in the colours of the latents.
+With a small decoder among the host's vae_approx files they are decoded, otherwise in the latents' colours.
 """
 
 import functools
@@ -13,20 +12,20 @@ from collections.abc import Callable
 from pathlib import PurePath
 
 import comfy.model_management
-import comfy.utils
 import folder_paths
 import latent_preview
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, linear
 
 from ...svd_model.checkpoint import CheckpointError
 from ...svd_model.checkpoint.small_decoders import open_small_decoder
 from ...svd_model.networks.taesd import SCALE, SmallDecoder
 
-MOST_WITHOUT_DECODER = 9
+MOST_FRAMES = 36
+"""Frames in a sheet at most; of a longer clip it has every second or third."""
+
 LEAST_REDUCTION = 3
 """Latents are averaged over squares of at least this side before a preview decodes them.
 
@@ -43,36 +42,39 @@ _NAMES = (r"taesdv", r"taesd_decoder", r"taesd(?![a-z0-9])(?![-_ ]?xl)")
 """Names of files, the preferred first. SDXL's decoder is of the same shapes, but for other latents."""
 
 
-def preview_callback(model, steps: int, num_frames: int) -> Callable[[int, Tensor, Tensor, int], None]:
-    """A callback(step, x0, x, total) that tells the page the progress, and shows x0 if previews are on.
+def sheet_maker(model) -> Callable[[Tensor], Tensor] | None:
+    """A function that makes a picture (H, W, 3) of uint8, on their device, of frames' latents (T, 4, h, w).
 
-    x0 holds videos of num_frames each. A preview that fails ends in a line of the log.
+    By a small decoder where the user has one, otherwise by the colours of the latents; None where the latents
+    have none. A decoder that fails ends in a line of the log.
     """
-    paths = decoder_paths() if _may_decode(model.model.latent_format) else []
-    if not paths:
-        plain = latent_preview.prepare_callback(model, steps)
-        return lambda step, x0, x, total: plain(step, contact_sheet(x0), x, total)
-    bar = comfy.utils.ProgressBar(steps)
     latent_format = model.model.latent_format
-    colours = latent_preview.Latent2RGBPreviewer(
-        latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
-    )
-    decoder = _load(paths, model.load_device)
+    decoder = _load(decoder_paths(), model.load_device) if _may_decode(latent_format) else None
+    if latent_format.latent_rgb_factors is None and decoder is None:
+        return None
 
-    def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
+    def make(latents: Tensor) -> Tensor:
         nonlocal decoder
-        picture = None
         if decoder is not None:
             try:
-                picture = decoded_sheet(decoder, x0, num_frames)
+                return decoded_sheet(decoder, latents)
             except Exception as error:  # of many types: whatever it is, the clip goes on
                 decoder = None
                 _warn_once(f"previews have the colours of the latents: decoding one failed ({error}).")
-        if picture is None:
-            picture = colours.decode_latent_to_preview(contact_sheet(x0))
-        bar.update_absolute(step + 1, total, ("JPEG", picture, latent_preview.MAX_PREVIEW_RESOLUTION))
+        return coloured_sheet(latent_format, latents)
 
-    return callback
+    return make
+
+
+def frames_of_sheet(latents: Tensor, num_frames: int) -> tuple[Tensor, int]:
+    """The frames to show of the first video of a batch, at most 36, and the stride between two of them."""
+    stride = math.ceil(min(num_frames, len(latents)) / MOST_FRAMES)
+    return latents[:num_frames:stride], stride
+
+
+def sheet_of_batch(latents: Tensor) -> Tensor:
+    """The sheet of all latents of a batch, at most 36, for the host's own previews, which show the first."""
+    return contact_sheet(frames_of_sheet(latents, len(latents))[0])
 
 
 def decoder_paths() -> list[str]:
@@ -84,20 +86,42 @@ def decoder_paths() -> list[str]:
 
 
 @torch.inference_mode()
-def decoded_sheet(decoder: SmallDecoder, latents: Tensor, num_frames: int) -> Image.Image:
-    """All frames of a batch of videos side by side, in order, below twice the size of the host's previews."""
+def sheet_of_images(images: Tensor) -> Tensor:
+    """Frames of an IMAGE, (T, H, W, 3), side by side, below twice the size of the host's previews."""
+    frames = images.movedim(-1, 1)
+    return _pixels(_averaged(frames, max(1, max(frames.shape[2:]) // _side_of_cell(len(frames)))))
+
+
+def _side_of_cell(frames: int) -> int:
+    """Pixels along the longer side of a frame, as the host shows a sheet."""
+    return max(1, latent_preview.MAX_PREVIEW_RESOLUTION // columns_and_rows(frames)[0])
+
+
+def coloured_sheet(latent_format, latents: Tensor) -> Tensor:
+    """The frames of a video side by side in the colours of their latents, as the host has them."""
+    options = {"dtype": latents.dtype, "device": latents.device}
+    weight = torch.tensor(latent_format.latent_rgb_factors, **options).T
+    bias = latent_format.latent_rgb_factors_bias
+    bias = None if bias is None else torch.tensor(bias, **options)
+    colours = linear(contact_sheet(latents)[0].movedim(0, -1), weight, bias)
+    return ((colours + 1) / 2).clamp(0, 1).mul(255).to(torch.uint8)
+
+
+@torch.inference_mode()
+def decoded_sheet(decoder: SmallDecoder, latents: Tensor) -> Tensor:
+    """The frames of a video, decoded, side by side, below twice the size of the host's previews."""
     weight = next(decoder.parameters())
     small = reduced(latents).to(weight.device, weight.dtype)
     at_once = max(1, MOST_IN_FRAME // (small.shape[2] * small.shape[3]))
-    shown = max(1, latent_preview.MAX_PREVIEW_RESOLUTION // _columns(len(small)))  # pixels along a side
-    shrink = max(1, SCALE * max(small.shape[2:]) // shown)
-    cells = [
-        _averaged(pictures, shrink)
-        for video in small.split(num_frames)
-        for pictures in decoder.in_groups(video, at_once)
-    ]
-    sheet = contact_sheet(torch.cat(cells), most=len(small))[0].clamp(0, 1).mul(255).round()
-    return Image.fromarray(sheet.to(torch.uint8).movedim(0, -1).contiguous().cpu().numpy())
+    shrink = max(1, SCALE * max(small.shape[2:]) // _side_of_cell(len(small)))
+    cells = [_averaged(pictures, shrink) for pictures in decoder.in_groups(small, at_once)]
+    return _pixels(torch.cat(cells))
+
+
+def _pixels(frames: Tensor) -> Tensor:
+    """The sheet of frames (T, 3, h, w) in [0, 1], as a picture (H, W, 3) of uint8."""
+    sheet = contact_sheet(frames)[0].clamp(0, 1).mul(255).round()
+    return sheet.to(torch.uint8).movedim(0, -1).contiguous()
 
 
 def reduced(latents: Tensor) -> Tensor:
@@ -113,25 +137,24 @@ def _averaged(x: Tensor, side: int) -> Tensor:
     return avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
 
 
-def contact_sheet(frames: Tensor, most: int = MOST_WITHOUT_DECODER) -> Tensor:
-    """Up to `most` frames side by side, (1, C, rows·h, columns·w): a preview shows one picture alone."""
-    count = min(len(frames), most)
-    shown = frames[[round(index * (len(frames) - 1) / max(count - 1, 1)) for index in range(count)]]
-    columns = _columns(count)
-    rows = math.ceil(count / columns)
-    empty = shown.new_zeros(rows * columns - count, *shown.shape[1:])
-    cells = torch.cat([shown, empty]).unflatten(0, (rows, columns))  # (rows, columns, C, h, w)
+def contact_sheet(frames: Tensor) -> Tensor:
+    """Frames side by side in order, (1, C, rows·h, columns·w): a preview is one picture."""
+    columns, rows = columns_and_rows(len(frames))
+    empty = frames.new_zeros(rows * columns - len(frames), *frames.shape[1:])
+    cells = torch.cat([frames, empty]).unflatten(0, (rows, columns))  # (rows, columns, C, h, w)
     return cells.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
 
 
-def _columns(count: int) -> int:
-    return math.ceil(math.sqrt(count))
+def columns_and_rows(count: int) -> tuple[int, int]:
+    """Columns and rows of a sheet of so many frames."""
+    columns = math.ceil(math.sqrt(count))
+    return columns, math.ceil(count / columns)
 
 
 def _may_decode(latent_format) -> bool:
-    """Whether previews are on, in more than the latents' colours, and latents are Stable Diffusion 1's."""
-    decodes = args.preview_method in (LatentPreviewMethod.Auto, LatentPreviewMethod.TAESD)
-    return decodes and latent_format.taesd_decoder_name == _LATENTS
+    """Whether previews are in more than the latents' colours, and latents are Stable Diffusion 1's."""
+    coloured = args.preview_method == LatentPreviewMethod.Latent2RGB
+    return not coloured and latent_format.taesd_decoder_name == _LATENTS
 
 
 def _rank(name: str) -> int | None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from ...clips.noise import seed_of_video, step_noise
 from ...samplers.bidirectional import BIDIRECTIONAL
 from ...svd_model.networks.finite import FiniteCheck, check_finite, complaint_of_sampling
-from .model import frames_in_run
-from .previews import preview_callback
+from .moving import fps_of, preview_callback
 from .shared import NUM_FRAMES
+from .values import frames_in_run
 from .ways import Ends, WayGuider, make_guider
 
 SAMPLERS = list(comfy.samplers.KSampler.SAMPLERS)
@@ -106,7 +106,8 @@ def _after_step(sigmas: Tensor, callback: Callable | None) -> Callable[[int, Ten
 def _seeds_of_run(model, total: int, extra_args: dict) -> list[int]:
     """Seeds of the videos in a run over that many frames."""
     seed = extra_args.get("seed") or 0
-    return [seed_of_video(seed, video) for video in range(total // frames_in_run(model, total))]
+    frames = frames_in_run(getattr(model, "inner_model", None), total)
+    return [seed_of_video(seed, video) for video in range(total // frames)]
 
 
 def sample_latent(
@@ -128,7 +129,8 @@ def sample_latent(
     samples, (number, runs) = latent["samples"], run
     check_finite(samples, "in the latent to sample; look at the node that made it")
     steps = len(sigmas) - 1
-    preview = preview_callback(model, runs * steps, latent.get(NUM_FRAMES, len(samples)))
+    fps = fps_of(options for _, options in positive)
+    preview = preview_callback(model, runs * steps, latent.get(NUM_FRAMES, len(samples)), fps)
     check = FiniteCheck(partial(_refuse_not_finite, model.model.get_dtype_inference()))
 
     def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:

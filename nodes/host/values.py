@@ -71,3 +71,13 @@ def _described(value) -> str:
     if not isinstance(value, Tensor):
         return "missing" if value is None else f"a {type(value).__name__}"
     return f"{'×'.join(map(str, value.shape))} of {str(value.dtype).removeprefix('torch.')}"
+
+
+def frames_in_run(guider, total: int) -> int:
+    """Frames of one video in a run of a SAMPLER, by the guider's conditions; total where none says so."""
+    for conditions in getattr(guider, "conds", {}).values():
+        for condition in conditions:
+            frames = condition.get("model_conds", {}).get("num_video_frames")
+            if frames is not None and total % frames.cond == 0:
+                return frames.cond
+    return total

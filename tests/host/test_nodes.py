@@ -11,7 +11,7 @@ from support.host_pictures import close, frames_of
 IDS = ("LoadCheckpoint", "LoadParts", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
 IDS += ("Camera", "Preset", "KSampler", "Decode", "Animate", "FeatureCache")
 IDS += ("LoadControlNet", "LoadLoRA", "LoadExVideo", "Contrast", "Extend", "LongVideo")
-IDS += ("SkipGuidance", "TemporalAttention", "Motion", "Drag", "CameraMove", "Hold")
+IDS += ("SkipGuidance", "TemporalAttention", "Motion", "Drag", "CameraMove", "Hold", "CompareClips")
 
 
 class TestServer:

@@ -14,7 +14,7 @@ folder = pathlib.Path(tempfile.mkdtemp())
 import comfy.latent_formats, comfy.utils, folder_paths, latent_preview
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy.taesd.taesd import TAESD
-from pack.nodes.host import previews
+from pack.nodes.host import moving, previews
 from pack.svd_model.checkpoint.small_decoders import open_small_decoder
 from pack.svd_model.networks.taesd import SmallDecoder, SmallDecoderParams
 
@@ -54,14 +54,14 @@ result["chosen"] = chosen(
     "taesd_encoder.pth", "taesd-xl.pth", "taef1_decoder.pth", "taesdv_small.pth",
 )
 
-# Two videos side by side: the memory of the second begins with zeros.
-network = decoder(8, memory=True)
+# Of two videos the first is shown.
 videos = torch.randn(4, 4, 8, 8)
-both, second = (
-    torch.from_numpy(__import__("numpy").array(previews.decoded_sheet(network, z, 2))).float()
-    for z in (videos, videos[2:])
-)
-result["second video"] = (both[both.shape[0] // 2 :] - second).abs().max().item()
+result["first video"] = torch.equal(previews.frames_of_sheet(videos, 2)[0], videos[:2])
+result["strides"] = [
+    [len(shown), stride] for shown, stride in (
+        previews.frames_of_sheet(torch.empty(t, 4, 1, 1), t) for t in (1, 14, 36, 37, 72, 73, 300)
+    )
+]
 
 result["reduced"] = [
     list(previews.reduced(torch.empty(t, 4, h, w, device="meta")).shape)
@@ -70,11 +70,12 @@ result["reduced"] = [
     )
 ]
 result["sheets"] = [
-    previews.decoded_sheet(decoder(2), torch.zeros(t, 4, h, w), t).size
+    [*previews.decoded_sheet(decoder(2), torch.zeros(t, 4, h, w)).shape[1::-1]]
     for t, h, w in ((25, 72, 128), (1, 3, 200), (7, 200, 3), (30, 8, 8))
 ]
 
-# A decoder that fails in the middle of a run
+# A decoder that fails in the middle of a run, whose every step is shown
+moving.SHARE = float("inf")
 shown = []
 comfy.utils.set_progress_bar_global_hook(lambda value, total, picture, node_id=None: shown.append(picture))
 model = SimpleNamespace(
@@ -84,7 +85,7 @@ args.preview_method = LatentPreviewMethod.TAESD
 x0 = torch.randn(5, 4, 8, 16)
 def run(steps=3, fail_at=None):
     shown.clear()
-    callback = previews.preview_callback(model, steps, len(x0))
+    callback = moving.preview_callback(model, steps, len(x0))
     forward, calls = SmallDecoder.forward, []
     def failing(self, z, memory=None):
         calls.append(1)
@@ -127,8 +128,9 @@ def test_taesdv_is_preferred_and_decoders_of_other_latents_are_left_out(measured
     assert names == ["taesdv", "taesdv_small", "taesd_decoder", "taesd"]
 
 
-def test_each_video_of_a_batch_begins_without_memory(measured):
-    assert measured["second video"] <= 1  # of 255
+def test_the_first_video_of_a_batch_is_shown_and_of_a_long_one_at_most_36_frames(measured):
+    assert measured["first video"]
+    assert measured["strides"] == [[1, 1], [14, 1], [36, 1], [19, 2], [36, 2], [25, 3], [34, 9]]
 
 
 def test_the_work_of_a_preview_is_bounded_and_all_frames_are_in_it(measured):

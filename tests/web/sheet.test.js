@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { cellOf, fitted, frameAt, layoutOf, roundOf } from "../../web/pure/sheet.js"
+import { cellOf, fitted, frameAt, layoutOf, roundOf, seamOf, shrinkOf } from "../../web/pure/sheet.js"
 
 test("cells lie in their place and overlap none", () => {
   for (const [frames, columns, rows] of [[25, 5, 5], [14, 4, 4], [7, 3, 3], [1, 1, 1], [36, 6, 6]]) {
@@ -22,6 +22,23 @@ test("a round goes through all frames, and back without the ends twice", () => {
   assert.deepEqual(roundOf(4, true), [0, 1, 2, 3, 2, 1])
   assert.deepEqual(roundOf(2, true), [0, 1])
   assert.deepEqual(roundOf(1, true), [0])
+})
+
+test("the seam goes from the last frames to the first", () => {
+  assert.deepEqual(seamOf(14), [11, 12, 13, 0, 1, 2])
+  assert.deepEqual(seamOf(4), [2, 3, 0, 1])
+  assert.deepEqual(seamOf(3), [2, 0])
+  assert.deepEqual(seamOf(1), [0])
+})
+
+test("frames are kept within their bytes", () => {
+  const clip = { width: 1024, height: 576, frames: 25 }
+  for (const clips of [[clip], [clip, clip], [{ width: 64, height: 64, frames: 5 }]]) {
+    const shrink = shrinkOf(clips, 2 ** 26)
+    const bytes = clips.reduce((sum, { width, height, frames }) => sum + 4 * width * shrink * height * shrink * frames, 0)
+    assert.ok(shrink <= 1 && bytes <= 2 ** 26 * (1 + 1e-9))
+  }
+  assert.equal(shrinkOf([{ width: 64, height: 64, frames: 5 }], 2 ** 26), 1)
 })
 
 test("each frame is shown for 1/fps seconds, and the round repeats", () => {

@@ -43,17 +43,22 @@ export function onValue(node, widget, redraw) {
 
 /**
  * Puts an element into a node, below its widgets, and gives its widget. It is in no prompt and no workflow.
- * The node becomes no wider, and taller only where the element has no room.
+ * The node becomes no wider, and taller only where the element has no room. Heights are numbers, or functions.
  */
 export function mount(node, name, element, { least, most }) {
   linkStyle()
-  const options = { serialize: false, hideOnZoom: false, getMinHeight: () => least, getMaxHeight: () => most }
+  const heights = { getMinHeight: functionOf(least), getMaxHeight: functionOf(most) }
+  const options = { serialize: false, hideOnZoom: false, ...heights }
   // A type of our own: the page draws its own control for those that it knows.
   const widget = node.addDOMWidget(name, `stillmotion_${name}`, element, options)
   widget.serialize = false
   const [width, height] = node.size
   node.setSize([width, Math.max(height, node.computeSize()[1])])
   return widget
+}
+
+function functionOf(height) {
+  return typeof height === "function" ? height : () => height
 }
 
 /** URL of the picture at an input: the file that its node loads, or else that node's last output; or null. */

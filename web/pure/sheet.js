@@ -18,6 +18,20 @@ export function roundOf(frames, pingPong = false) {
   return pingPong ? [...order, ...order.slice(1, -1).reverse()] : order
 }
 
+/** Order of the frames around the seam of a loop: the last few, then the first few. */
+export function seamOf(frames) {
+  const few = Math.min(3, Math.floor(frames / 2)) || 1
+  const last = Array.from({ length: few }, (_, index) => frames - few + index)
+  const first = Array.from({ length: few }, (_, index) => index)
+  return frames > 1 ? [...last, ...first] : [0]
+}
+
+/** Factor of a frame's sides at which all frames of clips fit into so many bytes; at most 1. */
+export function shrinkOf(clips, bytes) {
+  const all = clips.reduce((sum, { width, height, frames }) => sum + 4 * width * height * frames, 0)
+  return Math.min(1, Math.sqrt(bytes / Math.max(all, 1)))
+}
+
 /** The frame of a moment in seconds, from a round that repeats. */
 export function frameAt(seconds, fps, round) {
   const place = Math.floor(seconds * fps + 1e-9) % round.length

@@ -1,0 +1,144 @@
+"""SVD Compare Clips in the real page, in both renderers: plays, steps, compares, survives another tab."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import page
+from support.page import CANVAS, VUE
+
+CLIP = "document.querySelector('.stillmotion.clip canvas')"
+PIXELS = f"""() => {{
+    const canvas = {CLIP}
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+    return [canvas.width, canvas.height, [...data]]
+}}"""
+BUILD = """async ([first, second, fps]) => {
+    app.graph.clear()
+    const add = (type, values, x) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [x, 120]
+        for (const widget of node.widgets ?? []) if (widget.name in values) widget.value = values[widget.name]
+        return node
+    }
+    const a = add("LoadImage", {image: first}, 40), b = add("LoadImage", {image: second}, 360)
+    const compare = add("StillmotionCompareClips", {fps}, 700)
+    const batch = add("ImageBatch", {}, 40)
+    batch.pos = [40, 560]
+    a.connect(0, batch, 0)
+    b.connect(0, batch, 1)
+    batch.connect(0, compare, 0)
+    b.connect(0, compare, 1)
+}"""
+
+
+def pixels(shown) -> np.ndarray:
+    width, height, data = shown.evaluate(PIXELS)
+    return np.array(data).reshape(height, width, 4)[..., :3].astype(int)
+
+
+@pytest.fixture(params=[CANVAS, VUE])
+def opened(request, browser, stocked_server, base):
+    """A graph in the page whose node shows a: a dark frame and a light one, b: the light one; after a run."""
+    rng = np.random.default_rng(0)
+    dark, light = rng.integers(0, 60, (48, 80, 3)), rng.integers(90, 110, (48, 80, 3))
+    for name, levels in (("dark", dark), ("light", light)):
+        Image.fromarray(levels.astype(np.uint8)).save(base / "input" / f"{name}.png")
+    shown = page.open_page(browser, stocked_server, request.param)
+    page.wait_until_at_rest(shown)
+    fps = 20 + 0.01 * next(_RUNS)  # so that the host runs the node anew
+    shown.evaluate(BUILD, ["dark.png", "light.png", fps])
+    page.run(shown, stocked_server)
+    shown.wait_for_function(f"{CLIP}?.dataset.frame")
+    shown.levels = dark, light
+    yield shown
+    assert shown.errors == []
+    shown.context.close()
+
+
+_RUNS = iter(range(1000))
+
+
+def choose(shown, label: str, value: str) -> None:
+    shown.evaluate(
+        """([label, value]) => {
+            const select = document.querySelector(`.stillmotion.clip [aria-label="${label}"]`)
+            select.value = value
+            select.dispatchEvent(new Event("change"))
+        }""",
+        [label, value],
+    )
+
+
+def press(shown, label: str) -> None:
+    shown.evaluate(f"""document.querySelector('.stillmotion.clip [aria-label="{label}"]').click()""")
+
+
+def screenshot(shown, name: str, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("STILLMOTION_ARTEFACTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    shown.screenshot(path=folder / f"{name}.png")
+
+
+def test_each_view_shows_what_it_says(opened, tmp_path, request):
+    """Frame 1 of a is the dark picture, of b there is the light one alone, so both have one frame."""
+    dark, light = opened.levels
+    press(opened, "Stop")
+    screenshot(opened, f"compare {request.node.name}", tmp_path)
+    choose(opened, "View", "A")
+    assert np.array_equal(pixels(opened), dark)
+    choose(opened, "View", "B")
+    assert np.array_equal(pixels(opened), light)
+    choose(opened, "View", "side by side")
+    assert np.array_equal(pixels(opened), np.concatenate([dark, light], axis=1))
+    choose(opened, "View", "difference ×4")
+    assert np.abs(pixels(opened) - np.minimum(255, 4 * np.abs(dark - light))).max() <= 4
+    choose(opened, "View", "wipe")
+    wiped = pixels(opened)
+    assert np.array_equal(wiped[:, :38], dark[:, :38])
+    assert np.array_equal(wiped[:, 42:], light[:, 42:])
+
+
+def test_a_clip_alone_plays_and_steps(opened, stocked_server):
+    opened.evaluate("app.graph.nodes.find(n => n.type === 'StillmotionCompareClips').disconnectInput(1)")
+    page.run(opened, stocked_server)
+    opened.wait_for_function("document.querySelector('.stillmotion.clip .place').textContent.endsWith('/ 2')")
+    dark, light = opened.levels
+    opened.wait_for_function(f"{CLIP}.dataset.frame === '1'")
+    opened.wait_for_function(f"{CLIP}.dataset.frame === '0'")
+    press(opened, "Stop")
+    seen = []
+    for _ in range(3):
+        press(opened, "Frame on")
+        seen.append((opened.evaluate(f"Number({CLIP}.dataset.frame)"), pixels(opened)))
+    assert [frame for frame, _ in seen] in ([0, 1, 0], [1, 0, 1])
+    assert all(np.array_equal(levels, (dark, light)[frame]) for frame, levels in seen)
+
+
+def test_save_frame_gives_the_frame_as_it_was_made(opened, tmp_path):
+    press(opened, "Stop")
+    with opened.expect_download() as download:
+        press(opened, "Save frame")
+    download.value.save_as(tmp_path / "frame.png")
+    assert download.value.suggested_filename == "frame_A_1.png"
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "frame.png").convert("RGB")), opened.levels[0])
+
+
+def test_the_player_comes_back_after_another_tab(opened):
+    opened.evaluate("app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    opened.wait_for_function("app.graph.nodes.length === 0")
+    opened.evaluate("app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    opened.wait_for_function("app.graph.nodes.length > 3")
+    opened.wait_for_function(f"{CLIP}?.dataset.frame")
+
+
+def test_light_theme(opened, tmp_path, request):
+    opened.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'light')")
+    page.wait_until_at_rest(opened)
+    screenshot(opened, f"compare light {request.node.name}", tmp_path)
+    opened.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    page.wait_until_at_rest(opened)

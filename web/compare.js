@@ -1,0 +1,54 @@
+/** SVD Compare Clips: the player in its node. */
+
+import { app } from "../../scripts/app.js"
+import { fileUrl, mount, widgetOf } from "./host/nodes.js"
+import { makeClipPlayer } from "./view/clip_player.js"
+
+const NODE = "StillmotionCompareClips"
+const NAME = "clip_player"
+const CONTROLS_HEIGHT = 112
+
+/** Shows what a run of the node gave, or what the page remembers of one. */
+function show(node, output) {
+  const clips = output?.stillmotion_clip
+  if (!clips?.length) return
+  const shown = clips.map((clip) => ({ ...clip, urls: clip.frames.map(fileUrl) }))
+  playerOf(node, shown[0]).load(shown)
+}
+
+function playerOf(node, clip) {
+  const mounted = widgetOf(node, NAME)
+  if (mounted) return mounted.player
+  const player = makeClipPlayer()
+  const least = () => Math.round((clip.height / clip.width) * Math.min(node.size[0] - 20, 320)) + CONTROLS_HEIGHT
+  const widget = mount(node, NAME, player.element, { least, most: () => undefined })
+  widget.player = player
+  const removed = widget.onRemove
+  widget.onRemove = function () {
+    removed?.call(this)
+    player.close()
+  }
+  return player
+}
+
+app.registerExtension({
+  name: "Stillmotion.Compare",
+  nodeCreated(node) {
+    if (node.comfyClass !== NODE) return
+    const executed = node.onExecuted
+    node.onExecuted = function (output) {
+      executed?.call(this, output)
+      show(this, output)
+    }
+  },
+  onNodeOutputsUpdated(outputs) {
+    for (const node of nodesOf(app.rootGraph)) {
+      const locator = app.extensionManager.workflow.nodeToNodeLocatorId(node)
+      if (node.comfyClass === NODE && outputs[locator]) show(node, outputs[locator])
+    }
+  },
+})
+
+function nodesOf(graph) {
+  return graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
+}
