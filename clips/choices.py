@@ -11,6 +11,7 @@ from ..svd_model.networks.stages import UNetParams
 from . import camera, presets
 from .canvas import FITS
 from .control import DEFAULTS
+from .curve import EXAMPLE, NameOrScales
 from .fields import (
     Angles,
     Choice,
@@ -154,7 +155,12 @@ class Choices:
 
     guidance: str | float | tuple[float, ...] | None = setting(
         None,
-        NameOrNumbers(tuple(guidance.SHAPES), _SCALE, "one scale, or one for each frame, as in 1,1.5,2"),
+        NameOrScales(
+            tuple(guidance.SHAPES),
+            _SCALE,
+            "one scale, one for each frame, as in 1,1.5,2, or a curve of positions and scales, as in "
+            f"{EXAMPLE}",
+        ),
         GUIDANCE,
         "how the scale runs over the frames",
         usual=f"{presets.SVD.guidance}; SV3D {presets.SV3D.guidance}",

@@ -10,7 +10,7 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, guiding, held, length, presets
+from . import between, camera, curve, guiding, held, length, presets
 from .choices_of_motion import ChoicesOfMotion
 from .choices_over_time import CHAIN, CHUNKED, MPD
 from .conditions import each_frame, orbit_azimuths
@@ -121,6 +121,8 @@ class Settings(ChoicesOfMotion):
             if len(self.guidance) == 1:
                 return guidance.constant(frames, *self.guidance)
             return guidance.listed(frames, self.guidance)
+        if curve.is_curve(self.guidance):
+            return curve.parse(self.guidance).scales(frames)
         return guidance.SHAPES[self.guidance](frames, self.min_guidance, self.max_guidance)
 
     def track(self) -> Tensor | None:

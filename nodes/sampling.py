@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..clips.choices import HIGHEST_SIGMA
 from ..clips.choices_over_time import MPD
+from ..clips.curve import EXAMPLE
 from ..clips.noise import start_noise
 from ..clips.presets import ANIMATE_LCM, NAMED, SVD_XT, each
 from ..clips.run import TRF, time_reversal_euler
@@ -15,11 +16,10 @@ from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
-from .conditioning import numbers
 from .inputs import setting
+from .scales import CURVE, SHAPES, over_frames
 
 CATEGORY = "stillmotion/sampling"
-SHAPES = [*guidance.SHAPES, "list"]
 OF_APG = ("parallel", "limit", "momentum")
 LATER = {"optional": True, "advanced": True}
 """Options of an input that older workflows don't have."""
@@ -43,14 +43,10 @@ def guided_model(
     of_apg: parallel, limit and momentum of projected guidance; plain guidance has none of them.
     """
     interval, of_method = interval_of(*interval), of_apg if method == guidance.APG else {}
-    chosen = numbers(scales, "scales") if shape == "list" else None
+    of_frames = over_frames(shape, min_scale, max_scale, scales)
 
     def make_terms(num_frames: int) -> list[guidance.Term]:
-        if chosen is None:
-            of_frames = guidance.SHAPES[shape](num_frames, min_scale, max_scale)
-        else:
-            of_frames = guidance.listed(num_frames, chosen)
-        return [guidance.TERMS[method](of_frames, interval, **of_method)]
+        return [guidance.TERMS[method](of_frames(num_frames), interval, **of_method)]
 
     remembers = bool(of_method.get("momentum"))
     return host.with_guidance(model, make_terms, remembers, limited=interval != guidance.EVERYWHERE)
@@ -146,7 +142,9 @@ def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
             "scales",
             default="",
             advanced=True,
-            tooltip="For the shape list: a scale for each frame, as in 1, 2, 3.",
+            tooltip="For the shape list: a scale for each frame, as in 1, 2, 3, or a curve of positions and "
+            f"scales, as in {EXAMPLE}.",
+            extra_dict=CURVE,
         ),
     ]
 
