@@ -89,7 +89,8 @@ class Choices:
         None,
         Choice(tuple(presets.NAMED)),
         SAMPLING,
-        "all values of a distilled checkpoint, which no file tells; your own options go before them",
+        "values that go together, for quality or speed, or of a distilled checkpoint, which no file tells; "
+        "your own options go before them",
         only=("svd",),
     )
     steps: int | None = setting(

@@ -165,10 +165,9 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
     preset = presets.find_preset(variant, settings.frames_at_once, settings.sampler, settings.preset)
     preset = replace(preset, **between.defaults(settings, pictures, preset))
     schedule = _default(settings.schedule, preset.schedule)
-    sampler = _default(settings.sampler, preset.sampler)
     defaults = {
         **asdict(preset),
-        "steps": _default_steps(schedule, sampler, preset),
+        "steps": _default_steps(schedule, settings, preset),
         "guidance_interval": (0.0, math.inf),
     }
     if variant.orbit:
@@ -179,11 +178,13 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
     return replace(settings, **chosen)
 
 
-def _default_steps(schedule: str | tuple[float, ...], sampler: str, preset: presets.Preset) -> int:
-    """Steps of a list of sigmas, or of the sampler, the schedule or the preset: the first that has some."""
+def _default_steps(schedule: str | tuple[float, ...], settings: Settings, preset: presets.Preset) -> int:
+    """Steps of a list of sigmas, or of a named preset, the sampler, the schedule, the checkpoint: the first."""
     if isinstance(schedule, tuple):
         return len(schedules.listed(schedule)) - 1
-    if "steps" in presets.OF_SAMPLERS.get(sampler, {}):
+    sampler = _default(settings.sampler, preset.sampler)
+    changes = presets.OF_SAMPLERS.get(sampler, {}) | presets.NAMED.get(settings.preset, {})
+    if "steps" in changes:
         return preset.steps
     return SCHEDULES[schedule].steps or preset.steps
 

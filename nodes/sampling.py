@@ -10,14 +10,15 @@ from ..clips.choices import HIGHEST_SIGMA
 from ..clips.choices_over_time import MPD
 from ..clips.curve import EXAMPLE
 from ..clips.noise import start_noise
-from ..clips.presets import ANIMATE_LCM, NAMED, SVD_XT, each
+from ..clips.presets import ANIMATE_LCM, SVD_XT, each, named
 from ..clips.run import TRF, time_reversal_euler
 from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
 from .inputs import setting
-from .scales import CURVE, SHAPES, over_frames
+from .page import CURVE, PRESETS
+from .scales import SHAPES, over_frames
 
 CATEGORY = "stillmotion/sampling"
 OF_APG = ("parallel", "limit", "momentum")
@@ -116,13 +117,14 @@ def find_sampler(name: str, seeds: Sequence[int]):
     return host.named_sampler(name)
 
 
-def sampler_input() -> io.Combo.Input:
+def sampler_input(**options) -> io.Combo.Input:
     """The solver, of the host's or of ours."""
     return setting(
         "sampler",
         options=[*host.SAMPLERS, *OWN_SOLVERS],
         default=SVD_XT.sampler,
         tooltip="The host's samplers, and ours.",
+        **options,
     )
 
 
@@ -279,7 +281,7 @@ class Sampler(io.ComfyNode):
 
 
 class Preset(io.ComfyNode):
-    """Guidance, solver, noise levels and numbers of the clip, by the name of a distilled checkpoint."""
+    """Guidance, solver, noise levels and numbers of the clip, by a name."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -287,12 +289,16 @@ class Preset(io.ComfyNode):
             node_id="StillmotionPreset",
             display_name="SVD Preset",
             category=CATEGORY,
-            description="All that a distilled checkpoint such as AnimateLCM-SVD is sampled with, for core's "
-            "SamplerCustom and SVD Image to Video.",
+            description="Values that go together, for quality or speed, or of a distilled checkpoint such as "
+            "AnimateLCM-SVD, for core's SamplerCustom and SVD Image to Video.",
             search_aliases=["svd", "animatelcm", "lcm", "few steps", "fast", "distilled", "turbo"],
             inputs=[
-                io.Model.Input("model", tooltip="The distilled model."),
-                setting("preset", default=ANIMATE_LCM, tooltip="The checkpoint; its file does not tell."),
+                io.Model.Input("model", tooltip="A video model; for AnimateLCM the distilled one."),
+                setting(
+                    "preset",
+                    default=ANIMATE_LCM,
+                    tooltip="Values of svd_xt, or of a checkpoint whose file does not tell.",
+                ),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="With the guidance."),
@@ -307,14 +313,13 @@ class Preset(io.ComfyNode):
     @checked
     def execute(cls, model, preset) -> io.NodeOutput:
         host.check_without_guidance(model, "SVD Preset")
-        values = NAMED[preset]
-        guidance_of_frames = (values["guidance"], values["min_guidance"], values["max_guidance"])
+        values = named(preset)
         return io.NodeOutput(
-            guided_model(model, *guidance_of_frames),
-            make_sampler(values["sampler"]),
-            SCHEDULES[values["schedule"]].make(values["steps"]),
-            values["motion_bucket_id"],
-            values["fps"],
+            guided_model(model, values.guidance, values.min_guidance, values.max_guidance),
+            make_sampler(values.sampler),
+            SCHEDULES[values.schedule].make(values.steps),
+            values.motion_bucket_id,
+            values.fps,
         )
 
 
@@ -335,7 +340,7 @@ class KSampler(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
                 io.Latent.Input("latent", tooltip="From SVD Image to Video, or a video to sample anew."),
                 seed_input(),
-                sampler_input(),
+                sampler_input(extra_dict=PRESETS),
                 *guidance_inputs(),
                 *schedule_inputs(),
                 io.Float.Input(

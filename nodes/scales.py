@@ -10,17 +10,6 @@ from ..samplers import guidance
 LIST = "list"
 SHAPES = [*guidance.SHAPES, LIST]
 
-CURVE = {
-    "stillmotion_curve": {
-        "shapes": SHAPES,
-        "lowest": curve.LOWEST,
-        "highest": curve.HIGHEST,
-        "most": curve.MOST_POINTS,
-        "edge": guidance.TRAPEZOID_EDGE,
-    }
-}
-"""What the page needs to draw the curve of an input; min and max are words that the host looks at itself."""
-
 
 def over_frames(shape: str, lowest: float, highest: float, scales: str) -> Callable[[int], Tensor]:
     """The scales of any number of frames, (T,); raises ValueError for a text that says none."""
