@@ -179,7 +179,7 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
 
 
 def _default_steps(schedule: str | tuple[float, ...], settings: Settings, preset: presets.Preset) -> int:
-    """Steps of a list of sigmas, or of a named preset, the sampler, the schedule, the checkpoint: the first."""
+    """Steps of a list of sigmas, or of a named preset, the sampler, the schedule, the checkpoint, in turn."""
     if isinstance(schedule, tuple):
         return len(schedules.listed(schedule)) - 1
     sampler = _default(settings.sampler, preset.sampler)

@@ -1,5 +1,7 @@
-// Scales over frames in words, as clips/curve.py reads them: a list, or the points of a curve.
-// A curve is {points: [[position, value], …], smooth}, a list is {values: [number, …]}.
+/**
+ * Scales over frames in words, as clips/curve.py reads them: a list, or the points of a curve.
+ * A curve is {points: [[position, value], …], smooth}, a list is {values: [number, …]}.
+ */
 
 export const MOST_POINTS = 64
 export const LOWEST = -100
