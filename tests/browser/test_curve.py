@@ -27,6 +27,7 @@ def shown(request, browser, stocked_server):
     )
     opened.locator(CURVE).wait_for()
     page.wait_until_at_rest(opened)
+    opened.evaluate("app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
     yield opened
     assert opened.errors == []
     opened.context.close()
@@ -64,7 +65,7 @@ def test_a_drag_makes_a_curve_and_ctrl_z_takes_it_back(shown):
     assert "curve" not in sent and "preset" not in sent
     assert shown.evaluate(f"[...{NODE}.pos]") == place
     shown.keyboard.press("Control+z")
-    shown.wait_for_function(f"{NODE}.widgets.find(w => w.name === 'shape').value === 'linear'")
+    shown.wait_for_function(f"{NODE}?.widgets.find(w => w.name === 'shape').value === 'linear'")
     assert values(shown)["scales"] == ""
 
 
@@ -95,7 +96,8 @@ def test_touch_moves_a_point(shown):
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
     page.wait_until_at_rest(shown)
     assert values(shown)["shape"] == "list"
-    assert values(shown)["scales"].startswith("0:1.5, 1:2.")
+    first, last = values(shown)["scales"].split(", ")
+    assert first == "0:1.5" and 1 < float(last.removeprefix("1:")) < 3
 
 
 def test_typing_is_drawn_and_a_list_becomes_points(shown):
@@ -108,7 +110,7 @@ def test_typing_is_drawn_and_a_list_becomes_points(shown):
 
 
 def test_a_preset_fills_in_values_and_is_custom_once_one_differs(shown):
-    named = f"{NODE}.widgets.find(w => w.name === 'preset')"
+    named = f"{NODE}?.widgets.find(w => w.name === 'preset')"
     assert shown.evaluate(f"{named}.value") == "quality"
     shown.evaluate(f"{{ const w = {named}; w.value = 'AnimateLCM (4 steps)'; w.callback(w.value) }}")
     sent = values(shown)
