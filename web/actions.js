@@ -56,6 +56,7 @@ function addPresets(node, presets) {
   combo.tooltip = words("preset_tooltip", "Fills in the values above; custom once one of them is another.")
   const show = () => {
     combo.value = presetOf(presets, (name) => widgetOf(node, name)?.value) ?? custom
+    node.setDirtyCanvas(true, true)
   }
   const inputs = new Set(names.flatMap((name) => Object.keys(presets[name])))
   for (const name of inputs) {

@@ -34,6 +34,7 @@ function addCurve(node, widgets, option) {
       if (shape.value !== LIST) setValue(shape, LIST)
       changing = false
       redraw()
+      node.setDirtyCanvas(true, true)
     },
     ended: endStep,
   })
