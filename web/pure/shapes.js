@@ -104,9 +104,11 @@ export function centreOf({ polygon, strokes }) {
 /** All entries in their order, with their names and places in the JSON; drags have a disc as area. */
 export function entriesOf(motion) {
   const names = namesOf(motion)
-  const regions = (motion.regions ?? []).map((entry, index) => ({ list: "regions", index, entry, kind: entry.kind ?? MOVE }))
-  const drags = (motion.drags ?? []).map((entry, index) => ({ list: "drags", index, entry, kind: "drag" }))
-  return [...regions, ...drags].map((item, number) => ({ ...item, name: names[number], area: areaOf(item) }))
+  const itemsOf = (list, kindOf) =>
+    (motion[list] ?? []).map((entry, index) => ({ list, index, entry, kind: kindOf(entry) }))
+  const regions = itemsOf("regions", ({ kind }) => kind ?? MOVE)
+  const items = [...regions, ...itemsOf("drags", () => "drag")]
+  return items.map((item, number) => ({ ...item, name: names[number], area: areaOf(item) }))
 }
 
 function areaOf({ list, entry }) {

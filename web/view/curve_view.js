@@ -1,6 +1,7 @@
 /** A curve that is drawn and edited: points by pointer, touch and keys; screen readers have a slider a point. */
 
 import * as curve from "../pure/curve.js"
+import { button, cleared, make } from "./elements.js"
 
 const MOST_HANDLES = 64
 const EDGE = 12 // half a point's target, so that one at an end is whole
@@ -42,19 +43,6 @@ export function makeCurveView({ label, words, changed, ended }) {
     draw(view)
   }
   return { element, show }
-}
-
-function make(tag, properties) {
-  const { role, ...rest } = properties
-  const element = Object.assign(document.createElement(tag), rest)
-  if (role) element.setAttribute("role", role)
-  return element
-}
-
-function button(sign, label, act) {
-  const element = make("button", { type: "button", textContent: sign, title: label, ariaLabel: label })
-  element.addEventListener("click", act)
-  return element
 }
 
 // Places on the drawing, in its own pixels, which a zoomed graph does not change.
@@ -206,11 +194,9 @@ function pressed(view, index, event) {
 
 function draw(view) {
   const { canvas, scales } = view
-  const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1]
-  if (!width || !height) return
-  Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) })
-  const context = canvas.getContext("2d")
-  context.scale(ratio, ratio)
+  const drawing = cleared(canvas)
+  if (!drawing) return
+  const { context, width, height } = drawing
   const colours = getComputedStyle(canvas)
   const colour = (name) => colours.getPropertyValue(name) || "gray"
   placeHandles(view)

@@ -5,6 +5,15 @@ import { centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
 
 const POINT = 5
 
+/** Colours over photos, of any theme: what is frozen is told by its hatching too. */
+export const COLOURS = {
+  moved: "#2f8bff",
+  frozen: "#ffd23f",
+  line: "#ffffff",
+  selected: "#7fd1ff",
+  outline: "#10314f",
+}
+
 function sheet(width, height) {
   const canvas = document.createElement("canvas")
   Object.assign(canvas, { width: Math.max(1, Math.round(width)), height: Math.max(1, Math.round(height)) })
@@ -64,11 +73,11 @@ function hatched(context, width, height, colour) {
 }
 
 /** All entries: areas, hatched where frozen, then paths with arrow heads and their points. */
-export function paintMotion(context, motion, selected, [width, height], colours) {
+export function paintMotion(context, motion, selected, [width, height]) {
   const entries = entriesOf(motion)
   entries.forEach(({ kind, area }, number) => {
     const [canvas, own] = areaOf(area, width, height)
-    const colour = kind === FREEZE ? colours.frozen : colours.moved
+    const colour = kind === FREEZE ? COLOURS.frozen : COLOURS.moved
     if (kind === FREEZE) hatched(own, width, height, colour)
     else {
       own.fillStyle = colour
@@ -81,14 +90,14 @@ export function paintMotion(context, motion, selected, [width, height], colours)
   entries.forEach(({ entry }, number) => {
     const chosen = number === selected
     const points = (entry.path ?? []).map(({ x, y }) => [x * width, y * height])
-    if (points.length) paintArrow(context, points, chosen ? colours.selected : colours.line)
+    if (points.length) paintArrow(context, points, chosen ? COLOURS.selected : COLOURS.line)
     const grips = chosen ? [...points, ...(entry.polygon ?? []).map(([x, y]) => [x * width, y * height])] : []
-    for (const grip of grips) paintPoint(context, grip, colours)
+    for (const grip of grips) paintPoint(context, grip)
   })
 }
 
-export function paintPoint(context, [x, y], colours) {
-  Object.assign(context, { fillStyle: colours.selected, strokeStyle: colours.outline, lineWidth: 1.5 })
+export function paintPoint(context, [x, y]) {
+  Object.assign(context, { fillStyle: COLOURS.selected, strokeStyle: COLOURS.outline, lineWidth: 1.5 })
   context.beginPath()
   context.arc(x, y, POINT, 0, 2 * Math.PI)
   context.fill()

@@ -1,13 +1,13 @@
 /** The picture that a motion is drawn on: zoom, pan, and each gesture of pointer, touch or pen as points on it. */
 
 import { hitAt } from "../pure/shapes.js"
-import { paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint } from "./motion_paint.js"
+import { cleared, make } from "./elements.js"
+import { COLOURS, paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint } from "./motion_paint.js"
 
 const [LEAST_ZOOM, MOST_ZOOM] = [0.25, 8]
 const ROOM = 0.92 // of the stage, for the picture at 100 %
 const SECONDS = 3
 const GRAB = { mouse: 10, pen: 12, touch: 22 }
-const COLOURS = { moved: "#2f8bff", frozen: "#ffd23f", line: "#ffffff", selected: "#7fd1ff", outline: "#10314f" }
 
 /**
  * A canvas that shows `state()`: {motion, selected, tool, width}. Gestures go to `acts`:
@@ -15,7 +15,7 @@ const COLOURS = { moved: "#2f8bff", frozen: "#ffd23f", line: "#ffffff", selected
  * shift(hit, by, isOver).
  */
 export function makePicture(frame, state, acts) {
-  const canvas = Object.assign(document.createElement("canvas"), { tabIndex: 0, className: "stage" })
+  const canvas = make("canvas", { tabIndex: 0, className: "stage" })
   const view = { canvas, frame, state, acts, zoom: 1, shift: [0, 0], pointers: new Map(), corners: [], space: false }
   new ResizeObserver(() => draw(view)).observe(canvas)
   canvas.addEventListener("pointerdown", (event) => down(view, event))
@@ -175,20 +175,17 @@ function closeCorners(view) {
 
 function draw(view) {
   const { canvas, frame, gesture } = view
-  const ratio = window.devicePixelRatio || 1
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight]
-  if (!width || !height) return
-  Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) })
-  const context = canvas.getContext("2d")
-  context.scale(ratio, ratio)
+  const context = cleared(canvas)?.context
+  if (!context) return
   const [x, y, w, h] = placeOf(view)
   context.translate(x, y)
   if (view.time !== undefined) return paintPlay(context, frame, view.state().motion, view.time, [w, h])
   paintPicture(context, frame, [w, h])
   const { motion, selected } = view.state()
-  paintMotion(context, motion, selected, [w, h], COLOURS)
+  paintMotion(context, motion, selected, [w, h])
   const onCanvas = (points) => points.map(([px, py]) => [px * w, py * h])
-  if (gesture?.kind === "camera") paintArrow(context, onCanvas([gesture.points[0], gesture.points.at(-1)]), COLOURS.line)
+  const ends = gesture?.points && [gesture.points[0], gesture.points.at(-1)]
+  if (gesture?.kind === "camera") paintArrow(context, onCanvas(ends), COLOURS.line)
   else if (gesture?.kind === "path") paintArrow(context, onCanvas(gesture.points), COLOURS.selected)
   else if (gesture?.points) {
     context.globalAlpha = 0.5
@@ -197,7 +194,7 @@ function draw(view) {
     context.globalAlpha = 1
   }
   if (view.corners.length) paintLine(context, onCanvas(view.corners), COLOURS.selected, 2)
-  for (const corner of onCanvas(view.corners)) paintPoint(context, corner, COLOURS)
+  for (const corner of onCanvas(view.corners)) paintPoint(context, corner)
 }
 
 /** Plays the motion once; gives a function that stops it. */
