@@ -11,6 +11,7 @@ from ..svd_model.networks.stages import UNetParams
 from . import camera, presets
 from .canvas import FITS
 from .control import DEFAULTS
+from .curve import EXAMPLE, NameOrScales
 from .fields import (
     Angles,
     Choice,
@@ -98,7 +99,8 @@ class Choices:
         None,
         Choice(tuple(presets.NAMED)),
         SAMPLING,
-        "all values of a distilled checkpoint, which no file tells; your own options go before them",
+        "values that go together, for quality or speed, or of a distilled checkpoint, which no file tells; "
+        "your own options go before them",
         only=("svd",),
     )
     steps: int | None = setting(
@@ -164,7 +166,12 @@ class Choices:
 
     guidance: str | float | tuple[float, ...] | None = setting(
         None,
-        NameOrNumbers(tuple(guidance.SHAPES), _SCALE, "one scale, or one for each frame, as in 1,1.5,2"),
+        NameOrScales(
+            tuple(guidance.SHAPES),
+            _SCALE,
+            "one scale, one for each frame, as in 1,1.5,2, or a curve of positions and scales, as in "
+            f"{EXAMPLE}",
+        ),
         GUIDANCE,
         "how the scale runs over the frames",
         usual=f"{presets.SVD.guidance}; SV3D {presets.SV3D.guidance}",

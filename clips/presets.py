@@ -61,9 +61,16 @@ OF_SAMPLERS = {
 }
 """Changes that a sampler makes to any preset."""
 
+QUALITY, FAST, DRAFT = "quality", "fast (Align Your Steps)", "draft"
 ANIMATE_LCM = "AnimateLCM (4 steps)"
 
 NAMED = {
+    # As published.
+    QUALITY: {"sampler": "euler", "schedule": "karras", "steps": SVD_XT.steps},
+    # Levels that were optimised for 10 steps of svd_xt (Sabour et al., 2024).
+    FAST: {"sampler": "euler", "schedule": "align_your_steps", "steps": 10},
+    # Half of them, to see what moves and whether it is worth the time.
+    DRAFT: {"sampler": "euler", "schedule": "align_your_steps", "steps": 5},
     # The defaults of its author's app. The weights can't be told from svd_xt's, so the user says it.
     ANIMATE_LCM: {
         "num_frames": 25,
@@ -92,6 +99,11 @@ def find_preset(
     canvas = {"width": variant.width or preset.width, "height": variant.height or preset.height}
     changes = {**OF_SAMPLERS.get(sampler, {}), **named, "num_frames": frames}
     return replace(preset, **canvas, **changes)
+
+
+def named(name: str) -> Preset:
+    """The preset of svd_xt with the changes of a name of NAMED."""
+    return replace(SVD_XT, **NAMED[name])
 
 
 def hold_of(variant: Variant) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, guiding, held, length, motion_amount, presets
+from . import between, camera, curve, guiding, held, length, motion_amount, presets
 from .choices_of_motion import ChoicesOfMotion
 from .choices_over_time import CHAIN, CHUNKED, MPD
 from .conditions import each_frame, orbit_azimuths
@@ -122,6 +122,8 @@ class Settings(ChoicesOfMotion):
             if len(self.guidance) == 1:
                 return guidance.constant(frames, *self.guidance)
             return guidance.listed(frames, self.guidance)
+        if curve.is_curve(self.guidance):
+            return curve.parse(self.guidance).scales(frames)
         return guidance.SHAPES[self.guidance](frames, self.min_guidance, self.max_guidance)
 
     def track(self) -> Tensor | None:
@@ -164,10 +166,9 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
     preset = presets.find_preset(variant, settings.frames_at_once, settings.sampler, settings.preset)
     preset = replace(preset, **between.defaults(settings, pictures, preset))
     schedule = _default(settings.schedule, preset.schedule)
-    sampler = _default(settings.sampler, preset.sampler)
     defaults = {
         **asdict(preset),
-        "steps": _default_steps(schedule, sampler, preset),
+        "steps": _default_steps(schedule, settings, preset),
         "guidance_interval": (0.0, math.inf),
     }
     if variant.orbit:
@@ -183,11 +184,13 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
     return replace(settings, **chosen)
 
 
-def _default_steps(schedule: str | tuple[float, ...], sampler: str, preset: presets.Preset) -> int:
-    """Steps of a list of sigmas, or of the sampler, the schedule or the preset: the first that has some."""
+def _default_steps(schedule: str | tuple[float, ...], settings: Settings, preset: presets.Preset) -> int:
+    """Steps of a list of sigmas, or of a named preset, the sampler, the schedule, the checkpoint, in turn."""
     if isinstance(schedule, tuple):
         return len(schedules.listed(schedule)) - 1
-    if "steps" in presets.OF_SAMPLERS.get(sampler, {}):
+    sampler = _default(settings.sampler, preset.sampler)
+    changes = presets.OF_SAMPLERS.get(sampler, {}) | presets.NAMED.get(settings.preset, {})
+    if "steps" in changes:
         return preset.steps
     return SCHEDULES[schedule].steps or preset.steps
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
+from ..clips.curve import NameOrScales
 from ..clips.fields import (
     Angles,
     Choice,
@@ -182,6 +183,7 @@ FORMS = {
     Rate: {"type": rate, "metavar": "N"},
     Choice: {"metavar": "NAME"},
     NameOrNumbers: {"type": name_or_numbers, "metavar": "NAME"},
+    NameOrScales: {"type": name_or_numbers, "metavar": "NAME"},
     Poses: {"type": name_or_poses, "metavar": "NAME"},
     Angles: {"type": numbers_or_one, "metavar": "DEG"},
     Interval: {"type": number, "nargs": 2, "action": Pair, "metavar": ("LOW", "HIGH")},

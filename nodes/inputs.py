@@ -2,6 +2,7 @@
 
 from comfy_api.v0_0_2 import io
 
+from ..clips.curve import NameOrScales
 from ..clips.fields import (
     Angles,
     Choice,
@@ -72,6 +73,7 @@ _FORMS = {
     Several: _several,
     Choice: _choice,
     NameOrNumbers: _choice,
+    NameOrScales: _choice,
     Poses: _choice,
     Angles: _angles,
     Flag: _flag,

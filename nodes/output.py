@@ -246,7 +246,7 @@ class Animate(io.ComfyNode):
                     options=[OF_CHECKPOINT, *NAMED],
                     default=OF_CHECKPOINT,
                     optional=True,
-                    tooltip="For a distilled checkpoint, which its file does not tell.",
+                    tooltip="For quality or speed, or for a distilled checkpoint, whose file does not tell.",
                 ),
                 setting("keep_first", default=OFF, optional=True, advanced=True),
                 setting(

@@ -8,19 +8,20 @@ from torch import Tensor
 
 from ..clips.choices import HIGHEST_SIGMA
 from ..clips.choices_over_time import MPD
+from ..clips.curve import EXAMPLE
 from ..clips.noise import start_noise
-from ..clips.presets import ANIMATE_LCM, NAMED, SVD_XT, each
+from ..clips.presets import ANIMATE_LCM, SVD_XT, each, named
 from ..clips.run import TRF, time_reversal_euler
 from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
-from .conditioning import numbers
 from .hold import levels_from, start_input
 from .inputs import setting
+from .page import CURVE, PRESETS
+from .scales import SHAPES, over_frames
 
 CATEGORY = "stillmotion/sampling"
-SHAPES = [*guidance.SHAPES, "list"]
 OF_APG = ("parallel", "limit", "momentum")
 LATER = {"optional": True, "advanced": True}
 """Options of an input that older workflows don't have."""
@@ -44,14 +45,10 @@ def guided_model(
     of_apg: parallel, limit and momentum of projected guidance; plain guidance has none of them.
     """
     interval, of_method = interval_of(*interval), of_apg if method == guidance.APG else {}
-    chosen = numbers(scales, "scales") if shape == "list" else None
+    of_frames = over_frames(shape, min_scale, max_scale, scales)
 
     def make_terms(num_frames: int) -> list[guidance.Term]:
-        if chosen is None:
-            of_frames = guidance.SHAPES[shape](num_frames, min_scale, max_scale)
-        else:
-            of_frames = guidance.listed(num_frames, chosen)
-        return [guidance.TERMS[method](of_frames, interval, **of_method)]
+        return [guidance.TERMS[method](of_frames(num_frames), interval, **of_method)]
 
     remembers = bool(of_method.get("momentum"))
     return host.with_guidance(model, make_terms, remembers, limited=interval != guidance.EVERYWHERE)
@@ -121,13 +118,14 @@ def find_sampler(name: str, seeds: Sequence[int]):
     return host.named_sampler(name)
 
 
-def sampler_input() -> io.Combo.Input:
+def sampler_input(**options) -> io.Combo.Input:
     """The solver, of the host's or of ours."""
     return setting(
         "sampler",
         options=[*host.SAMPLERS, *OWN_SOLVERS],
         default=SVD_XT.sampler,
         tooltip="The host's samplers, and ours.",
+        **options,
     )
 
 
@@ -147,7 +145,9 @@ def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
             "scales",
             default="",
             advanced=True,
-            tooltip="For the shape list: a scale for each frame, as in 1, 2, 3.",
+            tooltip="For the shape list: a scale for each frame, as in 1, 2, 3, or a curve of positions and "
+            f"scales, as in {EXAMPLE}.",
+            extra_dict=CURVE,
         ),
     ]
 
@@ -283,7 +283,7 @@ class Sampler(io.ComfyNode):
 
 
 class Preset(io.ComfyNode):
-    """Guidance, solver, noise levels and numbers of the clip, by the name of a distilled checkpoint."""
+    """Guidance, solver, noise levels and numbers of the clip, by a name."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -291,12 +291,16 @@ class Preset(io.ComfyNode):
             node_id="StillmotionPreset",
             display_name="SVD Preset",
             category=CATEGORY,
-            description="All that a distilled checkpoint such as AnimateLCM-SVD is sampled with, for core's "
-            "SamplerCustom and SVD Image to Video.",
+            description="Values that go together, for quality or speed, or of a distilled checkpoint such as "
+            "AnimateLCM-SVD, for core's SamplerCustom and SVD Image to Video.",
             search_aliases=["svd", "animatelcm", "lcm", "few steps", "fast", "distilled", "turbo"],
             inputs=[
-                io.Model.Input("model", tooltip="The distilled model."),
-                setting("preset", default=ANIMATE_LCM, tooltip="The checkpoint; its file does not tell."),
+                io.Model.Input("model", tooltip="A video model; for AnimateLCM the distilled one."),
+                setting(
+                    "preset",
+                    default=ANIMATE_LCM,
+                    tooltip="Values of svd_xt, or of a checkpoint whose file does not tell.",
+                ),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="With the guidance."),
@@ -311,14 +315,13 @@ class Preset(io.ComfyNode):
     @checked
     def execute(cls, model, preset) -> io.NodeOutput:
         host.check_without_guidance(model, "SVD Preset")
-        values = NAMED[preset]
-        guidance_of_frames = (values["guidance"], values["min_guidance"], values["max_guidance"])
+        values = named(preset)
         return io.NodeOutput(
-            guided_model(model, *guidance_of_frames),
-            make_sampler(values["sampler"]),
-            SCHEDULES[values["schedule"]].make(values["steps"]),
-            values["motion_bucket_id"],
-            values["fps"],
+            guided_model(model, values.guidance, values.min_guidance, values.max_guidance),
+            make_sampler(values.sampler),
+            SCHEDULES[values.schedule].make(values.steps),
+            values.motion_bucket_id,
+            values.fps,
         )
 
 
@@ -339,7 +342,7 @@ class KSampler(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
                 io.Latent.Input("latent", tooltip="From SVD Image to Video, or a video to sample anew."),
                 seed_input(),
-                sampler_input(),
+                sampler_input(extra_dict=PRESETS),
                 *guidance_inputs(),
                 *schedule_inputs(),
                 io.Float.Input(

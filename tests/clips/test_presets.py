@@ -110,5 +110,23 @@ def test_a_choice_of_the_users_goes_before_a_named_preset(name):
 def test_a_named_preset_is_for_svd_alone():
     with pytest.raises(ValueError, match=r"preset goes with SVD; this checkpoint \(sv3d_u\) takes none"):
         Settings(preset=ANIMATE_LCM).complete(variants.SV3D_U)
-    with pytest.raises(ValueError, match=r"preset is 'AnimateLCM'; accepted are AnimateLCM \(4 steps\)"):
+    with pytest.raises(
+        ValueError, match=r"preset is 'AnimateLCM'; accepted are quality, .*, AnimateLCM \(4 steps\)"
+    ):
         Settings(preset="AnimateLCM").complete(XT)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "steps"),
+    [
+        ("quality", "karras", 30),
+        ("fast (Align Your Steps)", "align_your_steps", 10),
+        ("draft", "align_your_steps", 5),
+    ],
+)
+def test_a_name_of_svd_xts_own_changes_steps_and_levels_alone(name, schedule, steps):
+    settings = Settings(preset=name).complete(XT)
+    assert (settings.schedule, settings.steps, settings.sampler) == (schedule, steps, "euler")
+    changes = {"schedule": schedule, "steps": steps, "preset": name}
+    assert settings == replace(Settings().complete(XT), **changes)
+    assert Settings(preset=name, steps=8).complete(XT).steps == 8

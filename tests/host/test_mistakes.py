@@ -44,7 +44,7 @@ def test_scales_that_do_not_fit_the_frames(server):
     message = said(server, graphs.first_video(sample={"shape": "list", "scales": "1, 2"}))
     assert "give one finite number for each of the 4 frames" in message
     message = said(server, graphs.first_video(sample={"shape": "list", "scales": "one"}))
-    assert "scales is 'one'; it must be numbers with commas between" in message
+    assert "scales is 'one'; give a number for each frame, as in 1, 2.5, 3, or points" in message
 
 
 def test_azimuths_that_do_not_fit_the_frames(server):

@@ -85,4 +85,4 @@ def test_azimuths(server, azimuths):
 
 def test_scales(server):
     graph = graphs.first_video(sample={"shape": "list", "scales": "1, nan, 2, 3"})
-    assert "scales is '1, nan, 2, 3'; it must be numbers with commas between" in said(server, graph)
+    assert "scales is '1, nan, 2, 3'; give a number for each frame" in said(server, graph)

@@ -1,0 +1,23 @@
+/** Words of our own in the page's language: the branch `stillmotion` of locales/<language>/main.json, or English. */
+
+import { app } from "../../../scripts/app.js"
+import { api } from "../../../scripts/api.js"
+
+let translated = {}
+
+/** Loads the words of the page's language; without them all stays English. */
+export async function loadWords() {
+  try {
+    const languages = await (await api.fetchApi("/i18n")).json()
+    translated = languages[app.extensionManager.setting.get("Comfy.Locale")]?.stillmotion ?? {}
+  } catch {
+    translated = {}
+  }
+}
+
+/** The words of a key, with values in the place of {names}. */
+export function words(key, english, values = {}) {
+  const found = translated[key]
+  const sentence = typeof found === "string" ? found : english
+  return sentence.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole)
+}

@@ -1,0 +1,203 @@
+/**
+ * Scales over frames in words, as clips/curve.py reads them: a list, or the points of a curve.
+ * A curve is {points: [[position, value], …], smooth}, a list is {values: [number, …]}.
+ */
+
+export const MOST_POINTS = 64
+export const LOWEST = -100
+export const HIGHEST = 100
+export const LEAST_GAP = 0.001
+const DIGITS = 4
+const LONGEST = 65536
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
+const EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
+
+/** A list or a curve of a text; throws an Error, a sentence without its subject, for another text. */
+export function parse(text) {
+  text = text.trim()
+  if (text.length > LONGEST) throw new Error(`has ${text.length} characters; at most ${LONGEST} are read.`)
+  return text.includes(":") ? parseCurve(text) : parseList(text)
+}
+
+function parseList(text) {
+  const parts = text.split(/[,\n]/).map(part => part.trim()).filter(part => part)
+  const values = parts.map(part => NUMBER.test(part) ? Number(part) : NaN)
+  if (!values.length || !values.every(Number.isFinite))
+    throw new Error(`is '${text}'; give a number for each frame, as in 1, 2.5, 3, or points of position and `
+      + `value, as in ${EXAMPLE}.`)
+  return {values}
+}
+
+function parseCurve(text) {
+  const word = text.match(/\s(linear|smooth)$/)
+  const pairs = (word ? text.slice(0, word.index) : text).split(",")
+  if (pairs.length < 2 || pairs.length > MOST_POINTS)
+    throw new Error(`has ${pairs.length} points; a curve has 2 to ${MOST_POINTS}, as in ${EXAMPLE}.`)
+  const points = pairs.map((pair, index) => parsePoint(pair.trim(), index + 1))
+  for (let index = 1; index < points.length; index++)
+    if (points[index][0] <= points[index - 1][0])
+      throw new Error(`has point ${index + 1} at ${points[index][0]}, and the one in front of it at `
+        + `${points[index - 1][0]}; give positions that rise.`)
+  return {points, smooth: word?.[1] === "smooth"}
+}
+
+function parsePoint(pair, number) {
+  const colon = pair.indexOf(":")
+  const position = (colon < 0 ? pair : pair.slice(0, colon)).trim()
+  const value = colon < 0 ? "" : pair.slice(colon + 1).trim()
+  if (!NUMBER.test(position) || !NUMBER.test(value))
+    throw new Error(`has as point ${number} '${pair}'; a point is a position and a value, as in ${EXAMPLE}.`)
+  if (!(Number(position) >= 0 && Number(position) <= 1))
+    throw new Error(`has point ${number} at ${position}; give a position from 0 to 1.`)
+  if (!(Number(value) >= LOWEST && Number(value) <= HIGHEST))
+    throw new Error(`has ${value} at point ${number}; give a value from ${LOWEST} to ${HIGHEST}.`)
+  return [Number(position), Number(value)]
+}
+
+/** A number as the text has it, to 4 digits. */
+export function rounded(number) {
+  return Number(number.toFixed(DIGITS)) + 0 // no −0
+}
+
+/** The text of a curve or a list. */
+export function print(scales) {
+  if (scales.values) return scales.values.map(rounded).join(", ")
+  const pairs = scales.points.map(([position, value]) => `${rounded(position)}:${rounded(value)}`)
+  return pairs.join(", ") + (scales.smooth ? " smooth" : "")
+}
+
+/** The value of each frame; null for a list of another number of frames. */
+export function sample(scales, frames) {
+  if (scales.values) return scales.values.length === frames ? scales.values : null
+  return Array.from({length: frames}, (_, frame) => valueAt(scales, frames > 1 ? frame / (frames - 1) : 0))
+}
+
+/** The value of a curve at a position from 0 to 1; outside of its points it has their first or last one. */
+export function valueAt({points, smooth}, position) {
+  const last = points.length - 1
+  const x = Math.min(Math.max(position, points[0][0]), points[last][0])
+  let left = 0
+  while (left < last - 1 && points[left + 1][0] <= x) left++
+  const [start, low] = points[left]
+  const [end, high] = points[left + 1]
+  const share = (x - start) / (end - start)
+  const line = low + share * (high - low)
+  if (!smooth) return line
+  const slope = (high - low) / (end - start)
+  const bends = tangents(points)
+  return line + share * (1 - share) * (end - start)
+    * ((1 - share) * (bends[left] - slope) - share * (bends[left + 1] - slope))
+}
+
+/** Slopes of the monotone cubic (Fritsch & Butland, 1984) at its points. */
+function tangents(points) {
+  const widths = points.slice(1).map(([x], index) => x - points[index][0])
+  const slopes = points.slice(1).map(([, y], index) => (y - points[index][1]) / widths[index])
+  if (slopes.length === 1) return [slopes[0], slopes[0]]
+  const inner = slopes.slice(1).map((leaving, index) => {
+    const arriving = slopes[index]
+    if (arriving * leaving <= 0) return 0
+    const near = 2 * widths[index + 1] + widths[index]
+    const far = widths[index + 1] + 2 * widths[index]
+    return (near + far) / (near / arriving + far / leaving)
+  })
+  const last = slopes.length - 1
+  return [endTangent(widths[0], widths[1], slopes[0], slopes[1]), ...inner,
+    endTangent(widths[last], widths[last - 1], slopes[last], slopes[last - 1])]
+}
+
+function endTangent(width, nextWidth, slope, nextSlope) {
+  const tangent = ((2 * width + nextWidth) * slope - width * nextSlope) / (width + nextWidth)
+  if (tangent * slope <= 0) return 0
+  return slope * nextSlope <= 0 && Math.abs(tangent) > 3 * Math.abs(slope) ? 3 * slope : tangent
+}
+
+/** The points of a shape of samplers/guidance.py, whose edge of a trapezoid is that part of the frames. */
+export function ofShape(shape, min, max, frames, edge) {
+  const at = frame => frames > 1 ? frame / (frames - 1) : 0
+  if (shape === "constant") return {points: [[0, max], [1, max]], smooth: false}
+  if (shape === "linear") return {points: [[0, min], [1, max]], smooth: false}
+  if (shape === "triangle") return {points: [[0, min], [0.5, max], [1, min]], smooth: false}
+  const rise = Math.floor(frames * edge)
+  if (rise < 2) return {points: [[0, rise ? min : max], ...(rise ? [[at(1), max], [at(frames - 2), max]] : []),
+    [1, rise ? min : max]], smooth: false}
+  return {points: [[0, min], [at(rise - 1), max], [at(frames - rise), max], [1, min]], smooth: false}
+}
+
+/** A curve of straight lines through a list, at most a tolerance away from each number. */
+export function fit(values, tolerance) {
+  if (values.length === 1) return {points: [[0, values[0]], [1, values[0]]], smooth: false}
+  const places = values.map((value, frame) => [frame / (values.length - 1), value])
+  for (let allowed = tolerance; ; allowed = 2 * allowed || 1e-6) {
+    const kept = keptBetween(places, 0, places.length - 1, allowed)
+    const points = [places[0], ...kept, places[places.length - 1]]
+    if (points.length <= MOST_POINTS) return {points, smooth: false}
+  }
+}
+
+function keptBetween(places, first, last, tolerance) {
+  let [farthest, distance] = [-1, tolerance]
+  for (let index = first + 1; index < last; index++) {
+    const share = (index - first) / (last - first)
+    const line = places[first][1] + share * (places[last][1] - places[first][1])
+    const off = Math.abs(places[index][1] - line)
+    if (off > distance) [farthest, distance] = [index, off]
+  }
+  if (farthest < 0) return []
+  return [...keptBetween(places, first, farthest, tolerance), places[farthest],
+    ...keptBetween(places, farthest, last, tolerance)]
+}
+
+/** The curve with a point at another place, between its neighbours and the limits. */
+export function moved({points, smooth}, index, position, value) {
+  const lowest = index ? points[index - 1][0] + LEAST_GAP : 0
+  const highest = index < points.length - 1 ? points[index + 1][0] - LEAST_GAP : 1
+  const place = [rounded(Math.max(lowest, Math.min(highest, position))), bounded(value)]
+  return {points: points.map((point, at) => at === index ? place : point), smooth}
+}
+
+/** The list with another number at a frame. */
+export function changed({values}, frame, value) {
+  return {values: values.map((number, at) => at === frame ? bounded(value) : number)}
+}
+
+const bounded = value => rounded(Math.max(LOWEST, Math.min(HIGHEST, value)))
+
+/** The curve with one more point, and its index; the curve itself where there is no room. */
+export function inserted({points, smooth}, position, value) {
+  const index = points.findIndex(([x]) => x > position)
+  const at = index < 0 ? points.length : index
+  const free = (at === 0 || position - points[at - 1][0] >= LEAST_GAP)
+    && (at === points.length || points[at][0] - position >= LEAST_GAP)
+  if (!free || points.length >= MOST_POINTS) return {curve: {points, smooth}, index: Math.max(at - 1, 0)}
+  const point = [rounded(position), bounded(value)]
+  return {curve: {points: [...points.slice(0, at), point, ...points.slice(at)], smooth}, index: at}
+}
+
+/** The curve without a point; two always stay. */
+export function removed({points, smooth}, index) {
+  return {points: points.length > 2 ? points.filter((_, at) => at !== index) : points, smooth}
+}
+
+/** Places of a curve's points or of a list's numbers, one a frame. */
+export function placesOf(scales) {
+  const last = scales.values ? scales.values.length - 1 : 0
+  return scales.points ?? scales.values.map((value, frame) => [last ? frame / last : 0, value])
+}
+
+/** Values that a drawing has at its lower and upper edge. */
+export function range(values) {
+  const [low, high] = [Math.min(0, ...values), Math.max(1, ...values)]
+  const room = (high - low) * 0.1
+  return [Math.max(LOWEST, low - (low < 0 ? room : 0)), Math.min(HIGHEST, high + room)]
+}
+
+/** The index of the place nearest to one in pixels, at most a radius away; −1 for none. */
+export function hit(places, [x, y], radius) {
+  let [nearest, distance] = [-1, radius]
+  places.forEach(([left, top], index) => {
+    const away = Math.hypot(left - x, top - y)
+    if (away <= distance) [nearest, distance] = [index, away]
+  })
+  return nearest
+}

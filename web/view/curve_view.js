@@ -1,0 +1,230 @@
+/** A curve that is drawn and edited: points by pointer, touch and keys; screen readers have a slider a point. */
+
+import * as curve from "../pure/curve.js"
+import { button, cleared, make } from "./elements.js"
+
+const MOST_HANDLES = 64
+const EDGE = 12 // half a point's target, so that one at an end is whole
+const STEP = 0.1
+
+const bounded = (number, low, high) => Math.max(low, Math.min(high, number))
+
+/**
+ * An element with a curve, and a function that shows another one.
+ *
+ * changed(scales) follows a drag, ended() its end. words(key, english, values) are of the page's language.
+ */
+export function makeCurveView({ label, words, changed, ended }) {
+  const element = make("div", { className: "stillmotion curve" })
+  const area = make("div", { className: "area", role: "group", ariaLabel: label })
+  const canvas = make("canvas", { ariaHidden: "true" })
+  const said = make("span", { className: "error", role: "status" })
+  const row = make("div", { className: "row" })
+  const view = { area, canvas, words, changed, ended, scales: null, frames: null, handles: [], range: null }
+  const add = button("+", words("curve_add", "Add a point"), () => addPoint(view))
+  const remove = button("−", words("curve_remove", "Remove the point"), () => removePoint(view))
+  const smooth = button("∿", words("curve_smooth", "Round the corners"), () =>
+    finish(view, { ...view.scales, smooth: !view.scales.smooth }))
+  const fit = button(words("curve_fit", "to points"), words("curve_fit_list", "Turn the list into a curve"), () =>
+    finish(view, curve.fit(view.scales.values, STEP / 10)))
+  area.append(canvas)
+  row.append(add, remove, smooth, fit, said)
+  element.append(area, row)
+  listen(view)
+  new ResizeObserver(() => draw(view)).observe(canvas)
+  const show = (state) => {
+    Object.assign(view, { scales: state.scales, frames: state.frames, dimmed: state.dimmed })
+    said.textContent = state.message ?? ""
+    const isCurve = Boolean(state.scales?.points)
+    add.hidden = remove.hidden = smooth.hidden = !isCurve
+    fit.hidden = !state.scales?.values
+    smooth.ariaPressed = String(Boolean(state.scales?.smooth))
+    if (view.dragged === undefined) view.range = null
+    draw(view)
+  }
+  return { element, show }
+}
+
+// Places on the drawing, in its own pixels, which a zoomed graph does not change.
+
+const placesOf = (view) => (view.scales ? curve.placesOf(view.scales) : [])
+
+const rangeOf = (view) => (view.range ??= curve.range(placesOf(view).map(([, value]) => value)))
+
+function toPixels(view, [position, value]) {
+  const [low, high] = rangeOf(view)
+  const [width, height] = [view.canvas.clientWidth - 2 * EDGE, view.canvas.clientHeight - 2 * EDGE]
+  return [EDGE + position * width, EDGE + ((high - value) / (high - low)) * height]
+}
+
+function fromPixels(view, [x, y]) {
+  const [low, high] = rangeOf(view)
+  const [width, height] = [view.canvas.clientWidth - 2 * EDGE, view.canvas.clientHeight - 2 * EDGE]
+  return [bounded((x - EDGE) / width, 0, 1), high - ((y - EDGE) / height) * (high - low)]
+}
+
+function pointerAt(view, event) {
+  const box = view.canvas.getBoundingClientRect()
+  const scale = view.canvas.clientWidth / box.width
+  return [(event.clientX - box.x) * scale, (event.clientY - box.y) * scale]
+}
+
+// Points
+
+function placeHandles(view) {
+  const places = placesOf(view)
+  const count = places.length > MOST_HANDLES ? 0 : places.length
+  while (view.handles.length > count) view.handles.pop().remove()
+  while (view.handles.length < count) {
+    const handle = make("div", { className: "point", role: "slider", tabIndex: 0 })
+    const index = view.handles.push(handle) - 1
+    handle.addEventListener("keydown", (event) => pressed(view, index, event))
+    view.area.append(handle)
+  }
+  view.handles.forEach((handle, index) => {
+    const [position, value] = places[index]
+    const [x, y] = toPixels(view, places[index])
+    Object.assign(handle.style, { left: `${x}px`, top: `${y}px` })
+    handle.classList.toggle("dimmed", view.dimmed)
+    handle.ariaLabel = view.words("curve_point", "Point {number} of {count}", { number: index + 1, count })
+    Object.assign(handle, { ariaValueMin: curve.LOWEST, ariaValueMax: curve.HIGHEST, ariaValueNow: value })
+    const values = { value: curve.rounded(value), position: curve.rounded(position) }
+    handle.ariaValueText = view.words("curve_place", "{value} at {position}", values)
+  })
+}
+
+function changeTo(view, scales) {
+  view.scales = scales
+  view.changed(scales)
+}
+
+function finish(view, scales) {
+  view.dragged = undefined
+  changeTo(view, scales)
+  view.ended()
+}
+
+function movedTo(scales, index, position, value) {
+  return scales.values ? curve.changed(scales, index, value) : curve.moved(scales, index, position, value)
+}
+
+function selected(view) {
+  return view.handles.indexOf(document.activeElement)
+}
+
+function addPoint(view, index = selected(view)) {
+  const { points } = view.scales
+  const widest = points.slice(1).reduce((best, [x], at) =>
+    x - points[at][0] > points[best + 1][0] - points[best][0] ? at : best, 0)
+  const left = index < 0 ? widest : Math.min(index, points.length - 2)
+  insertAt(view, (points[left][0] + points[left + 1][0]) / 2)
+}
+
+function insertAt(view, position, value = curve.valueAt(view.scales, position)) {
+  const { curve: longer, index } = curve.inserted(view.scales, position, value)
+  finish(view, longer)
+  view.handles[index]?.focus()
+  return index
+}
+
+function removePoint(view, index = selected(view)) {
+  const at = index < 0 ? view.scales.points.length - 1 : index
+  finish(view, curve.removed(view.scales, at))
+  view.handles[Math.min(at, view.handles.length - 1)]?.focus()
+}
+
+// Pointer and keys
+
+function listen(view) {
+  const { area } = view
+  area.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !view.scales) return
+    event.stopPropagation() // or the node moves
+    const radius = event.pointerType === "mouse" ? 12 : 20
+    const index = curve.hit(placesOf(view).map((place) => toPixels(view, place)), pointerAt(view, event), radius)
+    if (index < 0 || !view.handles.length) return
+    event.preventDefault()
+    view.handles[index].focus({ preventScroll: true })
+    view.dragged = index
+    area.setPointerCapture(event.pointerId)
+  })
+  area.addEventListener("pointermove", (event) => {
+    if (view.dragged === undefined) return
+    event.stopPropagation()
+    changeTo(view, movedTo(view.scales, view.dragged, ...fromPixels(view, pointerAt(view, event))))
+  })
+  for (const over of ["pointerup", "pointercancel"])
+    area.addEventListener(over, () => {
+      if (view.dragged !== undefined) finish(view, view.scales)
+    })
+  area.addEventListener("dblclick", (event) => {
+    event.stopPropagation()
+    if (!view.scales?.points) return
+    const place = pointerAt(view, event)
+    const index = curve.hit(placesOf(view).map((point) => toPixels(view, point)), place, 12)
+    if (index >= 0) removePoint(view, index)
+    else insertAt(view, ...fromPixels(view, place))
+  })
+}
+
+function pressed(view, index, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return
+  const [position, value] = placesOf(view)[index]
+  const share = event.shiftKey ? 0.1 : 1
+  const along = share * (view.frames > 1 ? 1 / (view.frames - 1) : 0.01)
+  const move = (x, y) => finish(view, movedTo(view.scales, index, position + x, value + y))
+  const isCurve = Boolean(view.scales.points)
+  const actions = {
+    ArrowUp: () => move(0, share * STEP),
+    ArrowDown: () => move(0, -share * STEP),
+    ArrowLeft: () => isCurve && move(-along, 0),
+    ArrowRight: () => isCurve && move(along, 0),
+    Insert: () => isCurve && addPoint(view, index),
+    Delete: () => isCurve && removePoint(view, index),
+    Home: () => view.handles[0].focus(),
+    End: () => view.handles.at(-1).focus(),
+  }
+  if (!(event.key in actions)) return
+  event.preventDefault()
+  event.stopPropagation() // the host deletes a node at Delete
+  actions[event.key]()
+}
+
+// Drawing
+
+function draw(view) {
+  const { canvas, scales } = view
+  const drawing = cleared(canvas)
+  if (!drawing) return
+  const { context, width, height } = drawing
+  const colours = getComputedStyle(canvas)
+  const colour = (name) => colours.getPropertyValue(name) || "gray"
+  placeHandles(view)
+  if (!scales) return
+  context.lineWidth = 1
+  context.strokeStyle = context.fillStyle = colour("--border-color")
+  for (let frame = 0; frame < view.frames && view.frames <= 128; frame++)
+    context.fillRect(toPixels(view, [view.frames > 1 ? frame / (view.frames - 1) : 0, 0])[0], height - 6, 1, 6)
+  context.setLineDash([3, 3])
+  strokeThrough(context, [[0, 1], [1, 1]].map((place) => toPixels(view, place))) // 1 is no guidance
+  context.setLineDash([])
+  context.globalAlpha = view.dimmed ? 0.5 : 1
+  context.lineWidth = 2
+  context.strokeStyle = colour("--primary-background")
+  const last = Math.max(2, width - 2 * EDGE)
+  const places = scales.values
+    ? placesOf(view)
+    : Array.from({ length: Math.ceil(last) + 1 }, (_, x) => [x / last, curve.valueAt(scales, x / last)])
+  strokeThrough(context, places.map((place) => toPixels(view, place)))
+  context.fillStyle = colour("--descrip-text")
+  context.font = "10px system-ui, sans-serif"
+  const [low, high] = rangeOf(view)
+  context.fillText(String(curve.rounded(high)).slice(0, 5), 2, 10)
+  context.fillText(String(curve.rounded(low)).slice(0, 5), 2, height - 2)
+}
+
+function strokeThrough(context, places) {
+  context.beginPath()
+  places.forEach(([x, y]) => context.lineTo(x, y))
+  context.stroke()
+}

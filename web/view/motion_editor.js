@@ -1,0 +1,170 @@
+/** The full-size editor of a motion: tools, picture, list, undo. */
+
+import { erased, filmed, outlined, painted, pathed, shifted, without } from "../pure/edits.js"
+import { begun, did, redone, undone } from "../pure/history.js"
+import { check } from "../pure/motion.js"
+import { entriesOf, rounded } from "../pure/shapes.js"
+import { button, make } from "./elements.js"
+import { makeList } from "./motion_list.js"
+import { makePicture } from "./motion_picture.js"
+
+const TOOLS = [
+  ["select", "↖", "Select and shift"],
+  ["brush", "🖌", "Brush: what moves"],
+  ["polygon", "⬠", "Polygon: click corners, close with a double click"],
+  ["eraser", "⌫", "Eraser"],
+  ["freeze", "▨", "Brush: what is frozen"],
+  ["path", "➚", "Arrow: a path of a region, or a drag"],
+  ["camera", "🎥", "Camera: drag the way the picture goes"],
+]
+const NUDGE = 0.005
+
+/** An element with the editor of a motion on a frame {picture, fit, size}; `value()` is the motion as it is. */
+export function makeEditor(motion, frame, words) {
+  const editor = { frame, words, history: begun(motion), draft: null, selected: -1, tool: "brush", width: 0.06 }
+  editor.said = make("div", { role: "status" })
+  editor.picture = makePicture(frame, () => ({ ...editor, motion: valueOf(editor) }), actsOf(editor))
+  editor.list = makeList(words, {
+    change: (changed, selected) => change(editor, { motion: changed, selected }),
+    select: (number) => select(editor, number),
+  })
+  const tools = toolsOf(editor)
+  const side = make("div", { className: "side" }, editor.list.element, editor.said)
+  const element = make("div", { className: "motion" }, tools, editor.picture.canvas, side)
+  element.addEventListener("keydown", (event) => pressed(editor, event))
+  element.addEventListener("keyup", (event) => event.key === " " && editor.picture.holdSpace(false))
+  show(editor)
+  return { element, value: () => editor.history.value }
+}
+
+const valueOf = ({ draft, history }) => draft ?? history.value
+
+function toolsOf(editor) {
+  const { words, picture } = editor
+  editor.toolButtons = TOOLS.map(([id, sign, english]) => {
+    const tool = button(sign, words(`tool_${id}`, english), () => {
+      editor.tool = id
+      picture.dropCorners()
+      show(editor)
+    })
+    tool.dataset.tool = id
+    return tool
+  })
+  const label = words("brush_width", "Width of the brush")
+  const width = make("input", { type: "range", min: 0.005, max: 0.3, step: 0.005, title: label, ariaLabel: label })
+  width.value = editor.width
+  width.addEventListener("input", () => (editor.width = width.valueAsNumber))
+  const play = button("▶", words("play", "Play"), () => {
+    if (editor.stop) return editor.stop()
+    editor.stop = picture.play(() => (editor.stop = null))
+  })
+  return make(
+    "div",
+    { className: "row tools", role: "toolbar" },
+    ...editor.toolButtons,
+    width,
+    button("↶", words("undo", "Undo"), () => travel(editor, undone)),
+    button("↷", words("redo", "Redo"), () => travel(editor, redone)),
+    button("−", words("zoom_out", "Zoom out"), () => picture.zoomBy(0.8)),
+    button("+", words("zoom_in", "Zoom in"), () => picture.zoomBy(1.25)),
+    button("100 %", words("zoom_reset", "Whole picture"), picture.reset),
+    play,
+  )
+}
+
+function show(editor) {
+  const { history, selected, words } = editor
+  for (const each of editor.toolButtons ?? []) each.ariaPressed = String(each.dataset.tool === editor.tool)
+  editor.list.show(history.value, selected)
+  editor.picture.draw()
+  const entries = entriesOf(history.value)
+  const item = entries[selected]
+  const values = { number: selected + 1, count: entries.length, name: item?.name, kind: item?.kind }
+  const nothing = words("motion_count", "{count} entries", values)
+  editor.said.className = ""
+  editor.said.textContent = item ? words("motion_selected", "{name}: {number} of {count}, {kind}", values) : nothing
+}
+
+/** A changed motion becomes a step, if it is one that is read. */
+function change(editor, { motion, selected }) {
+  editor.draft = null
+  try {
+    check(motion)
+  } catch (error) {
+    show(editor)
+    editor.said.className = "error"
+    editor.said.textContent = error.message
+    return
+  }
+  editor.history = did(editor.history, motion)
+  editor.selected = selected
+  show(editor)
+}
+
+function select(editor, number) {
+  editor.selected = number
+  show(editor)
+}
+
+function travel(editor, step) {
+  editor.history = step(editor.history)
+  editor.draft = null
+  editor.selected = Math.min(editor.selected, entriesOf(editor.history.value).length - 1)
+  show(editor)
+}
+
+function actsOf(editor) {
+  const aspect = editor.frame.size[0] / editor.frame.size[1]
+  const now = () => editor.history.value
+  return {
+    paint: (kind, points, width) => change(editor, painted(now(), editor.selected, kind, points, width)),
+    erase: (points, width) => change(editor, erased(now(), editor.selected, points, width, aspect)),
+    outline: (corners) => change(editor, outlined(now(), corners)),
+    path: (points) => change(editor, pathed(now(), editor.selected, points, aspect)),
+    pan(by) {
+      const pan = by.map((part) => rounded(Math.max(-1, Math.min(1, part))))
+      change(editor, { motion: filmed(now(), { pan }), selected: editor.selected })
+    },
+    select: (number) => select(editor, number),
+    shift(hit, by, isOver) {
+      if (Math.hypot(...by) < 1e-4) return
+      const motion = shifted(now(), hit, by)
+      if (isOver) change(editor, { motion, selected: hit.number })
+      else editor.draft = motion
+    },
+  }
+}
+
+function pressed(editor, event) {
+  const { picture } = editor
+  if (event.target instanceof HTMLInputElement && event.target.type === "number") return
+  const stepping = event.ctrlKey || event.metaKey
+  const key = event.key.toLowerCase()
+  if (stepping && (key === "z" || key === "y")) {
+    event.preventDefault()
+    return travel(editor, key === "y" || event.shiftKey ? redone : undone)
+  }
+  if (stepping || event.altKey) return
+  const onPicture = event.target === picture.canvas
+  const nudge = (x, y) => () => onPicture && editor.selected >= 0 && change(editor, {
+    motion: shifted(editor.history.value, { number: editor.selected, part: "all" }, [x, y]),
+    selected: editor.selected,
+  })
+  const actions = {
+    "+": () => picture.zoomBy(1.25),
+    "-": () => picture.zoomBy(0.8),
+    0: picture.reset,
+    " ": () => onPicture && picture.holdSpace(true),
+    enter: () => onPicture && picture.closeCorners(),
+    delete: () => {
+      if (editor.selected < 0) return
+      change(editor, { motion: without(editor.history.value, editor.selected), selected: -1 })
+    },
+    arrowleft: nudge(-NUDGE, 0),
+    arrowright: nudge(NUDGE, 0),
+    arrowup: nudge(0, -NUDGE),
+    arrowdown: nudge(0, NUDGE),
+  }
+  if (!(key in actions)) return
+  if (actions[key]() !== false) event.preventDefault()
+}

@@ -1,0 +1,92 @@
+/** The list beside the picture: each entry of a motion by its name and numbers, and the camera. */
+
+import { endPatched, filmed, patched, without } from "../pure/edits.js"
+import { FREEZE, MOVE } from "../pure/motion.js"
+import { entriesOf } from "../pure/shapes.js"
+import { button, make } from "./elements.js"
+
+/** A labelled number; `set` gets each other one that a person types. */
+function numberInput(label, value, { min, max, step }, set) {
+  const input = make("input", { type: "number", value, min, max, step })
+  input.addEventListener("change", () => {
+    const typed = input.valueAsNumber
+    if (Number.isFinite(typed)) set(Math.max(min, Math.min(max, typed)))
+  })
+  return make("label", {}, label, input)
+}
+
+function choice(label, value, options, set) {
+  const select = make("select", {}, ...options.map(([id, words]) => make("option", { value: id, textContent: words })))
+  select.value = value
+  select.addEventListener("change", () => set(select.value))
+  return make("label", {}, label, select)
+}
+
+/**
+ * An element for the list, and a function that shows a motion. do(motion, selected) takes a changed motion,
+ * select(number) another selection.
+ */
+export function makeList(words, { change, select }) {
+  const element = make("div", { className: "list" })
+  const show = (motion, selected) => {
+    const focused = [...element.querySelectorAll("input, select, button")].indexOf(document.activeElement)
+    const shown = { motion, selected, words, change, select }
+    element.replaceChildren(...entriesOf(motion).map((item, number) => entryOf(item, number, shown)), cameraOf(shown))
+    element.querySelectorAll("input, select, button")[focused]?.focus()
+  }
+  return { element, show }
+}
+
+function entryOf({ name, list, kind, entry }, number, shown) {
+  const { motion, selected, words, change, select } = shown
+  const chosen = number === selected
+  const kinds = { [MOVE]: words("motion_move", "moves"), [FREEZE]: words("motion_freeze", "frozen") }
+  const spoken = `${name}: ${kinds[kind] ?? words("motion_drag", "dragged")}`
+  const entryButton = button(spoken, spoken, () => select(chosen ? -1 : number))
+  Object.assign(entryButton, { className: "grows", ariaPressed: String(chosen) })
+  const removing = words("motion_remove", "Remove {name}", { name })
+  const remove = button("✕", removing, () => change(without(motion, number), -1))
+  const head = make("div", { className: "row" }, entryButton, remove)
+  if (!chosen) return make("div", { className: "entry" }, head)
+  const patch = (fields) => change(patched(motion, number, fields), number)
+  const fields = make("div", { className: "fields" })
+  if (list === "regions")
+    fields.append(choice(words("motion_kind", "kind"), kind, Object.entries(kinds), (value) => patch({ kind: value })))
+  else {
+    const range = { min: 0.001, max: 1, step: 0.01 }
+    fields.append(numberInput(words("motion_width", "width"), entry.width ?? 0.1, range, (width) => patch({ width })))
+  }
+  if (entry.path?.length) fields.append(...endOf(entry, number, shown))
+  return make("div", { className: "entry" }, head, fields)
+}
+
+/** The last key of a path by numbers. */
+function endOf({ path }, number, { motion, words, change }) {
+  const end = path.at(-1)
+  const rows = [
+    ["x", words("motion_x", "to x"), end.x, { min: -1, max: 2, step: 0.01 }],
+    ["y", words("motion_y", "to y"), end.y, { min: -1, max: 2, step: 0.01 }],
+    ["scale", words("motion_scale", "size"), end.scale ?? 1, { min: 0.1, max: 10, step: 0.1 }],
+    ["degrees", words("motion_degrees", "turn"), end.degrees ?? 0, { min: -1080, max: 1080, step: 5 }],
+  ]
+  return rows.map(([field, label, value, range]) =>
+    numberInput(label, value, range, (typed) => change(endPatched(motion, number, { [field]: typed }), number)))
+}
+
+function cameraOf({ motion, selected, words, change }) {
+  const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
+  const film = (fields) => change(filmed(motion, fields), selected)
+  const pans = { min: -1, max: 1, step: 0.01 }
+  const [zooms, rolls] = [{ min: 0.25, max: 4, step: 0.05 }, { min: -180, max: 180, step: 1 }]
+  const eases = [["linear", words("ease_linear", "even")], ["smooth", words("ease_smooth", "smooth")]]
+  return make(
+    "fieldset",
+    { className: "fields" },
+    make("legend", { textContent: words("motion_camera", "camera, by the last frame") }),
+    numberInput(words("motion_pan_x", "pan x"), pan[0], pans, (x) => film({ pan: [x, pan[1]] })),
+    numberInput(words("motion_pan_y", "pan y"), pan[1], pans, (y) => film({ pan: [pan[0], y] })),
+    numberInput(words("motion_zoom", "zoom"), zoom, zooms, (next) => film({ zoom: next })),
+    numberInput(words("motion_roll", "roll"), roll, rolls, (next) => film({ roll: next })),
+    choice(words("motion_ease", "speed"), ease, eases, (next) => film({ ease: next })),
+  )
+}
