@@ -41,7 +41,7 @@ function addCurve(node, widgets, option) {
   const redraw = () => {
     if (!changing) view.show(stateOf(node, { shape, min, max, text }, option))
   }
-  mount(node, "curve", view.element, { least: 120, most: 180 })
+  mount(node, "curve", view.element, { least: 100, most: 180 })
   for (const widget of widgets) onValue(node, widget, redraw)
   const connected = node.onConnectionsChange
   node.onConnectionsChange = function (...values) {

@@ -9,13 +9,13 @@ import { makeList } from "./motion_list.js"
 import { makePicture } from "./motion_picture.js"
 
 const TOOLS = [
-  ["select", "↖", "Select and shift"],
-  ["brush", "🖌", "Brush: what moves"],
-  ["polygon", "⬠", "Polygon: click corners, close with a double click"],
-  ["eraser", "⌫", "Eraser"],
-  ["freeze", "▨", "Brush: what is frozen"],
-  ["path", "➚", "Arrow: a path of a region, or a drag"],
-  ["camera", "🎥", "Camera: drag the way the picture goes"],
+  ["select", "Select", "Select an entry, and shift it or its points"],
+  ["brush", "Brush", "Paint what moves"],
+  ["polygon", "Polygon", "Click the corners of what moves; the first one, Enter or a double click closes it"],
+  ["eraser", "Eraser", "Erase from a region"],
+  ["freeze", "Freeze", "Paint what is frozen"],
+  ["path", "Arrow", "Draw the path of a region, or drag what lies elsewhere"],
+  ["camera", "Camera", "Drag the way the picture goes"],
 ]
 const NUDGE = 0.005
 
@@ -41,8 +41,8 @@ const valueOf = ({ draft, history }) => draft ?? history.value
 
 function toolsOf(editor) {
   const { words, picture } = editor
-  editor.toolButtons = TOOLS.map(([id, sign, english]) => {
-    const tool = button(sign, words(`tool_${id}`, english), () => {
+  editor.toolButtons = TOOLS.map(([id, name, english]) => {
+    const tool = button(words(`tool_${id}`, name), words(`tool_${id}_use`, english), () => {
       editor.tool = id
       picture.dropCorners()
       show(editor)

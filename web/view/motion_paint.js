@@ -4,6 +4,7 @@ import { FREEZE } from "../pure/motion.js"
 import { centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
 
 const POINT = 5
+const STRIPES = 10
 
 /** Colours over photos, of any theme: what is frozen is told by its hatching too. */
 export const COLOURS = {
@@ -56,20 +57,21 @@ function areaOf({ polygon, strokes }, width, height) {
   return [canvas, context]
 }
 
-function hatched(context, width, height, colour) {
-  context.fillStyle = colour
-  context.globalAlpha = 0.35
-  context.fillRect(0, 0, width, height)
-  context.globalAlpha = 1
-  context.globalCompositeOperation = "source-atop"
-  context.strokeStyle = colour
-  context.lineWidth = 2
-  context.beginPath()
-  for (let x = -height; x < width; x += 10) {
-    context.moveTo(x, height)
-    context.lineTo(x + height, 0)
+/** A pattern of stripes over a faint ground. */
+function hatching(context, colour) {
+  const tile = sheet(STRIPES, STRIPES)
+  const stripes = tile.getContext("2d")
+  stripes.fillStyle = stripes.strokeStyle = colour
+  stripes.globalAlpha = 0.3
+  stripes.fillRect(0, 0, STRIPES, STRIPES)
+  stripes.globalAlpha = 1
+  stripes.lineWidth = 2
+  for (const x of [-STRIPES, 0, STRIPES]) {
+    stripes.moveTo(x, STRIPES)
+    stripes.lineTo(x + STRIPES, 0)
   }
-  context.stroke()
+  stripes.stroke()
+  return context.createPattern(tile, "repeat")
 }
 
 /** All entries: areas, hatched where frozen, then paths with arrow heads and their points. */
@@ -77,12 +79,8 @@ export function paintMotion(context, motion, selected, [width, height]) {
   const entries = entriesOf(motion)
   entries.forEach(({ kind, area }, number) => {
     const [canvas, own] = areaOf(area, width, height)
-    const colour = kind === FREEZE ? COLOURS.frozen : COLOURS.moved
-    if (kind === FREEZE) hatched(own, width, height, colour)
-    else {
-      own.fillStyle = colour
-      own.fillRect(0, 0, width, height)
-    }
+    own.fillStyle = kind === FREEZE ? hatching(own, COLOURS.frozen) : COLOURS.moved
+    own.fillRect(0, 0, width, height)
     context.globalAlpha = kind === FREEZE ? 1 : number === selected ? 0.55 : 0.35
     context.drawImage(canvas, 0, 0)
     context.globalAlpha = 1
