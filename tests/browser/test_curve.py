@@ -57,7 +57,7 @@ def drag(opened, number: int, right: float, down: float) -> None:
 def test_a_drag_makes_a_curve_and_ctrl_z_takes_it_back(shown):
     place = shown.evaluate(f"[...{NODE}.pos]")
     assert values(shown)["shape"] == "linear"
-    drag(shown, 1, 0, 20)
+    drag(shown, 1, 0, 10)
     sent = values(shown)
     assert sent["shape"] == "list"
     first, last = sent["scales"].split(", ")
@@ -121,3 +121,9 @@ def test_a_preset_fills_in_values_and_is_custom_once_one_differs(shown):
     assert "preset" not in sent
     page.set_widgets(shown, {"steps": 5})
     assert shown.evaluate(f"{named}.value") == "custom"
+    extension = "app.extensions.find(each => each.name === 'Stillmotion.Actions')"
+    menu = f"{extension}.getNodeMenuItems({NODE})[0].submenu.options"
+    assert shown.evaluate(f"{menu}.map(item => item.content)[1]") == "fast (Align Your Steps)"
+    shown.evaluate(f"{menu}[1].callback()")
+    assert (values(shown)["schedule"], values(shown)["steps"]) == ("align_your_steps", 10)
+    assert shown.evaluate("app.extensionManager.setting.get('Stillmotion.Preview.Moving')") is True
