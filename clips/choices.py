@@ -45,6 +45,7 @@ HIGHEST_SIGMA = 1e6
 
 _SIGMA = Number(1e-6, HIGHEST_SIGMA)
 _SCALE = Number(-100, 100, step=0.1)
+_BUCKETS = ", ".join(f"{amount.motion_bucket_id} {name}" for name, amount in AMOUNTS.items())
 _MADE_FOR = ", ".join(f"{name} {row.steps}" for name, row in SCHEDULES.items() if row.steps)
 
 
@@ -60,8 +61,12 @@ class Choices:
         usual=presets.each("num_frames"),
         option="--frames",
     )
-    width: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("width"))
-    height: int | None = setting(None, Side(), CANVAS, "in pixels", usual=presets.each("height"))
+    width: int | None = setting(
+        None, Side(), CANVAS, "width of the clip in pixels", usual=presets.each("width")
+    )
+    height: int | None = setting(
+        None, Side(), CANVAS, "height of the clip in pixels", usual=presets.each("height")
+    )
     fps: float | None = setting(
         None,
         Rate(1, 240, step=0.5),
@@ -70,12 +75,18 @@ class Choices:
         usual=f"{presets.USUAL_FPS:g}",
     )
 
-    fit: str = setting("crop", Choice(FITS), PICTURE, "how the picture gets the shape of the clip")
+    fit: str = setting(
+        "crop",
+        Choice(FITS),
+        PICTURE,
+        "how the picture gets the shape of the clip: crop cuts its edges off, pad adds borders, stretch "
+        "distorts it",
+    )
     motion_bucket_id: int | None = setting(
         None,
         Whole(0, 1023),
         PICTURE,
-        "more for more motion",
+        f"how much moves: {_BUCKETS}",
         usual=str(presets.USUAL_MOTION),
         only=("svd", "motionctrl"),
     )
@@ -91,7 +102,7 @@ class Choices:
         None,
         Number(0, 10, step=0.01),
         PICTURE,
-        "noise added to the picture: more gives the model a freer hand",
+        "noise added to the picture: more gives the model a freer hand, and keeps less of its detail",
         usual=presets.each("noise_aug"),
     )
 
@@ -104,16 +115,24 @@ class Choices:
         only=("svd",),
     )
     steps: int | None = setting(
-        None, Whole(1, MOST_STEPS), SAMPLING, "number of steps", usual=presets.each("steps")
+        None,
+        Whole(1, MOST_STEPS),
+        SAMPLING,
+        "number of sampling steps: more take longer, fewer lose detail",
+        usual=presets.each("steps"),
     )
     sampler: str | None = setting(
-        None, Choice(tuple(SOLVERS)), SAMPLING, "the solver", usual=presets.SVD.sampler
+        None,
+        Choice(tuple(SOLVERS)),
+        SAMPLING,
+        "the solver, which turns noise into the clip step by step; lcm is for distilled checkpoints",
+        usual=presets.SVD.sampler,
     )
     churn: float = setting(
         0.0,
         Number(0, 1000, step=0.1),
         SAMPLING,
-        f"noise added during sampling, for {' and '.join(CHURNING)}",
+        f"noise added anew in each step, for {' and '.join(CHURNING)}: 0 is none, some tens are much",
     )
     schedule: str | tuple[float, ...] | None = setting(
         None,
@@ -123,16 +142,24 @@ class Choices:
         usual=f"{presets.SVD.schedule}; with the sampler lcm {presets.OF_SAMPLERS['lcm']['schedule']}",
     )
     sigma_min: float | None = setting(
-        None, _SIGMA, SAMPLING, "the lowest noise level", usual=f"{schedules.SIGMA_MIN:g}"
+        None,
+        _SIGMA,
+        SAMPLING,
+        "the lowest noise level (sigma), from which the last step goes to 0",
+        usual=f"{schedules.SIGMA_MIN:g}",
     )
     sigma_max: float | None = setting(
-        None, _SIGMA, SAMPLING, "the highest noise level", usual=f"{schedules.SIGMA_MAX:g}"
+        None,
+        _SIGMA,
+        SAMPLING,
+        "the highest noise level (sigma), at which sampling begins",
+        usual=f"{schedules.SIGMA_MAX:g}",
     )
     rho: float | None = setting(
         None,
         Number(*schedules.RHO_RANGE, step=0.5),
         SAMPLING,
-        "the bend of the karras schedule",
+        "the bend of the karras schedule: higher puts more of the steps at low noise levels",
         usual=f"{schedules.RHO:g}",
     )
     seed: int = setting(0, Whole(0, SEEDS - 1), SAMPLING, "the same seed gives the same clip")
@@ -177,13 +204,17 @@ class Choices:
         usual=f"{presets.SVD.guidance}; SV3D {presets.SV3D.guidance}",
     )
     min_guidance: float | None = setting(
-        None, _SCALE, GUIDANCE, "the scale where the shape is lowest", usual=presets.each("min_guidance")
+        None,
+        _SCALE,
+        GUIDANCE,
+        "the scale where the shape is lowest; 1 is no guidance",
+        usual=presets.each("min_guidance"),
     )
     max_guidance: float | None = setting(
         None,
         _SCALE,
         GUIDANCE,
-        "the scale where the shape is highest; the scale of constant",
+        "the scale where the shape is highest, and of constant: more is sharper, too much burns colours",
         usual=presets.each("max_guidance"),
     )
     guidance_interval: tuple[float, float] | None = setting(
@@ -197,7 +228,8 @@ class Choices:
         None,
         Choice(tuple(TERMS)),
         GUIDANCE,
-        "the plain difference of the two estimates, or its part that burns colours less at high scales",
+        "how guidance compares the two estimates: cfg takes their plain difference, apg its part that burns "
+        "colours less at high scales",
         usual=CFG,
     )
     apg_parallel: float | None = setting(
@@ -247,7 +279,8 @@ class Choices:
         0.0,
         Number(0, 1, step=0.05),
         GUIDANCE,
-        "how far the guided output gets the spread of the unguided one, against washed-out or burnt contrast",
+        "how far the guided output gets the spread of the unguided one, against washed-out or burnt "
+        "contrast: 0 not at all, 1 wholly",
     )
     rescale_over: str | None = setting(
         None,
@@ -290,7 +323,7 @@ class Choices:
         None,
         Angles(-90, 90, step=1.0),
         CAMERA,
-        "of the camera, in degrees above the horizon",
+        "height of the camera, in degrees above the horizon",
         usual=f"{presets.USUAL_ELEVATION:g}",
         only=("camera",),
     )
@@ -298,7 +331,7 @@ class Choices:
         None,
         Angles(-360, 360, each=True),
         CAMERA,
-        "of the camera, in degrees around the object",
+        "place of the camera, in degrees around the object",
         usual="once around, ending on the picture",
         only=("camera",),
     )
@@ -330,7 +363,8 @@ class Choices:
         None,
         Choice((OFF, EXACT)),
         DECODING,
-        f"{EXACT} puts the picture itself as the first frame, and leads the decoded ones over from it",
+        f"what the first frame is: {EXACT} puts the picture itself there, and leads the decoded ones over "
+        "from it",
         usual=OFF,
         only=("svd", "motionctrl"),
     )

@@ -27,7 +27,8 @@ class ChoicesOverTime(Choices):
         None,
         Choice(BETWEEN),
         TIME,
-        "how the clip goes between its pictures",
+        "how the clip goes between its pictures: mpd is the usual one, vibid quicker, mpd_trf the slowest, "
+        "trf goes by any sampler",
         usual=MPD,
         only=("svd",),
     )
@@ -62,7 +63,7 @@ class ChoicesOverTime(Choices):
         None,
         Whole(1, MOST_OVERLAP),
         TIME,
-        "frames that chunks or windows share",
+        "frames that chunks or windows share: more join them more smoothly, and take longer",
         usual=str(USUAL_OVERLAP),
         only=("svd",),
     )
@@ -70,7 +71,7 @@ class ChoicesOverTime(Choices):
         None,
         Number(0, 1, step=0.05),
         TIME,
-        "how far each chunk of a chain gets the first frame's colours and contrast",
+        "how far each chunk of a chain gets the first frame's colours and contrast: 0 not at all, 1 wholly",
         usual=f"{USUAL_MATCH:g}",
         only=("svd",),
     )

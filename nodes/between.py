@@ -36,10 +36,7 @@ class FirstLastFrame(io.ComfyNode):
                 io.ClipVision.Input("clip_vision", tooltip="From SVD Load Checkpoint."),
                 io.Vae.Input("vae", tooltip="From SVD Load Checkpoint."),
                 io.Image.Input("start", tooltip="The first frame; each picture of a batch gives a video."),
-                *clip_inputs(
-                    "How the pictures get that size.",
-                    "Noise on the pictures: more gives the model a freer hand.",
-                ),
+                *clip_inputs(),
                 setting(
                     "loop",
                     options=[NO_LOOP, *FIELDS["loop"].kind.names],
@@ -52,8 +49,12 @@ class FirstLastFrame(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="With both pictures."),
-                io.Conditioning.Output("negative", tooltip="Without them, for guidance."),
+                io.Conditioning.Output(
+                    "positive", tooltip="Conditions with both pictures, for a sampler node."
+                ),
+                io.Conditioning.Output(
+                    "negative", tooltip="Conditions without the pictures, which guidance leads away from."
+                ),
                 io.Latent.Output("latent", tooltip="Empty latents of all frames of all videos."),
             ],
         )
@@ -146,7 +147,7 @@ class BetweenGuider(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="From SVD First and Last Frame."),
                 io.Conditioning.Input("negative", tooltip="From SVD First and Last Frame."),
             ],
-            outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
+            outputs=[io.Guider.Output(tooltip="The guider, for SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -174,7 +175,7 @@ class BetweenSampler(io.ComfyNode):
             description="Samples between two pictures, with SVD First and Last Frame Guider.",
             search_aliases=["svd", "sampler", "first last frame", "vibid", "mpd", "trf"],
             inputs=[between_input()],
-            outputs=[io.Sampler.Output(tooltip="For SamplerCustomAdvanced.")],
+            outputs=[io.Sampler.Output(tooltip="The sampler, for SamplerCustomAdvanced.")],
         )
 
     @classmethod

@@ -24,9 +24,12 @@ class CompareClips(io.ComfyNode):
             "side by side, in turns, or their difference.",
             search_aliases=["svd", "compare", "player", "scrub", "wipe", "difference", "preview video"],
             inputs=[
-                io.Image.Input("a", tooltip="The frames of a clip."),
+                io.Image.Input("a", display_name="clip a", tooltip="The frames of a clip."),
                 io.Image.Input(
-                    "b", optional=True, tooltip="The frames of another clip, to compare; none: a alone."
+                    "b",
+                    display_name="clip b",
+                    optional=True,
+                    tooltip="The frames of another clip, to compare; none: a alone.",
                 ),
                 setting("fps", default=USUAL_FPS, tooltip="Frames a second of the player."),
             ],

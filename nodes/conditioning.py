@@ -12,7 +12,7 @@ from ..clips.conditions import Conditions, each_frame, orbit_azimuths
 from ..clips.fields import shortened
 from ..clips.noise import noisy_picture, seed_of_video
 from ..clips.picture import to_canvas
-from ..clips.presets import MOTIONCTRL, SVD_XT, USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION, each
+from ..clips.presets import MOTIONCTRL, SVD_XT, USUAL_ELEVATION, USUAL_FPS, USUAL_MOTION
 from ..clips.settings import FIELDS
 from ..clips.values import plain
 from ..svd_model.networks.finite import check_finite
@@ -69,22 +69,24 @@ def condition_videos(
     return positive, negative, {"samples": samples, host.NUM_FRAMES: frames}
 
 
-def clip_inputs(fit: str, noise: str) -> list:
-    """The size of clips, and the numbers of their pictures; tooltips of the fit and of the noise on them."""
+def clip_inputs() -> list:
+    """The size of clips, and the numbers of their pictures."""
     return [
         setting("width", default=SVD_XT.width),
         setting("height", default=SVD_XT.height),
-        setting("fit", tooltip=fit),
+        setting("fit"),
+        setting("num_frames", "frames", default=SVD_XT.num_frames),
         setting(
-            "num_frames",
-            "frames",
-            default=SVD_XT.num_frames,
-            tooltip=f"Frames a video: {each('num_frames')}.",
+            "fps", default=USUAL_FPS, tooltip=f"Frames a second, told to the model. Usual: {USUAL_FPS:g}."
         ),
-        setting("fps", default=USUAL_FPS, tooltip="Frames a second."),
         setting("motion_bucket_id", default=USUAL_MOTION),
-        setting("noise_aug", default=SVD_XT.noise_aug, round=False, advanced=True, tooltip=noise),
-        setting("seed", control_after_generate=True, advanced=True, tooltip="Of that noise."),
+        setting("noise_aug", default=SVD_XT.noise_aug, round=False, advanced=True),
+        setting(
+            "seed",
+            control_after_generate=True,
+            advanced=True,
+            tooltip="The seed of the noise on the picture.",
+        ),
     ]
 
 
@@ -107,10 +109,7 @@ class ImageToVideo(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="The picture to animate; each picture of a batch gives a video."
                 ),
-                *clip_inputs(
-                    "How the picture gets that size.",
-                    "Noise on the picture: more gives the model a freer hand. SV3D: 0.00001.",
-                ),
+                *clip_inputs(),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output",
                     optional=True,
@@ -118,6 +117,7 @@ class ImageToVideo(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "cut_out",
+                    display_name="cut out the object",
                     default=False,
                     optional=True,
                     advanced=True,
@@ -125,8 +125,12 @@ class ImageToVideo(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="With the picture."),
-                io.Conditioning.Output("negative", tooltip="Without it, for guidance."),
+                io.Conditioning.Output(
+                    "positive", tooltip="Conditions with the picture, for a sampler node."
+                ),
+                io.Conditioning.Output(
+                    "negative", tooltip="Conditions without the picture, which guidance leads away from."
+                ),
                 io.Latent.Output("latent", tooltip="Empty latents of all frames of all videos."),
                 io.Image.Output("picture", tooltip="The picture at that size; an orbit's last frame."),
             ],
@@ -186,16 +190,17 @@ class Orbit(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From SVD Image to Video."),
                 io.Conditioning.Input("negative", tooltip="From SVD Image to Video."),
-                setting("elevation", default=USUAL_ELEVATION, tooltip="Of the camera, in degrees."),
+                setting("elevation", default=USUAL_ELEVATION),
                 setting(
                     "azimuths",
                     advanced=True,
-                    tooltip="Degrees for each frame, as in 90, 180, 270, 0. Empty: equal steps once around.",
+                    tooltip="Where the camera stands in each frame, in degrees around the object, as in 90, "
+                    "180, 270, 0. Empty: equal steps once around.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="With the camera."),
-                io.Conditioning.Output("negative", tooltip="With the camera."),
+                io.Conditioning.Output("positive", tooltip="Conditions with the camera, for a sampler node."),
+                io.Conditioning.Output("negative", tooltip="Conditions with the camera, for a sampler node."),
             ],
         )
 
@@ -223,7 +228,8 @@ class Camera(io.ComfyNode):
                     "camera",
                     options=[*TRACKS, LIST],
                     default="zoom_in",
-                    tooltip="How it moves; list takes the poses below. static does not hold it still.",
+                    tooltip="How the camera moves; list takes the poses below. static does not hold it "
+                    "still.",
                 ),
                 setting("camera_speed", "speed", default=1.0),
                 io.String.Input(
@@ -231,12 +237,13 @@ class Camera(io.ComfyNode):
                     default="",
                     optional=True,
                     advanced=True,
-                    tooltip="For list: 12 numbers for each frame, as JSON [[1, 0, 0, 0, 0, 1, …], …].",
+                    tooltip="For the camera list: 12 numbers for each frame, as JSON [[1, 0, 0, 0, 0, 1, "
+                    "…], …].",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="With the camera."),
-                io.Conditioning.Output("negative", tooltip="With the camera."),
+                io.Conditioning.Output("positive", tooltip="Conditions with the camera, for a sampler node."),
+                io.Conditioning.Output("negative", tooltip="Conditions with the camera, for a sampler node."),
             ],
         )
 

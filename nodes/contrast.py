@@ -29,10 +29,15 @@ class Contrast(io.ComfyNode):
                 setting(
                     "contrast",
                     default=EXVIDEO.contrast,
-                    tooltip="Each frame gets the mean and the spread of its video, times this.",
+                    tooltip="How far contrast is raised, over the mean and the spread that each frame gets "
+                    "of its video. 1.2 is ExVideo's, 1 only evens.",
                 ),
             ],
-            outputs=[io.Latent.Output(tooltip="For SVD Decode and for core's VAE nodes.")],
+            outputs=[
+                io.Latent.Output(
+                    tooltip="The latents with even contrast, for SVD Decode and for core's VAE nodes."
+                )
+            ],
         )
 
     @classmethod

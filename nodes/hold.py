@@ -25,8 +25,8 @@ def start_input() -> io.Float.Input:
         min=0.0,
         optional=True,
         advanced=True,
-        tooltip=f"With SVD Hold: begin at this noise level. SVD {HOLD[0]:g}, the built-in model "
-        f"{HOLD_OF_SMALL[0]:g}; 0 is the schedule's first.",
+        tooltip="With SVD Hold: begin at this noise level (sigma): higher, and the rest moves more freely. "
+        f"SVD {HOLD[0]:g}, the built-in model {HOLD_OF_SMALL[0]:g}; 0 is the schedule's first.",
     )
 
 
@@ -118,22 +118,35 @@ class Hold(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A video model, ours or core's, guided or not."),
                 io.Vae.Input("vae", tooltip="From SVD Load Checkpoint."),
-                io.Image.Input("coarse_video", tooltip="From SVD Motion, SVD Drag or SVD Camera Move."),
-                io.Mask.Input("mask", tooltip="Where it is followed: one, or one for each frame."),
+                io.Image.Input(
+                    "coarse_video",
+                    display_name="coarse video",
+                    tooltip="From SVD Motion, SVD Drag or SVD Camera Move.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="Where the coarse video is followed, white: one mask, or one for each frame.",
+                ),
                 setting(
                     "hold_until",
                     "until",
                     default=HOLD[1],
-                    tooltip=f"The noise level down to which it is followed. SVD {HOLD[1]:g}, the built-in "
-                    f"model {HOLD_OF_SMALL[1]:g}.",
+                    tooltip=f"The noise level (sigma) down to which the coarse video is followed: lower is "
+                    f"closer and stiffer. SVD {HOLD[1]:g}, the built-in model {HOLD_OF_SMALL[1]:g}.",
                 ),
                 io.Mask.Input(
                     "freeze", optional=True, tooltip="What stays as the first frame has it, to the end."
                 ),
             ],
             outputs=[
-                io.Model.Output("model", tooltip="For the sampler node."),
-                io.Latent.Output("latent", tooltip="For the sampler node, in place of SVD Image to Video's."),
+                io.Model.Output(
+                    "model", tooltip="The model that follows the coarse video, for the sampler node."
+                ),
+                io.Latent.Output(
+                    "latent",
+                    tooltip="The latent to start from, for the sampler node, in "
+                    "place of SVD Image to Video's.",
+                ),
             ],
         )
 

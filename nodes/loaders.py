@@ -28,7 +28,9 @@ def checkpoint_input() -> io.Combo.Input:
 
 def _part_input(part: str, words: str) -> io.Combo.Input:
     tooltip = f"In models/{host.FOLDERS[part]}. {words} A whole checkpoint there serves too."
-    return io.Combo.Input(part, options=host.file_names(part), tooltip=tooltip)
+    return io.Combo.Input(
+        part, display_name=part.replace("_", " "), options=host.file_names(part), tooltip=tooltip
+    )
 
 
 def _outputs() -> list:
@@ -113,6 +115,7 @@ class LoadExVideo(io.ComfyNode):
                 checkpoint_input(),
                 io.Combo.Input(
                     "exvideo",
+                    display_name="ExVideo",
                     options=host.file_names("exvideo"),
                     tooltip="In models/diffusion_models: ExVideo's model.fp16.safetensors, under any name.",
                 ),
@@ -145,7 +148,8 @@ class LoadVAE(io.ComfyNode):
                     "decoder",
                     options=DECODERS,
                     default=DECODERS[0],
-                    tooltip="frame-wise takes each frame on its own: quicker, more flicker.",
+                    tooltip="How frames are decoded: frame-wise takes each on its own, which is quicker "
+                    "and flickers more.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="The VAE, for SVD Decode and for core's VAE nodes.")],
@@ -173,6 +177,7 @@ class LoadControlNet(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "control_net",
+                    display_name="ControlNet",
                     options=host.file_names("control_net"),
                     tooltip="In models/controlnet, such as temporal-controlnet-depth-svd-v1.",
                 ),
@@ -180,7 +185,8 @@ class LoadControlNet(io.ComfyNode):
                     "control_weighting",
                     "weighting",
                     default=DEFAULTS["control_weighting"],
-                    tooltip="author: as the ControlNet was trained. once: as other packs add it.",
+                    tooltip="How its features count: author as the ControlNet was trained, once as "
+                    "other packs add them.",
                 ),
             ],
             outputs=[
@@ -213,22 +219,31 @@ class LoadLoRA(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model of SVD Load Checkpoint, or core's SVD."),
                 io.Combo.Input(
-                    "lora", options=host.file_names("lora"), tooltip="In models/loras: a LoRA of SVD."
+                    "lora",
+                    display_name="LoRA",
+                    options=host.file_names("lora"),
+                    tooltip="In models/loras: a LoRA of SVD.",
                 ),
                 io.Float.Input(
-                    "strength", **strength, tooltip="How much of it; 0 is none, below 0 its opposite."
+                    "strength",
+                    **strength,
+                    tooltip="How much the LoRA changes: 1 as trained, 0 nothing, below 0 the opposite.",
                 ),
                 io.Float.Input(
                     "spatial",
+                    display_name="spatial factor",
                     **strength,
                     advanced=True,
-                    tooltip="A factor of strength for the layers within a frame: how things look.",
+                    tooltip="A factor of strength for the layers within a frame, which decide how things "
+                    "look; 1 is usual.",
                 ),
                 io.Float.Input(
                     "temporal",
+                    display_name="temporal factor",
                     **strength,
                     advanced=True,
-                    tooltip="A factor of strength for the layers over time: how things move.",
+                    tooltip="A factor of strength for the layers over time, which decide how things move; 1 "
+                    "is usual.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -13,7 +13,7 @@ from ..clips.run import Hold
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked
-from .inputs import setting
+from .inputs import seed_input, setting
 from .sampling import (
     CATEGORY,
     SHAPES,
@@ -23,7 +23,6 @@ from .sampling import (
     make_sigmas,
     sampler_input,
     schedule_inputs,
-    seed_input,
 )
 
 LONG = [CHAIN, WINDOWS, FREENOISE]

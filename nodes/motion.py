@@ -41,7 +41,7 @@ def frames_input() -> io.Int.Input:
 
 def mask_output() -> io.Mask.Output:
     """Where a coarse video is followed."""
-    return io.Mask.Output("mask", tooltip="Where it is followed, for SVD Hold.")
+    return io.Mask.Output("mask", tooltip="Where the coarse video is followed, for SVD Hold.")
 
 
 def check_one(name: str, image: Tensor) -> None:
@@ -118,7 +118,7 @@ class DrawMotion(io.ComfyNode):
                 io.Image.Input("image", tooltip="The picture to animate, one."),
                 setting("width", default=SVD_XT.width),
                 setting("height", default=SVD_XT.height),
-                setting("fit", tooltip="How the picture gets that size; as in SVD Image to Video."),
+                setting("fit"),
                 frames_input(),
                 io.String.Input(
                     "motion",
@@ -192,13 +192,13 @@ class Drag(io.ComfyNode):
             search_aliases=["svd", "drag", "cut and drag", "time-to-move", "trajectory", "move object"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture at the clip's size: of SVD Image to Video."),
-                io.Mask.Input("mask", tooltip="The part, white; as large as the image."),
+                io.Mask.Input("mask", tooltip="The part that moves, white; as large as the image."),
                 io.String.Input(
                     "path",
                     default=PATH,
                     multiline=True,
-                    tooltip="Where it goes: keys with x and y as fractions of the picture, if you like with "
-                    "scale, degrees and time.",
+                    tooltip="Where the part goes: keys with x and y as fractions of the picture, if you "
+                    "like with scale, degrees and time.",
                 ),
                 frames_input(),
             ],
@@ -256,16 +256,41 @@ class CameraMove(io.ComfyNode):
                     tooltip="The way the camera goes; custom is by the numbers below. orbit needs nearness.",
                 ),
                 _float(
-                    "pan_x", 0.0, PAN, "For custom: how far the picture goes to the right, in its widths."
+                    "pan_x",
+                    "pan right",
+                    0.0,
+                    PAN,
+                    "For custom: how far the picture goes to the right by the last "
+                    "frame, in its widths; 0.1 is a tenth.",
                 ),
-                _float("pan_y", 0.0, PAN, "For custom: how far the picture goes down, in its heights."),
-                _float("zoom", 1.0, ZOOM, "For custom: how large the picture is in the last frame."),
-                _float("roll", 0.0, ROLL, "For custom: how far the picture turns, in degrees, clockwise."),
+                _float(
+                    "pan_y",
+                    "pan down",
+                    0.0,
+                    PAN,
+                    "For custom: how far the picture goes down by the last frame, in "
+                    "its heights; 0.1 is a tenth.",
+                ),
+                _float(
+                    "zoom",
+                    "zoom",
+                    1.0,
+                    ZOOM,
+                    "For custom: how large the picture is in the last frame; 1 is "
+                    "unchanged, 1.2 is a fifth larger.",
+                ),
+                _float(
+                    "roll",
+                    "roll (degrees)",
+                    0.0,
+                    ROLL,
+                    "For custom: how far the picture turns by the last frame, in degrees clockwise.",
+                ),
                 io.Combo.Input(
                     "ease",
                     options=list(EASES),
                     default=LINEAR,
-                    tooltip="linear: at one speed; smooth: it starts and ends gently.",
+                    tooltip="How the speed runs: linear is even, smooth starts and ends gently.",
                 ),
                 nearness_input(),
             ],
@@ -292,6 +317,8 @@ class CameraMove(io.ComfyNode):
         return io.NodeOutput(*outputs_of(video))
 
 
-def _float(name: str, default: float, bounds: tuple[float, float], words: str) -> io.Float.Input:
+def _float(name: str, label: str, default: float, bounds: tuple[float, float], words: str) -> io.Float.Input:
     lowest, highest = map(float, bounds)
-    return io.Float.Input(name, default=default, min=lowest, max=highest, step=0.01, tooltip=words)
+    return io.Float.Input(
+        name, display_name=label, default=default, min=lowest, max=highest, step=0.01, tooltip=words
+    )

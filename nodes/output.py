@@ -20,9 +20,8 @@ from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
 from .hold import paste_over
-from .inputs import own_or_chosen, setting
+from .inputs import own_or_chosen, seed_input, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
-from .sampling import seed_input
 
 CATEGORY = "stillmotion"
 GB = 10**9
@@ -121,26 +120,30 @@ class Decode(io.ComfyNode):
             description="Decodes whole videos, never chunks of frames, which would change the picture.",
             search_aliases=["svd", "vae decode", "temporal decode", "latent to image"],
             inputs=[
-                io.Latent.Input("latent", tooltip="From a sampler."),
+                io.Latent.Input("latent", tooltip="The sampled video, from a sampler node."),
                 io.Vae.Input("vae", tooltip="From SVD Load Checkpoint, or frame-wise from SVD Load VAE."),
                 io.Int.Input(
                     "video",
+                    display_name="which video",
                     default=0,
                     min=0,
                     max=4096,
                     optional=True,
                     advanced=True,
-                    tooltip="Where the latent holds several: 1 for the first alone, and so on; 0 for all.",
+                    tooltip="Which video to decode, where the latent holds several: 1 for the first alone, "
+                    "and so on; 0 for all.",
                 ),
                 io.Float.Input(
                     "memory_budget",
+                    display_name="memory budget (GB)",
                     default=0.0,
                     min=0.0,
                     max=1024.0,
                     step=0.1,
                     optional=True,
                     advanced=True,
-                    tooltip="In GB, besides the weights; 0: what is free. The picture does not depend on it.",
+                    tooltip="The most memory to decode with, in GB, besides the weights; 0: what is free. "
+                    "The picture does not depend on it.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -153,26 +156,32 @@ class Decode(io.ComfyNode):
                 own_or_chosen(
                     "num_frames",
                     "frames",
-                    tooltip="Of each video; 0 is what the latent says. One from core's Load Latent does not.",
+                    tooltip="Frames of each video; 0 is what the latent says. A latent from core's Load "
+                    "Latent says none.",
                 ),
                 io.Image.Input(
                     "last_frame",
+                    display_name="last frame",
                     optional=True,
                     tooltip="For SV3D: picture of SVD Image to Video, on which the orbit ends.",
                 ),
                 setting("ring", optional=True, advanced=True),
                 io.Image.Input(
                     "paste",
+                    display_name="pasted picture",
                     optional=True,
                     tooltip="With paste_mask: a picture over all frames, as picture of SVD Image to Video.",
                 ),
                 io.Mask.Input(
                     "paste_mask",
+                    display_name="paste mask",
                     optional=True,
-                    tooltip="Where it goes, as freeze of SVD Motion: so frozen parts are the picture's own.",
+                    tooltip="Where the pasted picture shows, white; with freeze of SVD Motion, frozen parts "
+                    "are the picture's own.",
                 ),
                 io.Image.Input(
                     "first_frame",
+                    display_name="first frame",
                     optional=True,
                     tooltip="For SVD: picture of SVD Image to Video, to be the first frame itself.",
                 ),
@@ -203,14 +212,14 @@ class Decode(io.ComfyNode):
 
 def _size_and_steps() -> list:
     return [
-        own_or_chosen("width", tooltip="In pixels; 0 is the checkpoint's own."),
-        own_or_chosen("height", tooltip="In pixels; 0 is the checkpoint's own."),
+        own_or_chosen("width", tooltip="Width in pixels; 0 is the checkpoint's own."),
+        own_or_chosen("height", tooltip="Height in pixels; 0 is the checkpoint's own."),
         own_or_chosen(
             "num_frames",
             "frames",
-            tooltip=f"Frames a video; 0 is the checkpoint's own, {SVD.num_frames} brings svd's defaults.",
+            tooltip=f"Number of frames; 0 is the checkpoint's own, {SVD.num_frames} brings svd's defaults.",
         ),
-        own_or_chosen("steps", tooltip="Sampling steps; 0 is the checkpoint's own."),
+        own_or_chosen("steps", tooltip="Number of sampling steps; 0 is the checkpoint's own."),
     ]
 
 
@@ -239,7 +248,8 @@ class Animate(io.ComfyNode):
                     default=DECODERS[0],
                     optional=True,
                     advanced=True,
-                    tooltip="frame-wise takes each frame on its own: quicker, more flicker.",
+                    tooltip="How frames are decoded: frame-wise takes each on its own, which is quicker "
+                    "and flickers more.",
                 ),
                 setting(
                     "preset",
@@ -258,7 +268,7 @@ class Animate(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(tooltip="The frames."),
+                io.Image.Output(tooltip="All frames of the video, in order."),
                 io.Video.Output(tooltip="The video, for core's Save Video."),
             ],
         )

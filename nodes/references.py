@@ -39,9 +39,14 @@ class Reference(io.ComfyNode):
                     min=float(WEIGHT.lowest),
                     max=float(WEIGHT.highest),
                     step=WEIGHT.step,
-                    tooltip="Its share: at 1 the video's own picture has none, below 0 it leads away.",
+                    tooltip="The share of the other picture: 0.5 is half, at 1 the video's own picture has "
+                    "none, below 0 the look is led away from it.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Where it counts, white; without: everywhere."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the other picture counts, white; without a mask: everywhere.",
+                ),
                 setting(
                     "fit",
                     optional=True,
@@ -49,7 +54,11 @@ class Reference(io.ComfyNode):
                     tooltip="How the mask gets the video's size; as the picture does.",
                 ),
             ],
-            outputs=[io.Conditioning.Output("positive", tooltip="With the other picture.")],
+            outputs=[
+                io.Conditioning.Output(
+                    "positive", tooltip="Conditions with the other picture, for a sampler node."
+                )
+            ],
         )
 
     @classmethod

@@ -10,14 +10,14 @@ from ..clips.choices import HIGHEST_SIGMA
 from ..clips.choices_over_time import MPD
 from ..clips.curve import EXAMPLE
 from ..clips.noise import start_noise
-from ..clips.presets import ANIMATE_LCM, SVD_XT, each, named
+from ..clips.presets import ANIMATE_LCM, SVD_XT, named
 from ..clips.run import TRF, time_reversal_euler
 from ..samplers import guidance, schedules, solvers
 from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
 from .hold import levels_from, start_input
-from .inputs import setting
+from .inputs import interval_inputs, seed_input, setting
 from .page import CURVE, PRESETS
 from .scales import SHAPES, over_frames
 
@@ -124,7 +124,7 @@ def sampler_input(**options) -> io.Combo.Input:
         "sampler",
         options=[*host.SAMPLERS, *OWN_SOLVERS],
         default=SVD_XT.sampler,
-        tooltip="The host's samplers, and ours.",
+        tooltip="The solver, ComfyUI's or ours, which turns noise into the clip step by step. Usual: euler.",
         **options,
     )
 
@@ -137,12 +137,14 @@ def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
             "shape",
             options=list(shapes),
             default=SVD_XT.guidance,
-            tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
+            tooltip="How guidance runs over the frames: linear for SVD, triangle for SV3D; constant is the "
+            "max; list takes the scales below.",
         ),
-        setting("min_guidance", default=SVD_XT.min_guidance, tooltip="Where it is lowest."),
-        setting("max_guidance", default=SVD_XT.max_guidance, tooltip="Where it is highest."),
+        setting("min_guidance", default=SVD_XT.min_guidance),
+        setting("max_guidance", default=SVD_XT.max_guidance),
         io.String.Input(
             "scales",
+            display_name="guidance scales",
             default="",
             advanced=True,
             tooltip="For the shape list: a scale for each frame, as in 1, 2, 3, or a curve of positions and "
@@ -152,20 +154,11 @@ def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
     ]
 
 
-def interval_inputs(elsewhere: str) -> list:
-    """The noise levels of guidance, and in words how it is elsewhere."""
-    low, high = "Guide only from this noise level …", f"… to this one; {elsewhere}."
-    return [
-        setting("guidance_interval", "interval_low", default=0.0, advanced=True, tooltip=low),
-        setting("guidance_interval", "interval_high", default=HIGHEST_SIGMA, advanced=True, tooltip=high),
-    ]
-
-
 def schedule_inputs() -> list:
     """The noise levels."""
     return [
         setting("schedule", default=SVD_XT.schedule),
-        setting("steps", default=SVD_XT.steps, tooltip=f"{each('steps')}."),
+        setting("steps", default=SVD_XT.steps),
         # The ranges of saved workflows, which are narrower than a script's.
         setting("sigma_max", default=schedules.SIGMA_MAX, min=0.01, max=1e5, step=1.0, advanced=True),
         setting(
@@ -176,7 +169,6 @@ def schedule_inputs() -> list:
             step=0.001,
             round=False,
             advanced=True,
-            tooltip="The lowest noise level before 0.",
         ),
         setting("rho", default=schedules.RHO, advanced=True),
     ]
@@ -185,11 +177,6 @@ def schedule_inputs() -> list:
 def between_input(**options) -> io.Combo.Input:
     """The way of clips between two pictures."""
     return setting("between", default=MPD, **options)
-
-
-def seed_input() -> io.Int.Input:
-    """The seed of a whole clip."""
-    return setting("seed", control_after_generate=True, tooltip="Same seed, same video.")
 
 
 class Guidance(io.ComfyNode):
@@ -245,10 +232,12 @@ class Schedule(io.ComfyNode):
             node_id="StillmotionSchedule",
             display_name="SVD Schedule",
             category=CATEGORY,
-            description="The noise levels to sample at.",
+            description="The noise levels to sample at, for core's SamplerCustom and SamplerCustomAdvanced.",
             search_aliases=["svd", "sigmas", "scheduler", "align your steps", "ays", "karras", "animatelcm"],
             inputs=[*schedule_inputs(), start_input()],
-            outputs=[io.Sigmas.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
+            outputs=[
+                io.Sigmas.Output(tooltip="The noise levels, for SamplerCustom and SamplerCustomAdvanced.")
+            ],
         )
 
     @classmethod
@@ -273,7 +262,7 @@ class Sampler(io.ComfyNode):
                 setting("sampler", default=SVD_XT.sampler),
                 setting("churn", advanced=True),
             ],
-            outputs=[io.Sampler.Output(tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
+            outputs=[io.Sampler.Output(tooltip="The solver, for SamplerCustom and SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -303,11 +292,15 @@ class Preset(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output("model", tooltip="With the guidance."),
-                io.Sampler.Output("sampler", tooltip="For SamplerCustom and SamplerCustomAdvanced."),
-                io.Sigmas.Output("sigmas", tooltip="For SamplerCustom and SamplerCustomAdvanced."),
-                io.Int.Output("motion_bucket_id", tooltip="For SVD Image to Video."),
-                io.Float.Output("fps", tooltip="For SVD Image to Video, and for the video."),
+                io.Model.Output("model", tooltip="The model with the preset's guidance."),
+                io.Sampler.Output(
+                    "sampler", tooltip="The solver, for SamplerCustom and SamplerCustomAdvanced."
+                ),
+                io.Sigmas.Output(
+                    "sigmas", tooltip="The noise levels, for SamplerCustom and SamplerCustomAdvanced."
+                ),
+                io.Int.Output("motion_bucket_id", tooltip="How much moves, for SVD Image to Video."),
+                io.Float.Output("fps", tooltip="Frames a second, for SVD Image to Video and for the video."),
             ],
         )
 
@@ -352,7 +345,8 @@ class KSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="Below 1 the latent's own content is kept in part.",
+                    tooltip="How much is made anew: 1 is all; below 1 the latent's own content is kept in "
+                    "part.",
                 ),
                 between_input(
                     optional=True,

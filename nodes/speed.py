@@ -24,7 +24,8 @@ class FeatureCache(io.ComfyNode):
                     "feature_cache",
                     "interval",
                     default=3,
-                    tooltip="The whole network runs every so many evaluations; 1 is exact, and not faster.",
+                    tooltip="The whole network runs once in so many evaluations: 3 is usual, more is faster "
+                    "and less true; 1 is exact, and not faster.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with this cache.")],

@@ -7,8 +7,8 @@ from ..clips.choices import CLIP, USUAL_SKIPPED
 from ..clips.settings import Settings
 from . import host
 from .checks import checked
-from .inputs import own_or_chosen, setting
-from .sampling import CATEGORY, interval_inputs, interval_of
+from .inputs import interval_inputs, own_or_chosen, setting
+from .sampling import CATEGORY, interval_of
 
 
 class SkipGuidance(io.ComfyNode):
@@ -28,19 +28,22 @@ class SkipGuidance(io.ComfyNode):
                     "skip_guidance",
                     "spatial",
                     default=2.0,
-                    tooltip="Away from the model without attention over space; a third pass of a step.",
+                    tooltip="How far to guide away from the model without attention over space: sharper "
+                    "frames. 2 is usual, 0 is off; it adds a pass to each step.",
                 ),
                 setting(
                     "skip_guidance",
                     "temporal",
                     default=0.5,
-                    tooltip="Away from the model without attention over time; a fourth pass.",
+                    tooltip="How far to guide away from the model without attention over time: steadier "
+                    "frames. 0.5 is usual, 0 is off; it adds a pass to each step.",
                 ),
                 setting(
                     "skip_layers",
                     "layers",
                     default=",".join(USUAL_SKIPPED),
-                    tooltip="Where attention is left out: d0 to d5 down, m0, u0 to u8 up, as in u0,u1.",
+                    tooltip="Layers whose attention is left out: d0 to d5 down, m0, u0 to u8 up, as in "
+                    "u0,u1. u0 is usual.",
                 ),
                 setting("guidance_rescale", "rescale", default=0.7),
                 setting("rescale_over", default=CLIP, advanced=True),
@@ -93,7 +96,8 @@ class TemporalAttention(io.ComfyNode):
                 own_or_chosen(
                     "temporal_positions",
                     "positions",
-                    tooltip="Frames over whose positions the video's are spread, as 25; 0: one for each.",
+                    tooltip="Number of frames over whose positions the video's are spread, such as 25 for "
+                    "more frames at once; 0: one for each.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with this attention.")],
