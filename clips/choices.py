@@ -132,7 +132,7 @@ class Choices:
         0.0,
         Number(0, 1000, step=0.1),
         SAMPLING,
-        f"noise added anew in each step, for {' and '.join(CHURNING)}: 0 is none, some tens are much",
+        f"noise added anew in each step, for {' and '.join(CHURNING)}: 0 is none, 0.4 for each step the most",
     )
     schedule: str | tuple[float, ...] | None = setting(
         None,

@@ -29,10 +29,25 @@ def test_page_names_the_inputs_with_their_defaults(schema):
     rows = table(page(schema), "Inputs")
     assert list(rows) == [option.id for option in schema.inputs]
     for option in schema.inputs:
+        words = rows[option.id][1]
         if "default" in option.options:
-            assert rows[option.id][3] == shown(option.options["default"]), option.id
+            assert words.endswith(f". Default {shown(option.options['default'])}"), option.id
         else:
-            assert rows[option.id][3] in ("", "the first"), option.id
+            assert "Default" not in words or words.endswith(". Default: the first"), option.id
+
+
+@schemas
+def test_page_names_the_labels_of_inputs_where_they_differ(schema):
+    rows = table(page(schema), "Inputs")
+    for option in schema.inputs:
+        label = option.options.get("display_name", option.id)
+        assert rows[option.id][0] == f"`{option.id}`" + (f" · {label}" if label != option.id else "")
+
+
+@pytest.mark.parametrize("path", sorted(PAGES.rglob("*.md")), ids=lambda path: str(path.relative_to(PAGES)))
+def test_tables_fit_the_panel_of_the_page(path):
+    rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|--")]
+    assert all(row.count("|") <= 4 for row in rows), "tables have at most three columns; write a list"
 
 
 @schemas

@@ -50,5 +50,5 @@ def test_an_orbit_takes_no_amount():
 
 
 def test_the_nodes_page_has_the_table():
-    rows = re.findall(r"^(\| `\w+` \| \d+ \| [^|]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert [f"{row} |" for row in rows] == amounts()
+    rows = re.findall(r"^(\| `\w+` \| \d+), ([^|]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [f"{bucket} | {level} |" for bucket, level in rows] == amounts()

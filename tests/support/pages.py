@@ -82,10 +82,11 @@ def page(schema: SimpleNamespace) -> str:
 
 
 def table(text: str, section: str) -> dict[str, list[str]]:
-    """Rows of a section's table, keyed by the name in backticks in the first cell."""
+    """Rows of a section's table, keyed by the name in backticks that the first cell begins with."""
     body = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)[1]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.split("\n") if "|" in line]
-    return {cells[0].strip("`"): cells for cells in rows[2:] if re.fullmatch(r"`\w+`", cells[0])}
+    names = [re.fullmatch(r"`(\w+)`( · .+)?", cells[0]) for cells in rows]
+    return {name[1]: cells for name, cells in zip(names, rows, strict=True) if name}
 
 
 def shown(default) -> str:
