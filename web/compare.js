@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { fileUrl, mount, widgetOf } from "./host/nodes.js"
+import { words } from "./host/text.js"
 import { makeClipPlayer } from "./view/clip_player.js"
 
 const NODE = "StillmotionCompareClips"
@@ -19,7 +20,7 @@ function show(node, output) {
 function playerOf(node, clip) {
   const mounted = widgetOf(node, NAME)
   if (mounted) return mounted.player
-  const player = makeClipPlayer()
+  const player = makeClipPlayer(words)
   const least = () => Math.round((clip.height / clip.width) * Math.min(node.size[0] - 20, 320)) + CONTROLS_HEIGHT
   const widget = mount(node, NAME, player.element, { least, most: () => undefined })
   widget.player = player

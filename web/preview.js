@@ -3,6 +3,7 @@
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 import { mount, pathOf, widgetOf } from "./host/nodes.js"
+import { words } from "./host/text.js"
 import { layoutOf } from "./pure/sheet.js"
 import { MOVING, SIZE, USUAL_SIZE } from "./pure/settings.js"
 import { makeSheetPlayer } from "./view/sheet_player.js"
@@ -51,7 +52,7 @@ async function show(blob, id, layout) {
 function playerOf(node, sheet, layout) {
   const mounted = widgetOf(node, NAME)
   if (mounted) return mounted.player
-  const player = makeSheetPlayer()
+  const player = makeSheetPlayer(words)
   const aspect = sheet.height / layout.rows / (sheet.width / layout.columns)
   const wanted = () => Math.min(aspect, MOST_ASPECT) * (node.size[0] - 20) + 20
   const height = () => Math.round(Math.min(mostHeight(), Math.max(LEAST_HEIGHT, wanted())))

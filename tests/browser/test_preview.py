@@ -74,7 +74,7 @@ def test_the_button_stops_the_clip_and_is_named(opened, stocked_server):
     run_anew(opened, stocked_server)
     wait_for_players(opened, 1)
     opened.evaluate("document.querySelector('.stillmotion.sheet button').click()")
-    assert opened.get_by_role("button", name="Play the preview").count() == 1
+    assert opened.get_by_role("button", name="Play").count() == 1
     assert opened.evaluate(FRAMES_SEEN, 800) == 1
 
 

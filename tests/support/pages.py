@@ -16,6 +16,7 @@ import stillmotion
 ROOT = Path(__file__).parent.parent.parent
 PAGES = ROOT / "web" / "docs"
 API = "comfy_api.v0_0_2"
+FOLDERS = {"unet": "diffusion_models", "vae": "vae", "image_encoder": "clip_vision"}
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Io(ModuleType):
 def _stand_ins() -> dict[str, object]:
     io = Io("io")
     api = SimpleNamespace(io=io, ComfyExtension=object, InputImpl=mock.MagicMock(), Types=mock.MagicMock())
-    host = mock.MagicMock(SAMPLERS=["euler"])  # all of it that a schema shows, and no checkpoints
+    # All of it that a schema shows, and no checkpoints.
+    host = mock.MagicMock(SAMPLERS=["euler"], FOLDERS=FOLDERS)
     return {
         "comfy_api": SimpleNamespace(v0_0_2=api),
         API: api,

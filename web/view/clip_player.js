@@ -22,10 +22,14 @@ function button(label, icon, press) {
   return found
 }
 
-function choice(label, names, change) {
+function choice(label, options, change) {
   const select = make("select", { title: label, onchange: () => change(select.value) }, { "aria-label": label })
-  select.append(...names.map((name) => make("option", { value: name, textContent: name })))
+  select.append(...options.map(option))
   return select
+}
+
+function option([value, textContent]) {
+  return make("option", { value, textContent })
 }
 
 function slider(label, options, slide) {
@@ -34,28 +38,32 @@ function slider(label, options, slide) {
   return input
 }
 
-/** Makes a player: its element, `load` for clips with the URLs of their frames, and `close`. */
-export function makeClipPlayer() {
+/** Makes a player in the page's words: its element, `load` for clips with the URLs of their frames, `close`. */
+export function makeClipPlayer(words) {
+  const named = (kind) => (name) => [name, words(`${kind}_${name}`, name)]
   const state = { clips: [], frame: 0, playing: false, view: "A", wipe: 0.5, round: "loop", speed: 1, from: 0 }
   let round = [0]
   let loading = 0
 
   const canvas = make("canvas", {}, { role: "img" })
-  const toggle = button("Play", "play", () => play(!state.playing))
-  const scrub = slider("Frame", { min: 0, max: 0, step: 1, value: 0 }, (frame) => halt(frame))
+  const toggle = button(words("play", "Play"), "play", () => play(!state.playing))
+  const scrub = slider(words("clip_frame", "Frame"), { min: 0, max: 0, step: 1, value: 0 }, (frame) => halt(frame))
   const place = make("output", { className: "place" })
-  const view = choice("View", ["A"], (name) => set({ view: name }))
-  const wipe = slider("Wipe", { min: 0, max: 1, step: 0.01, value: 0.5 }, (value) => set({ wipe: value }))
-  const rounds = choice("Order", Object.keys(ROUNDS), (name) => set({ round: name }))
-  const speeds = choice("Speed", Object.keys(SPEEDS), (name) => set({ speed: SPEEDS[name] }))
+  const view = choice(words("clip_view", "View"), [["A", "A"]], (name) => set({ view: name }))
+  const share = { min: 0, max: 1, step: 0.01, value: 0.5 }
+  const wipe = slider(words("clip_wipe", "Wipe"), share, (value) => set({ wipe: value }))
+  const orders = Object.keys(ROUNDS).map(named("order"))
+  const rounds = choice(words("clip_order", "Order"), orders, (name) => set({ round: name }))
+  const paces = Object.keys(SPEEDS).map((name) => [name, name])
+  const speeds = choice(words("clip_speed", "Speed"), paces, (name) => set({ speed: SPEEDS[name] }))
   speeds.value = "1×"
   const problem = make("div", { className: "error", hidden: true }, { role: "status" })
   const element = make("div", { className: "stillmotion clip" })
   const rows = [make("div", { className: "row" }), make("div", { className: "row" })]
-  const back = button("Frame back", "back", () => halt(step(-1)))
-  const forth = button("Frame on", "forth", () => halt(step(1)))
+  const back = button(words("clip_back", "Frame back"), "back", () => halt(step(-1)))
+  const forth = button(words("clip_on", "Frame on"), "forth", () => halt(step(1)))
   rows[0].append(back, toggle, forth, scrub, place)
-  rows[1].append(view, wipe, rounds, speeds, button("Save frame", "", save))
+  rows[1].append(view, wipe, rounds, speeds, button(words("clip_save", "Save frame"), "", save))
   element.append(canvas, problem, ...rows)
   // A drag or a key here is the player's, not the graph's; wheel and middle button stay the graph's.
   for (const type of ["pointerdown", "keydown", "dblclick"]) {
@@ -91,7 +99,8 @@ export function makeClipPlayer() {
 
   function play(on) {
     toggle.dataset.icon = on ? "pause" : "play"
-    for (const name of ["aria-label", "title"]) toggle.setAttribute(name, on ? "Stop" : "Play")
+    const label = on ? words("stop", "Stop") : words("play", "Play")
+    for (const name of ["aria-label", "title"]) toggle.setAttribute(name, label)
     set({ playing: on })
   }
 
@@ -120,7 +129,8 @@ export function makeClipPlayer() {
     drawPair(canvas, pictures, state.view, state)
     canvas.dataset.frame = scrub.value = state.frame
     place.textContent = `${state.frame + 1} / ${length()}`
-    canvas.setAttribute("aria-label", `Frame ${state.frame + 1} of ${length()}, view ${state.view}`)
+    const values = { number: state.frame + 1, count: length(), view: state.view }
+    canvas.setAttribute("aria-label", words("clip_place", "Frame {number} of {count}, view {view}", values))
   }
 
   /** Offers the frame, as it was made, as a file: of clip B where B alone is seen, otherwise of A. */
@@ -157,7 +167,7 @@ export function makeClipPlayer() {
       release(state.clips)
       begin(loaded)
     } catch {
-      problem.textContent = "The frames of this clip are gone from the temporary folder; run the node again."
+      problem.textContent = words("clip_gone", "The frames of this clip are gone; run the node again.")
       problem.hidden = mine !== loading
     }
   }
@@ -165,7 +175,7 @@ export function makeClipPlayer() {
   function begin(clips) {
     problem.hidden = true
     const views = clips.length > 1 ? VIEWS : ["A"]
-    view.replaceChildren(...views.map((name) => make("option", { value: name, textContent: name })))
+    view.replaceChildren(...views.map(named("view")).map(option))
     view.hidden = clips.length < 2
     const chosen = views.includes(state.view) && state.clips.length === clips.length ? state.view : views[0]
     view.value = chosen

@@ -4,7 +4,7 @@ import { cellOf, frameAt, roundOf } from "../pure/sheet.js"
 import { whileSeen } from "./while_seen.js"
 
 /** Makes a player: its element, `show` for the next sheet and `close`. */
-export function makeSheetPlayer() {
+export function makeSheetPlayer(words) {
   const element = Object.assign(document.createElement("div"), { className: "stillmotion sheet" })
   const canvas = document.createElement("canvas")
   canvas.setAttribute("role", "img")
@@ -34,7 +34,7 @@ export function makeSheetPlayer() {
   function play(on) {
     playing = on
     button.dataset.icon = on ? "pause" : "play"
-    button.setAttribute("aria-label", on ? "Stop the preview" : "Play the preview")
+    button.setAttribute("aria-label", on ? words("stop", "Stop") : words("play", "Play"))
   }
 
   button.addEventListener("click", () => play(!playing))
