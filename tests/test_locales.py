@@ -7,7 +7,7 @@ import pytest
 
 from support.pages import ROOT, SCHEMAS
 
-LANGUAGES = ("zh", "zh-TW", "ja", "ko", "fr")
+LANGUAGES = ("zh", "zh-TW", "ja", "ko", "fr", "es", "ru", "pt-BR")
 FILES = ("main", "nodeDefs", "settings")
 SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "web").rglob("*.js")))
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
