@@ -1,0 +1,58 @@
+"""What became of the rows of a batch."""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+DONE, SKIPPED, DUPLICATE = "done", "skipped", "duplicate"
+REFUSED, TIMED_OUT, ENDED = "refused", "timed out", "ended its worker"
+
+WELL, ASIDE = (DONE, SKIPPED, DUPLICATE), (REFUSED, TIMED_OUT, ENDED)
+STATES = (*WELL, *ASIDE)
+MOST_REASONS = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: a state, and for rows set aside the reason."""
+
+    id: str
+    digest: str  # of the row and what the clips of the job depend on
+    state: str
+    key: str | None = None  # of its clip, if it was found out
+    reason: str = ""
+    bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+
+
+class Tally:
+    """Outcomes of a run, counted; several threads may add."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.states, self.seconds, self.bytes, self.waiting = Counter(), Counter(), 0, 0
+        self.reasons: list[tuple[str, str]] = []  # the first ones: id and reason
+
+    def add(self, outcome: Outcome) -> None:
+        """Adds an outcome."""
+        with self._lock:
+            self.states[outcome.state] += 1
+            self.seconds.update(outcome.seconds)
+            self.bytes += outcome.bytes
+            if outcome.state in ASIDE and len(self.reasons) < MOST_REASONS:
+                self.reasons.append((outcome.id, outcome.reason or outcome.state))
+
+    def skip(self, state: str) -> None:
+        """Counts a row that an earlier run was done with, in a state."""
+        with self._lock:
+            self.states[state if state in ASIDE else SKIPPED] += 1
+
+    @property
+    def rows(self) -> int:
+        """Rows that are done with."""
+        return sum(self.states.values())
+
+    @property
+    def aside(self) -> int:
+        """Rows that have no clip."""
+        return sum(self.states[state] for state in ASIDE)

@@ -1,0 +1,212 @@
+"""Stores of clips and records: a folder, or an address. What stands under a name is whole.
+
+A store has whole objects under names such as clips/ab/cd/KEY.mp4. It puts, reads, deletes, and says whether a
+name is there; only folders of a few records are listed. A call that fails is tried twice more.
+"""
+
+import contextlib
+import functools
+import os
+import random
+import tempfile
+import time
+import uuid
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from . import remote
+from .places import check_address, is_address
+
+PARTS = "parts"
+"""The folder of files that are being written, beside those of the store."""
+
+OLD_SECONDS = 24 * 3600
+TRIES, FIRST_WAIT = 3, 0.5
+
+WHOLE_PUTS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci")
+"""Protocols whose objects appear at once or not at all; elsewhere a file is moved to its name."""
+
+
+class StoreError(Exception):
+    """A store that fails, again and again; the run ends, and the next one goes on."""
+
+
+class Store(ABC):
+    """Whole objects under names."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether an object is there."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Content of an object; raises FileNotFoundError where there is none."""
+
+    @abstractmethod
+    def put(self, name: str, content: bytes) -> None:
+        """Writes a whole object, over one that is there."""
+
+    @abstractmethod
+    def put_file(self, name: str, file: Path) -> None:
+        """Makes a finished file, written in `parts`, an object; the file is gone then."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Deletes an object, if it is there."""
+
+    @abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects in a folder and in its own ones, none where there is no such folder."""
+
+    @abstractmethod
+    def parts(self) -> Path:
+        """A folder of this machine for files that are being written."""
+
+
+def open_store(name: str) -> Store:
+    """The store of a folder or an address; raises ValueError where none can be."""
+    if is_address(name):
+        check_address(name)
+        return RemoteStore(*remote.file_system(name), whole_puts=name.partition(":")[0] in WHOLE_PUTS)
+    if os.path.lexists(name) and not os.path.isdir(name):
+        raise ValueError(f"--out {name} is no folder; name one, or one to make.")
+    return FolderStore(Path(name))
+
+
+def _patient(call):
+    """Decorates a call of a store: OSError is tried again, after waits that double, with jitter."""
+
+    @functools.wraps(call)
+    def tried(self, name: str, *arguments):
+        for attempt in range(1, TRIES + 1):
+            try:
+                return call(self, name, *arguments)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                if attempt == TRIES:
+                    raise StoreError(f"the store fails at {name}: {error}") from error
+                time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+    return tried
+
+
+class FolderStore(Store):
+    """A folder of this machine, or of a disk that several share."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @_patient
+    def exists(self, name: str) -> bool:
+        return os.path.lexists(self.root / name)
+
+    @_patient
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    @_patient
+    def put(self, name: str, content: bytes) -> None:
+        part = self.parts() / f"{uuid.uuid4().hex}.part"
+        try:
+            part.write_bytes(content)
+            self._move(part, name)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @_patient
+    def put_file(self, name: str, file: Path) -> None:
+        self._move(file, name)
+
+    @_patient
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    @_patient
+    def names(self, folder: str) -> list[str]:
+        top = self.root / folder
+        return sorted(path.relative_to(self.root).as_posix() for path in top.rglob("*") if path.is_file())
+
+    def parts(self) -> Path:
+        folder = self.root / PARTS
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _move(self, file: Path, name: str) -> None:
+        """Moves a file to its name, such that neither content nor name is lost with the power."""
+        final = self.root / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(file, final)
+        with contextlib.suppress(OSError):  # not every system can open a folder
+            handle = os.open(final.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+class RemoteStore(Store):
+    """An address of fsspec; clips are written to a folder of this machine first."""
+
+    def __init__(self, system, root: str, whole_puts: bool):
+        self.system, self.root, self._whole_puts = system, root.rstrip("/"), whole_puts
+
+    @_patient
+    def exists(self, name: str) -> bool:
+        return self.system.exists(self._path(name))
+
+    @_patient
+    def read(self, name: str) -> bytes:
+        return self.system.cat_file(self._path(name))
+
+    @_patient
+    def put(self, name: str, content: bytes) -> None:
+        final = self._path(name)
+        if self._whole_puts:
+            self.system.pipe_file(final, content)
+            return
+        # fsspec gives half a file its name where writing breaks off, so it gets another one first.
+        part = self._path(f"{PARTS}/{uuid.uuid4().hex}.part")
+        self.system.makedirs(self._path(PARTS), exist_ok=True)
+        self.system.makedirs(final.rpartition("/")[0], exist_ok=True)
+        try:
+            self.system.pipe_file(part, content)
+            self.system.mv(part, final)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.system.rm_file(part)
+            raise
+
+    def put_file(self, name: str, file: Path) -> None:
+        self.put(name, file.read_bytes())
+        file.unlink()
+
+    @_patient
+    def delete(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.system.rm_file(self._path(name))
+
+    @_patient
+    def names(self, folder: str) -> list[str]:
+        self.system.invalidate_cache()
+        found = self.system.find(self._path(folder))
+        return sorted(path.removeprefix(self.root).lstrip("/") for path in found)
+
+    def parts(self) -> Path:
+        folder = Path(tempfile.gettempdir()) / "stillmotion-parts"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+
+def clean(store: Store) -> None:
+    """Deletes leftover parts older than a day; those of runs beside this one are younger."""
+    limit = time.time() - OLD_SECONDS
+    for path in store.parts().iterdir():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < limit:
+                path.unlink()
