@@ -161,22 +161,18 @@ class RemoteStore(Store):
     def read(self, name: str) -> bytes:
         return self.system.cat_file(self._path(name))
 
-    @_patient
     def put(self, name: str, content: bytes) -> None:
-        final = self._path(name)
         if self._whole_puts:
-            self.system.pipe_file(final, content)
+            self._write(name, content)
             return
         # fsspec gives half a file its name where writing breaks off, so it gets another one first.
-        part = self._path(f"{PARTS}/{uuid.uuid4().hex}.part")
-        self.system.makedirs(self._path(PARTS), exist_ok=True)
-        self.system.makedirs(final.rpartition("/")[0], exist_ok=True)
+        part = f"{PARTS}/{uuid.uuid4().hex}.part"
         try:
-            self.system.pipe_file(part, content)
-            self.system.mv(part, final)
+            self._write(part, content)
+            self._move(part, name)
         except BaseException:
-            with contextlib.suppress(OSError):
-                self.system.rm_file(part)
+            with contextlib.suppress(OSError, StoreError):
+                self.delete(part)
             raise
 
     def put_file(self, name: str, file: Path) -> None:
@@ -198,6 +194,20 @@ class RemoteStore(Store):
         folder = Path(tempfile.gettempdir()) / "stillmotion-parts"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+    @_patient
+    def _write(self, name: str, content: bytes) -> None:
+        self.system.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+        self.system.pipe_file(self._path(name), content)
+
+    @_patient
+    def _move(self, part: str, name: str) -> None:
+        self.system.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+        try:
+            self.system.mv(self._path(part), self._path(name))
+        except FileNotFoundError:  # moved by a try that failed after it
+            if not self.system.exists(self._path(name)):
+                raise
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -98,17 +98,19 @@ class Worker:
 
         On KeyboardInterrupt the clip under way is dropped, and the one that is being written finished.
         """
-        with ThreadPoolExecutor(1, "write") as self._writer:
-            try:
-                with closing(_ahead(map(self._prepared, tasks))) as items:
-                    for item in items:
-                        if item.outcome is None:
-                            self._make(item)
-                        else:
-                            self._settle(item.outcome)
-            finally:
+        try:
+            with (
+                ThreadPoolExecutor(1, "write") as self._writer,
+                closing(_ahead(map(self._prepared, tasks))) as items,
+            ):
+                for item in items:
+                    if item.outcome is None:
+                        self._make(item)
+                    else:
+                        self._settle(item.outcome)
                 self._wait()
-                self._record.flush()
+        finally:
+            self._record.flush()
 
     def _prepared(self, task: Task) -> _Item:
         """Reads the picture of a row and finds its key, in a thread of its own."""
@@ -130,6 +132,8 @@ class Worker:
             self._seen.add(item.key)
             if self._is_there(item.key):
                 item.outcome = self._outcome(item, SKIPPED)
+                # Of a worker that ended between the clip and its record, the mark is left.
+                self._record.end(item.key, self._record.attempts_at(item.key))
         return item
 
     def _make(self, item: _Item) -> None:
@@ -151,16 +155,17 @@ class Worker:
         try:
             self._record.begin(item.key, attempt)
             write = self._clip(item, start)
+            item.seconds["make"], item.picture = time.monotonic() - start, b""
+            self._wait()
         except (ValueError, OSError, TimeOut) as error:
             self._record.end(item.key, attempt)
             state = TIMED_OUT if isinstance(error, TimeOut) else REFUSED
             self._settle(self._outcome(item, state, f"{item.task.row.id}: {error}"))
             return
-        except KeyboardInterrupt:
-            self._record.end(item.key, attempt)
+        except (KeyboardInterrupt, StoreError):  # which are no fault of the row
+            with suppress(StoreError):
+                self._record.end(item.key, attempt)
             raise
-        item.seconds["make"], item.picture = time.monotonic() - start, b""
-        self._wait()
         self._written = self._writer.submit(self._write, item, write, attempt)
         if alone:
             self._wait()
