@@ -32,7 +32,7 @@ def check(name: str) -> None:
     if extension == ".jsonl":
         return
     with _opened(name) as file:
-        names = parquet.columns(file, name) if extension == ".parquet" else next(csv.reader(_text(file)), [])
+        names = parquet.columns(file, name) if extension == ".parquet" else next(_table(file, name), [])
     faults = list(unknown_names(column for column in names if column not in OWN))
     if "image" not in names:
         faults.insert(0, "there is no column image, for the paths of the pictures.")
@@ -46,7 +46,7 @@ def count(name: str) -> int:
         if Path(name).suffix.lower() == ".parquet":
             return parquet.count(file, name)
         if Path(name).suffix.lower() == ".csv":
-            return max(sum(1 for row in csv.reader(_text(file)) if row) - 1, 0)
+            return max(sum(1 for cells in _table(file, name) if any(cells)) - 1, 0)
         return sum(1 for line, _ in _lines(file) if line.strip())
 
 
@@ -89,18 +89,24 @@ def _text(file: BinaryIO) -> Iterator[str]:
             raise ValueError(f"the table is no text in UTF-8 ({error.reason}); save it so.") from error
 
 
-def _of_csv(file: BinaryIO, short: str) -> Iterator[Row]:
+def _table(file: BinaryIO, name: str) -> Iterator[list[str]]:
+    """Cells of each line of a table; raises ValueError for what is none."""
     reader = csv.reader(_text(file))  # which itself refuses a cell of over 128 kB, an open quote's
     try:
-        names = next(reader, [])
-        for cells in reader:
-            name = f"line {reader.line_num} of {short}"
-            if len(cells) > len(names):
-                yield Row(name, fault=f"{name} has {len(cells)} cells, and the head {len(names)}; mend it.")
-            elif any(cells):
-                yield _of_cells(dict(zip(names, cells, strict=False)), name)
+        yield from reader
     except csv.Error as error:
-        raise ValueError(f"{short} is no table, at line {reader.line_num}: {error}.") from error
+        raise ValueError(f"{name} is no table, at line {reader.line_num}: {error}.") from error
+
+
+def _of_csv(file: BinaryIO, short: str) -> Iterator[Row]:
+    table = _table(file, short)
+    names = next(table, [])
+    for number, cells in enumerate(table, start=1):
+        name = f"row {number} of {short}"
+        if len(cells) > len(names):
+            yield Row(name, fault=f"{name} has {len(cells)} cells, and the head {len(names)}; mend it.")
+        elif any(cells):
+            yield _of_cells(dict(zip(names, cells, strict=False)), name)
 
 
 def _of_cells(cells: dict[str, str], name: str) -> Row:

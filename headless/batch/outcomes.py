@@ -26,11 +26,11 @@ class Outcome:
 
 
 class Tally:
-    """Outcomes of a run, counted; several threads may add."""
+    """Outcomes of a run of so many rows, counted; several threads may add."""
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self.states, self.seconds, self.bytes, self.waiting = Counter(), Counter(), 0, 0
+    def __init__(self, total: int = 0):
+        self._lock, self._total = threading.Lock(), total
+        self.states, self.seconds, self.bytes = Counter(), Counter(), 0
         self.reasons: list[tuple[str, str]] = []  # the first ones: id and reason
 
     def add(self, outcome: Outcome) -> None:
@@ -51,6 +51,11 @@ class Tally:
     def rows(self) -> int:
         """Rows that are done with."""
         return sum(self.states.values())
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are to come, of about as many as there are."""
+        return max(self._total - self.rows, 0)
 
     @property
     def aside(self) -> int:

@@ -16,23 +16,23 @@ LOOPBACK = "127.0.0.1"
 
 
 class Pace:
-    """Speed of a run, from its tally and the number of its rows."""
+    """Speed of a run, from its tally."""
 
-    def __init__(self, tally: Tally, total: int):
-        self._tally, self._total, self._start = tally, total, time.monotonic()
+    def __init__(self, tally: Tally):
+        self._tally, self._start = tally, time.monotonic()
 
     def line(self) -> str:
         """Rows that are done with, clips a minute, rows set aside and the time left."""
         tally, elapsed = self._tally, time.monotonic() - self._start
         clips = tally.states["done"]
         parts = [
-            f"{tally.rows:,} of {self._total:,}",
+            f"{tally.rows:,} of {tally.rows + tally.waiting:,}",
             f"{60 * clips / max(elapsed, 1e-3):.1f} clips a minute",
         ]
         if tally.aside:
             parts.append(f"{tally.aside:,} aside")
-        if clips and self._total > tally.rows:
-            parts.append(f"{in_words(elapsed / clips * (self._total - tally.rows))} left")
+        if clips and tally.waiting:
+            parts.append(f"{in_words(elapsed / clips * tally.waiting)} left")
         return ", ".join(parts)
 
 
@@ -47,11 +47,11 @@ def in_words(seconds: float) -> str:
 
 
 @contextmanager
-def shown(tally: Tally, total: int, say: Callable[[str], None]) -> Iterator[None]:
+def shown(tally: Tally, say: Callable[[str], None]) -> Iterator[None]:
     """A block with the pace of a run shown: a live line on a terminal, elsewhere one every ten seconds."""
-    pace, over = Pace(tally, total), threading.Event()
+    pace, over = Pace(tally), threading.Event()
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    bar = tqdm(total=total, bar_format="{l_bar}{bar}| {desc}", dynamic_ncols=True, disable=not terminal)
+    bar = tqdm(total=tally.waiting, bar_format="{l_bar}{bar}|", dynamic_ncols=True, disable=not terminal)
 
     def show() -> None:
         while not over.wait(1 if terminal else EVERY_SECONDS):

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
+from ..files.formats import ENCODINGS
 from .digests import Digests
 from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL
 from .record import JOB, clip_name, lines
@@ -25,7 +26,8 @@ def job_of(store: Store) -> dict | None:
         content = json.loads(store.read(JOB))
     except (FileNotFoundError, ValueError):
         return None
-    return content if isinstance(content, dict) and "stillmotion" in content else None
+    ours = isinstance(content, dict) and "stillmotion" in content and content.get("extension") in ENCODINGS
+    return content if ours else None
 
 
 def summary(store: Store) -> Iterator[str]:

@@ -152,6 +152,7 @@ class RemoteStore(Store):
 
     def __init__(self, system, root: str, whole_puts: bool):
         self.system, self.root, self._whole_puts = system, root.rstrip("/"), whole_puts
+        self._parts = tempfile.TemporaryDirectory(prefix="stillmotion-")
 
     @_patient
     def exists(self, name: str) -> bool:
@@ -191,9 +192,7 @@ class RemoteStore(Store):
         return sorted(path.removeprefix(self.root).lstrip("/") for path in found)
 
     def parts(self) -> Path:
-        folder = Path(tempfile.gettempdir()) / "stillmotion-parts"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+        return Path(self._parts.name)
 
     @_patient
     def _write(self, name: str, content: bytes) -> None:

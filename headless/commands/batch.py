@@ -81,7 +81,7 @@ def _run(
     terms = Terms(options.timeout, again)
     opens = partial(open_job, common, _pipeline)
     orders = Orders(opens, options.out, options.shard, options.attempts, terms)
-    tally, total = Tally(), -(-source.count() // options.shard[1])
+    tally = Tally(-(-source.count() // options.shard[1]))
     past = None if options.verify else Past(store, options.shard, again)
     tasks = to_do(source.rows(), job.fingerprint, options.shard, past, tally)
     if options.dry_run:
@@ -90,7 +90,7 @@ def _run(
     clean(store)
     with ExitStack() as stack:
         stack.enter_context(served(tally, options.metrics_port))
-        stack.enter_context(shown(tally, total, say))
+        stack.enter_context(shown(tally, say))
         if options.workers is None:
             drivers.run_here(job, tasks, orders, tally.add)
         else:

@@ -24,8 +24,8 @@ def outcome(number, state=DONE, identity=None, key=None) -> Outcome:
 def test_the_pace_counts_clips_and_says_the_time_left(monkeypatch):
     clock = iter((100.0, 160.0))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    tally = Tally()
-    pace = Pace(tally, 1000)
+    tally = Tally(1000)
+    pace = Pace(tally)
     for _ in range(500):
         tally.skip(DONE)
     for number in range(10):
@@ -44,8 +44,8 @@ def test_durations_in_words(seconds, words):
 
 def test_lines_come_while_a_run_goes_on(monkeypatch):
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
-    tally, said = Tally(), []
-    with shown(tally, 3, said.append):
+    tally, said = Tally(3), []
+    with shown(tally, said.append):
         while not said:
             pass
     assert said[0].startswith("0 of 3, 0.0 clips a minute")

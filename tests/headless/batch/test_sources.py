@@ -1,18 +1,22 @@
 """Sources: every kind gives its rows one by one, and manifests name nothing outside of the user's folders."""
 
+import ast
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillmotion.clips.settings import FIELDS
+from stillmotion.headless.batch import rows as rows_module
 from stillmotion.headless.batch.places import Roots
 from stillmotion.headless.batch.rows import MOST_BYTES, Row, canonical, row_of
 from stillmotion.headless.batch.sources import find_source
 from stillmotion.headless.batch.texts import MOST_CLIPS_OF_A_ROW, Sweep, sweeps_of, swept, value_of
+from stillmotion.headless.batch.work import read_picture
 
 
 @pytest.fixture
@@ -132,6 +136,7 @@ def test_an_address_is_accepted_in_a_folder_that_the_user_names(folder):
     [
         ("picture,seed\na.png,3\n", "there is no column image"),
         ("image,seeed\na.png,3\n", "did you mean seed?"),
+        ('image,"seed\n' + 3000 * ("x" * 99 + "\n"), "is no table"),
     ],
 )
 def test_a_table_with_a_wrong_head_is_refused_at_once(content, message, folder):
@@ -201,3 +206,33 @@ def test_a_shard_is_alike_on_all_machines():
     text = '["a","a.png",null,{"seed":1,"steps":4},""]'
     assert row.text == text
     assert row.shard_of(1000) == int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) % 1000
+
+
+def test_packages_that_may_be_missing_are_imported_in_one_file_each_where_they_are_used():
+    folder, found = Path(rows_module.__file__).parent, {}
+    for path in sorted(folder.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for name in {name.partition(".")[0] for name in names} & {"fsspec", "pyarrow", "ray"}:
+                assert node not in tree.body
+                found.setdefault(name, set()).add(path.name)
+    assert found == {"fsspec": {"remote.py"}, "pyarrow": {"parquet.py"}}
+
+
+def test_rows_and_pictures_at_an_address():
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/bucket/in/a.png", b"x")
+    system.pipe_file("/bucket/in/rows.jsonl", b'{"image": "a.png"}\n{"image": "memory://bucket/b.png"}\n')
+    system.pipe_file("/bucket/tables/1.csv", b"image\n../in/a.png\n")
+    first, second = rows("memory://bucket/in/rows.jsonl")
+    assert first.place == "memory://bucket/in/a.png" and read_picture(first) == b"x"
+    assert "lies in none of the folders" in second.fault
+    (picture,) = rows("memory://bucket/in/*.png")
+    assert read_picture(picture) == b"x"
+    (escaping,) = rows("memory://bucket/tables", "memory://bucket/in")
+    assert "goes up" in escaping.fault
+    with pytest.raises(ValueError, match="names no picture"):
+        find_source("memory://bucket/nothing/*")
