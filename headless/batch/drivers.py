@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
-from .outcomes import Outcome, Tally
+from .digests import Digests
+from .outcomes import DUPLICATE, Outcome, Tally
 from .record import Past, Record
 from .rows import Row
 from .stores import StoreError, open_store
@@ -42,17 +43,20 @@ class Orders:
 def to_do(
     rows: Iterable[Row], fingerprint: str, shard: tuple[int, int], past: Past | None, tally: Tally
 ) -> Iterator[Task]:
-    """Yields the rows of a shard that no earlier run was done with; those others are counted."""
-    number, shards = shard
+    """Yields the rows of a shard that no earlier run was done with, each once; the others are counted."""
+    (number, shards), seen = shard, Digests()
     for row in rows:
         if shards > 1 and row.shard_of(shards) != number:
             continue
         digest = digest_of(fingerprint, row)
         state = past and past.state_of(digest)
-        if state is None:
-            yield Task(row, digest)
-        else:
+        if state is not None:
             tally.skip(state)
+        elif digest in seen:
+            tally.skip(DUPLICATE)
+        else:
+            seen.add(digest)
+            yield Task(row, digest)
 
 
 def run_here(job: Job, tasks: Iterable[Task], orders: Orders, report: Callable[[Outcome], None]) -> None:

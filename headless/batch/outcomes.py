@@ -43,9 +43,9 @@ class Tally:
                 self.reasons.append((outcome.id, outcome.reason or outcome.state))
 
     def skip(self, state: str) -> None:
-        """Counts a row that an earlier run was done with, in a state."""
+        """Counts a row with nothing to do, by its state in an earlier run, or as a DUPLICATE of this one."""
         with self._lock:
-            self.states[state if state in ASIDE else SKIPPED] += 1
+            self.states[SKIPPED if state in (DONE, SKIPPED) else state] += 1
 
     @property
     def rows(self) -> int:

@@ -2,8 +2,8 @@
 
 clips/ab/cd/KEY.mp4          the clips
 done/SHARD/WORKER-N.jsonl    a line a row that is done with, each file whole
-attempts/KEY.N               a mark of the Nth attempt at a clip, deleted after it
-aside/KEY.json               rows without a clip, and why
+attempts/ROW.N               a mark of the Nth attempt at a row, deleted after it
+aside/ROW.json               rows without a clip, and why
 job.json                     what the clips depend on
 """
 
@@ -65,21 +65,24 @@ class Record:
             self._lines.clear()
             self._wait, self._since = min(2 * self._wait, LONGEST_WAIT), time.monotonic()
 
-    def attempts_at(self, key: str) -> int:
-        """How many attempts at a clip ended with their process."""
+    def attempts_at(self, digest: str) -> int:
+        """How many attempts at a row ended with their process.
+
+        A clip's own would count those at another row of its picture, which a worker is at just now.
+        """
         number = 0
-        while number < self.attempts and self.store.exists(_mark(key, number + 1)):
+        while number < self.attempts and self.store.exists(_mark(digest, number + 1)):
             number += 1
         return number
 
-    def begin(self, key: str, attempt: int) -> None:
+    def begin(self, digest: str, attempt: int) -> None:
         """Marks an attempt."""
-        self.store.put(_mark(key, attempt), b"")
+        self.store.put(_mark(digest, attempt), b"")
 
-    def end(self, key: str, attempt: int) -> None:
+    def end(self, digest: str, attempt: int) -> None:
         """Deletes the marks up to an attempt, the last one first, so that no gap is left."""
         for number in range(attempt, 0, -1):
-            self.store.delete(_mark(key, number))
+            self.store.delete(_mark(digest, number))
 
     def set_aside(self, outcome: Outcome) -> None:
         """Says of a row without a clip why, in a file of its own."""
@@ -92,12 +95,12 @@ class Record:
         self.store.delete(_aside(outcome))
 
 
-def _mark(key: str, number: int) -> str:
-    return f"attempts/{key}.{number}"
+def _mark(digest: str, number: int) -> str:
+    return f"attempts/{digest}.{number}"
 
 
 def _aside(outcome: Outcome) -> str:
-    return f"aside/{outcome.key or outcome.digest}.json"
+    return f"aside/{outcome.digest}.json"
 
 
 class Past:

@@ -133,11 +133,12 @@ class Worker:
             if self._is_there(item.key):
                 item.outcome = self._outcome(item, SKIPPED)
                 # Of a worker that ended between the clip and its record, the mark is left.
-                self._record.end(item.key, self._record.attempts_at(item.key))
+                self._record.end(task.digest, self._record.attempts_at(task.digest))
         return item
 
     def _make(self, item: _Item) -> None:
-        attempt = self._record.attempts_at(item.key)
+        digest = item.task.digest
+        attempt = self._record.attempts_at(digest)
         alone = attempt > 0  # or another clip would be blamed as well
         if alone or item.repeated:
             self._wait()
@@ -149,22 +150,22 @@ class Worker:
                 reason = f"{item.task.row.id}: ended its worker {attempt} times; see what the worker said."
                 self._settle(self._outcome(item, ENDED, reason))
                 return
-            self._record.end(item.key, attempt)
+            self._record.end(digest, attempt)
             attempt = 0
         attempt, start = attempt + 1, time.monotonic()
         try:
-            self._record.begin(item.key, attempt)
+            self._record.begin(digest, attempt)
             write = self._clip(item, start)
             item.seconds["make"], item.picture = time.monotonic() - start, b""
             self._wait()
         except (ValueError, OSError, TimeOut) as error:
-            self._record.end(item.key, attempt)
+            self._record.end(digest, attempt)
             state = TIMED_OUT if isinstance(error, TimeOut) else REFUSED
             self._settle(self._outcome(item, state, f"{item.task.row.id}: {error}"))
             return
         except (KeyboardInterrupt, StoreError):  # which are no fault of the row
             with suppress(StoreError):
-                self._record.end(item.key, attempt)
+                self._record.end(digest, attempt)
             raise
         self._written = self._writer.submit(self._write, item, write, attempt)
         if alone:
@@ -210,7 +211,7 @@ class Worker:
             outcome = replace(self._outcome(item, DONE), bytes=size)
         finally:
             part.unlink(missing_ok=True)
-        self._record.end(item.key, attempt)
+        self._record.end(item.task.digest, attempt)
         self._settle(outcome)
 
     def _wait(self) -> None:

@@ -6,16 +6,17 @@ import os
 import random
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from stillmotion.headless.batch import drivers
 from stillmotion.headless.batch.drivers import Orders, run_here, run_workers, to_do
 from stillmotion.headless.batch.outcomes import DONE, DUPLICATE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Tally
-from stillmotion.headless.batch.record import Past
+from stillmotion.headless.batch.record import Past, Record
 from stillmotion.headless.batch.sources import find_source
 from stillmotion.headless.batch.stores import open_store
-from stillmotion.headless.batch.work import Terms
+from stillmotion.headless.batch.work import Terms, digest_of
 from support.batch_jobs import StubJob, clip_of, opened
 
 FORK = multiprocessing.get_context("fork") if os.name == "posix" else None
@@ -86,6 +87,23 @@ def test_shards_part_the_rows_and_each_goes_on_by_its_own_record(manifest, tmp_p
     again = [run(rows, out, shard=(number, 4)).states for number in range(4)]
     assert [states[SKIPPED] for states in again] == parts
     assert run(rows, out, shard=(0, 3)).states[DONE] == 0  # other shards know no record, but find the clips
+
+
+def test_a_row_twice_is_one_row(manifest, tmp_path):
+    rows, out = manifest(3), tmp_path / "out"
+    lines = Path(rows).read_text()
+    Path(rows).write_text(f"{lines}\n{lines}")
+    assert run(rows, out, attempts=1).states == {DONE: 3, DUPLICATE: 3}
+    assert run(rows, out).states == {SKIPPED: 6}
+
+
+def test_a_row_whose_picture_another_worker_has_under_way_is_no_suspect(manifest, tmp_path):
+    rows, out = manifest(2), tmp_path / "out"
+    (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "0.png").read_bytes())
+    first, _ = find_source(rows).rows()
+    record = Record(open_store(str(out)), (0, 1), 1)
+    record.begin(digest_of("stub", first), 1)  # under way elsewhere, or cut off
+    assert run(rows, out, attempts=1).states == {ENDED: 1, DONE: 1}
 
 
 def test_a_picture_twice_is_a_duplicate_and_of_a_lost_record_the_clip_is_found(manifest, tmp_path):
