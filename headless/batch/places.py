@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
@@ -30,6 +29,9 @@ def check_address(address: str) -> None:
         raise ValueError(f"{address} goes up by ..; write where it leads.")
 
 
+_MOST_FOLDERS = 10_000
+
+
 class Roots:
     """Folders that the user named; a relative name lies in the first of them."""
 
@@ -40,9 +42,21 @@ class Roots:
             elif not os.path.isdir(name):
                 raise ValueError(f"--pictures {name} is no folder; name the one in which the pictures lie.")
         self._base = base
+        self._real_folders: dict[str, str] = {}
         named = (base or os.curdir, *further)
         self._addresses = [name.rstrip("/") + "/" for name in named if is_address(name)]
         self._folders = [os.path.join(os.path.realpath(name), "") for name in named if not is_address(name)]
+
+    def _real(self, path: str) -> str:
+        """A path without links; those of its folder are followed once for all rows."""
+        folder, name = os.path.split(path)
+        if name in ("", os.curdir, os.pardir) or os.path.islink(path):
+            return os.path.realpath(path)
+        if folder not in self._real_folders:
+            if len(self._real_folders) >= _MOST_FOLDERS:
+                self._real_folders.clear()
+            self._real_folders[folder] = os.path.join(os.path.realpath(folder), "")
+        return self._real_folders[folder] + name
 
     def place(self, image: str) -> str:
         """Where a picture lies; raises ValueError for a place in none of the folders."""
@@ -53,7 +67,7 @@ class Roots:
             place = f"{self._base.rstrip('/')}/{image}"
             check_address(place)
         else:
-            place = os.path.realpath(os.path.join(self._base, image))
+            place = self._real(os.path.join(self._base, image))
             if place.startswith(tuple(self._folders)):
                 return place
         if is_address(place) and place.startswith(tuple(self._addresses)):
@@ -72,4 +86,4 @@ def identity(place: str) -> str:
     if is_address(place):
         return place
     state = os.stat(place)
-    return f"{Path(place)}\0{state.st_size}\0{state.st_mtime_ns}"
+    return f"{place}\0{state.st_size}\0{state.st_mtime_ns}"

@@ -49,10 +49,16 @@ class Row:
 
 def canonical(value) -> str:
     """JSON with sorted keys and no spaces; a whole float is written as an int, infinity by its name."""
-    return json.dumps(_without_spellings(value), sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(_without_spellings(value))
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_PLAIN = {str, int, bool, type(None)}
 
 
 def _without_spellings(value):
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else str(value) if value in (_INF, -_INF) else value
     if isinstance(value, Mapping):
@@ -64,11 +70,11 @@ _INF = float("inf")
 
 
 def row_of(content: object, name: str) -> Row:
-    """The row of a mapping; name: of its line, which becomes the id where the row has none.
+    """The row of a dict; name: of its line, which becomes the id where the row has none.
 
     Its picture has no place yet. What can't be a row gets a fault.
     """
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         return Row(name, fault=f"{name} is {shortened(content)}; give an object with an image.")
     content = {key: value for key, value in content.items() if value is not None}
     image, given_id, sha256 = (content.pop(key, None) for key in OWN)

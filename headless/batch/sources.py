@@ -73,7 +73,8 @@ def _placed(row: Row, roots: Roots) -> Row:
     if row.fault:
         return row
     try:
-        return replace(row, place=roots.place(row.image))
+        place = roots.place(row.image)
+        return Row(row.id, row.image, place, row.sha256, row.settings, line=row.line)
     except ValueError as error:
         if is_address(row.image):  # which may hold a secret, and goes into no record
             return Row(row.line, fault=f"{row.line}: {error}")

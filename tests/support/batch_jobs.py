@@ -15,7 +15,7 @@ from stillmotion.headless.batch.rows import Row
 class StubJob:
     """A job whose clips are a hash, 100 bytes long, of their picture and their settings.
 
-    A row with the id "exits" ends its process, "waits" works until it is stopped, "memory" never has enough,
+    A row with the id "exits" ends its process, "exits late" does while it is written, "waits" works until it is stopped, "memory" never has enough,
     "refused" is refused.
     """
 
@@ -31,6 +31,8 @@ class StubJob:
         """Makes a clip, or what the id asks for."""
         if row.id == "exits":
             os._exit(9)
+        if row.id == "exits late":
+            return _exit_late
         if row.id == "memory":
             raise MemoryError("out of memory")
         if row.id == "refused":
@@ -45,6 +47,11 @@ class StubJob:
 def clip_of(picture: bytes, settings: dict) -> bytes:
     """Content of the stub's clip."""
     return (hashlib.sha256(picture + repr(sorted(settings.items())).encode()).hexdigest() * 2)[:100].encode()
+
+
+def _exit_late(_: Path) -> None:
+    time.sleep(0.2)
+    os._exit(9)
 
 
 def _write(content: bytes, path: Path) -> None:

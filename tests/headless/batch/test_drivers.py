@@ -132,6 +132,13 @@ def test_a_row_that_exits_its_process_is_set_aside_after_three_attempts(manifest
     assert run(rows, out).states == {SKIPPED: 4, ENDED: 1, REFUSED: 1}  # and in this process it is not tried
 
 
+@forks
+def test_a_row_beside_one_that_ends_the_process_is_not_blamed_for_it(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
+    rows, out = manifest(0, "exits late", "innocent"), tmp_path / "out"
+    assert run(rows, out, workers=1, seconds=0.6).states == {DONE: 1, ENDED: 1}
+
+
 def test_a_clip_beyond_its_time_is_set_aside_and_tried_again_on_demand(manifest, tmp_path):
     rows, out = manifest(2, "waits"), tmp_path / "out"
     assert run(rows, out, timeout=1).states == {DONE: 2, TIMED_OUT: 1}
