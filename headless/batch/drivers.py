@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
-from .digests import Digests
 from .outcomes import DUPLICATE, Outcome, Tally
 from .record import Past, Record
 from .rows import Row
@@ -21,6 +20,9 @@ from .work import Job, Task, Terms, Worker, digest_of
 
 IN_FLIGHT = 2
 """Rows that a worker has: one that it makes a clip of, and one whose picture it reads."""
+
+RECENT = 4096
+"""Rows within which one that stands twice is seen, more than all workers have: two would be at it at once."""
 
 _PATIENCE = 15.0  # seconds for a worker to finish writing
 
@@ -43,8 +45,8 @@ class Orders:
 def to_do(
     rows: Iterable[Row], fingerprint: str, shard: tuple[int, int], past: Past | None, tally: Tally
 ) -> Iterator[Task]:
-    """Yields the rows of a shard that no earlier run was done with, each once; the others are counted."""
-    (number, shards), seen = shard, Digests()
+    """Yields the rows of a shard that no earlier run was done with; the others are counted."""
+    (number, shards), recent = shard, {}
     for row in rows:
         if shards > 1 and row.shard_of(shards) != number:
             continue
@@ -52,10 +54,12 @@ def to_do(
         state = past and past.state_of(digest)
         if state is not None:
             tally.skip(state)
-        elif digest in seen:
+        elif digest in recent:
             tally.skip(DUPLICATE)
         else:
-            seen.add(digest)
+            recent[digest] = None
+            if len(recent) > RECENT:
+                del recent[next(iter(recent))]
             yield Task(row, digest)
 
 
