@@ -55,6 +55,11 @@ def weights_of(
     return weights
 
 
+def settings_of(options: Namespace) -> dict:
+    """The settings among the options of a command."""
+    return {name: plain(value) for name, value in vars(options).items() if name in FIELDS}
+
+
 @dataclass(frozen=True)
 class Common:
     """What all clips of a batch have in common; it travels to the workers."""
@@ -69,7 +74,7 @@ class Common:
     @property
     def settings(self) -> dict:
         """The settings that rows leave open."""
-        return {name: plain(value) for name, value in vars(self.options).items() if name in FIELDS}
+        return settings_of(self.options)
 
     @property
     def fingerprint(self) -> str:

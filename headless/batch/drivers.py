@@ -109,9 +109,9 @@ def _feed(hand: "_Hand", tasks: Iterator[Task], again: deque[Task]) -> None:
 
 def _check_deaths(hand: "_Hand", deaths: int, most: int) -> None:
     if not hand.opened:
-        raise StoreError("a worker ended at its start; what it said stands above.")
+        raise StoreError("a worker ended at its start; what it said stands above")
     if deaths > most:
-        raise StoreError(f"workers ended {deaths} times without a clip between; see what they said above.")
+        raise StoreError(f"workers ended {deaths} times without a clip between; see what they said above")
 
 
 _DEAD, _OPENED = "dead", "opened"

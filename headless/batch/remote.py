@@ -1,8 +1,8 @@
 """Addresses such as s3://bucket/folder, by fsspec and the package of their protocol, if installed."""
 
-from collections.abc import Iterator
 from typing import BinaryIO
 
+from .patience import patient
 from .places import check_address
 
 
@@ -23,6 +23,7 @@ def file_system(address: str):
     return system, path
 
 
+@patient
 def read(address: str, most: int) -> bytes:
     """Content of an address, of at most so many bytes; raises ValueError for more."""
     system, path = file_system(address)
@@ -33,21 +34,23 @@ def read(address: str, most: int) -> bytes:
     return content
 
 
+@patient
 def opened(address: str) -> BinaryIO:
     """The file of an address, to read."""
     system, path = file_system(address)
     return system.open(path, "rb")
 
 
+@patient
 def is_folder(address: str) -> bool:
     """Whether there is a folder at an address."""
     system, path = file_system(address)
     return system.isdir(path)
 
 
-def files_in(address: str) -> Iterator[str]:
+@patient
+def files_in(address: str) -> list[str]:
     """Addresses of the files in a folder, or of those that a pattern matches."""
     system, path = file_system(address)
     found = system.glob(path) if any(sign in path for sign in "*?[") else system.ls(path, detail=False)
-    for name in found:
-        yield system.unstrip_protocol(name)
+    return [system.unstrip_protocol(name) for name in found]

@@ -7,7 +7,6 @@ name is there; only folders of a few records are listed. A call that fails is tr
 import contextlib
 import functools
 import os
-import random
 import tempfile
 import time
 import uuid
@@ -15,13 +14,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from . import remote
+from .patience import patient
 from .places import check_address, is_address
 
 PARTS = "parts"
 """The folder of files that are being written, beside those of the store."""
 
 OLD_SECONDS = 24 * 3600
-TRIES, FIRST_WAIT = 3, 0.5
 
 WHOLE_PUTS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci")
 """Protocols whose objects appear at once or not at all; elsewhere a file is moved to its name."""
@@ -74,21 +73,19 @@ def open_store(name: str) -> Store:
 
 
 def _patient(call):
-    """Decorates a call of a store: OSError is tried again, after waits that double, with jitter."""
+    """Decorates a call of a store by `patient`; what fails to the end, is a StoreError."""
+    tried = patient(call)
 
     @functools.wraps(call)
-    def tried(self, name: str, *arguments):
-        for attempt in range(1, TRIES + 1):
-            try:
-                return call(self, name, *arguments)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                if attempt == TRIES:
-                    raise StoreError(f"the store fails at {name}: {error}") from error
-                time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+    def put_in_words(self, name: str, *arguments):
+        try:
+            return tried(self, name, *arguments)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(f"the store fails at {name}: {error}") from error
 
-    return tried
+    return put_in_words
 
 
 class FolderStore(Store):
@@ -188,7 +185,10 @@ class RemoteStore(Store):
     @_patient
     def names(self, folder: str) -> list[str]:
         self.system.invalidate_cache()
-        found = self.system.find(self._path(folder))
+        try:
+            found = self.system.find(self._path(folder))
+        except FileNotFoundError:
+            return []
         return sorted(path.removeprefix(self.root).lstrip("/") for path in found)
 
     def parts(self) -> Path:

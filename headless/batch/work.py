@@ -15,10 +15,11 @@ from ...svd_model.layerwise import is_out_of_memory
 from . import remote
 from .digests import Digests
 from .outcomes import ASIDE, DONE, DUPLICATE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Outcome
+from .patience import TRIES
 from .places import identity, is_address
 from .record import Record, clip_name
 from .rows import Row
-from .stores import TRIES, StoreError
+from .stores import StoreError
 
 MOST_PICTURE_BYTES = 2**30
 _FIRST_WAIT = 1.0  # for memory that others use

@@ -13,7 +13,7 @@ from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ...svd_model.checkpoint import Checkpoint
 from ..batch import drivers
-from ..batch.clips import ClipJob, Common, dtypes_of, open_job, weights_of
+from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
 from ..batch.drivers import Orders, to_do
 from ..batch.outcomes import ASIDE, MOST_REASONS, REFUSED, SKIPPED, Outcome, Tally
 from ..batch.places import is_address
@@ -45,11 +45,11 @@ def batch(
         store = _store(options)
     if options.status:
         mistakes.raise_any()
-        return _status(options, store, tell)
+        return _without_failure(partial(_status, options, store, tell), say)
     with mistakes.collected():
         source = _source(options)
     with mistakes.collected():
-        Settings(**_settings(options)).check()
+        Settings(**settings_of(options)).check()
     bars = ProgressBars()
     try:
         job = common = None
@@ -60,11 +60,16 @@ def batch(
         bars.close()
     if options.checkpoint is None:
         say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+    with drivers.interrupted_by_terminate():
+        return _without_failure(partial(_run, options, source, store, common, job, say, tell), say)
+
+
+def _without_failure(run: Callable[[], int], say: Callable[[str], None]) -> int:
+    """The exit status of a run; a store that fails ends it in words."""
     try:
-        with drivers.interrupted_by_terminate():
-            return _run(options, source, store, common, job, say, tell)
+        return run()
     except StoreError as error:
-        say(f"error: {error} The command goes on where it stopped, once that is mended.")
+        say(f"error: {error}. Given again, the command goes on where it stopped.")
         return SOME_ASIDE
 
 
@@ -149,8 +154,12 @@ def _store(options: Namespace) -> Store:
     if options.out is None:
         raise ValueError("--out is missing: name the folder or the address of clips and records.")
     store = open_store(options.out)
+    try:
+        about = job_of(store)
+    except StoreError as error:
+        raise ValueError(f"--out {options.out} can't be read: {error}") from error
     foreign = not is_address(options.out) and os.path.isdir(options.out) and os.listdir(options.out)
-    if foreign and job_of(store) is None:
+    if foreign and about is None:
         raise ValueError(
             f"--out {options.out} holds files that are no batch's; name a new or an empty folder."
         )
@@ -161,17 +170,13 @@ def _source(options: Namespace) -> Source:
     if options.source is None:
         raise ValueError("SOURCE is missing: name a picture, a folder, a glob or a manifest.")
     source = find_source(options.source, options.pictures, sweeps_of(options.sweep))
-    twice = [sweep.name for sweep in source.sweeps if sweep.name in _settings(options)]
+    twice = [sweep.name for sweep in source.sweeps if sweep.name in settings_of(options)]
     if twice:
         raise ValueError(f"{' and '.join(twice)} is an option and in --sweep; give one of them.")
     out = os.path.join(os.path.realpath(options.out or os.curdir), "")
     if options.out is not None and any(os.path.realpath(name).startswith(out) for name in source.names):
         raise ValueError(f"{options.source} names files in --out, which has clips; name others.")
     return source
-
-
-def _settings(options: Namespace) -> dict:
-    return Common(options, {}, {}, "", False, "").settings
 
 
 def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from stillmotion.headless.batch import remote, stores
+from stillmotion.headless.batch import patience, remote, stores
 from stillmotion.headless.batch.drivers import to_do
 from stillmotion.headless.batch.outcomes import DONE, SKIPPED, Tally
 from stillmotion.headless.batch.record import Past, Record
@@ -21,7 +21,7 @@ MemoryFileSystem = pytest.importorskip("fsspec.implementations.memory").MemoryFi
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No waits between tries, and an empty store in memory."""
-    monkeypatch.setattr(stores, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.0)
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
 
@@ -176,6 +176,38 @@ def test_addresses_that_are_refused(address, message):
     with pytest.raises(ValueError, match=message) as error:
         open_store(address)
     assert "secret" not in str(error.value)
+
+
+def test_errors_of_other_kinds_are_failures_of_the_store_in_words(monkeypatch):
+    class NoCredentials(Exception):
+        pass
+
+    def refuse(*_, **__):
+        raise NoCredentials("unable to locate credentials")
+
+    store = open_store("memory://bucket/out")
+    monkeypatch.setattr(MemoryFileSystem, "exists", refuse)
+    with pytest.raises(StoreError, match="NoCredentials: unable to locate"):
+        store.exists("job.json")
+    monkeypatch.setattr(MemoryFileSystem, "isdir", refuse)
+    with pytest.raises(OSError, match="NoCredentials"):
+        remote.is_folder("memory://bucket/in")
+
+
+def test_a_picture_at_an_address_is_read_again_where_that_fails(monkeypatch):
+    MemoryFileSystem().pipe_file("/bucket/a.png", b"x")
+    calls, read = [], MemoryFileSystem.open
+
+    def once(self, *arguments, **options):
+        calls.append(arguments)
+        if len(calls) < patience.TRIES:
+            raise OSError("try later")
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "open", once)
+    assert remote.read("memory://bucket/a.png", 10) == b"x" and len(calls) == patience.TRIES
+    with pytest.raises(ValueError, match="over 0 bytes"):
+        remote.read("memory://bucket/a.png", 0)
 
 
 def test_an_address_is_a_store(tmp_path):

@@ -159,3 +159,12 @@ def test_the_packages_for_addresses_and_tables_are_optional(pictures, tmp_path, 
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     assert batch(tmp_path / "rows.parquet", "--out", tmp_path / "out") == REFUSED
     assert "the package pyarrow is missing" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_workers_and_shards_make_the_clips_of_one_process(pictures, tmp_path):
+    assert batch(pictures, "--out", tmp_path / "here", *QUICK) == OK
+    assert batch(pictures, "--out", tmp_path / "workers", *QUICK, "--workers", "2") == OK
+    for shard in ("0/3", "1/3", "2/3"):
+        assert batch(pictures, "--out", tmp_path / "shards", *QUICK, "--shard", shard) == OK
+    assert clips(tmp_path / "here") == clips(tmp_path / "workers") == clips(tmp_path / "shards")
