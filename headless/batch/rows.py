@@ -100,6 +100,16 @@ def _faults(image, identity, sha256, settings: Mapping):
     if sha256 is not None and not (isinstance(sha256, str) and _HASH.fullmatch(sha256.lower())):
         yield f"sha256 is {shortened(sha256)}; give 64 digits of base 16, or leave it out."
     yield from unknown_names(settings)
+    for key, value in settings.items():
+        if not _is_plain(value):
+            yield f"{shortened(key)} is {shortened(value)}; give a text, a number, or a list of them."
+
+
+def _is_plain(value: object, depth: int = 3) -> bool:
+    """Whether a value is a scalar or a list of them; poses are lists three deep."""
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(element, depth - 1) for element in value)
+    return isinstance(value, str | int | float)
 
 
 def unknown_names(names):

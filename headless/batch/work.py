@@ -202,9 +202,8 @@ class Worker:
             size = part.stat().st_size
             store.put_file(clip_name(item.key, self._job.extension), part)
         except (ValueError, OSError) as error:
-            if isinstance(error, OSError) or isinstance(
-                error.__cause__, OSError
-            ):  # a full disk, not the clip
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(cause, OSError):  # such as a full disk, which is no fault of the clip
                 raise StoreError(f"clips can't be written: {error}") from error
             outcome = self._outcome(item, REFUSED, f"{item.task.row.id}: {error}")
         else:

@@ -1,17 +1,21 @@
 """The content key: what a clip depends on changes it, and nothing else does."""
 
+import contextlib
 import dataclasses
 import math
 from argparse import Namespace
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stillmotion.clips.settings import FIELDS, Settings
 from stillmotion.headless.batch.clips import ClipJob, Common, dtypes_of, weights_of
-from stillmotion.headless.batch.rows import Row, canonical
+from stillmotion.headless.batch.rows import Row, canonical, row_of
 from stillmotion.headless.pipeline import Pipeline
 from stillmotion.svd_model.checkpoint import Checkpoint
+from stillmotion.svd_model.checkpoint.variants import SVD_XT
 from support import checkpoints, tiny
 
 PICTURE = "ab" * 32
@@ -61,16 +65,29 @@ def test_defaults_names_device_and_budget_are_not_in_the_key(checkpoint):
     plain = job()
     key = plain.key(Row("a", "a.png", "/x/a.png"), PICTURE)
     complete = plain._pipeline.plan(None).settings
-    for options, settings in (
+    for options, chosen in (
         ({"num_frames": complete.num_frames}, {}),
         ({}, {"fps": int(complete.fps), "steps": complete.steps, "seed": 0}),
         ({"device": "cpu", "compile": True, "memory_budget": 5 * 10**9, "workers": 3}, {}),
         ({"seed": 5}, {"seed": 0}),
     ):
-        assert job(options).key(Row("b", "b.png", "/y/b.png", None, settings), PICTURE) == key
+        assert job(options).key(Row("b", "b.png", "/y/b.png", None, chosen), PICTURE) == key
     assert job(memory_budget="3GB").key(Row("a"), PICTURE) == key
     with pytest.raises(ValueError, match="width is 100"):
         plain.key(Row("a", settings={"width": 100}), PICTURE)
+
+
+SCALAR = st.text(max_size=5) | st.integers() | st.floats() | st.booleans() | st.just(10**400)
+VALUE = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(FIELDS)), VALUE, min_size=1, max_size=2))
+def test_whatever_a_row_says_of_settings_is_a_key_or_a_refusal(chosen):
+    row = row_of({"image": "a.png", **chosen}, "line 1")
+    with contextlib.suppress(ValueError):
+        if not row.fault:
+            assert len(common().key(Settings.of(row.settings).complete(SVD_XT), PICTURE)) == 64
 
 
 def _opened(checkpoint, machine, progress, device):

@@ -96,6 +96,7 @@ def test_rows_of_parquet(folder):
         ('{"image": "b.png", "seeed": 3}', "did you mean seed?"),
         ('{"image": "b.png", "checkpoint": "x"}', "a batch has one"),
         ('{"image": "b.png", "sha256": "12"}', "give 64 digits"),
+        ('{"image": "b.png", "sampler": [{"a": 1}]}', "give a text, a number, or a list"),
         ('{"image": "b.png", "id": [1]}', "give a text or a whole number"),
         ('{"image": "../secret.png"}', "lies in none of the folders"),
         ('{"image": "deep/../../secret.png"}', "lies in none of the folders"),
