@@ -9,7 +9,7 @@ REFUSED, TIMED_OUT, ENDED = "refused", "timed out", "ended its worker"
 
 WELL, ASIDE = (DONE, SKIPPED, DUPLICATE), (REFUSED, TIMED_OUT, ENDED)
 STATES = (*WELL, *ASIDE)
-MOST_REASONS = 10
+MOST_REASONS, MOST_SIGNS = 10, 500
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Outcome:
     reason: str = ""
     bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
+
+
+def printable(text: str) -> str:
+    """A reason for a terminal, which signs of a manifest can't command."""
+    return "".join(sign if sign.isprintable() else "�" for sign in text[:MOST_SIGNS])
 
 
 class Tally:

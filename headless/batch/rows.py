@@ -18,6 +18,7 @@ MOST_BYTES = 64_000
 OWN = ("image", "id", "sha256")
 """Names in a row that are no settings."""
 
+_LARGEST = 2**64  # of all settings the seeds go furthest, and no float holds some larger ones
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -102,14 +103,14 @@ def _faults(image, identity, sha256, settings: Mapping):
     yield from unknown_names(settings)
     for key, value in settings.items():
         if not _is_plain(value):
-            yield f"{shortened(key)} is {shortened(value)}; give a text, a number, or a list of them."
+            yield f"{shortened(key)} is {shortened(value)}; give text, a number up to 2⁶⁴, or a list."
 
 
 def _is_plain(value: object, depth: int = 3) -> bool:
     """Whether a value is a scalar or a list of them; poses are lists three deep."""
     if isinstance(value, list | tuple):
         return depth > 0 and all(_is_plain(element, depth - 1) for element in value)
-    return isinstance(value, str | int | float)
+    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) <= _LARGEST)
 
 
 def unknown_names(names):

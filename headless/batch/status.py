@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..files.formats import ENCODINGS
 from .digests import Digests
-from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL
+from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
 from .record import JOB, clip_name, lines
 from .stores import Store
 
@@ -51,7 +51,7 @@ def summary(store: Store) -> Iterator[str]:
     marks = store.names("attempts")
     if marks:
         yield f"under way    {len(marks):,}, or cut off"
-    yield from (f"  {reason}" for reason in reasons)
+    yield from (f"  {printable(str(reason))}" for reason in reasons)
 
 
 def index_page(store: Store, extension: str) -> str:

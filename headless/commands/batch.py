@@ -15,7 +15,7 @@ from ...svd_model.checkpoint import Checkpoint
 from ..batch import drivers
 from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
 from ..batch.drivers import Orders, to_do
-from ..batch.outcomes import ASIDE, MOST_REASONS, REFUSED, SKIPPED, Outcome, Tally
+from ..batch.outcomes import ASIDE, MOST_REASONS, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
 from ..batch.progress import served, shown
 from ..batch.record import JOB, Past
@@ -111,7 +111,7 @@ def _results(tally: Tally) -> Iterator[str]:
     counts = [f"{number:,} {state}" for state, number in tally.states.items() if number]
     yield f"{tally.rows:,} rows: {', '.join(counts) or 'none'}."
     for _, reason in tally.reasons:
-        yield f"  {reason}"
+        yield f"  {printable(reason)}"
     further = tally.aside - len(tally.reasons)
     if further:
         yield f"  … and {further:,} more, each in a file of aside/; --again tries them once more."
@@ -132,7 +132,7 @@ def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[
             tally.add(Outcome(row.id, digest, REFUSED, reason=f"{row.id}: {error}"))
     tell(f"{number:,} to do, {tally.states[SKIPPED]:,} done, {tally.aside:,} aside")
     for _, reason in tally.reasons:
-        tell(f"  {reason}")
+        tell(f"  {printable(reason)}")
     if tally.aside > MOST_REASONS:
         tell(f"  … and {tally.aside - MOST_REASONS:,} more")
     return SOME_ASIDE if tally.aside else OK

@@ -5,6 +5,7 @@ import re
 import socket
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
@@ -92,14 +93,14 @@ def test_the_status_counts_each_row_once_in_its_best_state(store):
     record.flush()
     other = Record(store, (1, 2), 3)
     other.add(outcome(2))
-    other.add(outcome(4, "timed out"))
+    other.add(replace(outcome(4, "timed out"), reason="\x1b[2Jwhy" + 600 * "!"))
     other.flush()
     other.begin("ab" * 32, 1)
     broken = b'{"digest": 3}\nnothing\n{"digest": "xx", "state": "done"}'
     store.put("done/00000-of-00002/broken.jsonl", broken)
     found = [" ".join(line.split()) for line in summary(store)]
     assert found[:4] == ["rows 4", "done 2", "refused 1", "timed out 1"]
-    assert found[4:] == ["under way 1, or cut off", "why", "why"]
+    assert found[4:] == ["under way 1, or cut off", "why", "�[2Jwhy" + 493 * "!"]
 
 
 def test_the_page_of_clips_escapes_names_and_takes_none_from_outside(store):
