@@ -36,9 +36,8 @@ def value_of(field: Field, text: str):
         return text.lower() in _YES
     if isinstance(kind, Poses):  # by name alone: a row opens no file but its picture
         return text
-    convert = (
-        many_numbers if isinstance(kind, Interval | OverSpaceAndTime) else FORMS[type(kind)].get("type", str)
-    )
+    pair = isinstance(kind, Interval | OverSpaceAndTime)
+    convert = many_numbers if pair else FORMS[type(kind)].get("type", str)
     try:
         return convert(text)
     except argparse.ArgumentTypeError as error:
