@@ -159,6 +159,7 @@ class Worker:
             write = self._clip(item, start)
             item.seconds["make"], item.picture = time.monotonic() - start, b""
             self._wait()
+            self._written = self._writer.submit(self._write, item, write, attempt)
         except (ValueError, OSError, TimeOut) as error:
             self._record.end(digest, attempt)
             state = TIMED_OUT if isinstance(error, TimeOut) else REFUSED
@@ -168,7 +169,6 @@ class Worker:
             with suppress(StoreError):
                 self._record.end(digest, attempt)
             raise
-        self._written = self._writer.submit(self._write, item, write, attempt)
         if alone:
             self._wait()
 
