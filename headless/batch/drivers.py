@@ -64,8 +64,13 @@ def to_do(
 
 
 def run_here(job: Job, tasks: Iterable[Task], orders: Orders, report: Callable[[Outcome], None]) -> None:
-    """Runs a job in this process."""
-    Worker(job, orders.record(), orders.terms, report).run(tasks)
+    """Runs a job in this process.
+
+    SIGTERM ends it at the next check as well, should its interrupt come where nothing can pass it on.
+    """
+    stopped = threading.Event()
+    with interrupted_by_terminate(stopped.set):
+        Worker(job, orders.record(), replace(orders.terms, stopped=stopped.is_set), report).run(tasks)
 
 
 def run_workers(

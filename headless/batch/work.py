@@ -105,6 +105,7 @@ class Worker:
                 closing(_ahead(map(self._prepared, tasks))) as items,
             ):
                 for item in items:
+                    self._check_stopped()
                     if item.outcome is None:
                         self._make(item)
                     else:
@@ -172,12 +173,15 @@ class Worker:
         if alone:
             self._wait()
 
+    def _check_stopped(self) -> None:
+        if self._terms.stopped():
+            raise KeyboardInterrupt
+
     def _clip(self, item: _Item, start: float) -> Callable[[Path], None]:
         """Makes a clip; memory that others use may be free a little later."""
 
         def check() -> None:
-            if self._terms.stopped():
-                raise KeyboardInterrupt
+            self._check_stopped()
             if self._terms.timeout is not None and time.monotonic() - start > self._terms.timeout:
                 raise TimeOut(f"took longer than {self._terms.timeout:g} s; see --timeout.")
 
