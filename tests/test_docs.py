@@ -1,5 +1,6 @@
 """The help pages say of each node what its schema says, and no local link leads nowhere."""
 
+import json
 import re
 
 import pytest
@@ -57,6 +58,22 @@ def test_page_names_the_outputs(schema):
 
 def test_the_page_of_options_is_the_one_that_the_parser_gives():
     assert (ROOT / "docs" / "options.md").read_text(encoding="utf-8") == options_page(), REMEDY
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "example_workflows").glob("*.json")), ids=lambda path: path.stem
+)
+def test_notes_of_templates_have_no_code(path):
+    """Nodes 2.0 shows the words of code dark on dark."""
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    notes = [node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote"]
+    assert [note for note in notes if "`" in note] == []
+
+
+def test_a_page_has_at_most_200_kilobytes_of_pictures():
+    for path in PAGES.rglob("*.md"):
+        pictures = set(re.findall(r"\]\((pictures/[^)]+)\)", path.read_text(encoding="utf-8")))
+        assert sum((PAGES / picture).stat().st_size for picture in pictures) <= 200_000, path
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
