@@ -17,7 +17,12 @@ DOCUMENTS = [*(ROOT / name for name in OTHERS), *PAGES.rglob("*.md")]
 
 def test_every_node_has_a_page_and_every_page_a_node():
     assert SCHEMAS
-    assert {schema.node_id for schema in SCHEMAS} == {path.stem for path in PAGES.glob("*.md")}
+    nodes = {schema.node_id for schema in SCHEMAS}
+    assert (
+        nodes
+        == {path.stem for path in PAGES.glob("*.md")}
+        == {path.parent.name for path in PAGES.glob("*/de.md")}
+    )
 
 
 @schemas
@@ -43,6 +48,23 @@ def test_page_names_the_labels_of_inputs_where_they_differ(schema):
     for option in schema.inputs:
         label = option.options.get("display_name", option.id)
         assert rows[option.id][0] == f"`{option.id}`" + (f" · {label}" if label != option.id else "")
+
+
+@schemas
+def test_the_german_page_names_inputs_outputs_and_defaults(schema):
+    text = (PAGES / schema.node_id / "de.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {schema.display_name}\n")
+    rows = table(text, "Eingänge")
+    assert list(rows) == [option.id for option in schema.inputs]
+    for option in schema.inputs:
+        label = option.options.get("display_name", option.id)
+        assert rows[option.id][0] == f"`{option.id}`" + (f" · {label}" if label != option.id else "")
+        if "default" in option.options:
+            default = shown(option.options["default"])
+            default = {"empty": "leer", "true": "an", "false": "aus"}.get(default, default)
+            assert rows[option.id][1].endswith(f" Standard: {default}"), option.id
+    if schema.outputs:
+        assert list(table(text, "Ausgänge")) == [output.id for output in schema.outputs]
 
 
 @pytest.mark.parametrize("path", sorted(PAGES.rglob("*.md")), ids=lambda path: str(path.relative_to(PAGES)))
