@@ -49,6 +49,7 @@ def course_of(video: Tensor, mask: Tensor, freeze: Tensor | None) -> Course:
         if pixels is not None:
             check_mask(name, pixels)
             _check_shape(name, pixels, counts, (height, width))
+    # By every pixel, since masks of SVD Motion and SVD Drag come here: thin parts of a drawing count.
     held = masks.touched((mask > 0.5).to(video)[:, None])
     frozen = freeze[:, None].clamp(0, 1).to(video) if freeze is not None and freeze.any() else None
     if held.any():

@@ -24,9 +24,10 @@ from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
 from .. import references
+from ..control import read_control
 from ..engine import memory
 from ..engine.devices import find_device
-from ..files import control_frames, images, latents
+from ..files import latents
 from ..files.hashes import sha256
 from ..files.sources import existing
 from ..files.videos import write_videos
@@ -79,6 +80,7 @@ def animate(
     with mistakes.collected():
         if checkpoint and settings and moving:
             plan = _plan(options, checkpoint, settings, moving)
+            moving = moving.checked(plan)
     with mistakes.collected():
         resumed = _resumed(options, plan)
     with mistakes.collected():
@@ -172,7 +174,6 @@ def _plan(options: Namespace, checkpoint: Checkpoint, settings: Settings, moving
     frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
     plan = Plan.of(settings, checkpoint.variant, frames, ends, moving.moves, moving.freezes)
     plan.check_network(checkpoint.unet.params)
-    moving.check(plan)
     return plan
 
 
@@ -190,7 +191,7 @@ def _read_control_frames(options: Namespace, plan: Plan) -> Tensor | None:
         if options.control is None:
             plan.refuse_control()
         return None
-    return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(options.control_frames)))
+    return read_control(plan, options.control_frames)
 
 
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
