@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
 from ..clips.mistakes import Mistakes
+from ..clips.settings import FIELDS
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.batch import batch
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("stopped; no half-written file is left.")
         return INTERRUPTED
     except (ValueError, OSError) as error:
-        _say(f"error: {error}")
+        _say(f"error: {_by_options(str(error))}")
         return REFUSED
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -64,6 +66,14 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
         reports.append(describe_clip(checkpoint, options))
     _print("\n".join(reports))
     return OK if checkpoint.complete else NOT_WHOLE
+
+
+def _by_options(message: str) -> str:
+    """A message in which settings have the names of their options, where these are others."""
+    for field in FIELDS.values():
+        if field.option:  # no part of a file's name
+            message = re.sub(rf"(?<![\w./\\-]){field.name}(?![\w./\\-])", field.option, message)
+    return message
 
 
 def _ask(question: str) -> bool:
