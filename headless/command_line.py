@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("stopped; no half-written file is left.")
         return INTERRUPTED
     except (ValueError, OSError) as error:
-        _say(f"error: {_by_options(str(error))}")
+        _say(f"error: {error}")
         return REFUSED
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -48,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _animate(options: argparse.Namespace, mistakes: Mistakes) -> int:
     terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
     ask = _ask if terminal and STANDARD_INPUT not in options.images else None
-    for path in animate(options, mistakes, _say, ask):
-        _print(str(path))
+    try:
+        for path in animate(options, mistakes, _say, ask):
+            _print(str(path))
+    except ValueError as error:  # a row of a batch keeps the names of settings, which it has itself
+        raise ValueError(_by_options(str(error))) from error
     return OK
 
 
