@@ -256,16 +256,16 @@ def _animate_picture(
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture, course = inputs.moving.course(plan, image)
     notes = None if options.no_metadata else _notes(pipeline, inputs, origin, job, options)
-    clip = None
+    clip, seen = None, (picture, *inputs.look.pictures)
     if inputs.resumed is not None:
-        clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, picture, pipeline)
+        clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, seen, pipeline)
     if job.save_motion is not None:
         yield from _write([job.save_motion], as_frames(course), plan.settings.fps, notes)
     written = []
 
     def save(step: Keep | Decode) -> None:
         beside = (step.last_frame, step.paste, step.first) if isinstance(step, Decode) else ()
-        told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
+        told = kept.with_progress(notes, step.latents, seen, pipeline) if isinstance(step, Keep) else notes
         overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
         file = Path(job.save_latents.name)
         latents.save(file, step.latents, told, *beside, overwrite=overwrite)
