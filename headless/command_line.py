@@ -74,7 +74,7 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
 def _by_options(message: str) -> str:
     """A message in which settings have the names of their options, where these are others."""
     for field in FIELDS.values():
-        if field.option:  # no part of a file's name
+        if field.option:  # but not inside a file's name
             message = re.sub(rf"(?<![\w./\\-]){field.name}(?![\w./\\-])", field.option, message)
     return message
 

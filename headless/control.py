@@ -23,5 +23,5 @@ def control_pictures(plan: Plan, control: Frames | None, network: Part | None) -
 
 
 def read_control(plan: Plan, control: Frames) -> Tensor:
-    """Control pictures of a clip, (T, 3, H, W) in [−1, 1], read and fitted; raises ValueError as above."""
+    """Control pictures of a clip, (T, 3, H, W) in [−1, 1]; raises ValueError for another number of them."""
     return plan.control_pictures(map(images.to_tensor, read_frames(control)))
