@@ -1,7 +1,7 @@
 /** The editor of a guidance curve, in every node with `scales`. The text stays the value; this dresses it up. */
 
 import { app } from "../../scripts/app.js"
-import { mount, onValue, setValue, widgetOf } from "./host/nodes.js"
+import { mount, onValue, setValue, sourceOf, widgetOf } from "./host/nodes.js"
 import { loadWords, words } from "./host/text.js"
 import { endStep } from "./host/undo.js"
 import { ofShape, parse, print } from "./pure/curve.js"
@@ -73,8 +73,7 @@ function stateOf(node, { shape, min, max, text }, option) {
 
 /** How many frames the latent has that a node samples, if its source says so. */
 function framesOf(node) {
-  const slot = node.inputs?.findIndex((input) => input.name === "latent") ?? -1
-  const source = slot < 0 ? null : node.getInputNode(slot)
+  const source = sourceOf(node, "latent")
   const frames = source && widgetOf(source, "frames")?.value
   return Number.isInteger(frames) && frames > 0 ? frames : null
 }

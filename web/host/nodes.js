@@ -61,10 +61,15 @@ function functionOf(height) {
   return typeof height === "function" ? height : () => height
 }
 
+/** The node at an input; null without one, and for a node outside of any graph, such as a copy being made. */
+export function sourceOf(node, inputName) {
+  const slot = node.inputs?.findIndex((input) => input.name === inputName) ?? -1
+  return slot < 0 || !node.graph ? null : node.getInputNode(slot)
+}
+
 /** URL of the picture at an input: the file that its node loads, or else that node's last output; or null. */
 export function pictureAt(node, inputName) {
-  const slot = node.inputs?.findIndex((input) => input.name === inputName) ?? -1
-  const source = slot < 0 ? null : node.getInputNode(slot)
+  const source = sourceOf(node, inputName)
   if (!source) return null
   const file = widgetOf(source, "image")?.value
   if (typeof file === "string" && file) return fileUrl(inputFile(file))
