@@ -151,7 +151,8 @@ class Decode(io.ComfyNode):
                     default=FLOAT32,
                     optional=True,
                     advanced=True,
-                    tooltip="float32 as in the reference; bfloat16 halves the memory and differs slightly.",
+                    tooltip="Numbers to compute in: float32 as in the reference; bfloat16 halves the memory "
+                    "and differs slightly.",
                 ),
                 own_or_chosen(
                     "num_frames",

@@ -29,3 +29,19 @@ def test_every_list_of_scales_has_the_numbers_of_the_editor():
     lists = [port for schema in SCHEMAS for port in schema.inputs if port.id == "scales"]
     assert len(lists) == 4
     assert all("stillmotion_curve" in port.options["extra_dict"] for port in lists)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.node_id)
+def test_labels_are_words_and_differ_within_a_node(schema):
+    """But for sockets and words that ComfyUI's own nodes show by their names."""
+    core = {"clip_vision", "clip_vision_output"}
+    labels = [port.options.get("display_name", port.id) for port in schema.inputs if port.id not in core]
+    assert len(set(labels)) == len(labels)
+    assert [label for label in labels if "_" in label] == []
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.node_id)
+def test_tooltips_are_sentences(schema):
+    for port in [*schema.inputs, *schema.outputs]:
+        words = port.options["tooltip"]
+        assert len(words) > 15 and words[0] == words[0].upper() and words.endswith("."), port.id
