@@ -6,6 +6,7 @@ import { words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
 import { planOf } from "./pure/convert.js"
 import { isConvertible } from "./pure/convertible.js"
+import { connectedWith } from "./pure/replacing.js"
 
 const COMMAND = "Stillmotion.Convert"
 const LABEL = "Convert SVD nodes to Stillmotion"
@@ -49,13 +50,14 @@ async function convert() {
   toast.add({ severity: left.length ? "warn" : "success", summary, detail: left.join("\n"), life: 10_000 })
 }
 
-/** The graphs to convert: the selected nodes of the one in view, or the workflow with all its subgraphs. */
+/** The graphs to convert: what is connected with the selected nodes, or the workflow with all its subgraphs. */
 function scopes() {
   const selected = [...app.canvas.selectedItems].filter((item) => item.type && item.inputs)
   if (!selected.length) return [app.rootGraph, ...app.rootGraph.subgraphs.values()].map((graph) => ({ graph }))
   const inside = selected.flatMap(({ subgraph }) => (subgraph ? [subgraph, ...subgraph.subgraphs.values()] : []))
-  const chosen = selected.map((node) => node.id)
-  return [{ graph: app.canvas.graph, chosen }, ...[...new Set(inside)].map((graph) => ({ graph }))]
+  const { graph } = app.canvas
+  const chosen = connectedWith(graph.asSerialisable(), selected.map((node) => node.id))
+  return [{ graph, chosen }, ...[...new Set(inside)].map((graph) => ({ graph }))]
 }
 
 /** Limits of an input of ours, from its node's definition. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 
 import { planOf } from "../../web/pure/convert.js"
+import { connectedWith } from "../../web/pure/replacing.js"
 import { pushes } from "../../web/pure/spread.js"
 
 /** A graph as a workflow has it, of {id: [type, {input: [origin, slot]}, widget values, more]}. */
@@ -137,12 +138,18 @@ test("links through reroutes and in a subgraph's form are followed; a linked num
       40: ["Reroute", { "": [15, 2] }],
     }),
   )
-  const named = links.map(([id, origin_id, origin_slot, target_id, target_slot]) => ({
-    ...{ id, origin_id, origin_slot, target_id, target_slot },
+  const named = links.map(([id, origin, origin_slot, target, target_slot]) => ({
+    ...{ id, origin_id: String(origin), origin_slot, target_id: String(target), target_slot },
   }))
   const plan = planOf({ nodes, links: named }, { limits })
   assert.deepEqual(nodeOf(plan, 12).inputs.vae, [40, 0])
   assert.deepEqual(nodeOf(plan, 12).inputs.width, [-10, 3])
+})
+
+test("a selection takes what is connected with it", () => {
+  const graph = graphOf(core({ 50: ["LoadImage", {}], 51: ["SaveImage", { images: [50, 0] }] }))
+  assert.deepEqual(connectedWith(graph, ["51"]), [51, 50])
+  assert.equal(connectedWith(graph, [14]).length, 7)
 })
 
 test("an older pack's loader, sampler and decoder become ours", () => {

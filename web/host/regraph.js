@@ -1,5 +1,6 @@
 /** A plan of a conversion, carried out on a graph of the page. */
 
+import { idOf } from "../pure/replacing.js"
 import { pushes } from "../pure/spread.js"
 import { setValue, widgetOf } from "./nodes.js"
 
@@ -10,10 +11,11 @@ const EXIT = -20 // … and for its outputs, as the target
 export function carryOut(graph, plan) {
   const outside = plan.gone.flatMap((id) => linksFrom(graph, id)).filter(({ target }) => !plan.gone.includes(target))
   const held = membersOf(graph)
+  const old = new Map(plan.gone.map((id) => [id, graph.getNodeById(id)]))
   const fresh = {}
   for (const each of plan.nodes) fresh[each.key] = nodeOf(each)
-  for (const id of plan.gone) graph.remove(graph.getNodeById(id))
-  for (const each of plan.nodes) place(graph, fresh[each.key], each)
+  for (const node of old.values()) graph.remove(node)
+  for (const each of plan.nodes) place(graph, fresh[each.key], old.get(each.id)?.id, each.pos)
   for (const each of plan.nodes) {
     for (const [name, origin] of Object.entries(each.inputs)) {
       join(graph, resolve(origin, plan, fresh), fresh[each.key], name)
@@ -38,8 +40,8 @@ function nodeOf({ type, title, mode, values, models }) {
   return node
 }
 
-function place(graph, node, { id, pos }) {
-  if (id !== null) node.id = id
+function place(graph, node, id, pos) {
+  if (id !== undefined) node.id = id
   graph.add(node)
   node.pos = [pos[0], pos[1]]
   node.setSize(node.computeSize())
@@ -47,8 +49,8 @@ function place(graph, node, { id, pos }) {
 
 function linksFrom(graph, id) {
   return [...graph.links.values()]
-    .filter((link) => link.origin_id === id)
-    .map((link) => ({ origin: id, slot: link.origin_slot, target: link.target_id, targetSlot: link.target_slot }))
+    .filter((link) => idOf(link.origin_id) === id)
+    .map((link) => ({ origin: id, slot: link.origin_slot, target: idOf(link.target_id), targetSlot: link.target_slot }))
 }
 
 /** The new place of an output of the old graph. */

@@ -4,10 +4,14 @@ import { RENAMED, valuesOf } from "./convertible.js"
 
 const MOST_STEPS_BACK = 32
 
+/** An id as a plan has it: the page has numbers as text in some places. */
+export const idOf = (id) => (Number.isInteger(Number(id)) ? Number(id) : id)
+
 /** A graph's nodes, and what is connected to an input or an output. */
 export function viewOf(graph) {
   const links = new Map((graph.links ?? []).map((link) => [link.id ?? link[0], linkOf(link)]))
-  const byId = new Map(graph.nodes.map((node) => [node.id, node]))
+  const nodes = graph.nodes.map((node) => ({ ...node, id: idOf(node.id) }))
+  const byId = new Map(nodes.map((node) => [node.id, node]))
   /** [origin id, slot] of an input, or null. */
   const link = (node, name) => {
     const found = node.inputs?.find((input) => input.name === name)
@@ -24,14 +28,14 @@ export function viewOf(graph) {
     return { node: undefined, slot: 0 }
   }
   const consumers = (id) => [...links.values()].filter((each) => each.origin[0] === id).map((each) => each.target)
-  return { nodes: graph.nodes, link, source, consumers }
+  return { nodes, link, source, consumers }
 }
 
 function linkOf(link) {
   const [, origin, slot, target] = Array.isArray(link)
     ? link
     : [link.id, link.origin_id, link.origin_slot, link.target_id]
-  return { origin: [origin, slot], target }
+  return { origin: [idOf(origin), slot], target: idOf(target) }
 }
 
 /** Whether a node of the old graph is one that the plan replaces. */
@@ -89,4 +93,18 @@ function refusal({ limits }, type, values, inputs) {
 /** Has the links at a node's outputs, up to a number of them, begin at the node of its id. */
 export function keepOutputs({ plan }, node, count = 1) {
   for (let slot = 0; slot < count; slot++) plan.outputs[`${node.id}:${slot}`] = [String(node.id), slot]
+}
+
+/** The ids of some nodes, and of all that links connect with them. */
+export function connectedWith(graph, ids) {
+  const links = (graph.links ?? []).map(linkOf)
+  const found = new Set(ids.map(idOf))
+  for (let size = -1; size !== found.size; ) {
+    size = found.size
+    for (const { origin, target } of links) {
+      if (origin[0] < 0 || target < 0 || found.has(origin[0]) === found.has(target)) continue
+      found.add(origin[0]).add(target)
+    }
+  }
+  return [...found]
 }
