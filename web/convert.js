@@ -5,7 +5,7 @@ import { carryOut } from "./host/regraph.js"
 import { words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
 import { planOf } from "./pure/convert.js"
-import { isConvertible } from "./pure/convertible.js"
+import { OURS, isConvertible } from "./pure/convertible.js"
 import { connectedWith } from "./pure/replacing.js"
 
 const COMMAND = "Stillmotion.Convert"
@@ -31,7 +31,7 @@ const label = () => words("convert", LABEL)
 /** Shows what would become of the selection, or else of the whole workflow, and does it if the user agrees. */
 async function convert() {
   const plans = scopes()
-    .map(({ graph, chosen }) => ({ graph, plan: planOf(graph.asSerialisable(), { chosen, limits: limitsOf }) }))
+    .map(({ graph, chosen }) => ({ graph, plan: planOf(graph.asSerialisable(), { chosen, ...fromDefinitions() }) }))
     .filter(({ plan }) => plan.nodes.length || plan.left.length)
   const { dialog, toast } = app.extensionManager
   const some = plans.some(({ plan }) => plan.nodes.length)
@@ -45,7 +45,7 @@ async function convert() {
   if (!(await dialog.confirm({ title: label(), message, itemList: lines }))) return
   asOneStep(() => plans.forEach(({ graph, plan }) => carryOut(graph, plan)))
   app.canvas.setDirty(true, true)
-  const left = plans.flatMap(({ graph, plan }) => leftOf(graph, plan))
+  const left = plans.flatMap(({ plan }) => leftOf(plan))
   const summary = words("convert_done", "Converted to Stillmotion")
   toast.add({ severity: left.length ? "warn" : "success", summary, detail: left.join("\n"), life: 10_000 })
 }
@@ -60,27 +60,30 @@ function scopes() {
   return [{ graph, chosen }, ...[...new Set(inside)].map((graph) => ({ graph }))]
 }
 
-/** Limits of an input of ours, from its node's definition. */
-function limitsOf(type, name) {
-  const { nodeData } = LiteGraph.registered_node_types[type]
-  const found = { ...nodeData.input.required, ...nodeData.input.optional }[name]
-  return found && { ...found[1], title: nodeData.display_name }
+/** What a plan needs of our nodes' definitions: limits of inputs, and addresses of files. */
+function fromDefinitions() {
+  const definitionOf = (type) => LiteGraph.registered_node_types[type].nodeData
+  const inputOf = (type, name) => {
+    const { required, optional } = definitionOf(type).input
+    return { ...required, ...optional }[name]?.[1]
+  }
+  const limits = (type, name) => ({ ...inputOf(type, name), title: definitionOf(type).display_name })
+  return { limits, downloads: inputOf(OURS.load, "checkpoint").stillmotion_downloads }
 }
 
 const titleOf = (type) => LiteGraph.registered_node_types[type]?.title ?? type
 
 function told(graph, plan) {
-  const replaced = plan.nodes.map(({ id, type }) => {
-    const old = id === null ? "+" : `${titleOf(graph.getNodeById(id).type)} (${id})`
-    return `${old} → ${titleOf(type)}`
+  const replaced = plan.nodes.map(({ id, of = id, type }) => {
+    return `${titleOf(graph.getNodeById(of).type)} (${of}) → ${titleOf(type)}`
   })
   const ids = new Set(plan.nodes.map(({ id }) => id))
   const merged = plan.gone
-    .filter((id) => !ids.has(id))
-    .map((id) => `${titleOf(graph.getNodeById(id).type)} (${id}) → ${words("convert_merged", "part of SVD KSampler")}`)
-  return [...replaced, ...merged, ...plan.notes, ...leftOf(graph, plan)]
+    .filter((id) => !ids.has(id) && !plan.nodes.some(({ of }) => of === id))
+    .map((id) => `${titleOf(graph.getNodeById(id).type)} (${id}) → ${titleOf(OURS.sample)}`)
+  return [...replaced, ...merged, ...plan.notes, ...leftOf(plan)]
 }
 
-function leftOf(graph, { left }) {
+function leftOf({ left }) {
   return left.map(({ id, type, why }) => `${titleOf(type)} (${id}) ${words("convert_left", "stays:")} ${why}`)
 }

@@ -47,7 +47,8 @@ const core = (changes = {}) => ({
   10: ["SaveAnimatedWEBP", { images: [8, 0] }],
   ...changes,
 })
-const planOfCore = (changes, options = {}) => planOf(graphOf(core(changes)), { limits, ...options })
+const downloads = { "svd_xt.safetensors": "…/resolve/main/svd_xt.safetensors" }
+const planOfCore = (changes, options = {}) => planOf(graphOf(core(changes)), { limits, downloads, ...options })
 const nodeOf = (plan, id) => plan.nodes.find((node) => node.id === id)
 const whyOf = (plan, id) => plan.left.find((each) => each.id === id)?.why
 
@@ -56,8 +57,12 @@ test("core's chain becomes ours, with its values and links", () => {
   assert.deepEqual(plan.left, [])
   const of = (id) => [nodeOf(plan, id).type, nodeOf(plan, id).values, nodeOf(plan, id).inputs]
   assert.deepEqual(of(15), ["StillmotionLoadCheckpoint", { checkpoint: "svd/svd_xt.safetensors" }, {}])
-  assert.match(nodeOf(plan, 15).models[0].url, /img2vid-xt\/resolve\/main\/svd_xt.safetensors$/)
-  const numbers = { width: 1024, height: 576, frames: 25, motion_bucket_id: 100, fps: 8, noise_aug: 0.05 }
+  assert.deepEqual(nodeOf(plan, 15).models, [
+    { name: "svd_xt.safetensors", url: downloads["svd_xt.safetensors"], directory: "checkpoints" },
+  ])
+  const size = { width: 1024, height: 576, frames: 25 }
+  const fixed = { control_after_generate: "fixed" }
+  const numbers = { ...size, motion_bucket_id: 100, fps: 8, noise_aug: 0.05, ...fixed }
   const parts = { clip_vision: [15, 1], vae: [15, 2], image: [23, 0] }
   assert.deepEqual(of(12), ["StillmotionImageToVideo", numbers, parts])
   const guidance = { shape: "linear", min_guidance: 1.2, max_guidance: 2.5 }
@@ -163,7 +168,10 @@ test("an older pack's loader, sampler and decoder become ours", () => {
   )
   assert.deepEqual(plan.left, [])
   const prepared = plan.nodes.find((node) => node.type === "StillmotionImageToVideo")
-  assert.deepEqual(prepared.values, { motion_bucket_id: 90, fps: 7, noise_aug: 0.03, frames: 25 })
+  assert.deepEqual(prepared.values, {
+    ...{ motion_bucket_id: 90, fps: 7, noise_aug: 0.03, frames: 25 },
+    control_after_generate: "fixed",
+  })
   assert.deepEqual(prepared.inputs, { image: [2, 0], clip_vision: [1, 1], vae: [1, 2] })
   const { values, inputs, siblings } = nodeOf(plan, 3)
   assert.deepEqual([values.seed, values.steps, values.min_guidance, values.max_guidance], [23, 30, 1.5, 3])

@@ -15,7 +15,7 @@ export function carryOut(graph, plan) {
   const fresh = {}
   for (const each of plan.nodes) fresh[each.key] = nodeOf(each)
   for (const node of old.values()) graph.remove(node)
-  for (const each of plan.nodes) place(graph, fresh[each.key], old.get(each.id)?.id, each.pos)
+  for (const each of plan.nodes) place(graph, fresh[each.key], old.get(each.of ?? each.id), each)
   for (const each of plan.nodes) {
     for (const [name, origin] of Object.entries(each.inputs)) {
       join(graph, resolve(origin, plan, fresh), fresh[each.key], name)
@@ -40,11 +40,13 @@ function nodeOf({ type, title, mode, values, models }) {
   return node
 }
 
-function place(graph, node, id, pos) {
-  if (id !== undefined) node.id = id
+/** At the old node's place, and no narrower. */
+function place(graph, node, old, { id, pos }) {
+  if (id !== null) node.id = old.id
   graph.add(node)
   node.pos = [pos[0], pos[1]]
-  node.setSize(node.computeSize())
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(width, old.size[0]), height])
 }
 
 function linksFrom(graph, id) {

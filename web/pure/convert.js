@@ -2,7 +2,7 @@
 
 import { replaceOldDecoder, replaceOldLoader, replaceOldSampler, replaceWhole } from "./convert_old.js"
 import * as tables from "./convertible.js"
-import { CONDITIONING, DECODERS, GUIDANCE, LOADER, OLD, OURS, SAMPLER, WHOLE } from "./convertible.js"
+import { CONDITIONING, DECODERS, FIXED, GUIDANCE, LOADER, OLD, OURS, SAMPLER, WHOLE } from "./convertible.js"
 import { modelsOf, valuesOf } from "./convertible.js"
 import { isOurs, isReplaced, keepOutputs, replace, viewOf } from "./replacing.js"
 
@@ -13,11 +13,12 @@ const MOST_STEPS_BACK = 32
  * The plan for a graph as a workflow has it: `nodes` to make, each under a key, with `inputs` [origin, slot] of the
  * old graph and `siblings` [key, slot]; `outputs` that move, "id:slot" -> [key, slot]; `gone` ids; `left` nodes
  * with why; `notes`.
- * chosen: ids to convert, or null for all; limits(type, input) -> the input's min, max, step, and its title.
+ * chosen: ids to convert, or null for all; limits(type, input) -> the input's min, max and step, and
+ * the node's title; downloads: addresses of files by name.
  */
-export function planOf(graph, { chosen = null, limits = () => undefined } = {}) {
+export function planOf(graph, { chosen = null, limits = () => undefined, downloads = {} } = {}) {
   const plan = { nodes: [], outputs: {}, gone: [], left: [], notes: [] }
-  const work = { plan, limits, view: viewOf(graph), wanted: (node) => !chosen || chosen.includes(node.id) }
+  const work = { plan, limits, downloads, view: viewOf(graph), wanted: (node) => !chosen || chosen.includes(node.id) }
   const { nodes } = work.view
   const loaders = loadersOf(work)
   const steps = [
@@ -69,7 +70,7 @@ function isOfSvd({ view }, node) {
 
 function replaceLoader(work, node) {
   const { ckpt_name: file } = valuesOf(node)
-  const why = replace(work, node, OURS.load, { names: ["checkpoint"], more: { models: modelsOf(node, file) } })
+  const why = replace(work, node, OURS.load, { names: ["checkpoint"], more: { models: modelsOf(work, node, file) } })
   if (!why) keepOutputs(work, node, 3)
   return why
 }
@@ -79,7 +80,7 @@ function replaceConditioning(work, node) {
   if (!parts.every((part) => isOurs(work, part))) return "its loader stays, or is out of sight"
   const numbers = ["width", "height", "frames", "fps", "motion_bucket_id", "noise_aug"]
   const names = ["clip_vision", "vae", "image", ...numbers]
-  const why = replace(work, node, OURS.prepare, { names })
+  const why = replace(work, node, OURS.prepare, { names, changes: FIXED })
   if (!why) keepOutputs(work, node, 3)
   return why
 }

@@ -1,6 +1,6 @@
 /** Nodes of packs that nobody keeps up any more, SVDModelLoader and its kin, to ours. */
 
-import { OLD, OURS, fileOf, modelsOf, valuesOf } from "./convertible.js"
+import { FIXED, OURS, fileOf, modelsOf, valuesOf } from "./convertible.js"
 import { counterpart, isReplaced, keepOutputs, replace } from "./replacing.js"
 
 const ASIDE = 40
@@ -9,7 +9,7 @@ const USUAL = { fps_id: 6, cond_aug: 0.02 }
 /** Their files lie in a folder of their own, and their numbers of frames and steps belong to the loader. */
 export function replaceOldLoader(work, node) {
   const { checkpoint } = valuesOf(node)
-  const models = modelsOf(node, checkpoint)
+  const models = modelsOf(work, node, checkpoint)
   const why = replace(work, node, OURS.load, { names: ["checkpoint"], more: { models } })
   if (why) return why
   keepOutputs(work, node)
@@ -26,9 +26,9 @@ export function replaceOldSampler(work, node) {
   const parts = { clip_vision: [loader.id, 1], vae: [loader.id, 2] }
   const prepared = counterpart(work, node, OURS.prepare, {
     names: ["image", "motion_bucket_id", "fps", "noise_aug"],
-    changes: { frames },
+    changes: { frames, ...FIXED },
     links: parts,
-    more: { key, id: null, title: undefined },
+    more: { key, id: null, of: node.id, title: undefined },
   })
   const sampled = counterpart(work, node, OURS.sample, {
     names: ["model", "seed", "control_after_generate"],
@@ -42,7 +42,7 @@ export function replaceOldSampler(work, node) {
   work.plan.nodes.push(prepared.node, sampled.node)
   work.plan.gone.push(node.id)
   keepOutputs(work, node)
-  ofPicturesSize(work, node)
+  ofPicturesSize(work, node, "1024×576")
   return undefined
 }
 
@@ -59,7 +59,7 @@ export function replaceOldDecoder(work, node) {
 export function replaceWhole(work, node) {
   const found = valuesOf(node)
   const checkpoint = found.checkpoint ?? `${found.version}.safetensors`
-  const models = modelsOf(node, checkpoint)
+  const models = modelsOf(work, node, checkpoint)
   const why = replace(work, node, OURS.animate, {
     names: ["image", "frames", "steps", "motion", "seed", "control_after_generate"],
     changes: { checkpoint },
@@ -68,7 +68,7 @@ export function replaceWhole(work, node) {
   if (why) return why
   keepOutputs(work, node)
   moveFile(work, checkpoint)
-  ofPicturesSize(work, node)
+  ofPicturesSize(work, node, "the checkpoint's own")
   for (const [name, usual] of Object.entries(USUAL)) {
     if (found[name] === usual && !work.view.link(node, name)) continue
     work.plan.notes.push(`${node.type} ${node.id}: ${name} is left out, SVD Animate has the checkpoint's own`)
@@ -86,6 +86,6 @@ function moveFile({ plan }, checkpoint) {
   plan.notes.push(`${fileOf(checkpoint)} is read from models/checkpoints: move or link it there`)
 }
 
-function ofPicturesSize({ plan }, node) {
-  plan.notes.push(`${node.type} ${node.id} took the picture's size; now 1024×576 or the checkpoint's own, cropped`)
+function ofPicturesSize({ plan }, node, size) {
+  plan.notes.push(`${node.type} ${node.id} had the picture's size; now the picture is cropped to ${size}`)
 }

@@ -17,6 +17,9 @@ export const OURS = {
   animate: "StillmotionAnimate",
 }
 
+/** Of the noise on the picture: with another seed each time nothing would be cached. */
+export const FIXED = { control_after_generate: "fixed" }
+
 const CONTROLS = ["fixed", "increment", "decrement", "randomize"]
 const SEEDED = ["seed", "control_after_generate"]
 
@@ -74,16 +77,6 @@ export const OTHERS = {
 /** Names of packs that have svd in them and are of something else. */
 export const UNRELATED = /svdq|svdint|nunchaku|^Stillmotion/i
 
-const HUB = "https://huggingface.co/stabilityai"
-
-const MODELS = Object.fromEntries(
-  ["svd", "svd_image_decoder", "svd_xt", "svd_xt_image_decoder"].map((name) => {
-    const repository = `stable-video-diffusion-img2vid${name.startsWith("svd_xt") ? "-xt" : ""}`
-    const file = `${name}.safetensors`
-    return [file, { name: file, url: `${HUB}/${repository}/resolve/main/${file}`, directory: "checkpoints" }]
-  }),
-)
-
 /** The values of a node's widgets by their names. */
 export function valuesOf(node) {
   const values = {}
@@ -96,9 +89,10 @@ export function valuesOf(node) {
 }
 
 /** Where a loader's file lies, for the page's dialog of missing models; undefined where nobody knows. */
-export function modelsOf(node, path) {
-  const released = MODELS[fileOf(path)]
-  return node.properties?.models ?? (released ? [released] : undefined)
+export function modelsOf({ downloads }, node, path) {
+  const name = fileOf(path)
+  const url = downloads[name]
+  return node.properties?.models ?? (url ? [{ name, url, directory: "checkpoints" }] : undefined)
 }
 
 /** The name of a file without its folders. */
