@@ -5,6 +5,7 @@ settings a check, and the pages a line.
 """
 
 import dataclasses
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from .mistakes import did_you_mean
 
 
 def is_number(value) -> bool:
-    """Whether a value is an int or a float; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a float, or an int that can be one; a bool is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 class Kind(ABC):
@@ -45,7 +48,7 @@ class Number(Kind):
 
     def complaints(self, value) -> Iterator[str]:
         if not (is_number(value) and self.lowest <= value <= self.highest):  # no NaN is in any range
-            yield f"is {value!r}; it must be {self.accepted}."
+            yield f"is {shortened(value)}; it must be {self.accepted}."
 
 
 class Rate(Number):
@@ -66,7 +69,7 @@ class Whole(Kind):
 
     def complaints(self, value) -> Iterator[str]:
         if not (_is_whole(value) and self.lowest <= value <= self.highest):
-            yield f"is {value!r}; it must be {self.accepted}."
+            yield f"is {shortened(value)}; it must be {self.accepted}."
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Side(Kind):
         whole = _is_whole(value)
         if not (whole and self.lowest <= value <= self.highest and value % self.step == 0):
             nearest = f" The nearest is {nearest_side(value)}." if whole else ""
-            yield f"is {value!r}; it must be {self.accepted}.{nearest}"
+            yield f"is {shortened(value)}; it must be {self.accepted}.{nearest}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class Choice(Kind):
 
     def complaints(self, value) -> Iterator[str]:
         if value not in self.names:
-            yield f"is {value!r}; accepted are {self.accepted}{did_you_mean(value, self.names) or '.'}"
+            meant = did_you_mean(value, self.names) or "."
+            yield f"is {shortened(value)}; accepted are {self.accepted}{meant}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class NameOrNumbers(Kind):
             yield from _complaints_of_list(value, self.number)
         elif value not in self.names:
             meant = did_you_mean(value, self.names) or "."
-            yield f"is {value!r}; accepted are {', '.join(self.names)}, or a list of numbers{meant}"
+            yield f"is {shortened(value)}; accepted are {', '.join(self.names)}, or a list of numbers{meant}"
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ class Poses(Kind):
         if not isinstance(value, tuple):
             if value not in self.names:
                 meant = did_you_mean(value, self.names) or "."
-                yield f"is {value!r}; accepted are {', '.join(self.names)}, or a list of poses{meant}"
+                names = ", ".join(self.names)
+                yield f"is {shortened(value)}; accepted are {names}, or a list of poses{meant}"
         elif value == ():
             yield "is an empty list; leave it out, or give poses."
         else:
@@ -242,7 +247,7 @@ class Flag(Kind):
 
     def complaints(self, value) -> Iterator[str]:
         if not isinstance(value, bool):
-            yield f"is {value!r}; it must be {self.accepted}."
+            yield f"is {shortened(value)}; it must be {self.accepted}."
 
 
 @dataclass(frozen=True)
@@ -290,7 +295,10 @@ def rows(table: type) -> dict[str, Field]:
 
 def shortened(value) -> str:
     """A value in at most some 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # of an int of thousands of digits
+        return "a value too long to write"
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -314,4 +322,4 @@ def _odd_elements(value: tuple) -> Iterator[str]:
         yield "is an empty list; leave it out, or give numbers."
     for element in value:
         if not is_number(element):
-            yield f"holds {element!r}; give numbers."
+            yield f"holds {shortened(element)}; give numbers."

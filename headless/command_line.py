@@ -1,4 +1,4 @@
-"""Command line: `python -m stillmotion animate` and `python -m stillmotion inspect`."""
+"""Command line: `python -m stillmotion animate`, `batch` and `inspect`."""
 
 import argparse
 import contextlib
@@ -10,6 +10,7 @@ from typing import TextIO
 from ..clips.mistakes import Mistakes
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
+from .commands.batch import batch
 from .commands.checkpoints import open_checkpoint, read_loras
 from .commands.inspect import describe, describe_clip
 from .engine.memory import REMEDIES
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mistakes = Mistakes()
     try:
         options = parse(arguments, version(), mistakes)
-        return (_animate if options.command == "animate" else _inspect)(options, mistakes)
+        return {"animate": _animate, "batch": _batch, "inspect": _inspect}[options.command](options, mistakes)
     except KeyboardInterrupt:
         _say("stopped; no half-written file is left.")
         return INTERRUPTED
@@ -48,6 +49,10 @@ def _animate(options: argparse.Namespace, mistakes: Mistakes) -> int:
     for path in animate(options, mistakes, _say, ask):
         _print(str(path))
     return OK
+
+
+def _batch(options: argparse.Namespace, mistakes: Mistakes) -> int:
+    return batch(options, mistakes, _say, _print)
 
 
 def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:

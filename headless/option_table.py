@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..clips.fields import Flag
@@ -9,9 +10,14 @@ from ..clips.motion_amount import AMOUNTS
 from ..clips.settings import FIELDS
 from .options import parsers
 
-_HEAD = """# Options of animate
+_HEAD = """# Options of animate and batch
 
 `python -m stillmotion animate` takes these. What is not given follows the checkpoint.
+"""
+
+_OF_BATCH = """# Options of batch
+
+`python -m stillmotion batch` takes these, and from above settings, LoRAs, parts and the machine's options.
 """
 
 
@@ -33,19 +39,23 @@ def amounts() -> list[str]:
 
 
 def options_page() -> str:
-    """Markdown with a table for each group of options."""
-    parser = parsers("")["animate"]
-    sections = [_HEAD]
+    """Markdown with a table for each group of options of animate, then of batch's own."""
+    animate, batch = (parsers("")[name] for name in ("animate", "batch"))
+    above = {name for action in animate._actions for name in action.option_strings}
+    of_animate = [_HEAD, *_sections(animate, ()), _AMOUNTS, *amounts(), ""]
+    return "\n".join([*of_animate, _OF_BATCH, *_sections(batch, above)])
+
+
+def _sections(parser: argparse.ArgumentParser, above: Collection[str]) -> Iterator[str]:
+    """Headings and tables of a command's options, without those that stand above, by their names."""
     for group in parser._action_groups:  # argparse has no other way to ask
-        rows = [_row(action) for action in group._group_actions if _is_option(action)]
+        options = [action for action in group._group_actions if _is_option(action)]
+        rows = [_row(action) for action in options if action.option_strings[0] not in above]
         if rows:
             title = "files" if group.title == "options" else group.title
-            sections.append(f"## {title[0].upper()}{title[1:]}\n")
-            sections.append("| option | what it does | accepted | default |\n|---|---|---|---|")
-            sections.append("\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n")
-    sections.append(_AMOUNTS)
-    sections.append("\n".join(amounts()) + "\n")
-    return "\n".join(sections)
+            yield f"## {title[0].upper()}{title[1:]}\n"
+            yield "| option | what it does | accepted | default |\n|---|---|---|---|"
+            yield "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
 
 
 def _is_option(action: argparse.Action) -> bool:

@@ -14,6 +14,7 @@ from ..clips.fields import Field, Flag
 from ..clips.mistakes import Mistakes, did_you_mean
 from ..clips.settings import FIELDS
 from .engine.devices import DEVICES, DTYPES, LINEAR_DTYPES
+from .options_of_batch import add_batch
 from .options_of_files import add_files, add_parts
 from .pipeline import DECODE_DTYPES
 from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
@@ -55,8 +56,9 @@ def parse(arguments: Sequence[str] | None, version: str, mistakes: Mistakes) -> 
 
 def _drop_empty_names(options: argparse.Namespace, mistakes: Mistakes) -> None:
     """Drops empty names of pictures and files: an empty path is the current folder."""
-    if getattr(options, "file", None) == "":
-        mistakes.add(f"FILE: {EMPTY}")
+    for name in ("file", "source"):
+        if getattr(options, name, None) == "":
+            mistakes.add(f"{name.upper()}: {EMPTY}")
     if "" in getattr(options, "images", ()):
         mistakes.add(f"IMAGE: {EMPTY}")
         options.images = [name for name in options.images if name]
@@ -173,9 +175,19 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
     _add_settings(animate)
     _add_machine_options(animate.add_argument_group("machine"))
 
+    batch = commands.add_parser(
+        "batch",
+        help="make clips of many pictures, and go on where a run ended",
+        description="Make clips of many pictures, each once, and go on where an earlier run ended.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add_batch(batch)
+    _add_settings(batch)
+    _add_machine_options(batch.add_argument_group("machine"))
+
     inspect = commands.add_parser("inspect", help="say what a checkpoint file is, without loading it")
     _add_inspect_options(inspect)
-    return {"": parser, "animate": animate, "inspect": inspect}
+    return {"": parser, "animate": animate, "batch": batch, "inspect": inspect}
 
 
 def _add_inspect_options(parser: argparse.ArgumentParser) -> None:

@@ -16,15 +16,14 @@ from .checks import checked
 from .inputs import setting
 from .sampling import (
     CATEGORY,
-    SHAPES,
     find_sampler,
-    guidance_inputs,
     guided_model,
     make_sigmas,
     sampler_input,
     schedule_inputs,
     seed_input,
 )
+from .scales import SHAPES, guidance_inputs
 
 LONG = [CHAIN, WINDOWS, FREENOISE]
 OF_MODEL = "the model's own"

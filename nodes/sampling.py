@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..clips.choices import HIGHEST_SIGMA
 from ..clips.choices_over_time import MPD
-from ..clips.curve import EXAMPLE
 from ..clips.noise import start_noise
 from ..clips.presets import ANIMATE_LCM, SVD_XT, each, named
 from ..clips.run import TRF, time_reversal_euler
@@ -18,8 +17,8 @@ from . import host, latents
 from .checks import checked
 from .hold import levels_from, start_input
 from .inputs import setting
-from .page import CURVE, PRESETS
-from .scales import SHAPES, over_frames
+from .page import PRESETS
+from .scales import guidance_inputs, over_frames
 
 CATEGORY = "stillmotion/sampling"
 OF_APG = ("parallel", "limit", "momentum")
@@ -127,29 +126,6 @@ def sampler_input(**options) -> io.Combo.Input:
         tooltip="The host's samplers, and ours.",
         **options,
     )
-
-
-def guidance_inputs(shapes: Sequence[str] = SHAPES) -> list:
-    """The guidance of each frame."""
-    return [
-        setting(
-            "guidance",
-            "shape",
-            options=list(shapes),
-            default=SVD_XT.guidance,
-            tooltip="linear for SVD, triangle for SV3D; constant is the max; list takes the scales below.",
-        ),
-        setting("min_guidance", default=SVD_XT.min_guidance, tooltip="Where it is lowest."),
-        setting("max_guidance", default=SVD_XT.max_guidance, tooltip="Where it is highest."),
-        io.String.Input(
-            "scales",
-            default="",
-            advanced=True,
-            tooltip="For the shape list: a scale for each frame, as in 1, 2, 3, or a curve of positions and "
-            f"scales, as in {EXAMPLE}.",
-            extra_dict=CURVE,
-        ),
-    ]
 
 
 def interval_inputs(elsewhere: str) -> list:

@@ -35,8 +35,8 @@ function addCurve(node, widgets, option) {
       changing = false
       redraw()
       node.setDirtyCanvas(true, true)
+      endStep()
     },
-    ended: endStep,
   })
   const redraw = () => {
     if (!changing) view.show(stateOf(node, { shape, min, max, text }, option))

@@ -1,6 +1,5 @@
 """The command `animate`: from the options to the written files."""
 
-import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from .. import references
 from ..engine import memory
 from ..engine.devices import find_device
 from ..files import control_frames, images, latents
+from ..files.hashes import sha256
 from ..files.sources import existing
 from ..files.videos import write_videos
 from ..jobs import Job, Output, parts_of, plan_jobs, settle
@@ -38,8 +38,6 @@ from ..progress import ProgressBars
 from ..references import Look
 from . import kept
 from .checkpoints import open_checkpoint, read_loras
-
-_HASH_BLOCK = 2**24
 
 KEEP_LATENTS = "--save-latents keeps what is sampled, should decoding fail."
 
@@ -338,7 +336,7 @@ def _origin(pipeline: Pipeline, bars: ProgressBars) -> dict:
     name = builtin_model.NAME if file.path == builtin_model.PATH else file.path.name
     notes = {"stillmotion": version(), "checkpoint": name}
     notes |= {part: path.name for part, path in pipeline.checkpoint.places.replacements().items()}
-    hashes = {path: _sha256(path, "the checkpoint", bars) for path in file.all_paths() if path.is_file()}
+    hashes = {path: sha256(path, "the checkpoint", bars) for path in file.all_paths() if path.is_file()}
     if list(hashes) == [file.path]:
         notes["checkpoint_sha256"] = hashes[file.path]
     elif hashes:
@@ -376,19 +374,9 @@ def _notes_of_control(pipeline: Pipeline, plan: Plan, options: Namespace) -> dic
 def _lora_notes(applied: Applied, bars: ProgressBars) -> dict:
     path, (spatial, temporal) = applied.lora.path, applied.strengths
     strengths = {"strength": spatial, "temporal_strength": temporal}
-    return {"file": path.name, "sha256": _sha256(path, "the LoRA", bars), **strengths}
+    return {"file": path.name, "sha256": sha256(path, "the LoRA", bars), **strengths}
 
 
 def version() -> str:
     """Version of Stillmotion, for any name under which the package was imported."""
     return sys.modules[__package__.removesuffix(".headless.commands")].__version__
-
-
-def _sha256(path: Path, what: str, bars: ProgressBars) -> str:
-    digest = hashlib.sha256()
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK):
-            digest.update(block)
-            bars(f"hashing {what}", file.tell(), size)
-    return digest.hexdigest()

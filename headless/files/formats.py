@@ -29,6 +29,18 @@ PALETTE_SAMPLE_FRAMES, PALETTE_SAMPLE_PIXELS = 8, 2**16  # more is slower and ha
 DAMAGED_INPUT_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, RecursionError)
 DAMAGED_INPUT_ERRORS += (av.error.FFmpegError, Image.DecompressionBombError)
 
+ENCODINGS = {
+    # For equal bytes each time: one thread, since their number shows, and no macroblock tree, since the
+    # AVX-512 code of x264 165 for it reads memory nobody has written (at widths such as 64 and 576).
+    ".mp4": {"crf": "16", "preset": "medium", "threads": "1", "mbtree": "0"},
+    # A bit rate of 0 leaves the size to the constant quality alone.
+    ".webm": {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"},
+    ".webp": {"quality": 90, "method": 4},
+    ".gif": {},
+    ".png": {},
+}
+"""Options of each format's encoder, on which the bytes of a clip depend."""
+
 Writer = Generator[None, np.ndarray | None, None]
 
 
@@ -39,16 +51,11 @@ def _durations(count: int, rate: Fraction, tick: int, fewest_ticks: int = 1) -> 
 
 
 def _write_mp4(temporary: Path, rate: Fraction, text: str | None) -> Writer:
-    # For equal bytes each time: one thread, since their number shows, and no macroblock tree, since the
-    # AVX-512 code of x264 165 for it reads memory nobody has written (at widths such as 64 and 576).
-    codec_options = {"crf": "16", "preset": "medium", "threads": "1", "mbtree": "0"}
-    return _encode(temporary, rate, text, "mp4", "libx264", codec_options, {"movflags": "+faststart"})
+    return _encode(temporary, rate, text, "mp4", "libx264", ENCODINGS[".mp4"], {"movflags": "+faststart"})
 
 
 def _write_webm(temporary: Path, rate: Fraction, text: str | None) -> Writer:
-    # A bit rate of 0 leaves the size to the constant quality alone.
-    codec_options = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}
-    return _encode(temporary, rate, text, "webm", "libvpx-vp9", codec_options, {})
+    return _encode(temporary, rate, text, "webm", "libvpx-vp9", ENCODINGS[".webm"], {})
 
 
 def _encode(
@@ -108,8 +115,8 @@ def _write_webp(temporary: Path, rate: Fraction, text: str | None) -> Writer:
         exif[ExifTags.Base.ImageDescription] = text
     packet = exif.tobytes().removeprefix(b"Exif\0\0") if exif else b""  # WebP's begins with the TIFF header
     durations = _durations(1 + len(rest), rate, tick=1)
-    options = {"quality": 90, "method": 4, "loop": 0, "exif": packet}
-    first.save(temporary, "WEBP", save_all=True, append_images=rest, duration=durations, **options)
+    options = {"loop": 0, "exif": packet, "save_all": True, "append_images": rest, "duration": durations}
+    first.save(temporary, "WEBP", **ENCODINGS[".webp"], **options)
 
 
 def _read_webp(source: Path) -> str | None:

@@ -61,10 +61,17 @@ def test_what_is_accepted_has_no_complaints(kind, values):
         (Angles(-90, 90), 91, ["is 91; it must be a number from -90 to 90."]),
         (Interval(0, 10), (2, 1), ["is 2 to 1; it must be two sigmas, the lower one first."]),
         (Flag(), 1, ["is 1; it must be True or False."]),
+        (Number(0, 1), 10**400, [f"is 1{'0' * 58}…; it must be a number from 0 to 1."]),
+        (Interval(0, 10), (0, 10**400), [f"holds 1{'0' * 58}…; give numbers."]),
     ],
 )
 def test_what_is_not_accepted_is_said(kind, value, said):
     assert list(kind.complaints(value)) == said
+
+
+def test_a_number_too_long_to_write_is_said_too():
+    said = list(Whole(1, 3).complaints(10**5000))
+    assert said == ["is a value too long to write; it must be a whole number from 1 to 3."]
 
 
 @dataclass

@@ -129,9 +129,9 @@ class TestAnimate:
         assert notes["checkpoint_sha256"] == expected[0]
 
     def test_a_checkpoint_is_hashed_once_for_all_pictures(self, picture, out, svd_file, monkeypatch):
-        hashed, sha256 = [], animate_module._sha256
+        hashed, sha256 = [], animate_module.sha256
         monkeypatch.setattr(
-            animate_module, "_sha256", lambda path, *rest: hashed.append(path) or sha256(path, *rest)
+            animate_module, "sha256", lambda path, *rest: hashed.append(path) or sha256(path, *rest)
         )
         other = picture.with_name("other.png")
         other.write_bytes(picture.read_bytes())

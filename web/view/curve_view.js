@@ -12,15 +12,15 @@ const bounded = (number, low, high) => Math.max(low, Math.min(high, number))
 /**
  * An element with a curve, and a function that shows another one.
  *
- * changed(scales) follows a drag, ended() its end. words(key, english, values) are of the page's language.
+ * changed(scales) gets the curve after each gesture. words(key, english, values) are of the page's language.
  */
-export function makeCurveView({ label, words, changed, ended }) {
+export function makeCurveView({ label, words, changed }) {
   const element = make("div", { className: "stillmotion curve" })
   const area = make("div", { className: "area", role: "group", ariaLabel: label })
   const canvas = make("canvas", { ariaHidden: "true" })
   const said = make("span", { className: "error", role: "status" })
   const row = make("div", { className: "row" })
-  const view = { area, canvas, words, changed, ended, scales: null, frames: null, handles: [], range: null }
+  const view = { area, canvas, words, changed, scales: null, frames: null, handles: [], range: null }
   const add = button("+", words("curve_add", "Add a point"), () => addPoint(view))
   const remove = button("−", words("curve_remove", "Remove the point"), () => removePoint(view))
   const smooth = button("∿", words("curve_smooth", "Round the corners"), () =>
@@ -93,15 +93,11 @@ function placeHandles(view) {
   })
 }
 
-function changeTo(view, scales) {
-  view.scales = scales
-  view.changed(scales)
-}
-
+/** The end of a gesture: only here the value changes, since the host may save a graph in the middle of one. */
 function finish(view, scales) {
   view.dragged = undefined
-  changeTo(view, scales)
-  view.ended()
+  view.scales = scales
+  view.changed(scales)
 }
 
 function movedTo(scales, index, position, value) {
@@ -151,7 +147,8 @@ function listen(view) {
   area.addEventListener("pointermove", (event) => {
     if (view.dragged === undefined) return
     event.stopPropagation()
-    changeTo(view, movedTo(view.scales, view.dragged, ...fromPixels(view, pointerAt(view, event))))
+    view.scales = movedTo(view.scales, view.dragged, ...fromPixels(view, pointerAt(view, event)))
+    draw(view)
   })
   for (const over of ["pointerup", "pointercancel"])
     area.addEventListener(over, () => {

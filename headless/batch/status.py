@@ -1,0 +1,87 @@
+"""What a store has: numbers of rows by their state, and a page of its clips."""
+
+import html
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+from ..files.formats import ENCODINGS
+from .digests import Digests
+from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
+from .record import JOB, clip_name, lines
+from .stores import Store
+
+INDEX = "index.html"
+MOST_SHOWN = 5_000
+
+_STYLE = """body{font:15px system-ui,sans-serif;margin:24px;background:#fff;color:#222}
+main{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:16px}
+figure{margin:0}video,img{width:100%;background:#eee}figcaption{font-size:12px;overflow-wrap:anywhere}
+@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}}"""
+
+
+def job_of(store: Store) -> dict | None:
+    """What job.json says; None where there is no batch."""
+    try:
+        content = json.loads(store.read(JOB))
+    except (FileNotFoundError, ValueError):
+        return None
+    ours = isinstance(content, dict) and "stillmotion" in content and content.get("extension") in ENCODINGS
+    return content if ours else None
+
+
+def summary(store: Store) -> Iterator[str]:
+    """Lines that say what the record of a store has; each row counts once, also where it was tried again."""
+    done, states, reasons = Digests(), Counter(), []
+    for content in lines(store):
+        if content["state"] in WELL and content["digest"] not in done:
+            done.add(content["digest"])
+            states[content["state"]] += 1
+    aside = Digests()
+    for content in lines(store):
+        digest = content["digest"]
+        if content["state"] in ASIDE and digest not in done and digest not in aside:
+            aside.add(digest)
+            states[content["state"]] += 1
+            reasons += [content.get("reason", "")] * (len(reasons) < MOST_REASONS)
+    yield f"rows         {sum(states.values()):,}"
+    for state in STATES:
+        if states[state]:
+            yield f"{state:<12} {states[state]:,}"
+    marks = store.names("attempts")
+    if marks:
+        yield f"under way    {len(marks):,}, or cut off"
+    yield from (f"  {printable(str(reason))}" for reason in reasons)
+
+
+def index_page(store: Store, extension: str) -> str:
+    """A page of the clips of a store, in one file beside them; of many it has the first ones."""
+    seen, figures, further = Digests(), [], 0
+    for content in lines(store):
+        key = content.get("key")
+        if content["state"] not in WELL or content["state"] == DUPLICATE or not _is_key(key) or key in seen:
+            continue
+        seen.add(key)
+        if len(figures) < MOST_SHOWN:
+            figures.append(_figure(clip_name(key, extension), str(content.get("id", ""))))
+        else:
+            further += 1
+    more = f"<p>… and {further:,} more.</p>" * bool(further)
+    policy = "default-src 'none'; media-src 'self' file:; img-src 'self' file:; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{len(seen):,} clips</title>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{_STYLE}</style>\n'
+        f"<h1>{len(seen):,} clips</h1><main>\n{''.join(figures)}</main>{more}</html>\n"
+    )
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and len(key) == 64 and set(key) <= set("0123456789abcdef")
+
+
+def _figure(name: str, identity: str) -> str:
+    if name.endswith((".mp4", ".webm")):
+        shown = f'<video src="{name}" controls loop muted preload="none"></video>'
+    else:
+        shown = f'<img src="{name}" loading="lazy" alt="">'
+    return f"<figure>{shown}<figcaption>{html.escape(identity)}</figcaption></figure>\n"

@@ -1,0 +1,227 @@
+"""The command `batch`: many clips, and a record of what is done."""
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from ... import builtin_model
+from ...clips.mistakes import Mistakes
+from ...clips.settings import Settings
+from ...svd_model.checkpoint import Checkpoint
+from ..batch import drivers
+from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
+from ..batch.drivers import Orders, to_do
+from ..batch.outcomes import ASIDE, MOST_REASONS, REFUSED, SKIPPED, Outcome, Tally, printable
+from ..batch.places import is_address
+from ..batch.progress import served, shown
+from ..batch.record import JOB, Past
+from ..batch.sources import Source, find_source
+from ..batch.status import INDEX, index_page, job_of, summary
+from ..batch.stores import Store, StoreError, clean, open_store
+from ..batch.texts import sweeps_of
+from ..batch.work import Task, Terms
+from ..options_of_batch import AGAIN
+from ..pipeline import Pipeline
+from ..progress import ProgressBars
+from .animate import version
+from .checkpoints import open_checkpoint, read_loras
+
+OK, SOME_ASIDE = 0, 1
+
+
+def batch(
+    options: Namespace, mistakes: Mistakes, say: Callable[[str], None], tell: Callable[[str], None]
+) -> int:
+    """Makes the clips of a source, and returns the exit status; raises ValueError for mistakes.
+
+    say: takes notices, tell: results.
+    """
+    source, store = None, None
+    with mistakes.collected():
+        store = _store(options)
+    if options.status:
+        mistakes.raise_any()
+        return _without_failure(partial(_status, options, store, tell), say)
+    with mistakes.collected():
+        source = _source(options)
+    with mistakes.collected():
+        Settings(**settings_of(options)).check()
+    bars = ProgressBars()
+    try:
+        job = common = None
+        with mistakes.collected():
+            common, job = _job(options, bars, mistakes)
+        mistakes.raise_any()
+    finally:
+        bars.close()
+    if options.checkpoint is None:
+        say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+    with drivers.interrupted_by_terminate():
+        return _without_failure(partial(_run, options, source, store, common, job, say, tell), say)
+
+
+def _without_failure(run: Callable[[], int], say: Callable[[str], None]) -> int:
+    """The exit status of a run; a store that fails ends it in words."""
+    try:
+        return run()
+    except StoreError as error:
+        say(f"error: {error}. Given again, the command goes on where it stopped.")
+        return SOME_ASIDE
+
+
+def _run(
+    options: Namespace,
+    source: Source,
+    store: Store,
+    common: Common,
+    job: ClipJob,
+    say: Callable[[str], None],
+    tell: Callable[[str], None],
+) -> int:
+    again = frozenset(ASIDE if "all" in options.again else map(AGAIN.get, options.again))
+    terms = Terms(options.timeout, again)
+    opens = partial(open_job, common, _pipeline)
+    orders = Orders(opens, options.out, options.shard, options.attempts, terms)
+    tally = Tally(-(-source.count() // options.shard[1]))
+    past = None if options.verify else Past(store, options.shard, again)
+    tasks = to_do(source.rows(), job.fingerprint, options.shard, past, tally)
+    if options.dry_run:
+        return _dry_run(job, tasks, tally, tell)
+    store.put(JOB, json.dumps(_about(options, common), indent=1, sort_keys=True).encode())
+    clean(store)
+    with ExitStack() as stack:
+        stack.enter_context(served(tally, options.metrics_port))
+        stack.enter_context(shown(tally, say))
+        if options.workers is None:
+            drivers.run_here(job, tasks, orders, tally.add)
+        else:
+            drivers.run_workers(options.workers, tasks, orders, tally.add)
+    if options.index:
+        store.put(INDEX, index_page(store, job.extension).encode())
+    for line in _results(tally):
+        say(line)
+    return SOME_ASIDE if tally.aside else OK
+
+
+def _results(tally: Tally) -> Iterator[str]:
+    counts = [f"{number:,} {state}" for state, number in tally.states.items() if number]
+    yield f"{tally.rows:,} rows: {', '.join(counts) or 'none'}."
+    for _, reason in tally.reasons:
+        yield f"  {printable(reason)}"
+    further = tally.aside - len(tally.reasons)
+    if further:
+        yield f"  … and {further:,} more, each in a file of aside/; --again tries them once more."
+
+
+def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[str], None]) -> int:
+    """Checks the settings of all rows and whether their files are there; makes and writes nothing."""
+    number = 0
+    for row, digest in tasks:
+        try:
+            if row.fault:
+                raise ValueError(row.fault)
+            job.key(row, row.sha256 or "")
+            if not is_address(row.place) and not os.path.isfile(row.place):
+                raise ValueError(f"{row.image}: there is no such file; check the path.")
+            number += 1
+        except ValueError as error:
+            tally.add(Outcome(row.id, digest, REFUSED, reason=f"{row.id}: {error}"))
+    tell(f"{number:,} to do, {tally.states[SKIPPED]:,} done, {tally.aside:,} aside")
+    for _, reason in tally.reasons:
+        tell(f"  {printable(reason)}")
+    if tally.aside > MOST_REASONS:
+        tell(f"  … and {tally.aside - MOST_REASONS:,} more")
+    return SOME_ASIDE if tally.aside else OK
+
+
+def _status(options: Namespace, store: Store, tell: Callable[[str], None]) -> int:
+    about = job_of(store)
+    if about is None:
+        raise ValueError(f"--out {options.out} has no batch: there is no {JOB} in it.")
+    for line in summary(store):
+        tell(line)
+    if options.index:
+        store.put(INDEX, index_page(store, about["extension"]).encode())
+    return OK
+
+
+def _store(options: Namespace) -> Store:
+    """The store of --out; raises ValueError for a folder with other files in it."""
+    if options.out is None:
+        raise ValueError("--out is missing: name the folder or the address of clips and records.")
+    store = open_store(options.out)
+    try:
+        about = job_of(store)
+    except StoreError as error:
+        raise ValueError(f"--out {options.out} can't be read: {error}") from error
+    foreign = not is_address(options.out) and os.path.isdir(options.out) and os.listdir(options.out)
+    if foreign and about is None:
+        raise ValueError(
+            f"--out {options.out} holds files that are no batch's; name a new or an empty folder."
+        )
+    return store
+
+
+def _source(options: Namespace) -> Source:
+    if options.source is None:
+        raise ValueError("SOURCE is missing: name a picture, a folder, a glob or a manifest.")
+    source = find_source(options.source, options.pictures, sweeps_of(options.sweep))
+    twice = [sweep.name for sweep in source.sweeps if sweep.name in settings_of(options)]
+    if twice:
+        raise ValueError(f"{' and '.join(twice)} is an option and in --sweep; give one of them.")
+    out = os.path.join(os.path.realpath(options.out or os.curdir), "")
+    if options.out is not None and any(os.path.realpath(name).startswith(out) for name in source.names):
+        raise ValueError(f"{options.source} names files in --out, which has clips; name others.")
+    return source
+
+
+def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:
+    """What the clips have in common, with the hashes of all weights, and the job in this process."""
+    checkpoint = _checkpoint(options)
+    pipeline = _pipeline(options, bars, options.device)
+    mistakes.raise_any()  # gigabytes are hashed only where there is work
+    exvideo = None if options.exvideo is None else Path(options.exvideo)
+    weights = weights_of(checkpoint, pipeline.loras, exvideo, bars)
+    extension = f".{options.format}"
+    common = Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version())
+    return common, ClipJob(common, partial(_pipeline, options), options.device)
+
+
+def _checkpoint(options: Namespace) -> Checkpoint:
+    if options.checkpoint is None:
+        return builtin_model.load()
+    return open_checkpoint(options.checkpoint, options)
+
+
+def _pipeline(
+    options: Namespace, progress: Callable[[str, int, int], object], device: str | None
+) -> Pipeline:
+    """Opens the pipeline; networks are loaded with the first clip."""
+    checkpoint = _checkpoint(options)
+    return Pipeline(
+        checkpoint,
+        device,
+        options.dtype,
+        progress,
+        decode_dtype=options.decode_dtype,
+        memory_budget=options.memory_budget,
+        scratch_folder=options.scratch,
+        compiled=options.compile,
+        linear_dtype=options.linear_dtype,
+        loras=read_loras(checkpoint, options),
+    )
+
+
+def _about(options: Namespace, common: Common) -> dict:
+    """What job.json says: what the clips depend on; no names of folders, which are private."""
+    return {
+        "stillmotion": common.version,
+        "extension": common.extension,
+        "fingerprint": json.loads(common.fingerprint),
+        "sweep": options.sweep,
+        "shards": options.shard[1],
+    }

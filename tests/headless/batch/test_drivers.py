@@ -1,0 +1,209 @@
+"""Drivers: one process, several, and shards make equal clips; what ends a process is set aside."""
+
+import json
+import multiprocessing
+import os
+import random
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stillmotion.headless.batch import drivers
+from stillmotion.headless.batch.drivers import Orders, run_here, run_workers, to_do
+from stillmotion.headless.batch.outcomes import DONE, DUPLICATE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Tally
+from stillmotion.headless.batch.record import Past, Record
+from stillmotion.headless.batch.sources import find_source
+from stillmotion.headless.batch.stores import open_store
+from stillmotion.headless.batch.work import Terms, digest_of
+from support.batch_jobs import StubJob, clip_of, opened
+
+FORK = multiprocessing.get_context("fork") if os.name == "posix" else None
+"""Processes of the stub's job start at once by it, while the product's import all anew."""
+
+forks = pytest.mark.skipif(FORK is None, reason="Windows has no fork, nor a SIGTERM to answer")
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Writes a manifest of pictures, each with its own number for its content, and of rows with an id."""
+
+    def write(count, *ids):
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        rows = []
+        for name in (*range(count), *ids):
+            (folder / f"{name}.png").write_text(f"picture {name}")
+            rows.append({"image": f"{name}.png", "id": str(name), "seed": 7})
+        (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        return str(folder / "rows.jsonl")
+
+    return write
+
+
+def run(manifest, out, *, workers=None, shard=(0, 1), seconds=0.0, attempts=3, **terms) -> Tally:
+    """Runs the stub's job, as the command does."""
+    tally, orders = Tally(), Orders(partial(opened, seconds), str(out), shard, attempts, Terms(**terms))
+    past = Past(open_store(str(out)), shard, orders.terms.again)
+    job = StubJob(seconds=seconds)
+    tasks = to_do(find_source(manifest).rows(), job.fingerprint, shard, past, tally)
+    if workers is None:
+        run_here(job, tasks, orders, tally.add)
+    else:
+        run_workers(workers, tasks, orders, tally.add)
+    return tally
+
+
+def clips(out) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "clips").rglob("*") if path.is_file()}
+
+
+def expected(count) -> list[bytes]:
+    """Content of the clips of a manifest."""
+    return sorted(clip_of(f"picture {number}".encode(), {"seed": 7}) for number in range(count))
+
+
+def no_parts(out) -> bool:
+    return not (out / "parts").exists() or not any((out / "parts").iterdir())
+
+
+def test_one_process_shards_and_workers_give_equal_names_and_bytes(manifest, tmp_path):
+    rows = manifest(12)
+    assert run(rows, tmp_path / "here").states == {DONE: 12}
+    for number in range(3):
+        run(rows, tmp_path / "shards", shard=(number, 3))
+    assert run(rows, tmp_path / "workers", workers=2).states == {DONE: 12}
+    here = clips(tmp_path / "here")
+    assert sorted(here.values()) == expected(12)
+    assert here == clips(tmp_path / "shards") == clips(tmp_path / "workers")
+    assert len(list((tmp_path / "shards" / "done").iterdir())) == 3
+
+
+def test_shards_part_the_rows_and_each_goes_on_by_its_own_record(manifest, tmp_path):
+    rows, out = manifest(40), tmp_path / "out"
+    parts = [run(rows, out, shard=(number, 4)).states[DONE] for number in range(4)]
+    assert sum(parts) == 40 and min(parts) > 0
+    again = [run(rows, out, shard=(number, 4)).states for number in range(4)]
+    assert [states[SKIPPED] for states in again] == parts
+    assert run(rows, out, shard=(0, 3)).states[DONE] == 0  # other shards know no record, but find the clips
+
+
+def test_a_row_twice_is_one_row(manifest, tmp_path):
+    rows, out = manifest(3), tmp_path / "out"
+    lines = Path(rows).read_text()
+    Path(rows).write_text(f"{lines}\n{lines}")
+    assert run(rows, out, attempts=1).states == {DONE: 3, DUPLICATE: 3}
+    assert run(rows, out).states == {SKIPPED: 6}
+
+
+def test_a_row_whose_picture_another_worker_has_under_way_is_no_suspect(manifest, tmp_path):
+    rows, out = manifest(2), tmp_path / "out"
+    (tmp_path / "in" / "1.png").write_bytes((tmp_path / "in" / "0.png").read_bytes())
+    first, _ = find_source(rows).rows()
+    record = Record(open_store(str(out)), (0, 1), 1)
+    record.begin(digest_of("stub", first), 1)  # under way elsewhere, or cut off
+    assert run(rows, out, attempts=1).states == {ENDED: 1, DONE: 1}
+
+
+def test_a_picture_twice_is_a_duplicate_and_of_a_lost_record_the_clip_is_found(manifest, tmp_path):
+    rows, out = manifest(3), tmp_path / "out"
+    (tmp_path / "in" / "2.png").write_bytes((tmp_path / "in" / "1.png").read_bytes())
+    assert run(rows, out).states == {DONE: 2, DUPLICATE: 1}
+    (record,) = (out / "done").rglob("*.jsonl")
+    record.unlink()
+    assert run(rows, out).states == {SKIPPED: 2, DUPLICATE: 1}
+    assert run(rows, out).states == {SKIPPED: 3}
+    (tmp_path / "in" / "1.png").write_text("another picture")
+    assert run(rows, out).states == {SKIPPED: 2, DONE: 1}
+
+
+@forks
+def test_a_row_that_exits_its_process_is_set_aside_after_three_attempts(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
+    rows, out = manifest(4, "exits", "refused"), tmp_path / "out"
+    tally = run(rows, out, workers=2)
+    assert tally.states[DONE] + tally.states[SKIPPED] == 4  # skipped: made by a worker that then ended
+    assert (tally.states[ENDED], tally.states[REFUSED], tally.rows) == (1, 1, 6)
+    assert sorted(clips(out).values()) == expected(4)
+    reasons = {json.loads(path.read_text())["state"] for path in (out / "aside").iterdir()}
+    assert reasons == {ENDED, REFUSED}
+    assert len(list((out / "attempts").iterdir())) == 3
+    assert run(rows, out).states == {SKIPPED: 4, ENDED: 1, REFUSED: 1}  # and in this process it is not tried
+
+
+@forks
+def test_a_row_beside_one_that_ends_the_process_is_not_blamed_for_it(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
+    rows, out = manifest(0, "exits late", "innocent"), tmp_path / "out"
+    assert run(rows, out, workers=1, seconds=0.6).states == {DONE: 1, ENDED: 1}
+
+
+def test_a_clip_beyond_its_time_is_set_aside_and_tried_again_on_demand(manifest, tmp_path):
+    rows, out = manifest(2, "waits"), tmp_path / "out"
+    assert run(rows, out, timeout=1).states == {DONE: 2, TIMED_OUT: 1}
+    assert run(rows, out, timeout=1).states == {SKIPPED: 2, TIMED_OUT: 1}
+    assert run(rows, out, timeout=1, again=(TIMED_OUT,)).states == {SKIPPED: 2, TIMED_OUT: 1}
+    assert not any((out / "attempts").iterdir())
+
+
+def test_memory_that_is_never_enough_is_a_refusal_after_three_tries(manifest, tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr("stillmotion.headless.batch.work.time.sleep", slept.append)
+    tally = run(manifest(1, "memory"), tmp_path / "out")
+    assert tally.states == {DONE: 1, REFUSED: 1} and "not enough memory" in tally.reasons[0][1]
+    assert len(slept) == 2
+
+
+def alone(rows, out):
+    """Runs the job as a command of its own."""
+    with drivers.interrupted_by_terminate():
+        run(rows, out, seconds=0.01, attempts=100)
+
+
+def start(rows, out):
+    """Starts a driver in a process of its own."""
+    process = FORK.Process(target=alone, args=(rows, out))
+    process.start()
+    return process
+
+
+def check_after_kills(manifest, tmp_path, delays):
+    rows, out = manifest(30), tmp_path / "out"
+    for delay in delays:
+        process = start(rows, out)
+        time.sleep(delay)
+        process.kill()
+        process.join()
+    alone(rows, out)
+    assert sorted(clips(out).values()) == expected(30)
+    run(rows, tmp_path / "undisturbed")
+    assert clips(out) == clips(tmp_path / "undisturbed")
+    assert not any((out / "attempts").iterdir())
+
+
+@forks
+def test_a_killed_run_goes_on_to_the_clips_of_an_undisturbed_one(manifest, tmp_path):
+    check_after_kills(manifest, tmp_path, (0.01, 0.1, 0.2))
+
+
+@forks
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_killed_twenty_times_goes_on(seed, manifest, tmp_path):
+    moments = random.Random(seed)
+    check_after_kills(manifest, tmp_path, [moments.uniform(0, 0.5) for _ in range(20)])
+
+
+@forks
+def test_a_run_that_a_scheduler_ends_leaves_no_mark_and_keeps_its_record(manifest, tmp_path):
+    out = tmp_path / "out"
+    process = start(manifest(200), out)
+    while not (out / "clips").exists():
+        time.sleep(0.01)
+    process.terminate()
+    process.join()
+    assert process.exitcode != 0 and no_parts(out)
+    assert not any((out / "attempts").iterdir())
+    lines = [path.read_text().splitlines() for path in (out / "done").rglob("*.jsonl")]
+    assert 0 < sum(map(len, lines)) == len(clips(out)) < 200
