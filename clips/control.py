@@ -1,18 +1,12 @@
 """Control of a clip: pictures, one for each frame, that a ControlNet sees beside what it samples."""
 
-import itertools
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from ..samplers.schedules import SIGMA_MAX, SIGMA_MIN
 from .fields import is_number
-
-Picture = TypeVar("Picture")
 
 DEFAULTS = {
     "control_strength": 1.0,
@@ -57,29 +51,3 @@ def numbers(settings) -> dict:
     """The settings of a run with a ControlNet, with the defaults for every None."""
     chosen = {name: getattr(settings, name) for name in DEFAULTS}
     return {name: DEFAULTS[name] if value is None else value for name, value in chosen.items()}
-
-
-def one_each(
-    pictures: Iterable[Picture],
-    num_frames: int,
-    most: int,
-    fit: Callable[[Picture], Tensor],
-    what: str = "control frames",
-    alone: bool = True,
-) -> Tensor:
-    """A fitted picture for each frame: as many as came, or a single one for all, (T, 3, height, width).
-
-    Raises ValueError for another number, in which `what` names the pictures. `most` bounds how many are
-    counted; no more than frames are held. alone: whether a single one may stand for all.
-    """
-    fitted, count = [], 0
-    for count, picture in enumerate(itertools.islice(pictures, most + 1), start=1):
-        if count <= num_frames:
-            fitted.append(fit(picture))
-    if count == 1 and (alone or num_frames == 1):
-        return fitted[0].expand(num_frames, -1, -1, -1)
-    if count != num_frames:
-        came = f"more than {most}" if count > most else count
-        single = ", or a single picture for all of them" if alone else ""
-        raise ValueError(f"there are {came} {what} for a clip of {num_frames} frames; give as many{single}.")
-    return torch.cat(fitted)

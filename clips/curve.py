@@ -24,7 +24,7 @@ LONGEST = 65_536
 LINEAR, SMOOTH = "linear", "smooth"
 EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _WORD = re.compile(rf"\s({LINEAR}|{SMOOTH})$")
 
 

@@ -124,7 +124,7 @@ class NameOrNumbers(Kind):
             yield from _complaints_of_list(value, self.number)
         elif value not in self.names:
             meant = did_you_mean(value, self.names) or "."
-            yield f"is {shortened(value)}; accepted are {', '.join(self.names)}, or a list of numbers{meant}"
+            yield f"is {shortened(value)}; accepted are {self.accepted}{meant}"
 
 
 @dataclass(frozen=True)

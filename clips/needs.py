@@ -4,7 +4,7 @@ Both doors read these numbers, and plan with the planners that give them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -64,11 +64,13 @@ def to_sample(
     branches: int = GUIDED,
     cached: int = 0,
     control: Part | None = None,
+    early: int | None = None,
 ) -> Need:
     """Need of the UNet for latents of a size; its weights can stream, a stage at a time.
 
     cached: how many sets of deep features are kept between evaluations. control: a ControlNet that is
-    there and evaluated with it.
+    there and evaluated with it. early: the stage before which branches share features, which are optional:
+    the least memory is without them.
     """
     part, scale = checkpoint.unet, checkpoint.decoder.params.downscale
     frames, height, width = size
@@ -83,7 +85,8 @@ def to_sample(
         beside = control.sizes_in(dtype)
         streamed = max(streamed, streaming.largest_stage(beside))  # one runs after the other
         sizes |= {f"{control.name} {key}": size for key, size in beside.items()}
-    return _planned(part.name, work, sizes, planner, streamed)
+    sharing = replace(planner, early=early)
+    return _planned(part.name, work, sizes, planner, streamed, fastest=sharing.within(None).peak)
 
 
 def to_decode(
@@ -108,15 +111,25 @@ def in_words(stages: Sequence[Need]) -> list[str]:
     ]
 
 
-def _planned(name: str, work: str, sizes: dict[str, int], planner, streamed: int | None = None) -> Need:
-    """Need of a network by its planner; without `streamed` its weights stay on the device."""
-    fastest, weights = planner.within(None), sum(sizes.values())
+def _planned(
+    name: str,
+    work: str,
+    sizes: dict[str, int],
+    planner,
+    streamed: int | None = None,
+    fastest: int | None = None,
+) -> Need:
+    """Need of a network by its planner; without `streamed` its weights stay on the device.
+
+    fastest: bytes of activations, where they are more than the planner's fastest plan has.
+    """
+    plan, weights = planner.within(None), sum(sizes.values())
     return Need(
         network=name,
         work=work,
         weights=weights,
         streamed=weights if streamed is None else streamed,
         least=planner.smallest().peak,
-        fastest=fastest.peak,
-        slowdown=lambda budget: planner.within(budget).calls / fastest.calls,
+        fastest=plan.peak if fastest is None else fastest,
+        slowdown=lambda budget: planner.within(budget).calls / plan.calls,
     )

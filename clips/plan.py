@@ -14,6 +14,7 @@ from .conditions import Conditions
 from .contrast import even_contrast
 from .control import Control
 from .first_frame import EXACT, FirstFrame, led_from
+from .frames import one_each
 from .mistakes import Mistakes
 from .noise import noisy_picture, seed_of_chunk, start_noise
 from .picture import to_canvas
@@ -156,11 +157,12 @@ class Plan:
                 f"take at most {settings.chunk} frames, or long {WHOLE}."
             )
         size = (settings.width, settings.height)
-        return control.one_each(
+        return one_each(
             pictures,
             settings.num_frames,
             MOST_FRAMES,
             lambda picture: to_canvas(picture, *size, settings.fit),
+            "control frames",
         )
 
     def check_network(self, params: UNetParams) -> None:

@@ -14,7 +14,7 @@ USUAL_MOTION = 127
 USUAL_ELEVATION = 10.0
 """Degrees above the horizon."""
 
-HOLD, HOLD_OF_SMALL = (75.0, 31.0), (12.0, 0.5)
+HOLD, HOLD_OF_SMALL = (75.0, 31.0), (12.0, 0.1)
 """Noise levels between which a clip follows a motion, and of a checkpoint whose clips are small.
 
 Time-to-Move's for SVD-XT, and what the built-in model follows: where motion is decided depends on the size.

@@ -164,7 +164,9 @@ def _with_defaults(settings: Settings, variant: Variant, pictures: bool, moves: 
         settings = replace(settings, ring=True)
     settings = length.with_length(settings, variant)
     preset = presets.find_preset(variant, settings.frames_at_once, settings.sampler, settings.preset)
-    preset = replace(preset, **between.defaults(settings, pictures, preset))
+    named = presets.NAMED.get(settings.preset, {})  # the user's choice, which goes before what is usual
+    usual = between.defaults(settings, pictures, preset)
+    preset = replace(preset, **{name: value for name, value in usual.items() if name not in named})
     schedule = _default(settings.schedule, preset.schedule)
     defaults = {
         **asdict(preset),

@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
 from ..clips.mistakes import Mistakes
+from ..clips.settings import FIELDS
 from ..svd_model.layerwise import is_out_of_memory
 from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.batch import batch
@@ -46,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _animate(options: argparse.Namespace, mistakes: Mistakes) -> int:
     terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
     ask = _ask if terminal and STANDARD_INPUT not in options.images else None
-    for path in animate(options, mistakes, _say, ask):
-        _print(str(path))
+    try:
+        for path in animate(options, mistakes, _say, ask):
+            _print(str(path))
+    except ValueError as error:  # a row of a batch keeps the names of settings, which it has itself
+        raise ValueError(_by_options(str(error))) from error
     return OK
 
 
@@ -64,6 +69,14 @@ def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:
         reports.append(describe_clip(checkpoint, options))
     _print("\n".join(reports))
     return OK if checkpoint.complete else NOT_WHOLE
+
+
+def _by_options(message: str) -> str:
+    """A message in which settings have the names of their options, where these are others."""
+    for field in FIELDS.values():
+        if field.option:  # but not inside a file's name
+            message = re.sub(rf"(?<![\w./\\-]){field.name}(?![\w./\\-])", field.option, message)
+    return message
 
 
 def _ask(question: str) -> bool:

@@ -19,4 +19,9 @@ def control_pictures(plan: Plan, control: Frames | None, network: Part | None) -
         return None
     if network is None:
         raise ValueError("there are control frames without a ControlNet; give the pipeline one: control=…")
+    return read_control(plan, control)
+
+
+def read_control(plan: Plan, control: Frames) -> Tensor:
+    """Control pictures of a clip, (T, 3, H, W) in [−1, 1]; raises ValueError for another number of them."""
     return plan.control_pictures(map(images.to_tensor, read_frames(control)))

@@ -52,6 +52,7 @@ def plan_jobs(
     """
     _check_purpose(options, mistakes)
     pictures = find_pictures(options.images, mistakes)
+    _check_one_clip(options, pictures, mistakes)
     saved = [options.decode_latents] if options.decode_latents else []
     _check_read(options, mistakes)
     read = [picture.path for picture in pictures if picture.path]
@@ -178,6 +179,15 @@ def _check_motion(options: Namespace, mistakes: Mistakes) -> None:
     chosen = [f"--{name.replace('_', '-')}" for name in moving if getattr(options, name) is not None]
     if chosen and options.decode_latents is not None:
         mistakes.add(f"{' and '.join(chosen)} can't go with --decode-latents, only with an IMAGE.")
+
+
+def _check_one_clip(options: Namespace, pictures: Sequence[Picture], mistakes: Mistakes) -> None:
+    """Adds a mistake for several pictures whose clips would be alike."""
+    if options.motion_video is not None and len(pictures) > 1:
+        mistakes.add(
+            f"--motion-video begins the clip with its own first picture, and there are {len(pictures)} "
+            "IMAGEs, whose clips would be alike; give one."
+        )
 
 
 def _check_read(options: Namespace, mistakes: Mistakes) -> None:

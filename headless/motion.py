@@ -4,7 +4,7 @@ import json
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..clips.choices import MOST_FRAMES
-from ..clips.control import one_each
 from ..clips.fields import shortened
+from ..clips.frames import one_each
 from ..clips.mistakes import did_you_mean
 from ..clips.motion import coarse, tracks
 from ..clips.motion.course import Course, of_motion, of_video
@@ -48,6 +48,7 @@ class Directions:
     video: MotionVideo | None = None
     freeze: Picture | None = None
     nearness: Picture | None = None  # of the motion's camera, in place of its own
+    filmed: Course | None = None  # of the video, fitted to a clip
 
     @property
     def moves(self) -> bool:
@@ -79,14 +80,17 @@ class Directions:
             size = plan.settings.width, plan.settings.height
             yield from tracks.doubts(self.motion, self.unknown, *size)
 
-    def check(self, plan: Plan) -> None:
-        """Raises ValueError for what needs no picture to be wrong: areas without a pixel, another length."""
+    def checked(self, plan: Plan) -> "Directions":
+        """Directions whose video is fitted to a clip, read once.
+
+        Raises ValueError for what needs no picture to be wrong: areas without a pixel, another length.
+        """
         if self.video is not None:
-            _filmed(self.video, plan, None)
-        elif self.motion is not None:
-            for region in self.motion.regions:
-                if region.mask is None:
-                    coarse.area_of(region, plan.settings.height, plan.settings.width, {})
+            return replace(self, filmed=_filmed(self.video, plan))
+        for region in () if self.motion is None else self.motion.regions:
+            if region.mask is None:
+                coarse.area_of(region, plan.settings.height, plan.settings.width, {})
+        return self
 
     def course(self, plan: Plan, image: Image.Image) -> tuple[Tensor, Course | None]:
         """The picture that the clip begins with, (1, 3, H, W) in [−1, 1], and the course that it follows.
@@ -104,7 +108,7 @@ class Directions:
         if frozen is not None and not frozen.any():
             raise ValueError("the freeze mask is black; paint white what is to stay still.")
         if self.video is not None:
-            course = _filmed(self.video, plan, frozen)
+            course = replace(self.filmed or _filmed(self.video, plan), frozen=frozen)
             return course.frames[:1], course
         motion = self.motion or Motion()
         sources = {name: fit(f"{name} of the motion", self.folder / name) for name in _names(motion)}
@@ -227,17 +231,17 @@ def _check_inside(name: str | int, folder: Path) -> None:
     existing(folder / name)
 
 
-def _fitted(name: str, source: Picture, plan: Plan, size: tuple[int, int]) -> Tensor:
+def _fitted(name: str, source: Picture, plan: Plan, size: tuple[int, int] | None = None) -> Tensor:
     """A greyscale picture at the size of a clip, (1, H, W) in [0, 1].
 
-    size: width and height of the input picture; of this size or the clip's it must be.
+    size: width and height of the input picture; of this size or the clip's it must be. None accepts any.
     """
     try:
         picture = images.read_image(source)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     clip = plan.settings.width, plan.settings.height
-    return fitted(name, _of_mask(picture), size, clip, plan.settings.fit)
+    return fitted(name, _of_mask(picture), size or picture.size, clip, plan.settings.fit)
 
 
 def fitted_mask(name: str, source: Picture, plan: Plan) -> Tensor:
@@ -245,13 +249,7 @@ def fitted_mask(name: str, source: Picture, plan: Plan) -> Tensor:
 
     Raises ValueError for a black one.
     """
-    try:
-        picture = images.read_image(source)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
-    settings = plan.settings
-    clip = settings.width, settings.height
-    mask = fitted(name, _of_mask(picture), picture.size, clip, settings.fit)[None]
+    mask = _fitted(name, source, plan)[None]
     if not mask.any():
         raise ValueError(f"{name} is black; paint white where it counts.")
     return mask
@@ -263,7 +261,7 @@ def _of_mask(picture: Image.Image) -> Tensor:
     return pixels[:3] * pixels[3:] if len(pixels) == 4 else pixels
 
 
-def _filmed(video: MotionVideo, plan: Plan, frozen: Tensor | None) -> Course:
+def _filmed(video: MotionVideo, plan: Plan) -> Course:
     """The course of a user's own video; raises ValueError for another length, or a mask of another size."""
     seen: dict[str, set[tuple[int, int]]] = {"motion video": set(), "motion mask": set()}
 
@@ -282,4 +280,4 @@ def _filmed(video: MotionVideo, plan: Plan, frozen: Tensor | None) -> Course:
             f"{what} {', '.join(map(sides, sorted(of_one)))}" for what, of_one in seen.items()
         )
         raise ValueError(f"motion video and mask have several sizes ({sizes}); give all pictures one size.")
-    return of_video(frames, mask, frozen)
+    return of_video(frames, mask)

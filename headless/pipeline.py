@@ -342,12 +342,8 @@ class Pipeline:
 
     def _choice_for(self, run: Run, stays: bool = True) -> Choice:
         """How a run is sampled; stays: whether the UNet's weights may stay on the device."""
-        size, branches = (run.frames_at_once, *run.start.shape[2:]), run.branches_at_once
-        cached = -(-run.kept_features // branches)  # in sets of so many
-        controlled = run.control is not None
-        held = self._networks.held("unet", CONTROL) if controlled else self._networks.held("unet")
-        options = {"stays": stays, "controlled": controlled}
-        return self.fit.to_sample(size, branches, cached, held, **options)
+        networks = ("unet",) if run.control is None else ("unet", CONTROL)
+        return self.fit.to_sample_run(run, self._networks.held(*networks), stays)
 
     def _shape(self, plan: Plan) -> tuple[int, int, int, int]:
         """Shape of the latents that the UNet takes at once."""

@@ -24,6 +24,12 @@ class Look(NamedTuple):
     references: tuple[tuple[Tensor, float], ...] = ()
     mask: Tensor | None = None
 
+    @property
+    def pictures(self) -> tuple[Tensor, ...]:
+        """All pictures that sampling depends on."""
+        fitted = tuple(picture for picture, _ in self.references)
+        return fitted if self.mask is None else (*fitted, self.mask)
+
 
 def read_references(plan: Plan, references: Sequence[Reference] | None, mask: Picture | None = None) -> Look:
     """Reads a caller's references: pictures, or tuples of a picture and its weight.

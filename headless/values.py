@@ -30,7 +30,7 @@ from .files.poses import read_poses
 
 EMPTY = "the name is empty, as that of a variable of the shell that is not set"
 
-_STRENGTH = re.compile(r"(.+):([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.DOTALL)
+_STRENGTH = re.compile(r"(.+):([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.DOTALL)
 
 
 def file_name(text: str) -> str:

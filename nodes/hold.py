@@ -45,10 +45,11 @@ def course_of(video: Tensor, mask: Tensor, freeze: Tensor | None) -> Course:
             f"coarse_video is {width}×{height}; its sides must be multiples of {SIZE_STEP}: give SVD Drag "
             "and SVD Camera Move the picture of SVD Image to Video, or take SVD Motion, which fits it."
         )
-    for name, pixels, counts in (("mask", mask, {1, frames}), ("freeze", freeze, {1})):
-        if pixels is not None:
-            check_mask(name, pixels)
-            _check_shape(name, pixels, counts, (height, width))
+    optional = [] if freeze is None else [("freeze", freeze, {1})]
+    for name, pixels, counts in (("mask", mask, {1, frames}), *optional):
+        check_mask(name, pixels)
+        _check_shape(name, pixels, counts, (height, width))
+    # By every pixel, since masks of SVD Motion and SVD Drag come here: thin parts of a drawing count.
     held = masks.touched((mask > 0.5).to(video)[:, None])
     frozen = freeze[:, None].clamp(0, 1).to(video) if freeze is not None and freeze.any() else None
     if held.any():

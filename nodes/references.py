@@ -12,6 +12,7 @@ from . import host
 from .checks import checked
 from .conditioning import CATEGORY
 from .inputs import setting
+from .motion import check_mask
 
 
 class Reference(io.ComfyNode):
@@ -55,25 +56,33 @@ class Reference(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, positive, clip_vision_output, weight, mask=None, fit=FITS[0]) -> io.NodeOutput:
-        latents = [options.get("concat_latent_image") for _, options in positive]
+        latents = [options.get("concat_latent_image") for _, options in positive or ()]
         if not latents or any(latent is None for latent in latents):
             raise ValueError("positive holds no picture to animate; connect positive of SVD Image to Video.")
-        token = clip_vision_output.image_embeds[:, None].float()
-        check_finite(token, "in clip_vision_output; look at the node that made it")
-        width = positive[0][0].shape[-1]
-        if token.shape != (1, 1, width):
-            raise ValueError(
-                f"clip_vision_output holds {len(token)} pictures of {token.shape[-1]} numbers; give one, of "
-                f"{width}, encoded with the CLIP_VISION of SVD Load Checkpoint."
-            )
+        token = _token(clip_vision_output, positive[0][0].shape[-1])
         shares = None if mask is None else _shares(mask, latents[0].shape[2:], fit)
         return io.NodeOutput(host.with_reference(positive, token, weight, shares))
 
 
+def _token(clip_vision_output, width: int) -> Tensor:
+    """The CLIP embedding of one picture, (1, 1, width); raises ValueError for what holds none such."""
+    embeddings = getattr(clip_vision_output, "image_embeds", None)
+    if not isinstance(embeddings, Tensor) or embeddings.shape != (1, width):
+        found = "holds no embedding of a picture"
+        if isinstance(embeddings, Tensor):
+            found = f"holds an embedding of {'×'.join(map(str, embeddings.shape))} numbers"
+        raise ValueError(
+            f"clip_vision_output {found}; give one picture's, 1×{width}, encoded with the CLIP_VISION of SVD "
+            "Load Checkpoint."
+        )
+    check_finite(embeddings, "in clip_vision_output; look at the node that made it")
+    return embeddings[:, None].float()
+
+
 def _shares(mask: Tensor, size: tuple[int, int], fit: str) -> Tensor:
     """The shares of a MASK, (1, H, W), in latents of a size, (1, 1, h, w); raises ValueError for no mask."""
-    check_finite(mask, "in the mask; look at the node that made it")
-    if mask.ndim != 3 or len(mask) != 1 or not mask.any():
+    check_mask("mask", mask)
+    if len(mask) != 1 or not mask.any():
         found = "×".join(map(str, mask.shape))
         raise ValueError(f"the mask is {found}; give one mask, 1×height×width, with something white in it.")
     height, width = (masks.DOWNSCALE * side for side in size)

@@ -71,7 +71,7 @@ def _ways(pipeline: Pipeline, images: list[Image.Image], what: str, **chosen) ->
     found = []
     for image in tqdm(images, f"camera {what}", mininterval=5):
         for seed in SEEDS:
-            frames = pipeline.animate(image, Settings(seed=seed), **chosen).frames
+            frames = pipeline.animate(image, Settings(seed=seed, **FEW_STEPS), **chosen).frames
             found.append(_way(frames))
     return np.array(found)
 

@@ -52,7 +52,7 @@ def of_motion(
     return Course(video.frames * 2 - 1, masks.touched(video.mask), frozen)
 
 
-def of_video(frames: Tensor, mask: Tensor, frozen: Tensor | None = None) -> Course:
+def of_video(frames: Tensor, mask: Tensor) -> Course:
     """The course that a coarse video and its mask say, (T, 3, H, W) and (T or 1, 3, H, W), in [−1, 1].
 
     Raises ValueError for a mask without a pixel.
@@ -62,7 +62,7 @@ def of_video(frames: Tensor, mask: Tensor, frozen: Tensor | None = None) -> Cour
     if not held.any():
         lost = ", and strokes thinner than 8 pixels are lost at the latents' size" if pixels.any() else ""
         raise ValueError(f"the motion mask is black{lost}; paint white where the motion is followed.")
-    return Course(frames, held, frozen)
+    return Course(frames, held, None)
 
 
 def constraint_of(course: Course, moved: Tensor | None, still: Tensor | None, until: float) -> Constraint:

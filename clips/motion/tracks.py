@@ -6,7 +6,6 @@ Widths are parts of the picture's width. Angles are in degrees, clockwise.
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -254,7 +253,7 @@ def _named(entry: Any, where: str) -> str:
 
 
 def _number(lowest: float, highest: float, value: Any, where: str) -> float:
-    if not is_number(value) or not math.isfinite(value) or not lowest <= value <= highest:
+    if not is_number(value) or not lowest <= value <= highest:  # no NaN is in any range
         raise ValueError(f"{where} is {shortened(value)}; give a number from {lowest:g} to {highest:g}.")
     return float(value)
 

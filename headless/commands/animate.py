@@ -24,9 +24,10 @@ from ...svd_model.checkpoint.controlnet import check_fits, open_controlnet
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ...svd_model.checkpoint.sources import AnotherFileWanted
 from .. import references
+from ..control import read_control
 from ..engine import memory
 from ..engine.devices import find_device
-from ..files import control_frames, images, latents
+from ..files import latents
 from ..files.hashes import sha256
 from ..files.sources import existing
 from ..files.videos import write_videos
@@ -79,6 +80,7 @@ def animate(
     with mistakes.collected():
         if checkpoint and settings and moving:
             plan = _plan(options, checkpoint, settings, moving)
+            moving = moving.checked(plan)
     with mistakes.collected():
         resumed = _resumed(options, plan)
     with mistakes.collected():
@@ -172,7 +174,6 @@ def _plan(options: Namespace, checkpoint: Checkpoint, settings: Settings, moving
     frames, ends = [frame for frame, _ in options.keyframe], options.end_frame is not None
     plan = Plan.of(settings, checkpoint.variant, frames, ends, moving.moves, moving.freezes)
     plan.check_network(checkpoint.unet.params)
-    moving.check(plan)
     return plan
 
 
@@ -190,7 +191,7 @@ def _read_control_frames(options: Namespace, plan: Plan) -> Tensor | None:
         if options.control is None:
             plan.refuse_control()
         return None
-    return plan.control_pictures(map(images.to_tensor, control_frames.read_frames(options.control_frames)))
+    return read_control(plan, options.control_frames)
 
 
 def _settings(options: Namespace, mistakes: Mistakes) -> Settings | None:
@@ -255,16 +256,16 @@ def _animate_picture(
         say(f"{job.picture.name} has no transparency; SV3D wants a cut-out object, on white.")
     picture, course = inputs.moving.course(plan, image)
     notes = None if options.no_metadata else _notes(pipeline, inputs, origin, job, options)
-    clip = None
+    clip, seen = None, (picture, *inputs.look.pictures)
     if inputs.resumed is not None:
-        clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, picture, pipeline)
+        clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, seen, pipeline)
     if job.save_motion is not None:
         yield from _write([job.save_motion], as_frames(course), plan.settings.fps, notes)
     written = []
 
     def save(step: Keep | Decode) -> None:
         beside = (step.last_frame, step.paste, step.first) if isinstance(step, Decode) else ()
-        told = kept.with_progress(notes, step.latents, picture, pipeline) if isinstance(step, Keep) else notes
+        told = kept.with_progress(notes, step.latents, seen, pipeline) if isinstance(step, Keep) else notes
         overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
         file = Path(job.save_latents.name)
         latents.save(file, step.latents, told, *beside, overwrite=overwrite)

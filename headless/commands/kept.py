@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -16,15 +16,18 @@ from ..pipeline import Pipeline
 UNFINISHED = "unfinished"
 """The key of the notes that tell how far a clip is, and what beside its settings it depends on."""
 
-_MAY_DIFFER = ("num_frames", "contrast", "frame_wise_decode", "ring", "image", "stillmotion", UNFINISHED)
+_OF_DECODING = ("contrast", "frame_wise_decode", "ring", "keep_first")
+_MAY_DIFFER = ("num_frames", *_OF_DECODING, "image", "stillmotion", UNFINISHED)
 """Notes that the chunks of a chain don't depend on."""
 
 
-def with_progress(notes: dict | None, clip: Tensor, picture: Tensor, pipeline: Pipeline) -> dict | None:
-    """Notes of a clip that goes on; None of a clip without notes."""
+def with_progress(
+    notes: dict | None, clip: Tensor, pictures: Sequence[Tensor], pipeline: Pipeline
+) -> dict | None:
+    """Notes of a clip that goes on; None of a clip without notes. pictures: all that it is sampled from."""
     if notes is None:
         return None
-    return {**notes, UNFINISHED: {"frames": len(clip), **_run_of(picture, pipeline)}}
+    return {**notes, UNFINISHED: {"frames": len(clip), **_run_of(pictures, pipeline)}}
 
 
 def check(path: Path, saved: SavedLatents, plan: Plan, with_notes: bool) -> None:
@@ -44,14 +47,14 @@ def check(path: Path, saved: SavedLatents, plan: Plan, with_notes: bool) -> None
 
 
 def checked(
-    path: Path, saved: SavedLatents, notes: dict, plan: Plan, picture: Tensor, pipeline: Pipeline
+    path: Path, saved: SavedLatents, notes: dict, plan: Plan, pictures: Sequence[Tensor], pipeline: Pipeline
 ) -> Tensor:
-    """Latents, accepted by `check`, that a chain goes on after; notes: of this command.
+    """Latents, accepted by `check`, that a chain goes on after; notes, pictures: of this command.
 
     Raises ValueError for latents that came from another clip, or have as many frames as this one.
     """
     settings, clip = plan.settings, saved.latents
-    differences = list(_differences(saved.notes, notes, _run_of(picture, pipeline)))
+    differences = list(_differences(saved.notes, notes, _run_of(pictures, pipeline)))
     if differences:
         raise ValueError(
             f"{path} is of another clip: {'; '.join(differences)}. Give its options, or leave out --resume."
@@ -77,11 +80,14 @@ def _differences(saved: dict, notes: dict, run: dict) -> Iterator[str]:
     kept = saved[UNFINISHED] if isinstance(saved[UNFINISHED], dict) else {}
     for name, value in run.items():
         if kept.get(name) != value:
-            yield "the picture is another one" if name == "picture" else f"{name} is {value} here"
+            of_pictures = "the picture is another one, or a reference is"
+            yield of_pictures if name == "picture" else f"{name} is {value} here"
 
 
-def _run_of(picture: Tensor, pipeline: Pipeline) -> dict:
+def _run_of(pictures: Sequence[Tensor], pipeline: Pipeline) -> dict:
     """What sampling depends on beside settings and checkpoint."""
-    digest = hashlib.sha256(picture.contiguous().numpy().tobytes()).hexdigest()
-    numbers = {"picture": digest, "dtype": str(pipeline.dtype).removeprefix("torch.")}
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(picture.contiguous().numpy().tobytes())
+    numbers = {"picture": digest.hexdigest(), "dtype": str(pipeline.dtype).removeprefix("torch.")}
     return numbers | {"linear_dtype": pipeline.linear_dtype}

@@ -9,10 +9,12 @@ import torch
 from ...clips import needs
 from ...clips.needs import Need, Size
 from ...clips.plan import Plan
+from ...clips.run import Run
 from ...svd_model import layerwise
 from ...svd_model.checkpoint import Checkpoint, CheckpointError, Part
 from . import memory
 from .devices import shares_host_memory
+from .local import fork_of
 
 
 class Held(NamedTuple):
@@ -128,15 +130,24 @@ class Fit:
         *,
         stays: bool = True,
         controlled: bool = False,
+        early: int | None = None,
     ) -> Choice:
         """How latents of a size are sampled.
 
         cached: sets of deep features that are kept between evaluations. stays: whether the weights may stay
-        there. controlled: with the ControlNet, which runs as the UNet does.
+        there. controlled: with the ControlNet, which runs as the UNet does. early: as of `needs.to_sample`.
         """
-        control = self.control if controlled else None
-        need = needs.to_sample(self.checkpoint, size, self.dtype, self.device, branches, cached, control)
+        control, where = self.control if controlled else None, (self.dtype, self.device)
+        need = needs.to_sample(self.checkpoint, size, *where, branches, cached, control, early)
         return self._choose(need, held, stays)
+
+    def to_sample_run(self, run: Run, held: Held = NOTHING_HELD, stays: bool = True) -> Choice:
+        """How a run is sampled, with all that it keeps; stays: as of `to_sample`."""
+        size, branches = (run.frames_at_once, *run.start.shape[2:]), run.branches_at_once
+        cached = -(-run.kept_features // branches)  # in sets of so many
+        early = fork_of(run.branches, self.checkpoint.unet.params.places())
+        options = {"stays": stays, "controlled": run.control is not None, "early": early}
+        return self.to_sample(size, branches, cached, held, **options)
 
     def to_decode(self, size: Size, frame_wise: bool, held: Held = NOTHING_HELD) -> Choice:
         """How latents of a size are decoded."""

@@ -22,7 +22,7 @@ from ...svd_model.networks.controlnet import ControlNet
 from ...svd_model.networks.early_features import EarlyFeatures, first_changed
 from ...svd_model.networks.feature_cache import DeepFeatures
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
-from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
+from ...svd_model.networks.hooks import NO_HOOKS, Hooks, Place, both
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.references import References
@@ -133,8 +133,7 @@ class Evaluator:
         vector = next(iter(branches.values())).conditions.vector
         self._shifts = ShiftTable(unet, vector, dtype, sigmas)
         self._followers = _followers(branches)
-        hooks = [branches[name].hooks for name in self._followers]
-        self._fork = first_changed(hooks, unet.places)  # the stage before which they are the conditional one
+        self._fork = fork_of(branches, unet.places)
         self._early: EarlyFeatures | None = None  # of the evaluations at one x
         self._has_room: bool | None = None  # for these; None: not asked yet
 
@@ -157,7 +156,7 @@ class Evaluator:
 
     def _shares(self, branches: Sequence[str], x: Tensor) -> bool:
         """Whether branches that follow the conditional one begin from its features, which must have room."""
-        if not 1 < self._fork < len(self._unet.places) or self._followers.isdisjoint(branches):
+        if self._fork is None or self._followers.isdisjoint(branches):
             return False
         if self._has_room is None:
             room = self._room(x.device)
@@ -246,6 +245,13 @@ class Evaluator:
             return videos(x, sigma, shifts, self._interval, pieces, early)
 
         return precondition(network)(x, sigma)
+
+
+def fork_of(branches: Mapping[str, Branch], places: Sequence[Place]) -> int | None:
+    """Number of the stage before which branches share the conditional one's features; None where none do."""
+    hooks = [branches[name].hooks for name in _followers(branches)]
+    fork = first_changed(hooks, places)
+    return fork if 1 < fork < len(places) else None
 
 
 def _followers(branches: Mapping[str, Branch]) -> frozenset[str]:

@@ -10,15 +10,8 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
-from ...svd_model.networks.transformer import (
-    Context,
-    MultiHeadAttention,
-    SelfAttention,
-    TemporalBlock,
-    TemporalContext,
-    TransformerBlock,
-    plain,
-)
+from ...svd_model.networks.attention import Context, MultiHeadAttention, SelfAttention, plain
+from ...svd_model.networks.transformer import TemporalBlock, TemporalContext, TransformerBlock
 from .shared import ATTENTION_PRECISION
 
 OVERRIDE = "optimized_attention_override"

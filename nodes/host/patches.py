@@ -12,10 +12,11 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
+from ...svd_model.networks.attention import Context
 from ...svd_model.networks.hooks import NO_HOOKS, Attend, Axis, Hooks, Place
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.stages import UNetParams
-from ...svd_model.networks.transformer import Context, TransformerBlock
+from ...svd_model.networks.transformer import TransformerBlock
 from .blocks import OVERRIDE, OverriddenTemporalBlock, SpatialBlock
 from .shared import STEERING
 

@@ -1,4 +1,4 @@
-"""Embeddings of numbers and of frames, and the weight that mixes a spatial and a temporal path."""
+"""Embeddings of numbers, and of the frames of a clip."""
 
 import math
 
@@ -32,8 +32,3 @@ class LearnedPositions(nn.Module):
                 f"{len(self.embeddings)}: sample so many at the most."
             )
         return self.embeddings[:num_frames].to(like)
-
-
-def mix_weight(mix_factor: Tensor, like: Tensor) -> Tensor:
-    """Weight α = sigmoid(mix_factor), a tensor of no dimensions, in the dtype and on the device of `like`."""
-    return torch.sigmoid(mix_factor.float()).to(like).squeeze()

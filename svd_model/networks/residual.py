@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from . import kernels, planes
-from .embedding import mix_weight
+from .mixing import Mixer, mix_weight
 from .pieces import WHOLE, Pieces
-from .transformer import Mixer
 
 
 class TimeShifts(NamedTuple):

@@ -1,9 +1,8 @@
-"""Attention layers of the UNet: a spatial transformer block, then a temporal one, mixed.
+"""Transformers of the UNet: a spatial transformer block, then a temporal one, mixed.
 
 Section D of the SVD paper; "Align your Latents" (both Blattmann et al., 2023). Attribute names are the keys.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,19 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from . import kernels, planes
-from .embedding import LearnedPositions, mix_weight, sinusoidal_embedding
+from .attention import Context, MultiHeadAttention, SelfAttention, plain
+from .embedding import LearnedPositions, sinusoidal_embedding
 from .feed_forward import FeedForward
-from .hooks import Attend, Hooks, Place
-from .operations import Attention, empty_parameter
+from .hooks import Hooks, Place
+from .mixing import Mixer
+from .operations import Attention
 from .pieces import WHOLE, Pieces
 from .references import Placed, References
-
-Context = Tensor | tuple[Tensor, Tensor] | Placed
-"""Precomputed context of a cross-attention: keys and values, or the output where they are of one token."""
-
-SelfAttention = Callable[[Tensor, Tensor, Tensor, Attend], Tensor]
-"""Function in the place of a self-attention, as Hooks.attention at a block."""
-
 
 # Temporary tensors at the peak of a part, in sizes of its input.
 WHOLE_BLOCK = 10  # all of a block: its first sum, and of the feed-forward layer the norm and both halves
@@ -40,60 +34,6 @@ def convolution_units(in_planes: bool) -> int:
     Padded frames and their convolution; a GPU's convolution may copy both to another layout.
     """
     return 5 if in_planes else 3
-
-
-def plain(q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
-    """Self-attention that nothing changes."""
-    return attend(q, k, v)
-
-
-class MultiHeadAttention(nn.Module):
-    """Multi-head attention of each row's tokens to each other, or to a context."""
-
-    def __init__(self, dim: int, context_dim: int, heads: int, attention: Attention, operations, **factory):
-        super().__init__()
-        self.heads = heads
-        self.attention = attention
-        self.to_q = operations.Linear(dim, dim, bias=False, **factory)
-        self.to_k = operations.Linear(context_dim, dim, bias=False, **factory)
-        self.to_v = operations.Linear(context_dim, dim, bias=False, **factory)
-        self.to_out = nn.Sequential(operations.Linear(dim, dim, **factory))
-
-    def forward(self, x: Tensor, attention: SelfAttention = plain) -> Tensor:
-        """Self-attention of each row: (N, L, dim) -> (N, L, dim)."""
-        return self.to_out(attention(self.to_q(x), self.to_k(x), self.to_v(x), self._attend))
-
-    def add_over_time(self, x: Tensor, hidden: Tensor, attention: SelfAttention = plain) -> Tensor:
-        """Add self-attention over the frames at each position of hidden to x: (B, T, S, dim) both.
-
-        The tokens stay in their places: attention reads them with the strides of (S, T, dim). x is written
-        over, except where a gradient needs it.
-        """
-        x = x.clone() if torch.is_grad_enabled() else x
-        projections = (to(hidden).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
-        for index, video in enumerate(zip(*projections, strict=True)):  # (S, T, dim) each
-            x[index].add_(self.to_out(attention(*video, self._attend)).transpose(0, 1))
-        return x
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return self.attention(q, k, v, self.heads)
-
-    def prepare(self, context: Tensor, references: References | None = None) -> Context:
-        """Precompute keys and values, (N, M, dim), of the context (N, M, context_dim).
-
-        For M = 1 softmax is 1, so the result is the output itself, (N, 1, dim). There alone references go.
-        """
-        if context.shape[1] == 1:
-            output = self.to_out(self.to_v(context))
-            if references is not None:
-                changes = self.to_out(self.to_v(context + references.tokens)) - output
-                return Placed(output, changes, references.shares)
-            return output
-        return self.to_k(context), self.to_v(context)
-
-    def to_context(self, x: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
-        """Cross-attention of x, (N, L, dim), to keys and values, (N, M, dim)."""
-        return self.to_out(self.attention(self.to_q(x), *context, self.heads))
 
 
 def _bytes(x: Tensor) -> int:
@@ -235,29 +175,6 @@ class TemporalBlock(TransformerBlock):
                 hidden = self.norm2(part.contiguous()).flatten(1, 2)
                 part.add_(self.attn2.to_context(hidden, context.tokens).view(part.shape))
         return _add_by_tokens(x, self.norm3, self.ff, pieces)
-
-
-class Mixer(nn.Module):
-    """Mix α·spatial + (1−α)·temporal with a learned α, the key time_mixer.mix_factor."""
-
-    def __init__(self, **factory):
-        super().__init__()
-        self.mix_factor = empty_parameter(1, **factory)
-
-    def forward(self, spatial: Tensor, temporal: Tensor) -> Tensor:
-        return torch.lerp(temporal, spatial, mix_weight(self.mix_factor, spatial))
-
-    def mix_into(self, spatial: Tensor, temporal: Tensor) -> None:
-        """Write the mix over spatial."""
-        torch.lerp(temporal, spatial, mix_weight(self.mix_factor, spatial), out=spatial)
-
-    def add(self, spatial: Tensor, change: Tensor) -> Tensor:
-        """Mix of spatial and temporal = spatial + change: spatial + (1−α)·change."""
-        return torch.addcmul(spatial, change, 1 - mix_weight(self.mix_factor, spatial))
-
-    def add_to(self, spatial: Tensor, change: Tensor) -> None:
-        """Write this mix over spatial."""
-        spatial.addcmul_(change, 1 - mix_weight(self.mix_factor, spatial))
 
 
 class TransformerContext(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .embedding import mix_weight
+from .mixing import mix_weight
 from .operations import Attention, CastingOperations, empty_parameter, scaled_dot_product_attention
 from .resampling import Upsample
 

@@ -5,7 +5,7 @@ import pytest
 from stillmotion.clips.choices_over_time import SHIFT
 from stillmotion.clips.mistakes import MistakesError
 from stillmotion.clips.plan import Plan
-from stillmotion.clips.presets import ANIMATE_LCM
+from stillmotion.clips.presets import ANIMATE_LCM, DRAFT, FAST, QUALITY
 from stillmotion.clips.settings import Settings
 from stillmotion.svd_model.checkpoint.variants import MOTIONCTRL_SVD, SV3D_P, SV3D_U, SVD_XT
 
@@ -87,6 +87,13 @@ def test_a_controlnet_is_refused(settings, pictures):
     plan = Plan.of(Settings(**settings), SVD_XT, **pictures)
     with pytest.raises(ValueError, match="ControlNet's pictures can't go with"):
         plan.control_pictures([])
+
+
+@pytest.mark.parametrize("between", [{}, {"between": "trf"}])
+def test_a_preset_has_its_own_steps_between_pictures_too(between):
+    for name, steps in ((DRAFT, 5), (FAST, 10), (QUALITY, 30)):
+        assert Plan.of(Settings(preset=name, **between), SVD_XT, [8]).settings.steps == steps
+    assert Plan.of(Settings(preset=DRAFT, steps=7, **between), SVD_XT, [8]).settings.steps == 7
 
 
 def test_keyframes_may_come_in_any_order_and_beside_an_end_frame():

@@ -1,4 +1,4 @@
-"""Control of a clip: noise levels of its ends, and a picture for each frame."""
+"""Control of a clip: noise levels of its ends, and its pictures."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stillmotion.clips import control
-from stillmotion.clips.control import Control, one_each, sigma_at
+from stillmotion.clips.control import Control, sigma_at
 from stillmotion.clips.plan import Plan
 from stillmotion.clips.settings import Settings
 from stillmotion.svd_model.checkpoint.variants import SVD_XT
@@ -56,13 +56,6 @@ def test_a_single_picture_serves_all_frames():
 def test_another_number_is_refused_with_both(count, said):
     with pytest.raises(ValueError, match=f"there are {said} control frames for a clip of 3 frames"):
         plan().control_pictures(pictures(count))
-
-
-def test_no_more_pictures_are_fitted_than_frames():
-    fitted = []
-    with pytest.raises(ValueError, match="there are 9"):
-        one_each(pictures(9), 3, 100, lambda picture: fitted.append(picture))
-    assert len(fitted) == 3
 
 
 def test_a_run_has_the_control_of_the_settings():

@@ -37,6 +37,13 @@ def test_a_long_text_is_refused_unread():
         parse("1" * 70_000)
 
 
+@pytest.mark.parametrize("text", ["1" * 65_000 + "x", "0:1, 1:" + "1" * 65_000 + "x"])
+def test_digits_without_end_are_no_number(text):
+    """Read once: an expression that tries every split of them would take minutes."""
+    with pytest.raises(ValueError, match=r"has as point 2|is '1111"):
+        parse(text)
+
+
 points = st.lists(st.tuples(st.integers(0, 1000), st.integers(-1000, 1000)), min_size=2, max_size=12)
 
 

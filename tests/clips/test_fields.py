@@ -50,7 +50,7 @@ def test_what_is_accepted_has_no_complaints(kind, values):
         (Side(), 100, ["is 100; it must be a multiple of 64 from 64 to 4096. The nearest is 128."]),
         (Side(), 64.0, ["is 64.0; it must be a multiple of 64 from 64 to 4096."]),
         (Choice(("crop", "pad")), "corp", ["is 'corp'; accepted are crop, pad; did you mean crop?"]),
-        (SHAPE, 5, ["is 5; accepted are linear, triangle, or a list of numbers."]),
+        (SHAPE, 5, ["is 5; accepted are linear, triangle, or numbers."]),
         (
             SHAPE,
             (3, 0, -2),

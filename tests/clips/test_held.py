@@ -85,7 +85,7 @@ def test_defaults_follow_the_checkpoint_and_a_motion_is_calm():
     assert (plan.settings.hold_from, plan.settings.hold_until) == (75.0, 31.0)
     assert plan.settings.motion_bucket_id == 17 and len(plan.sigmas) == 35 and plan.settings.steps == 50
     small = Plan.of(Settings(), SMALL, moves=True).settings
-    assert (small.hold_from, small.hold_until) == (12.0, 0.5)
+    assert (small.hold_from, small.hold_until) == (12.0, 0.1)
     assert Plan.of(Settings(motion_bucket_id=99), SVD_XT, moves=True).settings.motion_bucket_id == 99
 
 

@@ -34,6 +34,15 @@ def test_sampling_needs_what_the_planner_of_the_unet_says(released):
     assert need.streamed < need.weights / 8
 
 
+def test_shared_features_count_in_the_fastest_way_alone(released):
+    sizes, where = released.unet.params, (torch.float16, CUDA)
+    first = [place.name for place in sizes.places()].index("u0")
+    plain, sharing = (needs.to_sample(released, SIZE, *where, early=early) for early in (None, first))
+    planner = layerwise.UNetPlanner(sizes, 2, *SIZE, *where, early=first)
+    assert sharing.fastest == planner.within(None).peak > plain.fastest
+    assert sharing.least == plain.least and sharing.slowdown(sharing.fastest) == 1
+
+
 @pytest.mark.parametrize(("dtype", "times"), [(torch.float16, 1), (torch.float32, 1), (torch.float64, 1)])
 def test_weights_count_as_they_are_loaded(released, dtype, times):
     """A file of float16 stays so in wider dtypes; a wider file is narrowed."""

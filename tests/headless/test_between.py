@@ -169,6 +169,13 @@ class TestCommand:
         assert notes["keyframes"] == {"2": "middle.png", "5": "last.png"} and "end_frame" not in notes
         assert (notes["between"], notes["num_frames"]) == ("vibid", 6)
 
+    def test_a_mistake_names_the_option_and_no_part_of_a_file(self, place, file, capsys):
+        assert animate(file, "photo.png", "--keyframe", "5=last.png", "--frames", "9") == REFUSED
+        assert animate(file, "photo.png", "--end-frame", "num_frames.png") == REFUSED
+        error = capsys.readouterr().err
+        assert "--frames is 9, and the clip ends at its keyframe 5: leave --frames out" in error
+        assert "num_frames.png: there is no such file" in error
+
     def test_several_images_end_on_one_picture(self, place, file, capsys):
         words = ("--end-frame", "last.png", "--frames", "4", "--output", "{name}")
         assert animate(file, "photo.png", "middle.png", *words) == OK

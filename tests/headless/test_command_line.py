@@ -427,7 +427,7 @@ class TestOptions:
                 "--width 100000",
                 "width is 100000; it must be a multiple of 64 from 64 to 4096",
             ),
-            ("--frames 0", "num_frames is 0; it must be a whole number from 1 to 1024"),
+            ("--frames 0", "--frames is 0; it must be a whole number from 1 to 1024"),
             ("--steps 0", "steps is 0"),
             ("--steps -1", "steps is -1"),
             ("--fps nan", "fps is nan; it must be a number from 1 to 240"),
@@ -519,7 +519,7 @@ class TestOptions:
         assert main(["animate", str(picture), "--save-latents", str(saved), *QUICK]) == OK
         capsys.readouterr()
         decode = ("animate", "--decode-latents", saved, "--output", out / "a.mp4")
-        assert "num_frames, steps can't be given with" in refusal_of(
+        assert "--frames, steps can't be given with" in refusal_of(
             capsys, *decode, "--frames", 3, "--steps", 2
         )
         assert "fps is nan" in refusal_of(capsys, *decode, "--fps", "nan")

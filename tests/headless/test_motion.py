@@ -14,7 +14,7 @@ from stillmotion.clips.motion.coarse import coarse
 from stillmotion.clips.motion.moves import MOVES
 from stillmotion.clips.plan import Plan
 from stillmotion.clips.settings import Settings
-from stillmotion.headless import MotionVideo, Pipeline, read_metadata, write_video
+from stillmotion.headless import MotionVideo, Pipeline, motion, read_metadata, write_video
 from stillmotion.headless.command_line import OK, REFUSED, main
 from stillmotion.headless.engine import local
 from stillmotion.headless.motion import directions
@@ -59,8 +59,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture().save("photo.png")
     half().save("half.png")
-    for name, motion in (("drag", DRAG), ("sky", SKY)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(motion))
+    for name, content in (("drag", DRAG), ("sky", SKY)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     write_video("coarse", [np.asarray(picture(number)) for number in range(4)], 6, {})
     return tmp_path
 
@@ -229,6 +229,17 @@ def test_a_coarse_video_is_a_motion_video_again(file, place):
     words = ("--motion-video", "coarse", "--motion-mask", "half.png", *HELD)
     assert animate(file, *words, "--output", "clip.png") == OK
     assert read_metadata("clip.png")["motion_video"] == "coarse"
+
+
+def test_a_coarse_video_of_ones_own_is_read_once_and_goes_with_one_picture(file, place, capsys, monkeypatch):
+    read, read_frames = [], motion.read_frames
+    monkeypatch.setattr(motion, "read_frames", lambda source: read.append(source) or read_frames(source))
+    words = ("--motion-video", "coarse", "--motion-mask", "half.png", *HELD)
+    assert animate(file, *words, "--output", "once.png") == OK
+    assert read == ["coarse", "half.png"]
+    picture(1).save("other.png")
+    assert animate(file, "other.png", *words, "--output", "{name}.webp") == REFUSED
+    assert "there are 2 IMAGEs, whose clips would be alike; give one." in capsys.readouterr().err
 
 
 def test_a_coarse_video_is_never_replaced(file, place, capsys):

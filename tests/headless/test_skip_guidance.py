@@ -7,6 +7,7 @@ from PIL import Image
 
 from stillmotion import builtin_model
 from stillmotion.clips import needs
+from stillmotion.clips.choices import USUAL_SKIPPED
 from stillmotion.clips.settings import Settings
 from stillmotion.headless import Pipeline, read_metadata
 from stillmotion.headless.command_line import OK, REFUSED, main
@@ -50,13 +51,15 @@ def test_memory_counts_the_branches_that_go_together(pipeline, monkeypatch):
     asked, to_sample = [], needs.to_sample
 
     def counted(*inputs, **options):
-        asked.append(inputs[4:6])
+        asked.append((*inputs[4:6], inputs[7]))
         return to_sample(*inputs, **options)
 
     monkeypatch.setattr(needs, "to_sample", counted)
     for settings in ({}, STG, {**STG, "feature_cache": 2}, {"skip_guidance": (1, 0), "feature_cache": 2}):
         animated(pipeline, {**settings, "steps": 1})
-    assert asked == [(2, 0), (2, 0), (2, 2), (2, 2)]
+    places = [place.name for place in pipeline.checkpoint.unet.params.places()]
+    fork = min(map(places.index, USUAL_SKIPPED))
+    assert asked == [(2, 0, None), (2, 0, fork), (2, 2, fork), (2, 2, fork)]
 
 
 def test_layers_of_another_network_are_refused_with_its_own(pipeline):

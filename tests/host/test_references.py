@@ -61,6 +61,18 @@ def test_a_mask_says_where_they_count(server, base, pictures):
     assert close(twice, left)
 
 
+def test_several_pictures_in_one_embedding_are_refused_in_words(server, pictures):
+    several = graph(("red.png", 1.0), more=node("ImageBatch", image1=["picture0", 0], image2=["picture0", 0]))
+    several["embed0"]["inputs"]["image"] = ["more", 0]
+    assert "clip_vision_output holds an embedding of 2×" in host.error_of(server.run(several))
+
+
+def test_what_holds_no_embedding_is_refused_in_words(server, pictures):
+    odd = graph(("red.png", 1.0), odd=node("TestsNoEmbedding"))
+    odd["reference0"]["inputs"]["clip_vision_output"] = ["odd", 0]
+    assert "clip_vision_output holds no embedding of a picture" in host.error_of(server.run(odd))
+
+
 def test_a_mask_without_white_is_refused_in_words(server, base, pictures):
     Image.fromarray(np.zeros((64, 128, 3), dtype=np.uint8)).save(base / "input" / "none.png")
     entry = server.run(graph(("red.png", 1.0), mask="none.png"))

@@ -78,6 +78,12 @@ class NoClipVision(NoImages):
         return (None,)
 
 
+class NoEmbedding(NoClipVision):
+    """Node of an embedding of no picture."""
+
+    RETURN_TYPES = ("CLIP_VISION_OUTPUT",)
+
+
 class TextConditioning(NoImages):
     """Node of conditioning from a text encoder."""
 
@@ -310,7 +316,7 @@ class SetModes:
 
 
 KINDS = (SetModes, WatchWork, NoImages, NoClipVision, TextConditioning, ShowEmbedding, RepeatTokens)
-KINDS += (NotFinite, VideoLatent, OddImage, OddLatent)
+KINDS += (NotFinite, VideoLatent, OddImage, OddLatent, NoEmbedding)
 KINDS += (CountCalls, PlainAttention, DoubledCrossAttention, OddPatch)
 NODE_CLASS_MAPPINGS = {f"Tests{kind.__name__}": kind for kind in KINDS}
 

@@ -9,7 +9,7 @@ export const HIGHEST = 100
 export const LEAST_GAP = 0.001
 const DIGITS = 4
 const LONGEST = 65536
-const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
+const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 const EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
 
 /** A list or a curve of a text; throws an Error, a sentence without its subject, for another text. */

@@ -82,6 +82,11 @@ def test_what_can_not_be_is_refused(content, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_whole_number_beyond_all_floats_is_refused_as_any_other():
+    with pytest.raises(ValueError, match=r"camera: zoom is 1000.*… *; give a number from 0.25 to 4"):
+        parse('{"camera": {"zoom": 1' + "0" * 400 + "}}")
+
+
 @pytest.mark.parametrize("text", ["", "{", "NaN", '{"aspect": NaN}', '{"aspect": Infinity}', "[" * 100_000])
 def test_what_is_no_json_is_refused(text):
     with pytest.raises(ValueError, match="the motion"):

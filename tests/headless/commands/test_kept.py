@@ -115,6 +115,23 @@ def test_another_picture_is_refused(folder: Path, cut: Path, capsys, tmp_path):
     assert "the picture is another one" in capsys.readouterr().err
 
 
+def test_a_reference_must_stay_and_the_first_frame_may_change(tmp_path, folder, capsys, monkeypatch):
+    def stopping(self, stage: str, done: int, total: int) -> None:
+        if stage == "sampling" and done == 3:
+            raise KeyboardInterrupt
+
+    reference, saved = tmp_path / "look.png", tmp_path / "cut.safetensors"
+    Image.effect_noise((64, 64), 90).convert("RGB").save(reference)
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.ProgressBars, "__call__", stopping)
+        assert run(folder, "--reference", reference, "--save-latents", saved) == 130
+    more = ("--reference", reference, "--resume", saved, "--save-latents")
+    assert run(folder, *more, tmp_path / "whole.safetensors", "--keep-first", "exact") == 0
+    Image.effect_noise((64, 64), 30).convert("RGB").save(reference)
+    assert run(folder, *more, tmp_path / "no.safetensors") != 0
+    assert "the picture is another one, or a reference is" in capsys.readouterr().err
+
+
 def test_a_complete_clip_is_none_to_go_on_from_and_is_refused_with_all_other_mistakes(folder: Path, capsys):
     more = ("--resume", folder / "whole.safetensors", "--save-latents", folder / "no.safetensors")
     assert run(folder, *more, "--device", "none") != 0

@@ -9,9 +9,11 @@ from torch.nn import functional
 
 from stillmotion.svd_model.layerwise.moments import moments
 from stillmotion.svd_model.networks import kernels
+from stillmotion.svd_model.networks.attention import MultiHeadAttention
 from stillmotion.svd_model.networks.hooks import NO_HOOKS, Place
+from stillmotion.svd_model.networks.mixing import Mixer
 from stillmotion.svd_model.networks.operations import CastingOperations, scaled_dot_product_attention
-from stillmotion.svd_model.networks.transformer import Mixer, MultiHeadAttention, SpatialVideoTransformer
+from stillmotion.svd_model.networks.transformer import SpatialVideoTransformer
 
 Case = tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[Tensor, ...]]
 """The form, the plain one, and what both are given."""

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from stillmotion.svd_model.networks.attention import MultiHeadAttention
 from stillmotion.svd_model.networks.operations import CastingOperations, scaled_dot_product_attention
 from stillmotion.svd_model.networks.pieces import WHOLE, Pieces
 from stillmotion.svd_model.networks.references import References
-from stillmotion.svd_model.networks.transformer import MultiHeadAttention
 from stillmotion.svd_model.networks.unet import VideoUNet
 from support import tiny
 
