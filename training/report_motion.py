@@ -17,6 +17,7 @@ from . import clips, measures
 from .held_out import table
 
 CLIPS, SEEDS = 8, (0, 1)
+FEW_STEPS = {"schedule": "align_your_steps"}
 DIRECTIONS = {
     "right": (1, 0),
     "down right": (0.7071, 0.7071),
