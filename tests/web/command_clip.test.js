@@ -4,7 +4,7 @@ import { test } from "node:test"
 import { graphOfClip, settingsIn } from "../../web/pure/command_clip.js"
 
 const SETTINGS = {
-  ...{ checkpoint: "models/svd_xt.safetensors", image: "photos/a \"{photo}.jpg", width: 1024, height: 576, num_frames: 25 },
+  ...{ checkpoint: "models/svd_xt.safetensors", image: "photos/a \"{photo.jpg", width: 1024, height: 576, num_frames: 25 },
   ...{ fps: 6, seed: 7, steps: 30, sampler: "heun", schedule: "karras", guidance: "linear", min_guidance: 1.5 },
   ...{ max_guidance: 3, churn: 0, feature_cache: 1, stillmotion: "0.1.0", ring: false },
 }
