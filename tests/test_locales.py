@@ -8,7 +8,7 @@ import pytest
 from support.pages import ROOT, SCHEMAS
 
 LANGUAGES = ("zh", "zh-TW", "ja", "ko", "fr", "es", "ru", "pt-BR")
-FILES = ("main", "nodeDefs", "settings")
+FILES = ("main", "nodeDefs", "settings", "commands")
 SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "web").rglob("*.js")))
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -43,6 +43,8 @@ def english_of_nodes() -> dict[tuple[str, ...], str]:
 def english_of_scripts() -> dict[str, str]:
     """The words of our own in the page, by their keys."""
     found = dict(re.findall(r'words\(\s*"([^"]+)",\s*"([^"]*)"', SCRIPTS))
+    constants = dict(re.findall(r'^const (\w+) = "([^"]+)"$', SCRIPTS, re.MULTILINE))
+    found |= {key: constants[name] for key, name in re.findall(r'words\(\s*"([^"]+)",\s*(\w+)', SCRIPTS)}
     for tool, name, use in re.findall(r'^  \["(\w+)", "([^"]+)", "([^"]+)"\],$', SCRIPTS, re.MULTILINE):
         found |= {f"tool_{tool}": name, f"tool_{tool}_use": use}
     views = re.findall(r'"([^"]+)"', re.search(r"VIEWS = \[(.*?)\]", SCRIPTS)[1])
@@ -63,9 +65,18 @@ def english_of_settings() -> dict[tuple[str, str], str]:
     }
 
 
+def english_of_commands() -> dict[tuple[str, str], str]:
+    """The labels of commands, which the page lists by their ids."""
+    constants = dict(re.findall(r'^const (\w+) = "([^"]+)"$', SCRIPTS, re.MULTILINE))
+    listed = re.findall(r"commands: \[\{ id: (\w+), icon: [^,]+, label: (\w+)", SCRIPTS)
+    return {(constants[id].replace(".", "_"), "label"): constants[label] for id, label in listed}
+
+
 def english(name: str) -> dict[tuple[str, ...], str]:
     if name == "nodeDefs":
         return english_of_nodes()
+    if name == "commands":
+        return english_of_commands()
     if name == "settings":
         return english_of_settings()
     categories = {schema.category.partition("/")[2] for schema in SCHEMAS} - {""}
@@ -79,7 +90,9 @@ def english(name: str) -> dict[tuple[str, ...], str]:
 
 
 def test_the_languages_are_these():
-    assert {path.name for path in (ROOT / "locales").iterdir()} == set(LANGUAGES)
+    """English is in the code, but for the labels of commands, which menus take from here alone."""
+    assert {path.name for path in (ROOT / "locales").iterdir()} == {*LANGUAGES, "en"}
+    assert flat(read("en", "commands")) == english("commands")
     for language in LANGUAGES:
         assert {path.stem for path in (ROOT / "locales" / language).iterdir()} == set(FILES)
 
@@ -88,7 +101,7 @@ def test_the_languages_are_these():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_language_has_every_key_and_none_too_many(language, name):
     found, expected = flat(read(language, name)), english(name)
-    assert len(expected) > 1
+    assert expected
     assert found.keys() == expected.keys()
     assert [path for path, words in found.items() if not words.strip()] == []
 

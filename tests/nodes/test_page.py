@@ -3,6 +3,7 @@
 import pytest
 
 from stillmotion.clips.presets import NAMED
+from support import graphs
 from support.pages import SCHEMAS
 
 (KSAMPLER,) = (schema for schema in SCHEMAS if schema.node_id == "StillmotionKSampler")
@@ -45,3 +46,12 @@ def test_tooltips_are_sentences(schema):
     for port in [*schema.inputs, *schema.outputs]:
         words = port.options["tooltip"]
         assert len(words) > 15 and words[0] == words[0].upper() and words.endswith("."), port.id
+
+
+def test_the_page_has_the_addresses_that_the_templates_have():
+    """Both lists name the released files of SVD."""
+    (load,) = (schema for schema in SCHEMAS if schema.node_id == "StillmotionLoadCheckpoint")
+    downloads = load.inputs[0].options["extra_dict"]["stillmotion_downloads"]
+    nodes = graphs.read("3 Every knob")["nodes"]
+    (models,) = (node["properties"]["models"] for node in nodes if node["type"] == load.node_id)
+    assert downloads == {model["name"]: model["url"] for model in models}
