@@ -9,6 +9,7 @@ from ..svd_model.checkpoint import Checkpoint
 from . import host
 from .checks import checked
 from .inputs import setting
+from .page import DOWNLOAD
 
 CATEGORY = "stillmotion/loaders"
 FRAME_WISE = "frame-wise"
@@ -23,6 +24,7 @@ def checkpoint_input() -> io.Combo.Input:
         tooltip="In models/checkpoints: svd, svd_xt, their image_decoder files, sv3d_u or sv3d_p; in "
         "models/diffusers: a folder in diffusers' layout, whose name ends with a slash. "
         f"Without any, {builtin_model.NAME}: a small one for a first try, 14 frames of 128×128.",
+        extra_dict=DOWNLOAD,
     )
 
 

@@ -51,6 +51,19 @@ def test_who_searches_for_image_to_video_finds_our_node_among_the_first(new_page
     assert any("SVD Animate" in name for name in first_three), first_three
 
 
+def test_the_first_video_is_an_app_too(new_page, stocked_server):
+    """As an app a workflow shows its picture, its motion and its seed, and nothing of the graph."""
+    shown = new_page()
+    page.open_template(shown, FIRST)
+    shown.evaluate("void app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    page.wait_until_at_rest(shown)
+    inputs = shown.get_by_test_id("linear-widgets")
+    inputs.wait_for()
+    words = inputs.inner_text()
+    assert all(name in words for name in ("image", "motion", "seed")) and "decoder" not in words
+    assert shown.errors == []
+
+
 @pytest.mark.parametrize("renderer", [CANVAS, VUE])
 def test_the_page_offers_the_download_of_a_file_that_is_not_there(new_page, base, renderer):
     file = base / "models" / "checkpoints" / SVD_XT

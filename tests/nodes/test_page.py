@@ -3,6 +3,7 @@
 import pytest
 
 from stillmotion.clips.presets import NAMED
+from support import graphs
 from support.pages import SCHEMAS
 
 (KSAMPLER,) = (schema for schema in SCHEMAS if schema.node_id == "StillmotionKSampler")
@@ -29,3 +30,12 @@ def test_every_list_of_scales_has_the_numbers_of_the_editor():
     lists = [port for schema in SCHEMAS for port in schema.inputs if port.id == "scales"]
     assert len(lists) == 4
     assert all("stillmotion_curve" in port.options["extra_dict"] for port in lists)
+
+
+def test_the_page_has_the_addresses_that_the_templates_have():
+    """Both lists name the released files of SVD."""
+    (load,) = (schema for schema in SCHEMAS if schema.node_id == "StillmotionLoadCheckpoint")
+    downloads = load.inputs[0].options["extra_dict"]["stillmotion_downloads"]
+    nodes = graphs.read("3 Every knob")["nodes"]
+    (models,) = (node["properties"]["models"] for node in nodes if node["type"] == load.node_id)
+    assert downloads == {model["name"]: model["url"] for model in models}

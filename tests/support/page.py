@@ -156,8 +156,7 @@ def set_widgets(page, values: dict) -> None:
     page.evaluate(
         """values => {
             for (const node of app.graph.nodes) for (const widget of node.widgets ?? []) {
-                let value = values[widget.name]
-                if (widget.name === "batch_index" && widget.value > 0) value = values.length
+                const value = values[widget.name]
                 if (value === undefined) continue
                 widget.value = value
                 widget.callback?.(value)

@@ -67,10 +67,15 @@ export function pictureAt(node, inputName) {
   const source = slot < 0 ? null : node.getInputNode(slot)
   if (!source) return null
   const file = widgetOf(source, "image")?.value
-  if (typeof file === "string" && file) return fileUrl(inputFile(file))
+  if (typeof file === "string" && file) return inputUrl(file)
   const locator = app.extensionManager.workflow.nodeToNodeLocatorId(source)
   const picture = app.nodeOutputs?.[locator]?.images?.[0]
   return picture ? fileUrl(picture) : null
+}
+
+/** URL of a file of the input folder, by its name as Load Image has it. */
+export function inputUrl(name) {
+  return fileUrl(inputFile(name))
 }
 
 /** The parts of a name as Load Image has it: "folder/name.png [input]". */

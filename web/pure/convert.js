@@ -1,0 +1,137 @@
+/** A graph with core's nodes for SVD, or those of older packs, to a plan of our nodes in their place. */
+
+import { replaceOldDecoder, replaceOldLoader, replaceOldSampler, replaceWhole } from "./convert_old.js"
+import * as tables from "./convertible.js"
+import { CONDITIONING, DECODERS, FIXED, GUIDANCE, LOADER, OLD, OURS, SAMPLER, WHOLE } from "./convertible.js"
+import { modelsOf, valuesOf } from "./convertible.js"
+import { isOurs, isReplaced, keepOutputs, replace, viewOf } from "./replacing.js"
+
+const RUNS = 0
+const MOST_STEPS_BACK = 32
+
+/**
+ * The plan for a graph as a workflow has it: `nodes` to make, each under a key, with `inputs` [origin, slot] of the
+ * old graph and `siblings` [key, slot]; `outputs` that move, "id:slot" -> [key, slot]; `gone` ids; `left` nodes
+ * with why; `notes`.
+ * chosen: ids to convert, or null for all; limits(type, input) -> the input's min, max and step, and
+ * the node's title; downloads: addresses of files by name.
+ */
+export function planOf(graph, { chosen = null, limits = () => undefined, downloads = {} } = {}) {
+  const plan = { nodes: [], outputs: {}, gone: [], left: [], notes: [] }
+  const work = { plan, limits, downloads, view: viewOf(graph), wanted: (node) => !chosen || chosen.includes(node.id) }
+  const { nodes } = work.view
+  const loaders = loadersOf(work)
+  const steps = [
+    [(node) => loaders.has(node.id), (node) => replaceLoader(work, node)],
+    [(node) => node.type === OLD.loader, (node) => replaceOldLoader(work, node)],
+    [(node) => node.type === CONDITIONING, (node) => replaceConditioning(work, node)],
+    [(node) => node.type === SAMPLER && isOfSvd(work, node), (node) => replaceSampler(work, node)],
+    [(node) => node.type === OLD.sampler, (node) => replaceOldSampler(work, node)],
+    [(node) => DECODERS.includes(node.type) && isOfSvd(work, node), (node) => replaceDecoder(work, node)],
+    [(node) => node.type === OLD.decoder, (node) => replaceOldDecoder(work, node)],
+    [(node) => WHOLE.includes(node.type), (node) => replaceWhole(work, node)],
+    [(node) => GUIDANCE[node.type], (node) => removeGuidance(work, node)],
+    [isUnknown, (node) => tables.OTHERS[node.type] ?? "has no counterpart"],
+  ]
+  for (const [belongs, replace] of steps) {
+    for (const node of nodes.filter((each) => work.wanted(each) && belongs(each))) {
+      const why = replace(node)
+      if (why) plan.left.push({ id: node.id, type: node.type, why })
+    }
+  }
+  return plan
+}
+
+/** Ids of loaders that serve SVD and nothing of another model. */
+function loadersOf({ view }) {
+  const of = (types) => view.nodes.filter((node) => types(node.type)).map((node) => view.source(node, "vae").node)
+  const others = new Set(of((type) => type in tables.OTHERS))
+  const loaders = of((type) => type === CONDITIONING).filter((node) => node?.type === LOADER && !others.has(node))
+  return new Set(loaders.map((node) => node.id))
+}
+
+/** Whether a node is of a released type that mentions SVD, and none of its own steps replaces it. */
+function isUnknown({ type }) {
+  if (type in tables.OTHERS) return true
+  const replaced = [LOADER, CONDITIONING, ...WHOLE, ...Object.values(OLD)].includes(type)
+  return !replaced && /svd|stable.?video/i.test(type) && !tables.UNRELATED.test(type)
+}
+
+/** Whether a latent comes, through samplers, from a node that prepares SVD. */
+function isOfSvd({ view }, node) {
+  let origin = view.source(node, node.type === SAMPLER ? "positive" : "samples").node
+  for (let back = 0; origin && back < MOST_STEPS_BACK; back++) {
+    if ([CONDITIONING, OURS.prepare].includes(origin.type)) return true
+    const name = ["latent_image", "latent", "samples", "positive"].find((each) => view.link(origin, each))
+    origin = name && view.source(origin, name).node
+  }
+  return false
+}
+
+function replaceLoader(work, node) {
+  const { ckpt_name: file } = valuesOf(node)
+  const why = replace(work, node, OURS.load, { names: ["checkpoint"], more: { models: modelsOf(work, node, file) } })
+  if (!why) keepOutputs(work, node, 3)
+  return why
+}
+
+function replaceConditioning(work, node) {
+  const parts = ["clip_vision", "vae"].map((name) => work.view.source(node, name).node)
+  if (!parts.every((part) => isOurs(work, part))) return "its loader stays, or is out of sight"
+  const numbers = ["width", "height", "frames", "fps", "motion_bucket_id", "noise_aug"]
+  const names = ["clip_vision", "vae", "image", ...numbers]
+  const why = replace(work, node, OURS.prepare, { names, changes: FIXED })
+  if (!why) keepOutputs(work, node, 3)
+  return why
+}
+
+function replaceSampler(work, node) {
+  const { view } = work
+  if (!isOurs(work, view.source(node, "positive").node)) return "its conditioning stays, or goes through another node"
+  const { scheduler, sampler_name: sampler, denoise, cfg } = valuesOf(node)
+  if (!tables.SCHEDULERS.includes(scheduler)) return `its scheduler is ${scheduler}, not karras or exponential`
+  if (tables.SHORTENED.includes(sampler)) return `its sampler ${sampler} has a shorter schedule in core's node`
+  if (denoise !== 1) return `its denoise is ${denoise}; core counts its steps otherwise`
+  for (const name of ["scheduler", "sampler_name", "denoise"]) if (view.link(node, name)) return `its ${name} is linked`
+  const guidance = view.source(node, "model").node
+  const shape = GUIDANCE[guidance?.type]
+  const strange = strangeOnTheWay(view, shape ? guidance : node)
+  if (strange) return `its model comes through ${strange}, whose effect SVD KSampler may not keep`
+  if (shape && guidance.mode !== RUNS) return "its guidance is muted or bypassed"
+  if (shape && view.link(guidance, "min_cfg")) return "its min_cfg is linked"
+  const links = shape ? { model: view.link(guidance, "model") } : {}
+  if (shape && !links.model) return "its guidance has no model"
+  const sources = ["model", "positive", "negative", "latent"]
+  const numbers = ["seed", "control_after_generate", "steps", "sampler", "schedule", "max_guidance"]
+  const changes = { shape: shape ?? "constant", min_guidance: shape ? valuesOf(guidance).min_cfg : cfg }
+  const why = replace(work, node, OURS.sample, { names: [...sources, ...numbers], changes, links })
+  if (!why) keepOutputs(work, node)
+  return why
+}
+
+/** The first type between a node and its loader that may change guidance or noise levels. */
+function strangeOnTheWay(view, node) {
+  let found = view.source(node, "model").node
+  for (let back = 0; found && view.link(found, "model") && back < MOST_STEPS_BACK; back++) {
+    if (!tables.HARMLESS.includes(found.type)) return found.type
+    found = view.source(found, "model").node
+  }
+  return undefined
+}
+
+function replaceDecoder(work, node) {
+  const { view } = work
+  if (!isOurs(work, view.source(node, "vae").node)) return "its VAE is of another loader"
+  const why = replace(work, node, OURS.decode, { names: ["latent", "vae"] })
+  if (!why) keepOutputs(work, node)
+  return why
+}
+
+function removeGuidance(work, node) {
+  const { plan, view } = work
+  const consumers = view.consumers(node.id)
+  if (!consumers.length || !consumers.some((id) => isReplaced(work, { id }))) return undefined
+  if (!consumers.every((id) => isReplaced(work, { id }))) return "another sampler needs it"
+  plan.gone.push(node.id)
+  return undefined
+}
