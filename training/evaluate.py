@@ -1,6 +1,6 @@
 """Measures the built-in model on held-out pictures: python -m training.evaluate --output outputs/report.md
 
-Takes about two hours of one core, three quarters of them for clips over time. Sections can be named on the
+Takes about two and a half hours of one core, most of them for clips over time. Sections can be named on the
 command line, so that two processes share them, each with its own --output. The tables of "What it does,
 measured" in builtin_model/MODEL_CARD.md come from this report.
 """
