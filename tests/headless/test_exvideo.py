@@ -100,7 +100,7 @@ def test_inspect_says_what_the_two_files_make(folder, capsys, monkeypatch):
     [
         (
             ["--checkpoint", "svd_xt.safetensors", "--frames", "9", "--long", "whole"],
-            "num_frames is 9; .* takes 2 to 8",
+            "--frames is 9; .* takes 2 to 8",
         ),
         (["--checkpoint", "exvideo.safetensors"], "an ExVideo, the temporal blocks of an SVD"),
         ([], "--exvideo goes over svd_xt; name that file with --checkpoint"),
