@@ -83,10 +83,8 @@ def test_in_a_subgraph_the_clip_moves_in_the_node_around_it(opened, stocked_serv
         f"""() => app.graph.convertToSubgraph(new Set(app.graph.nodes.filter(n => n.type === '{SAMPLER}')))"""
     )
     page.wait_until_at_rest(opened)
-    seed = "app.graph.nodes.find(n => n.subgraph).subgraph.nodes[0].widgets.find(w => w.name === 'seed')"
-    opened.evaluate(f"seed => {{ {seed}.value = seed }}", next(_SEED))
     opened.evaluate(COUNT_STILLS)
-    page.run(opened, stocked_server)
+    run_anew(opened, stocked_server)  # the node around it has the seed
     opened.wait_for_function(f"({SHOWN})().length >= 1")
     around = "app.graph.nodes.find(n => n.subgraph).widgets.some(w => w.name === 'moving_preview')"
     assert opened.evaluate(around)
