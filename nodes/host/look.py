@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...clips.references import change_of
 from ...svd_model.networks.references import References
 from .shared import OWN_TOKENS, REFERENCES
 from .ways import Ends, way_of, with_way
@@ -25,7 +26,7 @@ def with_reference(conditioning: list, token: Tensor, weight: float, mask: Tenso
     end = way.conditions.context if isinstance(way, Ends) else None
     for context, options in conditioning:
         own, own_of_end = options.get(OWN_TOKENS, (context, end))
-        change = weight * (token.to(own) - own)
+        change = change_of(own, [token], [weight])
         options = {**options, OWN_TOKENS: (own, own_of_end)}
         if mask is None:
             context = context + change
@@ -34,7 +35,7 @@ def with_reference(conditioning: list, token: Tensor, weight: float, mask: Tenso
         result.append([context, options])
     if end is None:
         return result
-    conditions = replace(way.conditions, context=end + weight * (token.to(end) - own_of_end))
+    conditions = replace(way.conditions, context=end + change_of(own_of_end, [token], [weight]))
     return with_way(result, replace(way, conditions=conditions))
 
 
