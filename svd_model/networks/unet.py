@@ -130,13 +130,15 @@ class VideoUNet(ContractingPath):
         """
         kernels.check_videos(first, constants.num_frames)
         conditions, end = (shifts, constants, hooks), len(self.places) - 1
-        if early is not None and early.kept:
-            return self.through(early.begin(), early.stage, end, *conditions, True, pieces=pieces).pop()
-        state = [first]
+        state, start, lent = [first], 1, False
         if early is not None:
-            state = self.through(state, 1, early.stage, *conditions, pieces=pieces)
-            early.keep(state)
-        return self.through(state, 1 if early is None else early.stage, end, *conditions, pieces=pieces).pop()
+            start, lent = early.stage, early.kept
+            if lent:
+                state = early.begin()
+            else:
+                state = self.through(state, 1, start, *conditions, pieces=pieces)
+                early.keep(state)
+        return self.through(state, start, end, *conditions, lent, pieces=pieces).pop()
 
     def through(
         self,
