@@ -159,7 +159,9 @@ class Hold(io.ComfyNode):
         course = course_of(coarse_video, mask, freeze)
         frames = len(coarse_video)
         moved = None if course.frames is None else vae.encode(coarse_video[..., :3])
-        still = None if course.frozen is None else vae.encode(coarse_video[:1, ..., :3])
+        still = None
+        if course.frozen is not None:
+            still = vae.encode(coarse_video[:1, ..., :3]) if moved is None else moved[:1]
         constraint = constraint_of(course, moved, still, until)
         samples = constraint.latents.expand(frames, -1, -1, -1)
         if not constraint.leads:  # outside of the frozen part the clip starts from noise alone
