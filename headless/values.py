@@ -40,12 +40,18 @@ def file_name(text: str) -> str:
     return text
 
 
+def _with_numbers(text: str, most: int) -> tuple[str, list[float]]:
+    """A name, and at most so many numbers behind it, each after a colon; a file's own name stays whole."""
+    name, numbers = file_name(text), []
+    while len(numbers) < most and not os.path.lexists(name) and (match := _STRENGTH.fullmatch(name)):
+        name = match[1]
+        numbers.insert(0, float(match[2]))
+    return name, numbers
+
+
 def lora(text: str) -> tuple[str, float, float | None]:
     """A file with its strengths, FILE[:STRENGTH[:TEMPORAL]]; the colon of a drive is the file's own."""
-    file, numbers = file_name(text), []
-    while len(numbers) < 2 and not os.path.lexists(file) and (match := _STRENGTH.fullmatch(file)):
-        file = match[1]
-        numbers.insert(0, float(match[2]))
+    file, numbers = _with_numbers(text, 2)
     if not all(map(math.isfinite, numbers)):
         raise argparse.ArgumentTypeError(f"{text!r} has a strength beyond all numbers")
     if not os.path.lexists(file) and (there := _existing_part(file)):
@@ -57,10 +63,8 @@ def lora(text: str) -> tuple[str, float, float | None]:
 
 def reference(text: str) -> tuple[str, float]:
     """A picture with its weight, PICTURE[:WEIGHT]; the colon of a drive is the name's own."""
-    name, match = file_name(text), None
-    if not os.path.lexists(name):
-        match = _STRENGTH.fullmatch(name)
-    name, weight = (match[1], float(match[2])) if match else (name, 1.0)
+    name, numbers = _with_numbers(text, 1)
+    weight = numbers[0] if numbers else 1.0
     for complaint in WEIGHT.complaints(weight):
         raise argparse.ArgumentTypeError(f"{text!r}: the weight {complaint}")
     if not os.path.lexists(name) and (there := _existing_part(name)):
