@@ -10,6 +10,11 @@ _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryEr
 """Errors that another try would meet again."""
 
 
+def pause(first: float, attempt: int) -> None:
+    """Waits so many seconds after a first attempt, and about twice as long after each later one."""
+    time.sleep(first * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+
 def patient(call):
     """Decorates a call: OSError is tried again, up to TRIES; every other error becomes one at once.
 
@@ -28,7 +33,7 @@ def patient(call):
                     raise OSError(f"{type(error).__name__}: {error}") from error
                 if attempt == TRIES:
                     raise
-                time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+                pause(FIRST_WAIT, attempt)
         raise AssertionError  # not reached
 
     return tried

@@ -1,7 +1,6 @@
 """A worker: rows in, clips and records out; threads read the next picture and write the last clip."""
 
 import hashlib
-import random
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,7 +14,7 @@ from ...svd_model.layerwise import is_out_of_memory
 from . import remote
 from .digests import Digests
 from .outcomes import ASIDE, DONE, DUPLICATE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Outcome
-from .patience import TRIES
+from .patience import TRIES, pause
 from .places import identity, is_address
 from .record import Record, clip_name
 from .rows import Row
@@ -194,7 +193,7 @@ class Worker:
                     raise
                 if attempt == TRIES:
                     raise ValueError(f"there is not enough memory for this ({error}).") from error
-            time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            pause(_FIRST_WAIT, attempt)
         raise AssertionError  # not reached
 
     def _write(self, item: _Item, write: Callable[[Path], None], attempt: int) -> None:
