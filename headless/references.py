@@ -18,7 +18,7 @@ Reference = Picture | tuple[Picture, float]
 """A caller's reference: a picture, and its weight if that is not 1."""
 
 
-class Look(NamedTuple):
+class Fitted(NamedTuple):
     """Pictures that lead a clip's look, of the clip's size, with their weights; and where, (1, 1, H, W)."""
 
     references: tuple[tuple[Tensor, float], ...] = ()
@@ -31,7 +31,9 @@ class Look(NamedTuple):
         return fitted if self.mask is None else (*fitted, self.mask)
 
 
-def read_references(plan: Plan, references: Sequence[Reference] | None, mask: Picture | None = None) -> Look:
+def read_references(
+    plan: Plan, references: Sequence[Reference] | None, mask: Picture | None = None
+) -> Fitted:
     """Reads a caller's references: pictures, or tuples of a picture and its weight.
 
     Raises ValueError for another weight, too many pictures, or a mask alone, ImageError for no picture.
@@ -49,15 +51,15 @@ def read_references(plan: Plan, references: Sequence[Reference] | None, mask: Pi
             fitted.append((plan.canvas(images.to_tensor(images.read_image(picture))), float(weight)))
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
-    return Look(tuple(fitted), None if mask is None else fitted_mask("the reference mask", mask, plan))
+    return Fitted(tuple(fitted), None if mask is None else fitted_mask("the reference mask", mask, plan))
 
 
-def of_options(options: Namespace, plan: Plan | None) -> Look:
+def of_options(options: Namespace, plan: Plan | None) -> Fitted:
     """Reads the references of a command line; without a plan it is only seen that they are there."""
     names = [*(name for name, _ in options.reference), *filter(None, [options.reference_mask])]
     for name in names:
         existing(name)
-    return Look() if plan is None else read_references(plan, options.reference, options.reference_mask)
+    return Fitted() if plan is None else read_references(plan, options.reference, options.reference_mask)
 
 
 def notes_of_references(options: Namespace) -> dict:

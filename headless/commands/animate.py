@@ -36,9 +36,8 @@ from ..keyframes import notes_of, read_keyframes
 from ..motion import Directions, as_frames, notes_of_motion, of_options
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
-from ..references import Look
 from . import kept
-from .checkpoints import open_checkpoint, read_loras
+from .checkpoints import open_checkpoint, open_pipeline, read_loras
 
 KEEP_LATENTS = "--save-latents keeps what is sampled, should decoding fail."
 
@@ -52,7 +51,7 @@ class _Inputs:
     control: Tensor | None  # pictures for a ControlNet
     resumed: latents.SavedLatents | None  # of a long clip that goes on
     moving: Directions
-    look: Look
+    look: references.Fitted
 
 
 def animate(
@@ -99,34 +98,12 @@ def animate(
     for notice in (*notices, *(applied.lora.report for applied in loras)):
         say(notice)
     with closing(ProgressBars()) as bars:
-        pipeline = _pipeline(checkpoint, control, loras, options, bars)
+        pipeline = open_pipeline(checkpoint, loras, options, bars, device=options.device, control=control)
         if saved is None:
             inputs = _Inputs(plan, keyframes, pictures, resumed, moving, look)
             yield from _animate_pictures(pipeline, inputs, jobs, options, say, bars)
         else:
             yield from _decode_latents(pipeline, plan.settings, saved, jobs[0], options, say, bars)
-
-
-def _pipeline(
-    checkpoint: Checkpoint,
-    control: Part | None,
-    loras: Sequence[Applied],
-    options: Namespace,
-    bars: ProgressBars,
-) -> Pipeline:
-    return Pipeline(
-        checkpoint,
-        options.device,
-        options.dtype,
-        bars,
-        decode_dtype=options.decode_dtype,
-        memory_budget=options.memory_budget,
-        scratch_folder=options.scratch,
-        compiled=options.compile,
-        linear_dtype=options.linear_dtype,
-        control=control,
-        loras=loras,
-    )
 
 
 def _read_latents(file: str | None) -> latents.SavedLatents | None:

@@ -4,18 +4,17 @@ import json
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
-from ...svd_model.checkpoint import Checkpoint
 from ..batch import drivers
 from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
 from ..batch.drivers import Orders, to_do
-from ..batch.outcomes import ASIDE, MOST_REASONS, REFUSED, SKIPPED, Outcome, Tally, printable
+from ..batch.outcomes import ASIDE, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
 from ..batch.progress import served, shown
 from ..batch.record import JOB, Past
@@ -28,7 +27,7 @@ from ..options_of_batch import AGAIN
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from .animate import version
-from .checkpoints import open_checkpoint, read_loras
+from .checkpoints import open_checkpoint, open_pipeline, read_loras
 
 OK, SOME_ASIDE = 0, 1
 
@@ -50,14 +49,11 @@ def batch(
         source = _source(options)
     with mistakes.collected():
         Settings(**settings_of(options)).check()
-    bars = ProgressBars()
-    try:
-        job = common = None
+    job = common = None
+    with closing(ProgressBars()) as bars:
         with mistakes.collected():
             common, job = _job(options, bars, mistakes)
         mistakes.raise_any()
-    finally:
-        bars.close()
     if options.checkpoint is None:
         say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
     with drivers.interrupted_by_terminate():
@@ -110,11 +106,16 @@ def _run(
 def _results(tally: Tally) -> Iterator[str]:
     counts = [f"{number:,} {state}" for state, number in tally.states.items() if number]
     yield f"{tally.rows:,} rows: {', '.join(counts) or 'none'}."
+    yield from _reasons(tally, ", each in a file of aside/; --again tries them once more.")
+
+
+def _reasons(tally: Tally, of_further: str = "") -> Iterator[str]:
+    """Why rows are aside, the first ones; of_further: words behind the number of the others."""
     for _, reason in tally.reasons:
         yield f"  {printable(reason)}"
     further = tally.aside - len(tally.reasons)
     if further:
-        yield f"  … and {further:,} more, each in a file of aside/; --again tries them once more."
+        yield f"  … and {further:,} more{of_further}"
 
 
 def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[str], None]) -> int:
@@ -131,10 +132,8 @@ def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[
         except ValueError as error:
             tally.add(Outcome(row.id, digest, REFUSED, reason=f"{row.id}: {error}"))
     tell(f"{number:,} to do, {tally.states[SKIPPED]:,} done, {tally.aside:,} aside")
-    for _, reason in tally.reasons:
-        tell(f"  {printable(reason)}")
-    if tally.aside > MOST_REASONS:
-        tell(f"  … and {tally.aside - MOST_REASONS:,} more")
+    for line in _reasons(tally):
+        tell(line)
     return SOME_ASIDE if tally.aside else OK
 
 
@@ -181,39 +180,22 @@ def _source(options: Namespace) -> Source:
 
 def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:
     """What the clips have in common, with the hashes of all weights, and the job in this process."""
-    checkpoint = _checkpoint(options)
     pipeline = _pipeline(options, bars, options.device)
     mistakes.raise_any()  # gigabytes are hashed only where there is work
     exvideo = None if options.exvideo is None else Path(options.exvideo)
-    weights = weights_of(checkpoint, pipeline.loras, exvideo, bars)
+    weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo, bars)
     extension = f".{options.format}"
     common = Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version())
     return common, ClipJob(common, partial(_pipeline, options), options.device)
 
 
-def _checkpoint(options: Namespace) -> Checkpoint:
-    if options.checkpoint is None:
-        return builtin_model.load()
-    return open_checkpoint(options.checkpoint, options)
-
-
 def _pipeline(
     options: Namespace, progress: Callable[[str, int, int], object], device: str | None
 ) -> Pipeline:
-    """Opens the pipeline; networks are loaded with the first clip."""
-    checkpoint = _checkpoint(options)
-    return Pipeline(
-        checkpoint,
-        device,
-        options.dtype,
-        progress,
-        decode_dtype=options.decode_dtype,
-        memory_budget=options.memory_budget,
-        scratch_folder=options.scratch,
-        compiled=options.compile,
-        linear_dtype=options.linear_dtype,
-        loras=read_loras(checkpoint, options),
-    )
+    """The pipeline of the options' files."""
+    named = options.checkpoint
+    checkpoint = builtin_model.load() if named is None else open_checkpoint(named, options)
+    return open_pipeline(checkpoint, read_loras(checkpoint, options), options, progress, device=device)
 
 
 def _about(options: Namespace, common: Common) -> dict:

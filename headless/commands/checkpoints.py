@@ -1,14 +1,16 @@
 """The checkpoint that a command's options name, and what they put over it."""
 
 from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 from ...svd_model.adapters import exvideo
 from ...svd_model.adapters.lora import Applied
-from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ..engine import loras
 from ..files.sources import existing
 from ..jobs import parts_of
+from ..pipeline import Pipeline
 
 
 def open_checkpoint(name: str, options: Namespace) -> Checkpoint:
@@ -20,6 +22,31 @@ def open_checkpoint(name: str, options: Namespace) -> Checkpoint:
     parts = {part: existing(file) for part, file in parts_of(options).items()}
     checkpoint = Checkpoint.open(path, **parts)
     return checkpoint if options.exvideo is None else exvideo.opened(checkpoint, existing(options.exvideo))
+
+
+def open_pipeline(
+    checkpoint: Checkpoint,
+    applied: Sequence[Applied],
+    options: Namespace,
+    progress: Callable[[str, int, int], object],
+    *,
+    device: str | None,
+    control: Part | None = None,
+) -> Pipeline:
+    """The pipeline of a command's options; networks are loaded with the first clip."""
+    return Pipeline(
+        checkpoint,
+        device,
+        options.dtype,
+        progress,
+        decode_dtype=options.decode_dtype,
+        memory_budget=options.memory_budget,
+        scratch_folder=options.scratch,
+        compiled=options.compile,
+        linear_dtype=options.linear_dtype,
+        control=control,
+        loras=applied,
+    )
 
 
 def read_loras(checkpoint: Checkpoint | None, options: Namespace) -> tuple[Applied, ...] | None:
