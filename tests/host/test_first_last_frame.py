@@ -13,6 +13,7 @@ from support import checkpoints, in_host, tiny
 
 SCRIPT = """
 sys.path.insert(0, root + "/tests")
+from support.exact import exact
 comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
 torch.set_grad_enabled(False)  # as the host does around a node
 import folder_paths
@@ -41,14 +42,7 @@ checkpoint = Checkpoint.open(Path(path))
 folder_paths.add_model_folder_path("checkpoints", str(Path(path).parent))
 model, tower, vae = loaders.LoadCheckpoint.execute(checkpoint=Path(path).name).result
 
-class Exact(Pipeline):
-    def __init__(self, checkpoint):
-        super().__init__(checkpoint, device="cpu")
-        self.dtype = torch.float64
-        self.encoder.double()
-
-    def encode_pictures(self, pictures):
-        return super().encode_pictures(pictures.double()).float()
+Exact = exact(Pipeline)
 
 PIPELINES = (Pipeline(checkpoint, device="cpu"), Exact(checkpoint))
 

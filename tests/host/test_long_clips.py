@@ -8,6 +8,7 @@ from support import checkpoints, in_host, tiny
 
 SCRIPT = """
 sys.path.insert(0, root + "/tests")
+from support.exact import exact
 comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
 import comfy.utils
 import folder_paths
@@ -40,15 +41,7 @@ IMAGE = torch.from_numpy(PIXELS.astype(np.float32) / 255)[None]
 USUAL = {"sampler": "euler", "shape": "linear", "min_guidance": 1.0, "max_guidance": 2.5, "scales": "",
          "schedule": "karras", "steps": STEPS, "sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0}
 
-class Exact(Pipeline):
-    # Its networks compute in float64.
-    def __init__(self, checkpoint):
-        super().__init__(checkpoint, device="cpu")
-        self.dtype = torch.float64
-        self.encoder.double()
-
-    def encode_pictures(self, pictures):
-        return super().encode_pictures(pictures.double()).float()
+Exact = exact(Pipeline)
 
 PIPELINES = Pipeline(checkpoint, device="cpu"), Exact(checkpoint)
 

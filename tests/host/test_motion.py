@@ -8,6 +8,7 @@ from support import checkpoints, in_host, tiny
 
 BEGIN = """
 sys.path.insert(0, root + "/tests")
+from support.exact import exact
 comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
 import folder_paths
 import nodes as core
@@ -174,15 +175,7 @@ drawings = {"drawn": same, "said": said, "attempts": len(MISTAKES)}
 
 
 MEASURES = """
-class Exact(Pipeline):
-    # Its networks compute in float64.
-    def __init__(self, checkpoint):
-        super().__init__(checkpoint, device="cpu")
-        self.dtype = torch.float64
-        self.encoder.double()
-
-    def encode_pictures(self, pictures):
-        return super().encode_pictures(pictures.double()).float()
+Exact = exact(Pipeline)
 
 PIPELINES = Pipeline(checkpoint, device="cpu"), Exact(checkpoint)
 SCALES = {"min_guidance": 1.0, "max_guidance": 2.5}

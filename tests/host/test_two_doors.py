@@ -17,6 +17,7 @@ KINDS = ("svd", "sv3d_u", "sv3d_p", "motionctrl_svd")
 
 SCRIPT = """
 sys.path.insert(0, root + "/tests")
+from support.exact import exact
 comfy.cli_args.args.fp32_text_enc = True  # or the host rounds the image tower's weights to float16
 import folder_paths
 import numpy as np
@@ -46,15 +47,7 @@ FILES["shipped"] = builtin_model.PATH
 CHECKPOINTS = {kind: Checkpoint.open(path) for kind, path in FILES.items()}
 PIPELINES = {kind: Pipeline(checkpoint, device="cpu") for kind, checkpoint in CHECKPOINTS.items()}
 
-class Exact(Pipeline):
-    # Its networks compute in float64.
-    def __init__(self, checkpoint):
-        super().__init__(checkpoint, device="cpu")
-        self.dtype = torch.float64
-        self.encoder.double()
-
-    def encode_pictures(self, pictures):
-        return super().encode_pictures(pictures.double()).float()
+Exact = exact(Pipeline)
 
 EXACT = {kind: Exact(checkpoint) for kind, checkpoint in CHECKPOINTS.items()}
 NAMES = {kind: f"{kind}.safetensors" for kind in kinds} | {"shipped": builtin_model.NAME}
