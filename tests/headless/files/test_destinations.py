@@ -176,7 +176,8 @@ def run(root: Path, scenario: dict, *options: str) -> int | str:
     os.chdir(root)
     size = ("--frames", "2", "--width", "64", "--height", "64")
     try:
-        with mock.patch.object(animate, "_pipeline", lambda *_: stub), Failure(*scenario["failure"]).active():
+        stubbed = mock.patch.object(animate, "open_pipeline", lambda *_, **__: stub)
+        with stubbed, Failure(*scenario["failure"]).active():
             status = main(["animate", *words, *options, *size])
     except KeyboardInterrupt:
         status = "interrupted"  # within what main does about the first interrupt
