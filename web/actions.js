@@ -1,7 +1,7 @@
 /** Presets in SVD KSampler, from Python's table, and the page's settings. */
 
 import { app } from "../../scripts/app.js"
-import { onValue, setValue, widgetOf } from "./host/nodes.js"
+import { onValue, setValues, widgetOf } from "./host/nodes.js"
 import { loadWords, words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
 import { MOVING, SIZE, USUAL_SIZE } from "./pure/settings.js"
@@ -67,10 +67,5 @@ function addPresets(node, presets) {
 }
 
 function choose(node, values) {
-  asOneStep(() => {
-    for (const [name, value] of Object.entries(values)) {
-      const widget = widgetOf(node, name)
-      if (widget) setValue(widget, value)
-    }
-  })
+  asOneStep(() => setValues(node, values))
 }

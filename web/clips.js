@@ -1,7 +1,7 @@
 /** A clip of the command line's that was dropped on the page: the menu of its node builds the graph that makes it. */
 
 import { app } from "../../scripts/app.js"
-import { inputUrl, onValue, setValue, widgetOf } from "./host/nodes.js"
+import { inputUrl, onValue, setValues, widgetOf } from "./host/nodes.js"
 import { words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
 import { graphOfClip, settingsIn } from "./pure/command_clip.js"
@@ -48,10 +48,7 @@ function build(node, settings) {
   asOneStep(() => {
     const placed = nodes.map(({ type, values }, column) => {
       const each = LiteGraph.createNode(type)
-      for (const [name, value] of Object.entries(values)) {
-        const widget = widgetOf(each, name)
-        if (widget) setValue(widget, value)
-      }
+      setValues(each, values)
       graph.add(each)
       each.pos = [node.pos[0] + column * COLUMN, top]
       return each

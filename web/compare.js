@@ -1,7 +1,7 @@
 /** SVD Compare Clips: the player in its node. */
 
 import { app } from "../../scripts/app.js"
-import { fileUrl, mount, widgetOf } from "./host/nodes.js"
+import { after, fileUrl, playerIn } from "./host/nodes.js"
 import { words } from "./host/text.js"
 import { makeClipPlayer } from "./view/clip_player.js"
 
@@ -18,29 +18,15 @@ function show(node, output) {
 }
 
 function playerOf(node, clip) {
-  const mounted = widgetOf(node, NAME)
-  if (mounted) return mounted.player
-  const player = makeClipPlayer(words)
   const least = () => Math.round((clip.height / clip.width) * Math.min(node.size[0] - 20, 320)) + CONTROLS_HEIGHT
-  const widget = mount(node, NAME, player.element, { least, most: () => undefined })
-  widget.player = player
-  const removed = widget.onRemove
-  widget.onRemove = function () {
-    removed?.call(this)
-    player.close()
-  }
-  return player
+  return playerIn(node, NAME, () => makeClipPlayer(words), { least, most: () => undefined })
 }
 
 app.registerExtension({
   name: "Stillmotion.Compare",
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return
-    const executed = node.onExecuted
-    node.onExecuted = function (output) {
-      executed?.call(this, output)
-      show(this, output)
-    }
+    after(node, "onExecuted", (output) => show(node, output))
   },
   onNodeOutputsUpdated(outputs) {
     for (const node of nodesOf(app.rootGraph)) {

@@ -1,7 +1,7 @@
 /** The editor of a guidance curve, in every node with `scales`. The text stays the value; this dresses it up. */
 
 import { app } from "../../scripts/app.js"
-import { mount, onValue, setValue, sourceOf, widgetOf } from "./host/nodes.js"
+import { after, mount, onValue, setValue, sourceOf, widgetOf } from "./host/nodes.js"
 import { loadWords, words } from "./host/text.js"
 import { endStep } from "./host/undo.js"
 import { ofShape, parse, print } from "./pure/curve.js"
@@ -43,12 +43,7 @@ function addCurve(node, widgets, option) {
   }
   mount(node, "curve", view.element, { least: 100, most: 180 })
   for (const widget of widgets) onValue(node, widget, redraw)
-  const connected = node.onConnectionsChange
-  node.onConnectionsChange = function (...values) {
-    const result = connected?.apply(this, values)
-    redraw()
-    return result
-  }
+  after(node, "onConnectionsChange", () => redraw())
   redraw()
 }
 

@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { openDialog } from "./host/dialog.js"
-import { mount, onValue, pictureAt, setValue, widgetOf } from "./host/nodes.js"
+import { after, mount, onValue, pictureAt, setValue, widgetOf } from "./host/nodes.js"
 import { loadWords, words } from "./host/text.js"
 import { endStep } from "./host/undo.js"
 import { print } from "./pure/edits.js"
@@ -31,14 +31,8 @@ function addMotion(node, text) {
   }
   mount(node, "motion_picture", view.element, { least: 160, most: 260 })
   for (const name of ["motion", "width", "height", "fit"]) onValue(node, widgetOf(node, name), redraw)
-  for (const event of ["onConnectionsChange", "onExecuted"]) {
-    const called = node[event]
-    node[event] = function (...values) {
-      const result = called?.apply(this, values)
-      setTimeout(redraw) // the graph is not yet as it will be
-      return result
-    }
-  }
+  const soon = () => setTimeout(redraw) // the graph is not yet as it will be
+  for (const event of ["onConnectionsChange", "onExecuted"]) after(node, event, soon)
   redraw()
 }
 

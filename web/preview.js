@@ -2,8 +2,9 @@
 
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
-import { mount, pathOf, widgetOf } from "./host/nodes.js"
+import { pathOf, playerIn, widgetOf } from "./host/nodes.js"
 import { words } from "./host/text.js"
+import { within } from "./pure/numbers.js"
 import { layoutOf } from "./pure/sheet.js"
 import { MOVING, SIZE, USUAL_SIZE } from "./pure/settings.js"
 import { makeSheetPlayer } from "./view/sheet_player.js"
@@ -50,20 +51,10 @@ async function show(blob, id, layout) {
 
 /** The player in a node, as tall as the first clip needs. */
 function playerOf(node, sheet, layout) {
-  const mounted = widgetOf(node, NAME)
-  if (mounted) return mounted.player
-  const player = makeSheetPlayer(words)
   const aspect = sheet.height / layout.rows / (sheet.width / layout.columns)
   const wanted = () => Math.min(aspect, MOST_ASPECT) * (node.size[0] - 20) + 20
-  const height = () => Math.round(Math.min(mostHeight(), Math.max(LEAST_HEIGHT, wanted())))
-  const widget = mount(node, NAME, player.element, { least: height, most: height })
-  widget.player = player
-  const removed = widget.onRemove
-  widget.onRemove = function () {
-    removed?.call(this)
-    player.close()
-  }
-  return player
+  const height = () => Math.round(within(LEAST_HEIGHT, mostHeight(), wanted()))
+  return playerIn(node, NAME, () => makeSheetPlayer(words), { least: height, most: height })
 }
 
 /** Tells the server in the workflow, since it sends previews without a setting of the host's. */

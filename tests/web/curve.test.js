@@ -5,6 +5,7 @@ import {readFileSync} from "node:fs"
 import test from "node:test"
 
 import * as curve from "../../web/pure/curve.js"
+import {rounded} from "../../web/pure/numbers.js"
 
 const TABLE = JSON.parse(readFileSync(new URL("tables/curves.json", import.meta.url)))
 
@@ -30,7 +31,7 @@ function randomCurve(next) {
   const positions = [...new Set(Array.from({length: 2 + Math.floor(next() * 10)},
     () => Math.round(next() * 1e4) / 1e4))].sort((a, b) => a - b)
   if (positions.length < 2) return randomCurve(next)
-  return {points: positions.map(x => [x, curve.rounded(next() * 200 - 100)]), smooth: next() < 0.5}
+  return {points: positions.map(x => [x, rounded(next() * 200 - 100)]), smooth: next() < 0.5}
 }
 
 test("parse after print is the identity, for curves and lists", () => {
@@ -60,7 +61,7 @@ test("a smooth curve stays between its points", () => {
 test("a fitted list keeps its ends, and stays within the tolerance", () => {
   const next = random(3)
   for (let round = 0; round < 100; round++) {
-    const values = Array.from({length: 1 + Math.floor(next() * 60)}, () => curve.rounded(next() * 5))
+    const values = Array.from({length: 1 + Math.floor(next() * 60)}, () => rounded(next() * 5))
     const fitted = curve.fit(values, 0.05)
     assert.ok(fitted.points.length <= curve.MOST_POINTS)
     curve.sample(fitted, values.length).forEach((value, frame) =>
@@ -91,7 +92,7 @@ test("shapes are those of samplers/guidance.py", () => {
   assert.deepEqual(at("triangle", 5), [1, 2, 3, 2, 1])
   assert.deepEqual(at("trapezoid", 5), [3, 3, 3, 3, 3])
   assert.deepEqual(at("trapezoid", 10), [1, 3, 3, 3, 3, 3, 3, 3, 3, 1])
-  assert.deepEqual(at("trapezoid", 25).map(curve.rounded), [1, 3, ...Array(21).fill(3), 3, 1])
+  assert.deepEqual(at("trapezoid", 25).map(rounded), [1, 3, ...Array(21).fill(3), 3, 1])
 })
 
 test("the nearest place is hit, within the radius", () => {

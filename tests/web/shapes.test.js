@@ -3,6 +3,7 @@ import { test } from "node:test"
 
 import { check } from "../../web/pure/motion.js"
 import * as shapes from "../../web/pure/shapes.js"
+import { distanceTo, simplified } from "../../web/pure/simplify.js"
 
 function random(seed) {
   return () => (seed = (seed * 48271) % 2147483647) / 2147483647
@@ -14,10 +15,10 @@ test("a simplified line keeps its ends, and stays within the tolerance of all po
     let at = [0.5, 0.5]
     const points = Array.from({ length: 1 + Math.floor(next() * 200) }, () =>
       (at = [at[0] + (next() - 0.5) / 50, at[1] + (next() - 0.5) / 50]))
-    const line = shapes.simplified(points, 0.005)
+    const line = simplified(points, 0.005)
     assert.deepEqual([line[0], line.at(-1)], [points[0], points.at(-1)])
     for (const point of points) {
-      const off = line.map((end, index) => shapes.distanceTo(point, line[Math.max(index - 1, 0)], end))
+      const off = line.map((end, index) => distanceTo(point, line[Math.max(index - 1, 0)], end))
       assert.ok(Math.min(...off) <= 0.005 + 1e-12)
     }
   }

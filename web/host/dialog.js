@@ -1,15 +1,14 @@
 /** A full-size editor in a dialog of the browser's own, which keeps keys and pointers from the graph below. */
 
+import { button, make } from "../view/elements.js"
 import { linkStyle } from "./nodes.js"
 
 /** Opens an element as a dialog; `closed` follows Escape, the button and the back key alike. */
 export function openDialog(title, element, closeWords, closed) {
   linkStyle()
-  const dialog = Object.assign(document.createElement("dialog"), { className: "stillmotion editor", ariaLabel: title })
-  const done = Object.assign(document.createElement("button"), { type: "button", textContent: closeWords })
+  const done = button(closeWords, closeWords, () => dialog.close())
   done.className = "done"
-  done.addEventListener("click", () => dialog.close())
-  dialog.append(element, done)
+  const dialog = make("dialog", { className: "stillmotion editor", ariaLabel: title }, element, done)
   dialog.addEventListener("keydown", (event) => {
     const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement
     if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && !typing) event.preventDefault()

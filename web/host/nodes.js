@@ -25,20 +25,28 @@ export function setValue(widget, value) {
   widget.callback?.(value)
 }
 
+/** Sets those of some values, by the names of widgets, for which a node has one. */
+export function setValues(node, values) {
+  for (const [name, value] of Object.entries(values)) {
+    const widget = widgetOf(node, name)
+    if (widget) setValue(widget, value)
+  }
+}
+
+/** Calls `act`, with what it was called with, after each call of an object's function of that name, if any. */
+export function after(object, name, act) {
+  const called = object[name]
+  object[name] = function (...values) {
+    const result = called?.apply(this, values)
+    act.apply(this, values)
+    return result
+  }
+}
+
 /** Calls `redraw` after each change of a widget's value: by a user, a script, a loaded workflow or an undo. */
 export function onValue(node, widget, redraw) {
-  const called = widget.callback
-  widget.callback = function (...values) {
-    const result = called?.apply(this, values)
-    redraw()
-    return result
-  }
-  const configured = node.onConfigure
-  node.onConfigure = function (...values) {
-    const result = configured?.apply(this, values)
-    redraw()
-    return result
-  }
+  after(widget, "callback", () => redraw())
+  after(node, "onConfigure", () => redraw())
 }
 
 /**
@@ -55,6 +63,17 @@ export function mount(node, name, element, { least, most }) {
   const [width, height] = node.size
   node.setSize([width, Math.max(height, node.computeSize()[1])])
   return widget
+}
+
+/** The player in a node under a name: the one that is there, or a new one of `make`, closed with its node. */
+export function playerIn(node, name, make, heights) {
+  const mounted = widgetOf(node, name)
+  if (mounted) return mounted.player
+  const player = make()
+  const widget = mount(node, name, player.element, heights)
+  widget.player = player
+  after(widget, "onRemove", () => player.close())
+  return player
 }
 
 function functionOf(height) {

@@ -2,7 +2,7 @@
 
 import { idOf } from "../pure/replacing.js"
 import { pushes } from "../pure/spread.js"
-import { setValue, widgetOf } from "./nodes.js"
+import { setValues } from "./nodes.js"
 
 const BORDER = -10 // the page's id for the inputs of a subgraph, as the origin of a link
 const EXIT = -20 // … and for its outputs, as the target
@@ -33,10 +33,7 @@ function nodeOf({ type, title, mode, values, models }) {
   if (title) node.title = title
   node.mode = mode ?? 0
   if (models) node.properties.models = models
-  for (const [name, value] of Object.entries(values)) {
-    const widget = widgetOf(node, name)
-    if (widget) setValue(widget, value)
-  }
+  setValues(node, values)
   return node
 }
 

@@ -4,9 +4,14 @@ import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 
 let translated = {}
+let loading = null
 
-/** Loads the words of the page's language; without them all stays English. */
-export async function loadWords() {
+/** Loads the words of the page's language, once for all who ask; without them all stays English. */
+export function loadWords() {
+  return (loading ??= load())
+}
+
+async function load() {
   try {
     const languages = await (await api.fetchApi("/i18n")).json()
     translated = languages[app.extensionManager.setting.get("Comfy.Locale")]?.stillmotion ?? {}

@@ -1,5 +1,7 @@
 /** The settings in a clip that the command line wrote, and the graph that makes it. */
 
+import { FIXED, OURS, fileOf } from "./convertible.js"
+
 const MARK = '"stillmotion": "'
 const LONGEST = 2 ** 20
 
@@ -57,25 +59,24 @@ export function graphOfClip(settings) {
     return values
   }
   const alike = (...names) => Object.fromEntries(names.map((name) => [name, name]))
-  const fixed = { control_after_generate: "fixed" }
   const picture = alike("width", "height", "fit", "fps", "motion_bucket_id", "noise_aug")
   const size = take({ ...picture, frames: "num_frames" })
   const seed = take(alike("seed"))
   const sampled = take(alike("steps", "sigma_max", "sigma_min", "rho", "min_guidance", "max_guidance"))
   const nodes = [
-    { type: "StillmotionLoadCheckpoint", values: { checkpoint: nameOf(settings.checkpoint) }, inputs: {} },
-    { type: "LoadImage", values: { image: nameOf(settings.image) }, inputs: {} },
+    { type: OURS.load, values: { checkpoint: fileOf(settings.checkpoint) }, inputs: {} },
+    { type: "LoadImage", values: { image: fileOf(settings.image) }, inputs: {} },
     {
-      type: "StillmotionImageToVideo",
-      values: { ...size, ...seed, ...fixed },
+      type: OURS.prepare,
+      values: { ...size, ...seed, ...FIXED },
       inputs: { clip_vision: [0, 1], vae: [0, 2], image: [1, 0] },
     },
     {
-      type: "StillmotionKSampler",
-      values: { ...seed, ...fixed, ...sampled, ...solverOf(settings, used), ...guidanceOf(settings, used) },
+      type: OURS.sample,
+      values: { ...seed, ...FIXED, ...sampled, ...solverOf(settings, used), ...guidanceOf(settings, used) },
       inputs: { model: [0, 0], positive: [2, 0], negative: [2, 1], latent: [2, 2] },
     },
-    { type: "StillmotionDecode", values: take(alike("ring")), inputs: { latent: [3, 0], vae: [0, 2] } },
+    { type: OURS.decode, values: take(alike("ring")), inputs: { latent: [3, 0], vae: [0, 2] } },
     { type: "CreateVideo", values: take(alike("fps")), inputs: { images: [4, 0] } },
     { type: "SaveVideo", values: {}, inputs: { video: [5, 0] } },
   ]
@@ -101,8 +102,4 @@ function guidanceOf({ guidance }, used) {
   if (Array.isArray(guidance)) return { shape: "list", scales: guidance.join(", ") }
   if (typeof guidance !== "string") return {}
   return guidance.includes(":") ? { shape: "list", scales: guidance } : { shape: guidance }
-}
-
-function nameOf(path) {
-  return path.split(/[\\/]/).at(-1)
 }

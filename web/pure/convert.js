@@ -4,10 +4,9 @@ import { replaceOldDecoder, replaceOldLoader, replaceOldSampler, replaceWhole } 
 import * as tables from "./convertible.js"
 import { CONDITIONING, DECODERS, FIXED, GUIDANCE, LOADER, OLD, OURS, SAMPLER, WHOLE } from "./convertible.js"
 import { modelsOf, valuesOf } from "./convertible.js"
-import { isOurs, isReplaced, keepOutputs, replace, viewOf } from "./replacing.js"
+import { MOST_STEPS_BACK, isOurs, isReplaced, keepOutputs, replace, viewOf } from "./replacing.js"
 
 const RUNS = 0
-const MOST_STEPS_BACK = 32
 
 /**
  * The plan for a graph as a workflow has it: `nodes` to make, each under a key, with `inputs` [origin, slot] of the

@@ -3,11 +3,13 @@
  * A curve is {points: [[position, value], …], smooth}, a list is {values: [number, …]}.
  */
 
+import { rounded, within } from "./numbers.js"
+import { simplified } from "./simplify.js"
+
 export const MOST_POINTS = 64
 export const LOWEST = -100
 export const HIGHEST = 100
 export const LEAST_GAP = 0.001
-const DIGITS = 4
 const LONGEST = 65536
 const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 const EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
@@ -54,11 +56,6 @@ function parsePoint(pair, number) {
   return [Number(position), Number(value)]
 }
 
-/** A number as the text has it, to 4 digits. */
-export function rounded(number) {
-  return Number(number.toFixed(DIGITS)) + 0 // no −0
-}
-
 /** The text of a curve or a list. */
 export function print(scales) {
   if (scales.values) return scales.values.map(rounded).join(", ")
@@ -75,7 +72,7 @@ export function sample(scales, frames) {
 /** The value of a curve at a position from 0 to 1; outside of its points it has their first or last one. */
 export function valueAt({points, smooth}, position) {
   const last = points.length - 1
-  const x = Math.min(Math.max(position, points[0][0]), points[last][0])
+  const x = within(points[0][0], points[last][0], position)
   let left = 0
   while (left < last - 1 && points[left + 1][0] <= x) left++
   const [start, low] = points[left]
@@ -129,30 +126,21 @@ export function fit(values, tolerance) {
   if (values.length === 1) return {points: [[0, values[0]], [1, values[0]]], smooth: false}
   const places = values.map((value, frame) => [frame / (values.length - 1), value])
   for (let allowed = tolerance; ; allowed = 2 * allowed || 1e-6) {
-    const kept = keptBetween(places, 0, places.length - 1, allowed)
-    const points = [places[0], ...kept, places[places.length - 1]]
+    const points = simplified(places, allowed, heightOver)
     if (points.length <= MOST_POINTS) return {points, smooth: false}
   }
 }
 
-function keptBetween(places, first, last, tolerance) {
-  let [farthest, distance] = [-1, tolerance]
-  for (let index = first + 1; index < last; index++) {
-    const share = (index - first) / (last - first)
-    const line = places[first][1] + share * (places[last][1] - places[first][1])
-    const off = Math.abs(places[index][1] - line)
-    if (off > distance) [farthest, distance] = [index, off]
-  }
-  if (farthest < 0) return []
-  return [...keptBetween(places, first, farthest, tolerance), places[farthest],
-    ...keptBetween(places, farthest, last, tolerance)]
+/** How far above or below the line between two others a place is. */
+function heightOver([x, y], [start, low], [end, high]) {
+  return Math.abs(y - (low + ((x - start) / (end - start)) * (high - low)))
 }
 
 /** The curve with a point at another place, between its neighbours and the limits. */
 export function moved({points, smooth}, index, position, value) {
   const lowest = index ? points[index - 1][0] + LEAST_GAP : 0
   const highest = index < points.length - 1 ? points[index + 1][0] - LEAST_GAP : 1
-  const place = [rounded(Math.max(lowest, Math.min(highest, position))), bounded(value)]
+  const place = [rounded(within(lowest, highest, position)), bounded(value)]
   return {points: points.map((point, at) => at === index ? place : point), smooth}
 }
 
@@ -161,7 +149,7 @@ export function changed({values}, frame, value) {
   return {values: values.map((number, at) => at === frame ? bounded(value) : number)}
 }
 
-const bounded = value => rounded(Math.max(LOWEST, Math.min(HIGHEST, value)))
+const bounded = value => rounded(within(LOWEST, HIGHEST, value))
 
 /** The curve with one more point, and its index; the curve itself where there is no room. */
 export function inserted({points, smooth}, position, value) {

@@ -1,10 +1,13 @@
 /** What a person does to a motion: each function gives a new motion, and leaves keys that it does not know. */
 
 import { FREEZE, MOVE } from "./motion.js"
-import { canMove, entriesOf, hitAt, keysOf, place, rounded, simplified } from "./shapes.js"
+import { rounded } from "./numbers.js"
+import { canMove, entriesOf, hitAt, keysOf, place } from "./shapes.js"
+import { simplified } from "./simplify.js"
 
 const WIDTH = 0.05
 const DRAG_WIDTH = 0.1
+const TOLERANCE = 1 / 2000 // of a line, in parts of the width
 
 /** The motion with an entry of a list changed by a function. */
 function changedAt(motion, { list, index }, change) {
@@ -22,15 +25,19 @@ function lastOf(motion, list) {
 /** Both a motion and the number of the entry to select. */
 const selecting = (motion, number) => ({ motion, selected: number })
 
-const line = (points) => simplified(points).map(place)
+const line = (points) => simplified(points, TOLERANCE).map(place)
+
+/** The motion with a stroke more in a region. */
+function withStroke(motion, item, stroke) {
+  return changedAt(motion, item, (entry) => ({ ...entry, strokes: [...(entry.strokes ?? []), stroke] }))
+}
 
 /** A stroke painted into the selected region if it is of that kind, else into a new one. */
 export function painted(motion, selected, kind, points, width = WIDTH) {
   const stroke = { points: line(points), width: rounded(width), erase: false }
   const item = entriesOf(motion)[selected]
   if (item?.list === "regions" && item.kind === kind) {
-    const withStroke = (entry) => ({ ...entry, strokes: [...(entry.strokes ?? []), stroke] })
-    return selecting(changedAt(motion, item, withStroke), selected)
+    return selecting(withStroke(motion, item, stroke), selected)
   }
   const next = added(motion, "regions", { kind, strokes: [stroke] })
   return selecting(next, lastOf(next, "regions"))
@@ -42,8 +49,7 @@ export function erased(motion, selected, points, width, aspect) {
   const found = entries[selected]?.list === "regions" ? selected : hitAt(motion, points[0], 0, aspect)?.number
   if (entries[found]?.list !== "regions") return selecting(motion, selected)
   const stroke = { points: line(points), width: rounded(width), erase: true }
-  const withStroke = (entry) => ({ ...entry, strokes: [...(entry.strokes ?? []), stroke] })
-  return selecting(changedAt(motion, entries[found], withStroke), found)
+  return selecting(withStroke(motion, entries[found], stroke), found)
 }
 
 /** A new region of corners. */

@@ -2,7 +2,7 @@
 
 import { RENAMED, valuesOf } from "./convertible.js"
 
-const MOST_STEPS_BACK = 32
+export const MOST_STEPS_BACK = 32
 
 /** An id as a plan has it: the page has numbers as text in some places. */
 export const idOf = (id) => (Number.isInteger(Number(id)) ? Number(id) : id)

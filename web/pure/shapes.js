@@ -1,40 +1,14 @@
-/** Shapes on the picture, in its fractions: strokes made simple, what lies at a place, where a path is at a time. */
+/** Shapes on the picture, in its fractions: what lies at a place, where a path is at a time. */
 
 import { FREEZE, MOVE, namesOf } from "./motion.js"
+import { rounded, within } from "./numbers.js"
+import { distanceTo } from "./simplify.js"
 
-export const TOLERANCE = 1 / 2000
 const [LOWEST, HIGHEST] = [-1, 2]
 
-export const rounded = (number) => Number(number.toFixed(4)) + 0
-
-const bounded = (number) => rounded(Math.max(LOWEST, Math.min(HIGHEST, number)))
+const bounded = (number) => rounded(within(LOWEST, HIGHEST, number))
 
 export const place = ([x, y]) => [bounded(x), bounded(y)]
-
-/** A line without the points that lie within a tolerance of it (Douglas & Peucker, 1973); its ends stay. */
-export function simplified(points, tolerance = TOLERANCE) {
-  const kept = points.map((_, index) => index === 0 || index === points.length - 1)
-  const stretches = [[0, points.length - 1]]
-  while (stretches.length) {
-    const [first, last] = stretches.pop()
-    let [farthest, distance] = [-1, tolerance]
-    for (let index = first + 1; index < last; index++) {
-      const off = distanceTo(points[index], points[first], points[last])
-      if (off > distance) [farthest, distance] = [index, off]
-    }
-    if (farthest < 0) continue
-    kept[farthest] = true
-    stretches.push([first, farthest], [farthest, last])
-  }
-  return points.filter((_, index) => kept[index])
-}
-
-/** The distance of a point from a stretch between two. */
-export function distanceTo([x, y], [x0, y0], [x1, y1]) {
-  const length = (x1 - x0) ** 2 + (y1 - y0) ** 2
-  const share = length ? Math.max(0, Math.min(1, ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length)) : 0
-  return Math.hypot(x - x0 - share * (x1 - x0), y - y0 - share * (y1 - y0))
-}
 
 /** Keys of a path through points, their times as the hand went: by the length of the way. */
 export function keysOf(points) {
@@ -66,7 +40,7 @@ export function poseAt(path, time) {
   if (next < 0) next = keys.length - 1
   const [left, right] = [keys[Math.max(next - 1, 0)], keys[next]]
   const span = right.time - left.time
-  const share = span > 0 ? Math.max(0, Math.min(1, (time - left.time) / span)) : 1
+  const share = span > 0 ? within(0, 1, (time - left.time) / span) : 1
   const mix = (name) => left[name] + share * (right[name] - left[name])
   const scale = left.scale ** (1 - share) * right.scale ** share
   return {

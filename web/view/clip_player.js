@@ -1,7 +1,9 @@
 /** A player of one clip or two: scrub, step, speed, there and back, the seam of a loop, and ways to compare. */
 
+import { within } from "../pure/numbers.js"
 import { frameAt, roundOf, seamOf, shrinkOf } from "../pure/sheet.js"
 import { drawPair, VIEWS } from "./draw_pair.js"
+import { button, make, offer, select } from "./elements.js"
 import { whileSeen } from "./while_seen.js"
 
 const MOST_BYTES = 2 ** 26
@@ -9,31 +11,19 @@ const SPEEDS = { "¼×": 0.25, "½×": 0.5, "1×": 1, "2×": 2 }
 const ROUNDS = { loop: roundOf, "there and back": (frames) => roundOf(frames, true), seam: seamOf }
 const SLOWER_AT_SEAM = 3
 
-function make(tag, properties = {}, attributes = {}) {
-  const element = Object.assign(document.createElement(tag), properties)
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
+/** A button with a drawn sign, or with its words. */
+function press(label, icon, act) {
+  const element = button(icon ? "" : label, label, act)
+  if (icon) element.dataset.icon = icon
   return element
 }
 
-function button(label, icon, press) {
-  const found = make("button", { type: "button", title: label, onclick: press }, { "aria-label": label })
-  if (icon) found.dataset.icon = icon
-  else found.textContent = label
-  return found
-}
-
 function choice(label, options, change) {
-  const select = make("select", { title: label, onchange: () => change(select.value) }, { "aria-label": label })
-  select.append(...options.map(option))
-  return select
-}
-
-function option([value, textContent]) {
-  return make("option", { value, textContent })
+  return Object.assign(select(options, options[0][0], change), { title: label, ariaLabel: label })
 }
 
 function slider(label, options, slide) {
-  const input = make("input", { type: "range", ...options }, { "aria-label": label, class: "grows" })
+  const input = make("input", { type: "range", className: "grows", ariaLabel: label, ...options })
   input.addEventListener("input", () => slide(Number(input.value)))
   return input
 }
@@ -45,8 +35,8 @@ export function makeClipPlayer(words) {
   let round = [0]
   let loading = 0
 
-  const canvas = make("canvas", {}, { role: "img" })
-  const toggle = button(words("play", "Play"), "play", () => play(!state.playing))
+  const canvas = make("canvas", { role: "img" })
+  const toggle = press(words("play", "Play"), "play", () => play(!state.playing))
   const scrub = slider(words("clip_frame", "Frame"), { min: 0, max: 0, step: 1, value: 0 }, (frame) => halt(frame))
   const place = make("output", { className: "place" })
   const view = choice(words("clip_view", "View"), [["A", "A"]], (name) => set({ view: name }))
@@ -57,14 +47,13 @@ export function makeClipPlayer(words) {
   const paces = Object.keys(SPEEDS).map((name) => [name, name])
   const speeds = choice(words("clip_speed", "Speed"), paces, (name) => set({ speed: SPEEDS[name] }))
   speeds.value = "1×"
-  const problem = make("div", { className: "error", hidden: true }, { role: "status" })
-  const element = make("div", { className: "stillmotion clip" })
-  const rows = [make("div", { className: "row" }), make("div", { className: "row" })]
-  const back = button(words("clip_back", "Frame back"), "back", () => halt(step(-1)))
-  const forth = button(words("clip_on", "Frame on"), "forth", () => halt(step(1)))
-  rows[0].append(back, toggle, forth, scrub, place)
-  rows[1].append(view, wipe, rounds, speeds, button(words("clip_save", "Save frame"), "", save))
-  element.append(canvas, problem, ...rows)
+  const problem = make("div", { className: "error", hidden: true, role: "status" })
+  const back = press(words("clip_back", "Frame back"), "back", () => halt(step(-1)))
+  const forth = press(words("clip_on", "Frame on"), "forth", () => halt(step(1)))
+  const time = make("div", { className: "row" }, back, toggle, forth, scrub, place)
+  const keep = press(words("clip_save", "Save frame"), null, save)
+  const look = make("div", { className: "row" }, view, wipe, rounds, speeds, keep)
+  const element = make("div", { className: "stillmotion clip" }, canvas, problem, time, look)
   // A drag or a key here is the player's, not the graph's; wheel and middle button stay the graph's.
   for (const type of ["pointerdown", "keydown", "dblclick"]) {
     element.addEventListener(type, (event) => event.button !== 1 && !event.ctrlKey && event.stopPropagation())
@@ -78,7 +67,7 @@ export function makeClipPlayer(words) {
     const box = canvas.getBoundingClientRect()
     const shown = Math.min(box.width, (box.height * canvas.width) / canvas.height)
     const at = (event.clientX - box.left - (box.width - shown) / 2) / shown
-    wipe.value = Math.min(1, Math.max(0, at))
+    wipe.value = within(0, 1, at)
     set({ wipe: Number(wipe.value) })
   }
 
@@ -100,7 +89,7 @@ export function makeClipPlayer(words) {
   function play(on) {
     toggle.dataset.icon = on ? "pause" : "play"
     const label = on ? words("stop", "Stop") : words("play", "Play")
-    for (const name of ["aria-label", "title"]) toggle.setAttribute(name, label)
+    Object.assign(toggle, { ariaLabel: label, title: label })
     set({ playing: on })
   }
 
@@ -130,7 +119,7 @@ export function makeClipPlayer(words) {
     canvas.dataset.frame = scrub.value = state.frame
     place.textContent = `${state.frame + 1} / ${length()}`
     const values = { number: state.frame + 1, count: length(), view: state.view }
-    canvas.setAttribute("aria-label", words("clip_place", "Frame {number} of {count}, view {view}", values))
+    canvas.ariaLabel = words("clip_place", "Frame {number} of {count}, view {view}", values)
   }
 
   /** Offers the frame, as it was made, as a file: of clip B where B alone is seen, otherwise of A. */
@@ -175,7 +164,7 @@ export function makeClipPlayer(words) {
   function begin(clips) {
     problem.hidden = true
     const views = clips.length > 1 ? VIEWS : ["A"]
-    view.replaceChildren(...views.map(named("view")).map(option))
+    offer(view, views.map(named("view")))
     view.hidden = clips.length < 2
     const chosen = views.includes(state.view) && state.clips.length === clips.length ? state.view : views[0]
     view.value = chosen

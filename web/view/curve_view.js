@@ -1,13 +1,12 @@
 /** A curve that is drawn and edited: points by pointer, touch and keys; screen readers have a slider a point. */
 
 import * as curve from "../pure/curve.js"
+import { rounded, within } from "../pure/numbers.js"
 import { button, cleared, make } from "./elements.js"
 
 const MOST_HANDLES = 64
 const EDGE = 12 // half a point's target, so that one at an end is whole
 const STEP = 0.1
-
-const bounded = (number, low, high) => Math.max(low, Math.min(high, number))
 
 /**
  * An element with a curve, and a function that shows another one.
@@ -60,7 +59,7 @@ function toPixels(view, [position, value]) {
 function fromPixels(view, [x, y]) {
   const [low, high] = rangeOf(view)
   const [width, height] = [view.canvas.clientWidth - 2 * EDGE, view.canvas.clientHeight - 2 * EDGE]
-  return [bounded((x - EDGE) / width, 0, 1), high - ((y - EDGE) / height) * (high - low)]
+  return [within(0, 1, (x - EDGE) / width), high - ((y - EDGE) / height) * (high - low)]
 }
 
 function pointerAt(view, event) {
@@ -88,7 +87,7 @@ function placeHandles(view) {
     handle.classList.toggle("dimmed", view.dimmed)
     handle.ariaLabel = view.words("curve_point", "Point {number} of {count}", { number: index + 1, count })
     Object.assign(handle, { ariaValueMin: curve.LOWEST, ariaValueMax: curve.HIGHEST, ariaValueNow: value })
-    const values = { value: curve.rounded(value), position: curve.rounded(position) }
+    const values = { value: rounded(value), position: rounded(position) }
     handle.ariaValueText = view.words("curve_place", "{value} at {position}", values)
   })
 }
@@ -216,8 +215,8 @@ function draw(view) {
   context.fillStyle = colour("--descrip-text")
   context.font = "10px system-ui, sans-serif"
   const [low, high] = rangeOf(view)
-  context.fillText(String(curve.rounded(high)).slice(0, 5), 2, 10)
-  context.fillText(String(curve.rounded(low)).slice(0, 5), 2, height - 2)
+  context.fillText(String(rounded(high)).slice(0, 5), 2, 10)
+  context.fillText(String(rounded(low)).slice(0, 5), 2, height - 2)
 }
 
 function strokeThrough(context, places) {

@@ -15,6 +15,20 @@ export function button(sign, label, act) {
   return element
 }
 
+/** A select of [value, words] pairs; `set` gets each value that a person chooses. */
+export function select(options, value, set) {
+  const element = make("select")
+  offer(element, options)
+  element.value = value
+  element.addEventListener("change", () => set(element.value))
+  return element
+}
+
+/** Has a select offer other [value, words] pairs. */
+export function offer(element, options) {
+  element.replaceChildren(...options.map(([value, textContent]) => make("option", { value, textContent })))
+}
+
 /** A cleared canvas in sharp pixels: its context and its size on the page; null while it has none. */
 export function cleared(canvas) {
   const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1]

@@ -3,7 +3,8 @@
 import { erased, filmed, outlined, painted, pathed, shifted, without } from "../pure/edits.js"
 import { begun, did, redone, undone } from "../pure/history.js"
 import { check } from "../pure/motion.js"
-import { entriesOf, rounded } from "../pure/shapes.js"
+import { rounded, within } from "../pure/numbers.js"
+import { entriesOf } from "../pure/shapes.js"
 import { button, make } from "./elements.js"
 import { makeList } from "./motion_list.js"
 import { makePicture } from "./motion_picture.js"
@@ -122,7 +123,7 @@ function actsOf(editor) {
     outline: (corners) => change(editor, outlined(now(), corners)),
     path: (points) => change(editor, pathed(now(), editor.selected, points, aspect)),
     pan(by) {
-      const pan = by.map((part) => rounded(Math.max(-1, Math.min(1, part))))
+      const pan = by.map((part) => rounded(within(-1, 1, part)))
       change(editor, { motion: filmed(now(), { pan }), selected: editor.selected })
     },
     select: (number) => select(editor, number),

@@ -2,25 +2,21 @@
 
 import { endPatched, filmed, patched, without } from "../pure/edits.js"
 import { FREEZE, MOVE } from "../pure/motion.js"
+import { within } from "../pure/numbers.js"
 import { entriesOf } from "../pure/shapes.js"
-import { button, make } from "./elements.js"
+import { button, make, select as selectOf } from "./elements.js"
 
 /** A labelled number; `set` gets each other one that a person types. */
 function numberInput(label, value, { min, max, step }, set) {
   const input = make("input", { type: "number", value, min, max, step })
   input.addEventListener("change", () => {
     const typed = input.valueAsNumber
-    if (Number.isFinite(typed)) set(Math.max(min, Math.min(max, typed)))
+    if (Number.isFinite(typed)) set(within(min, max, typed))
   })
   return make("label", {}, label, input)
 }
 
-function choice(label, value, options, set) {
-  const select = make("select", {}, ...options.map(([id, words]) => make("option", { value: id, textContent: words })))
-  select.value = value
-  select.addEventListener("change", () => set(select.value))
-  return make("label", {}, label, select)
-}
+const choice = (label, value, options, set) => make("label", {}, label, selectOf(options, value, set))
 
 /**
  * An element for the list, and a function that shows a motion. do(motion, selected) takes a changed motion,

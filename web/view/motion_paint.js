@@ -2,6 +2,7 @@
 
 import { FREEZE } from "../pure/motion.js"
 import { centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
+import { make } from "./elements.js"
 
 const POINT = 5
 const STRIPES = 10
@@ -16,9 +17,7 @@ export const COLOURS = {
 }
 
 function sheet(width, height) {
-  const canvas = document.createElement("canvas")
-  Object.assign(canvas, { width: Math.max(1, Math.round(width)), height: Math.max(1, Math.round(height)) })
-  return canvas
+  return make("canvas", { width: Math.max(1, Math.round(width)), height: Math.max(1, Math.round(height)) })
 }
 
 /** The picture as fitted, or grey without one. */

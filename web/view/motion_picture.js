@@ -1,5 +1,6 @@
 /** The picture that a motion is drawn on: zoom, pan, and each gesture of pointer, touch or pen as points on it. */
 
+import { within } from "../pure/numbers.js"
 import { hitAt } from "../pure/shapes.js"
 import { cleared, make } from "./elements.js"
 import { COLOURS, paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint } from "./motion_paint.js"
@@ -66,7 +67,7 @@ function fraction(view, [x, y]) {
 
 function zoomTo(view, zoom, centre = [view.canvas.clientWidth / 2, view.canvas.clientHeight / 2]) {
   const held = fraction(view, centre)
-  view.zoom = Math.max(LEAST_ZOOM, Math.min(MOST_ZOOM, zoom))
+  view.zoom = within(LEAST_ZOOM, MOST_ZOOM, zoom)
   const [left, top, width, height] = placeOf(view)
   view.shift = [view.shift[0] + centre[0] - left - held[0] * width, view.shift[1] + centre[1] - top - held[1] * height]
   draw(view)
@@ -160,7 +161,7 @@ function finish(view, gesture) {
 /** The width of a stroke: the brush's, of a pen by its mean pressure. */
 function widthOf(view, { pressures }) {
   const mean = pressures.length ? pressures.reduce((sum, pressure) => sum + pressure, 0) / pressures.length : 0.5
-  return Math.max(0.001, Math.min(1, 2 * mean * view.state().width))
+  return within(0.001, 1, 2 * mean * view.state().width)
 }
 
 function closeCorners(view) {
@@ -207,7 +208,7 @@ function play(view, ended) {
   }
   const next = (now) => {
     if (view.time === undefined || !view.canvas.isConnected) return
-    view.time = Math.min(1, Math.max(0, (now - start) / 1000 / SECONDS))
+    view.time = within(0, 1, (now - start) / 1000 / SECONDS)
     draw(view)
     if (now - start > (SECONDS + 0.5) * 1000) stop()
     else requestAnimationFrame(next)

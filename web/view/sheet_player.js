@@ -1,15 +1,14 @@
 /** A canvas that loops a sheet of frames, with a button that stops it. */
 
 import { cellOf, frameAt, roundOf } from "../pure/sheet.js"
+import { make } from "./elements.js"
 import { whileSeen } from "./while_seen.js"
 
 /** Makes a player: its element, `show` for the next sheet and `close`. */
 export function makeSheetPlayer(words) {
-  const element = Object.assign(document.createElement("div"), { className: "stillmotion sheet" })
-  const canvas = document.createElement("canvas")
-  canvas.setAttribute("role", "img")
-  const button = Object.assign(document.createElement("button"), { type: "button" })
-  element.append(canvas, button)
+  const canvas = make("canvas", { role: "img" })
+  const button = make("button", { type: "button" })
+  const element = make("div", { className: "stillmotion sheet" }, canvas, button)
 
   let sheet = null
   let layout = null
@@ -34,7 +33,7 @@ export function makeSheetPlayer(words) {
   function play(on) {
     playing = on
     button.dataset.icon = on ? "pause" : "play"
-    button.setAttribute("aria-label", on ? words("stop", "Stop") : words("play", "Play"))
+    button.ariaLabel = on ? words("stop", "Stop") : words("play", "Play")
   }
 
   button.addEventListener("click", () => play(!playing))
@@ -50,7 +49,7 @@ export function makeSheetPlayer(words) {
       if (layout?.frames !== next.frames) round = roundOf(next.frames)
       sheet = bitmap
       layout = next
-      canvas.setAttribute("aria-label", label)
+      canvas.ariaLabel = label
       draw(drawn >= 0 && drawn < layout.frames ? drawn : 0)
     },
     close() {
