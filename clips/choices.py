@@ -28,6 +28,7 @@ from .fields import (
     setting,
 )
 from .first_frame import EXACT, OFF
+from .low_pass import USUAL_UNTIL
 from .motion_amount import AMOUNTS
 from .noise import SEEDS
 
@@ -189,6 +190,21 @@ class Choices:
         "number of frames over whose positions the clip's are spread, such as the checkpoint's own for more "
         "frames at once",
         usual="one for each frame",
+    )
+    low_pass: float | None = setting(
+        None,
+        Number(0.05, 1, step=0.05),
+        SAMPLING,
+        "share of the picture's detail that the UNet sees at high noise levels, where motion is settled: an "
+        "experiment, published for other models with 0.25 to 0.6",
+        usual="all of it",
+    )
+    low_pass_until: float | None = setting(
+        None,
+        _SIGMA,
+        SAMPLING,
+        "the noise level (sigma) down to which low_pass hides the details",
+        usual=f"{USUAL_UNTIL:g}",
     )
 
     guidance: str | float | tuple[float, ...] | None = setting(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..svd_model.checkpoint.variants import Variant
 from ..svd_model.networks.stages import UNetParams
-from . import between, conditions, control, guiding
+from . import between, conditions, control, guiding, low_pass
 from .choices import MOST_FRAMES
 from .choices_over_time import CHUNKED, PINNED, SHIFT, WHOLE
 from .conditions import Conditions
@@ -207,6 +207,7 @@ class Plan:
             control=None if pictures is None else self._control(pictures),
             hooks=guiding.common_hooks(settings),
             positions=settings.temporal_positions,
+            low_pass=low_pass.of(settings),
         )
 
     def _control(self, pictures: Tensor) -> Control:

@@ -21,6 +21,7 @@ from ..samplers.solvers import Callback, Denoiser, Noise, find_solver
 from ..svd_model.networks.hooks import NO_HOOKS, Hooks
 from .conditions import Conditions
 from .control import Control
+from .low_pass import LowPass
 
 TRF = "trf"
 BETWEEN = (*BIDIRECTIONAL, TRF)
@@ -110,6 +111,7 @@ class Run:
     way: Way | None = None  # None: all frames at once, led by one picture
     hooks: Hooks = NO_HOOKS  # of all branches, after a branch's own
     positions: int | None = None  # number of frames over whose positions those at once are spread
+    low_pass: LowPass | None = None  # of the picture's latent that all branches see
     constraint: Constraint | None = None
 
     @property

@@ -10,7 +10,7 @@ from ..samplers import guidance, schedules
 from ..samplers.schedules import SCHEDULES
 from ..samplers.solvers import CHURNING, SOLVERS
 from ..svd_model.checkpoint.variants import CONDITIONINGS, Variant
-from . import between, camera, curve, guiding, held, length, motion_amount, presets
+from . import between, camera, curve, guiding, held, length, low_pass, motion_amount, presets
 from .choices_of_motion import ChoicesOfMotion
 from .choices_over_time import CHAIN, CHUNKED, MPD
 from .conditions import each_frame, orbit_azimuths
@@ -90,7 +90,7 @@ class Settings(ChoicesOfMotion):
             for mistake in field.mistakes(getattr(self, name)):
                 mistakes.add(mistake)
         _check_churn(self, mistakes)
-        conflicts = (length.conflicts, guiding.conflicts, motion_amount.conflicts)
+        conflicts = (length.conflicts, guiding.conflicts, motion_amount.conflicts, low_pass.conflicts)
         for mistake in () if mistakes.any else [each for find in conflicts for each in find(self)]:
             mistakes.add(mistake)
         with mistakes.collected():

@@ -14,7 +14,7 @@ from .output import Animate, Decode
 from .references import Reference
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
 from .speed import FeatureCache
-from .steering import SkipGuidance, TemporalAttention
+from .steering import LowPassed, SkipGuidance, TemporalAttention
 
 
 class StillmotionExtension(ComfyExtension):
@@ -40,6 +40,7 @@ class StillmotionExtension(ComfyExtension):
             Guidance,
             SkipGuidance,
             TemporalAttention,
+            LowPassed,
             Schedule,
             Sampler,
             Preset,

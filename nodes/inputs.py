@@ -48,6 +48,8 @@ LABELS = {
     "match": "match colours",
     "sharpness": "temporal sharpness",
     "positions": "frame positions",
+    "share": "share of detail",
+    "down_to": "hidden down to sigma",
     "interval": "whole network every",
     "weighting": "control weighting",
     "speed": "camera speed",

@@ -1,9 +1,10 @@
-"""Nodes that change a MODEL's attention: guidance by skipped layers, and attention over time."""
+"""Nodes that steer a MODEL: guidance by skipped layers, attention over time, and a picture of less detail."""
 
 from comfy_api.v0_0_2 import io
 
 from ..clips import guiding
 from ..clips.choices import CLIP, USUAL_SKIPPED
+from ..clips.low_pass import USUAL_UNTIL, LowPass
 from ..clips.settings import Settings
 from . import host
 from .checks import checked
@@ -112,3 +113,42 @@ class TemporalAttention(io.ComfyNode):
         host.check_steerable(model, "SVD Temporal Attention", positions=positions)
         hooks = guiding.common_hooks(Settings(temporal_sharpness=sharpness))
         return io.NodeOutput(host.steered(model, hooks, positions))
+
+
+class LowPassed(io.ComfyNode):
+    """A picture that the model sees without its details while layout and motion are settled."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionLowPass",
+            display_name="SVD Low Pass",
+            category=CATEGORY,
+            description="An experiment with clips that cling to their picture: hides its details at first.",
+            search_aliases=["svd", "alg", "adaptive low-pass guidance", "motion", "blur condition"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model of SVD Load Checkpoint."),
+                setting(
+                    "low_pass",
+                    "share",
+                    default=0.4,
+                    tooltip="Share of the picture's detail that the model sees at high noise levels, where "
+                    "motion is settled; 1 is all. Published for other models: 0.25 to 0.6.",
+                ),
+                setting(
+                    "low_pass_until",
+                    "down_to",
+                    default=USUAL_UNTIL,
+                    tooltip="The noise level (sigma) down to which details are hidden; 200 is the first "
+                    "fifth of 25 usual steps.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model that sees less of its picture at first.")],
+            is_experimental=True,
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, model, share, down_to) -> io.NodeOutput:
+        host.check_steerable(model, "SVD Low Pass")
+        return io.NodeOutput(host.with_low_pass(model, LowPass(share, down_to)))

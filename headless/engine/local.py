@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...clips import run as runs
+from ...clips.low_pass import LowPass
 from ...clips.noise import step_noise
 from ...clips.run import Branch, Run
 from ...samplers.guidance import CONDITIONAL
@@ -87,6 +88,7 @@ def _evaluations(
 ) -> runs.MakeEvaluate:
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
     options |= {"kept_features": run.kept_features, "hooks": run.hooks, "positions": run.positions}
+    options["low_pass"] = run.low_pass
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
@@ -105,7 +107,8 @@ class Evaluator:
     `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact.
     `kept_features` says of how many branches they are kept, where another Evaluator has its own. A
     `controller` changes each evaluation of the UNet and runs in its batches and pieces. `hooks` go after each
-    branch's own. `positions`: the number of frames over whose positions the clip's are spread.
+    branch's own. `positions`: the number of frames over whose positions the clip's are spread. `low_pass`: of
+    the picture that every branch sees.
     """
 
     def __init__(
@@ -121,8 +124,9 @@ class Evaluator:
         controller: Controller | None = None,
         hooks: Hooks = NO_HOOKS,
         positions: int | None = None,
+        low_pass: LowPass | None = None,
     ):
-        self._unet, self._dtype, self._positions = unet, dtype, positions
+        self._unet, self._dtype, self._positions, self._low_pass = unet, dtype, positions, low_pass
         self._branches = {
             name: replace(branch, hooks=both(branch.hooks, hooks)) for name, branch in branches.items()
         }
@@ -237,7 +241,7 @@ class Evaluator:
             branches = [self._branches[name] for name in batch]
             positions = None if self._positions is None else spread(len(x), self._positions)
             self._passes[batch] = _BatchedBranches(
-                self._unet, branches, len(x), self._dtype, self._controller, positions
+                self._unet, branches, len(x), self._dtype, self._controller, positions, self._low_pass
             )
         videos = self._passes[batch]
 
@@ -282,6 +286,7 @@ class _BatchedBranches:
         dtype: torch.dtype,
         controller: Controller | None,
         positions: Tensor | None,
+        low_pass: LowPass | None,
     ):
         self._unet, self._dtype, self._controller = unet, dtype, controller
         self._shape, self._hooks = (len(branches), num_frames), branches[0].hooks
@@ -290,7 +295,7 @@ class _BatchedBranches:
             for name in ("concat", "context", "vector", "camera")
         )
         references = _references([branch.conditions.references for branch in branches], num_frames, dtype)
-        self._concat = concat
+        self._concat, self._low_pass = concat, low_pass
         self._constants = unet.prepare(context, vector, num_frames, camera, positions, references)
         if controller is not None:
             self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
@@ -307,7 +312,8 @@ class _BatchedBranches:
     ) -> Tensor:
         """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
         branches, num_frames = self._shape
-        x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), self._concat], dim=1)
+        picture = self._concat if self._low_pass is None else self._low_pass.at(self._concat, sigma)
+        x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), picture], dim=1)
         shifts, hooks = for_rows(shifts, branches * num_frames), self._hooks
         if self._controller is not None:
             hooks = both(hooks, self._controller.hooks(x, sigma, self._constants_of_control, pieces))

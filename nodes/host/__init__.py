@@ -27,7 +27,7 @@ from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
-from .steering import check_steerable, steered
+from .steering import check_steerable, steered, with_low_pass
 from .vae import check_decoder, check_encoder, load_vae
 from .values import (
     as_images,
@@ -97,6 +97,7 @@ __all__ = [
     "with_guidance",
     "with_held_frames",
     "with_lora",
+    "with_low_pass",
     "with_mask_until",
     "with_reference",
     "with_way",

@@ -20,6 +20,7 @@ from ...svd_model.checkpoint.controlnet import open_controlnet
 from ...svd_model.networks.controlnet import PIXELS, WEIGHTINGS, ControlNet
 from ...svd_model.networks.operations import without_autocast
 from .files import path_of
+from .low_pass import with_picture_low_passed
 from .operations import with_kernels
 from .shared import attention
 from .unet import RunCache, planner_for, positions_of, within_memory
@@ -106,6 +107,7 @@ class TemporalControl(comfy.controlnet.ControlBase):
         )
         timesteps = self._sampling.timestep(t).float()
         network.check_inputs(x, timesteps, context, y, num_frames)
+        x = with_picture_low_passed(x, timesteps, options)
         embedding = self._rows_of(options.get("context_window"), num_frames, rows // batched_number, x)
         positions = positions_of(options, num_frames)
         constants = self._run_cache.constants(network, context, y, num_frames, positions=positions)

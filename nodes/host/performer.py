@@ -15,7 +15,7 @@ from .long import with_held_frames, with_windows
 from .model import load_model, with_feature_cache
 from .sampling import make_between_sampler, make_sampler, sample_latent
 from .shared import NUM_FRAMES, TRACK, VECTOR
-from .steering import steered
+from .steering import steered, with_low_pass
 from .vae import load_vae
 from .values import as_images, conditioning_of, lay_over, put_first_frame
 from .vision import embed_image, load_image_tower
@@ -62,6 +62,8 @@ class Performer:
             model = _guided(model, run)
             sampler = make_sampler(solver_of(run), [run.seed])
         model = steered(model, run.hooks, run.positions)
+        if run.low_pass is not None:
+            model = with_low_pass(model, run.low_pass)
         if isinstance(run.way, Hold):
             model = with_held_frames(model, run.way, run.start)
         elif isinstance(run.way, Windows):

@@ -31,6 +31,9 @@ STEERING = "stillmotion_steering"
 POSITIONS = "stillmotion_positions"
 """The key in transformer_options for the number of frames over whose positions a video's are spread."""
 
+LOW_PASS = "stillmotion_low_pass"
+"""The key in transformer_options for the LowPass of the picture beside noisy latents."""
+
 CLOSING_FRAME = "stillmotion_closing_frame"
 """The key in LATENT of loops in which each video ends on its first frame again, which is to be dropped."""
 

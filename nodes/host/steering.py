@@ -1,11 +1,12 @@
-"""MODEL whose attention is steered by hooks of our UNet."""
+"""MODEL whose attention is steered by hooks of our UNet, or which sees less of its picture."""
 
 from collections.abc import Collection
 
+from ...clips.low_pass import LowPass
 from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
 from ...svd_model.networks.steering import check_layers
 from .model import VideoModel
-from .shared import POSITIONS, STEERING
+from .shared import LOW_PASS, POSITIONS, STEERING
 
 
 def steered(model, hooks: Hooks, positions: int | None):
@@ -19,6 +20,13 @@ def steered(model, hooks: Hooks, positions: int | None):
     return patched
 
 
+def with_low_pass(model, low_pass: LowPass):
+    """A copy of a MODEL that sees less of its picture at high noise levels."""
+    patched = model.clone()
+    patched.model_options["transformer_options"][LOW_PASS] = low_pass
+    return patched
+
+
 def check_steerable(model, name: str, layers: Collection[str] = (), positions: int | None = None) -> None:
     """Raises ValueError for a MODEL that a node, by its name, can't steer.
 
@@ -26,8 +34,8 @@ def check_steerable(model, name: str, layers: Collection[str] = (), positions: i
     """
     if not isinstance(model.model, VideoModel):
         raise ValueError(
-            f"this model is not Stillmotion's, and {name} steers no other's attention; connect the MODEL of "
-            "SVD Load Checkpoint."
+            f"this model is not Stillmotion's, and {name} steers no other; connect the MODEL of SVD Load "
+            "Checkpoint."
         )
     params = model.model.params
     check_layers("layers", layers, params.attention_names)

@@ -20,6 +20,7 @@ from ...svd_model.networks.stages import ContractingPath
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
 from .early import EarlyCache, Share, share_of
+from .low_pass import with_picture_low_passed
 from .operations import with_kernels
 from .patches import Patches, controlled, patches_of, wrappers_of
 from .references import references_of
@@ -189,6 +190,7 @@ class HostUNet(VideoUNet):
             for t in (context, y, camera)
         )
         self.check_inputs(x, timesteps, context, y, num_video_frames, camera)
+        x = with_picture_low_passed(x, timesteps, options)
         compiling = torch.compiler.is_compiling()  # a cached tensor would be built into the graph
         positions = positions_of(options, num_video_frames)
         inputs = (context, y, num_video_frames, camera, positions, references)

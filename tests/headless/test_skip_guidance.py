@@ -42,7 +42,8 @@ def test_every_way_takes_them_and_off_is_the_plain_clip(pipeline, way, pictures)
     plain = animated(pipeline, way, **pictures)
     off = animated(pipeline, {**way, "skip_guidance": (0, 0), "temporal_sharpness": 1}, **pictures)
     assert torch.equal(off.latents, plain.latents) and np.array_equal(off.frames, plain.frames)
-    for chosen in (STG, {"temporal_sharpness": 1.3}, {"temporal_positions": 3}):
+    low_pass = {"low_pass": 0.4, "low_pass_until": 1}
+    for chosen in (STG, {"temporal_sharpness": 1.3}, {"temporal_positions": 3}, low_pass):
         clip = animated(pipeline, {**way, **chosen}, **pictures)
         assert clip.latents.isfinite().all() and not torch.equal(clip.latents, plain.latents)
 
@@ -83,6 +84,7 @@ class TestCommand:
     def test_options_are_the_settings_and_stay_in_the_file(self, place, pipeline):
         words = ("--skip-guidance", "2", "-0.5", "--skip-layers", "u0,m0", "--guidance-rescale", "0.7")
         words += ("--temporal-sharpness", "1.2", "--temporal-positions", "9", "--skip-interval", "0.1", "100")
+        words += ("--low-pass", "0.4", "--low-pass-until", "20")
         assert self.run(*words, "--output", "frames") == OK
         notes = read_metadata(place / "frames")
         chosen = {
@@ -92,6 +94,8 @@ class TestCommand:
             "temporal_sharpness": 1.2,
             "temporal_positions": 9,
             "skip_interval": [0.1, 100],
+            "low_pass": 0.4,
+            "low_pass_until": 20,
         }
         assert {name: notes[name] for name in chosen} == chosen
 
@@ -103,6 +107,7 @@ class TestCommand:
             (("--skip-layers", "u0"), "skip_layers can't go without skip_guidance"),
             (("--skip-guidance", "1", "1", "--skip-layers", "u8"), "skip_layers has u8"),
             (("--skip-guidance", "1", "nan"), "skip_guidance is (1.0, nan)"),
+            (("--low-pass-until", "9"), "low_pass_until can't go without low_pass"),
         ],
     )
     def test_mistakes_are_refused_before_any_work(self, place, capsys, words, said):

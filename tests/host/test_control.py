@@ -23,7 +23,7 @@ from pack.headless.files.images import to_tensor
 from pack.clips.plan import Plan
 from pack.clips.presets import find_preset
 from pack.clips.settings import Settings
-from pack.nodes import conditioning, loaders, sampling
+from pack.nodes import conditioning, loaders, sampling, steering
 from pack.svd_model.checkpoint import Checkpoint
 from pack.svd_model.checkpoint.controlnet import open_controlnet
 from pack.svd_model.networks.controlnet import ControlNet
@@ -103,6 +103,9 @@ errors["strength"] = error(halved, half)
 ranges = {"control_start": 0.2, "control_end": 0.5}  # the second step's 15.6 alone, of 700, 15.6, 0.002
 errors["range"] = error(graph((PICTURES, 1.0, 0.2, 0.5)), command(PICTURES, **ranges))
 errors["two added up"] = error(graph((PICTURES, 0.3, 0.0, 1.0), (PICTURES, 0.2, 0.0, 1.0)), half)
+blurred = steering.LowPassed.execute(model=LOADED[0], share=0.4, down_to=1.0).result[0], *LOADED[1:]
+low_passed = graph((PICTURES, *whole), loaded=blurred)
+errors["low pass"] = error(low_passed, command(PICTURES, low_pass=0.4, low_pass_until=1.0))
 second = command(PICTURES, seed=SEED + 1)
 for name, pictures in {"each": PICTURES, "all": np.concatenate([PICTURES, PICTURES])}.items():
     videos = graph((pictures, *whole), videos=2).split(FRAMES)
@@ -156,9 +159,9 @@ def measured(tmp_path_factory):
 
 
 def test_each_clip_is_the_commands(measured):
-    """Weightings, sizes, a single picture, strength, range, two ControlNets, two videos."""
+    """Weightings, sizes, a single picture, strength, range, two ControlNets, a low pass, two videos."""
     assert {name: error for name, error in measured["errors"].items() if error > 1} == {}
-    assert len(measured["errors"]) == 9
+    assert len(measured["errors"]) == 10
 
 
 def test_one_thing_changed_makes_another_clip(measured):

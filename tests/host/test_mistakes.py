@@ -170,6 +170,7 @@ STEERING = {
         "interval_high": 1e6,
     },
     "Temporal Attention": {"sharpness": 1.3},
+    "Low Pass": {"share": 0.4, "down_to": 100.0},
 }
 
 

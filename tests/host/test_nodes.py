@@ -11,7 +11,8 @@ from support.host_pictures import close, frames_of
 IDS = ("LoadCheckpoint", "LoadParts", "LoadVAE", "ImageToVideo", "Orbit", "Guidance", "Schedule", "Sampler")
 IDS += ("Camera", "Preset", "KSampler", "Decode", "Animate", "FeatureCache")
 IDS += ("LoadControlNet", "LoadLoRA", "LoadExVideo", "Contrast", "Extend", "LongVideo")
-IDS += ("SkipGuidance", "TemporalAttention", "Motion", "Drag", "CameraMove", "Hold", "CompareClips")
+IDS += ("SkipGuidance", "TemporalAttention", "LowPass")
+IDS += ("Motion", "Drag", "CameraMove", "Hold", "CompareClips")
 
 
 class TestServer:

@@ -100,6 +100,9 @@ def skip(model=MODEL, spatial=2.0, temporal=0.5, layers="u0", rescale=0.7, over=
 def attention(model=MODEL, sharpness=1.0, positions=0):
     return steering.TemporalAttention.execute(model=model, sharpness=sharpness, positions=positions).result[0]
 
+def low_pass(model=MODEL, share=0.4, down_to=1.0):
+    return steering.LowPassed.execute(model=model, share=share, down_to=down_to).result[0]
+
 def guide(model=MODEL, **options):
     return sampling.Guidance.execute(model=model, **{**SCALES, **WHOLE, **options}).result[0]
 
@@ -136,6 +139,10 @@ compare("interval", sampled(skip(interval_low=0.01, interval_high=100.0)), **STG
 compare("rescale alone", sampled(skip(spatial=0.0, temporal=0.0, over="frame")), guidance_rescale=0.7)
 compare("sharpness", sampled(attention(sharpness=1.3)), temporal_sharpness=1.3)
 compare("positions", sampled(attention(positions=9)), temporal_positions=9)
+blurred = {"low_pass": 0.4, "low_pass_until": 1.0}
+compare("low pass", sampled(low_pass()), **blurred)
+compare("low pass, core's sampler", by_core(guide(low_pass())), **blurred)
+compare("low pass and skip", sampled(low_pass(skip())), **blurred, **STG)
 both = {**STG, "temporal_sharpness": 1.3, "temporal_positions": 9}
 compare("skip and attention", sampled(skip(attention(sharpness=1.3, positions=9))), **both)
 compare("attention and skip", sampled(attention(skip(), sharpness=1.3, positions=9)), **both)
@@ -157,6 +164,7 @@ def performed(**options):
     return performer._sample(recipe.send(performer.perform(next(recipe))).run)
 
 compare("performed", performed(**both), **both)
+compare("performed low pass", performed(**blurred), **blurred)
 
 def override(function, *args, **kwargs):
     kwargs.pop("transformer_options", None)
@@ -174,6 +182,7 @@ off = skip(spatial=0.0, temporal=0.0, rescale=0.0)
 unchanged = {
     "skip": torch.equal(sampled(off), PLAIN),
     "attention": torch.equal(sampled(attention()), PLAIN),
+    "low pass above all levels": torch.equal(sampled(low_pass(down_to=1000.0)), PLAIN),
     "nothing within the interval": torch.equal(
         sampled(skip(rescale=0.0, interval_low=800.0, interval_high=900.0)), PLAIN),
 }
@@ -261,7 +270,7 @@ def test_each_clip_is_the_commands(measured):
     """Through SVD KSampler and core's sampler, in either order of nodes, in batches and recipes."""
     errors, others = measured[:2]
     assert {name: error for name, error in errors.items() if error > 1} == {}
-    assert len(errors) == 24
+    assert len(errors) == 28
     assert min(others.values()) > 50  # each of them is another clip than the plain one
 
 

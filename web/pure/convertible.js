@@ -65,6 +65,7 @@ export const SHORTENED = ["dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"]
 export const HARMLESS = [
   ...["LoraLoaderModelOnly", "FreeU", "FreeU_V2"],
   ...["StillmotionLoadLoRA", "StillmotionFeatureCache", "StillmotionTemporalAttention"],
+  "StillmotionLowPass",
 ]
 
 /** Nodes of another model that a loader of SVD's kind serves too, and why they stay. */
