@@ -165,9 +165,8 @@ class Worker:
             state = TIMED_OUT if isinstance(error, TimeOut) else REFUSED
             self._settle(self._outcome(item, state, f"{item.task.row.id}: {error}"))
             return
-        except (KeyboardInterrupt, StoreError):  # which are no fault of the row
-            with suppress(StoreError):
-                self._record.end(digest, attempt)
+        except (KeyboardInterrupt, StoreError):
+            self._take_back_mark(item, attempt)
             raise
         if alone:
             self._wait()
@@ -198,24 +197,42 @@ class Worker:
 
     def _write(self, item: _Item, write: Callable[[Path], None], attempt: int) -> None:
         """Writes a clip and records it, in a thread of its own."""
-        store, start = self._record.store, time.monotonic()
-        part = store.parts() / f".{item.key}.{uuid.uuid4().hex}{self._job.extension}"
+        start = time.monotonic()
         try:
-            write(part)
-            size = part.stat().st_size
-            store.put_file(clip_name(item.key, self._job.extension), part)
-        except (ValueError, OSError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, OSError):  # such as a full disk, which is no fault of the clip
-                raise StoreError(f"clips can't be written: {error}") from error
+            size = self._put(item.key, write)
+        except StoreError:
+            self._take_back_mark(item, attempt)
+            raise
+        except ValueError as error:
             outcome = self._outcome(item, REFUSED, f"{item.task.row.id}: {error}")
         else:
             item.seconds["write"] = time.monotonic() - start
             outcome = replace(self._outcome(item, DONE), bytes=size)
-        finally:
-            part.unlink(missing_ok=True)
         self._record.end(item.task.digest, attempt)
         self._settle(outcome)
+
+    def _put(self, key: str, write: Callable[[Path], None]) -> int:
+        """Puts a clip into the store, and returns its bytes; raises ValueError for one that no file can be."""
+        store = self._record.store
+        try:
+            part = store.parts() / f".{key}.{uuid.uuid4().hex}{self._job.extension}"
+            try:
+                write(part)
+                size = part.stat().st_size
+                store.put_file(clip_name(key, self._job.extension), part)
+            finally:
+                part.unlink(missing_ok=True)
+        except (ValueError, OSError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(cause, OSError):  # such as a full disk, which is no fault of the clip
+                raise StoreError(f"clips can't be written: {error}") from error
+            raise
+        return size
+
+    def _take_back_mark(self, item: _Item, attempt: int) -> None:
+        """Deletes the mark of an attempt that ended by no fault of the row; the store may be what fails."""
+        with suppress(StoreError):
+            self._record.end(item.task.digest, attempt)
 
     def _wait(self) -> None:
         """Waits for the clip that is being written."""
