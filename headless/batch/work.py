@@ -125,7 +125,7 @@ class Worker:
             content = row.sha256 or hashlib.sha256(item.picture).hexdigest()
             item.key = self._job.key(row, content)
         except (ValueError, OSError) as error:
-            item.outcome = self._outcome(item, REFUSED, str(error))
+            item.outcome = self._outcome(item, REFUSED, row.fault or reason_of(row, error))
             return item
         item.seconds["read"] = time.monotonic() - start
         item.repeated = item.key in self._seen
@@ -163,7 +163,7 @@ class Worker:
         except (ValueError, OSError, TimeOut) as error:
             self._record.end(digest, attempt)
             state = TIMED_OUT if isinstance(error, TimeOut) else REFUSED
-            self._settle(self._outcome(item, state, f"{item.task.row.id}: {error}"))
+            self._settle(self._outcome(item, state, reason_of(item.task.row, error)))
             return
         except (KeyboardInterrupt, StoreError):
             self._take_back_mark(item, attempt)
@@ -204,7 +204,7 @@ class Worker:
             self._take_back_mark(item, attempt)
             raise
         except ValueError as error:
-            outcome = self._outcome(item, REFUSED, f"{item.task.row.id}: {error}")
+            outcome = self._outcome(item, REFUSED, reason_of(item.task.row, error))
         else:
             item.seconds["write"] = time.monotonic() - start
             outcome = replace(self._outcome(item, DONE), bytes=size)
@@ -212,7 +212,7 @@ class Worker:
         self._settle(outcome)
 
     def _put(self, key: str, write: Callable[[Path], None]) -> int:
-        """Puts a clip into the store, and returns its bytes; raises ValueError for one that no file can be."""
+        """Puts a clip into the store, and returns its size; raises ValueError for what no file can be."""
         store = self._record.store
         try:
             part = store.parts() / f".{key}.{uuid.uuid4().hex}{self._job.extension}"
@@ -273,6 +273,12 @@ def read_picture(row: Row) -> bytes:
             f"{row.image} has the SHA-256 {found}, and the row says {row.sha256}; mend one of them."
         )
     return content
+
+
+def reason_of(row: Row, error: Exception) -> str:
+    """The words of an error, with the row's id before them where they don't begin with it."""
+    text = str(error)
+    return text if text.startswith(row.id) else f"{row.id}: {text}"
 
 
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:

@@ -12,24 +12,25 @@ from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch import drivers
-from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
+from ..batch.clips import ClipJob, Common, dtypes_of, dtypes_on, open_job, settings_of, weights_of
 from ..batch.drivers import Orders, to_do
 from ..batch.outcomes import ASIDE, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
 from ..batch.progress import served, shown
+from ..batch.ray_data import Pool, run_ray
 from ..batch.record import JOB, Past
 from ..batch.sources import Source, find_source
 from ..batch.status import INDEX, index_page, job_of, summary
 from ..batch.stores import Store, StoreError, clean, open_store
 from ..batch.texts import sweeps_of
-from ..batch.work import Task, Terms
+from ..batch.work import Task, Terms, reason_of
 from ..options_of_batch import AGAIN
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from .animate import version
-from .checkpoints import open_checkpoint, open_pipeline, read_loras
+from .sharing import RAY, check_sharing, opened_pipeline, ray_pool
 
-OK, SOME_ASIDE = 0, 1
+OK, SOME_ASIDE, CUT_SHORT = 0, 1, 3
 
 
 def batch(
@@ -49,15 +50,21 @@ def batch(
         source = _source(options)
     with mistakes.collected():
         Settings(**settings_of(options)).check()
-    job = common = None
-    with closing(ProgressBars()) as bars:
+    with mistakes.collected():
+        check_sharing(options)
+    pipeline, bars = None, ProgressBars()
+    with ExitStack() as stack:
         with mistakes.collected():
-            common, job = _job(options, bars, mistakes)
-        mistakes.raise_any()
-    if options.checkpoint is None:
-        say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
-    with drivers.interrupted_by_terminate():
-        return _without_failure(partial(_run, options, source, store, common, job, say, tell), say)
+            pipeline = opened_pipeline(options, bars, options.device, options.engine == RAY)
+        mistakes.raise_any()  # a cluster is asked, and gigabytes are hashed, only where there is work
+        pool = stack.enter_context(ray_pool(options)) if options.engine == RAY else None
+        with closing(bars):
+            common, job = _job(options, pipeline, pool, bars)
+        if options.checkpoint is None:
+            say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+        with drivers.interrupted_by_terminate():  # which Ray would put its own handler over
+            run = partial(_run, options, source, store, common, job, pool, say, tell)
+            return _without_failure(run, say)
 
 
 def _without_failure(run: Callable[[], int], say: Callable[[str], None]) -> int:
@@ -65,8 +72,8 @@ def _without_failure(run: Callable[[], int], say: Callable[[str], None]) -> int:
     try:
         return run()
     except StoreError as error:
-        say(f"error: {error}. Given again, the command goes on where it stopped.")
-        return SOME_ASIDE
+        say(f"error: {str(error).rstrip('.')}. Given again, the command goes on where it stopped.")
+        return CUT_SHORT
 
 
 def _run(
@@ -75,12 +82,13 @@ def _run(
     store: Store,
     common: Common,
     job: ClipJob,
+    pool: Pool | None,
     say: Callable[[str], None],
     tell: Callable[[str], None],
 ) -> int:
     again = frozenset(ASIDE if "all" in options.again else map(AGAIN.get, options.again))
     terms = Terms(options.timeout, again)
-    opens = partial(open_job, common, _pipeline)
+    opens = partial(open_job, common, opened_pipeline)
     orders = Orders(opens, options.out, options.shard, options.attempts, terms)
     tally = Tally(-(-source.count() // options.shard[1]))
     past = None if options.verify else Past(store, options.shard, again)
@@ -92,10 +100,12 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(served(tally, options.metrics_port))
         stack.enter_context(shown(tally, say))
-        if options.workers is None:
+        if pool is not None:
+            run_ray(pool, tasks, orders, tally.add, say)
+        elif options.workers is None:
             drivers.run_here(job, tasks, orders, tally.add)
         else:
-            drivers.run_workers(options.workers, tasks, orders, tally.add)
+            drivers.run_workers(options.workers[1], tasks, orders, tally.add)
     if options.index:
         store.put(INDEX, index_page(store, job.extension).encode())
     for line in _results(tally):
@@ -130,7 +140,7 @@ def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[
                 raise ValueError(f"{row.image}: there is no such file; check the path.")
             number += 1
         except ValueError as error:
-            tally.add(Outcome(row.id, digest, REFUSED, reason=f"{row.id}: {error}"))
+            tally.add(Outcome(row.id, digest, REFUSED, reason=row.fault or reason_of(row, error)))
     tell(f"{number:,} to do, {tally.states[SKIPPED]:,} done, {tally.aside:,} aside")
     for line in _reasons(tally):
         tell(line)
@@ -178,24 +188,16 @@ def _source(options: Namespace) -> Source:
     return source
 
 
-def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:
+def _job(
+    options: Namespace, pipeline: Pipeline, pool: Pool | None, bars: ProgressBars
+) -> tuple[Common, ClipJob]:
     """What the clips have in common, with the hashes of all weights, and the job in this process."""
-    pipeline = _pipeline(options, bars, options.device)
-    mistakes.raise_any()  # gigabytes are hashed only where there is work
     exvideo = None if options.exvideo is None else Path(options.exvideo)
     weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo, bars)
-    extension = f".{options.format}"
-    common = Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version())
-    return common, ClipJob(common, partial(_pipeline, options), options.device)
-
-
-def _pipeline(
-    options: Namespace, progress: Callable[[str, int, int], object], device: str | None
-) -> Pipeline:
-    """The pipeline of the options' files."""
-    named = options.checkpoint
-    checkpoint = builtin_model.load() if named is None else open_checkpoint(named, options)
-    return open_pipeline(checkpoint, read_loras(checkpoint, options), options, progress, device=device)
+    dtypes = dtypes_of(pipeline) if pool is None else dtypes_on("cuda" if pool.gpus else "cpu", options)
+    common = Common(options, weights, dtypes, f".{options.format}", not options.no_metadata, version())
+    opens = partial(opened_pipeline, options, planning=pool is not None)
+    return common, ClipJob(common, opens, options.device)
 
 
 def _about(options: Namespace, common: Common) -> dict:

@@ -15,8 +15,8 @@ from stillmotion.headless.batch.rows import Row
 class StubJob:
     """A job whose clips are a hash, 100 bytes long, of their picture and their settings.
 
-    A row with the id "exits" ends its process, "exits late" does so while it is written, "fails" raises what
-    no row is to blame for. "waits" works until it is stopped, "memory" never has enough, "refused" is refused.
+    A row with the id "exits" ends its process, "exits late" does so while it is written, "fails" by an error
+    that no row causes. "waits" works until it is stopped, "memory" never has enough, "refused" is refused.
     """
 
     fingerprint: str = "stub"
