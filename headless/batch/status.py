@@ -12,7 +12,8 @@ from .record import JOB, clip_name, lines
 from .stores import Store
 
 INDEX = "index.html"
-MOST_SHOWN = 5_000
+MOST_SHOWN = 1_000
+"""Clips of a page; each video is a player, of which browsers bound the number."""
 
 _STYLE = """body{font:15px system-ui,sans-serif;margin:24px;background:#fff;color:#222}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:16px}
@@ -81,7 +82,7 @@ def _is_key(key: object) -> bool:
 
 def _figure(name: str, identity: str) -> str:
     if name.endswith((".mp4", ".webm")):
-        shown = f'<video src="{name}" controls loop muted preload="none"></video>'
+        shown = f'<video src="{name}" controls loop muted preload="metadata" loading="lazy"></video>'
     else:
         shown = f'<img src="{name}" loading="lazy" alt="">'
     return f"<figure>{shown}<figcaption>{html.escape(identity)}</figcaption></figure>\n"

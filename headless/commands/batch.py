@@ -172,6 +172,11 @@ def _store(options: Namespace) -> Store:
         raise ValueError(
             f"--out {options.out} holds files that are no batch's; name a new or an empty folder."
         )
+    if about is not None and not options.status and about["extension"] != f".{options.format}":
+        raise ValueError(
+            f"--out {options.out} has clips in {about['extension']}, and --format is {options.format}; name "
+            "another --out, or the other format."
+        )
     return store
 
 

@@ -118,6 +118,12 @@ def test_a_folder_with_other_files_is_no_store(pictures, tmp_path, capsys):
     assert batch("--out", tmp_path / "mine", "--status") == REFUSED
 
 
+def test_a_store_has_one_format(pictures, tmp_path, capsys):
+    assert batch(pictures / "a.png", "--out", tmp_path / "out", *QUICK, "--format", "webp") == OK
+    assert batch(pictures / "a.png", "--out", tmp_path / "out", *QUICK) == REFUSED
+    assert "has clips in .webp, and --format is mp4" in capsys.readouterr().err
+
+
 def test_a_dry_run_writes_nothing_and_status_and_index_say_what_there_is(pictures, tmp_path, capsys):
     out = tmp_path / "out"
     sweep = ("--sweep", "seed=0:2", "--sweep", "motion_bucket_id=60,127")
@@ -127,6 +133,7 @@ def test_a_dry_run_writes_nothing_and_status_and_index_say_what_there_is(picture
     assert batch("--out", out, "--status") == OK
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["rows", "2"], ["done", "2"]]
     page = (out / "index.html").read_text()
+    assert page.count('preload="metadata"') == 2  # without it players show no first frame
     assert page.count("<video") == 2 and "a.png#seed=1" in page and "<script" not in page
     assert all(f'src="{path.relative_to(out)}"' in page for path in (out / "clips").rglob("*.mp4"))
 
