@@ -73,7 +73,9 @@ def between(lowest: int, highest: int):
 def add_batch(parser: argparse.ArgumentParser) -> None:
     """What a batch reads and writes, and how its work is shared."""
     _add_files(parser)
-    _add_sharing(parser.add_argument_group("sharing the work"))
+    sharing = parser.add_argument_group("sharing the work")
+    _add_sharing(sharing)
+    _add_tries(sharing)
     _add_views(parser.add_argument_group("looking"))
 
 
@@ -157,6 +159,10 @@ def _add_sharing(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="with --engine ray: a part of a GPU, so that several share its memory (default 1)",
     )
+
+
+def _add_tries(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--attempts",
         type=between(1, MOST_ATTEMPTS),
