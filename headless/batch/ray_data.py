@@ -4,6 +4,7 @@ Ray tries a row again whenever its worker ends, without end: the marks of attemp
 An actor may be ended at any moment, so the driver writes the lines of the record.
 """
 
+import itertools
 import json
 import os
 import queue
@@ -12,10 +13,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from ...clips.values import plain
@@ -132,46 +132,49 @@ def run_ray(
     record, tasks = orders.record(), iter(tasks)
     watch = _Watch(pool, lobby, say, most_starts=2 * pool.most * orders.attempts)
     try:
-        while chunk := list(islice(tasks, ROWS_AT_ONCE)):
-            for outcome in _outcomes(chunk, pool, orders, lobby, watch):
-                record.add(outcome)
-                report(outcome)
-    except BaseException:
-        _stop(lobby)
-        raise
+        while chunk := list(itertools.islice(tasks, ROWS_AT_ONCE)):
+            with closing(_outcomes(chunk, pool, orders, lobby, watch)) as outcomes:
+                for outcome in outcomes:
+                    record.add(outcome)
+                    report(outcome)
     finally:
         record.flush()
 
 
 def _outcomes(tasks: Sequence[Task], pool: Pool, orders: Orders, lobby, watch: "_Watch") -> Iterator[Outcome]:
-    """Yields what becomes of some rows, while `watch` is asked each second whether to go on."""
-    found = queue.SimpleQueue()
+    """Yields what becomes of some rows, while `watch` looks each second whether to go on."""
+    found: queue.SimpleQueue[Outcome | Exception | None] = queue.SimpleQueue()
 
     def read() -> None:
         try:
-            for batch in _dataset(tasks, pool, orders, lobby).iter_batches(
-                batch_size=None, prefetch_batches=0
-            ):
+            rows = _dataset(tasks, pool, orders, lobby)
+            for batch in rows.iter_batches(batch_size=None, prefetch_batches=0):
                 for text in batch["outcome"]:
                     found.put(Outcome(**json.loads(text)))
             found.put(None)
         except Exception as error:
             found.put(error)
 
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            outcome = found.get(timeout=1)
-        except queue.Empty:
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while True:
             watch.check()
-            continue
-        if outcome is None:
-            return
-        if isinstance(outcome, Exception):
-            watch.check()  # which has the worker's own words, if it has any
-            raise StoreError(_why(outcome)) from outcome
-        watch.progress()
-        yield outcome
+            try:
+                outcome = found.get(timeout=1)
+            except queue.Empty:
+                continue
+            if outcome is None:
+                return
+            if isinstance(outcome, Exception):
+                watch.check(now=True)  # which has the worker's own words, if it has any
+                raise StoreError(_why(outcome)) from outcome
+            watch.progress()
+            yield outcome
+    except BaseException:
+        _stop(lobby)  # lest the clips under way count as attempts that ended their worker
+        reader.join(TO_STOP)
+        raise
 
 
 def _why(error: Exception) -> str:
@@ -190,7 +193,7 @@ def _dataset(tasks: Sequence[Task], pool: Pool, orders: Orders, lobby):
 
     from ray import data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, too
     context = data.DataContext.get_current()
     context.enable_progress_bars = False  # the driver has its own
     context.max_consecutive_actor_init_deaths = 1
@@ -224,7 +227,7 @@ def _task_of(text: str) -> Task:
 
 
 def _stop(lobby) -> None:
-    """Has the workers end the clips under way, lest they count as attempts that ended their worker."""
+    """Has the workers drop the clips under way, and then give up their rows."""
     import ray
 
     with suppress(Exception):  # the cluster may be what failed
@@ -232,6 +235,7 @@ def _stop(lobby) -> None:
         end = time.monotonic() + TO_STOP
         while time.monotonic() < end and ray.get(lobby.state.remote(), timeout=TO_STOP).present:
             time.sleep(0.1)
+        ray.get(lobby.release.remote(), timeout=TO_STOP)
 
 
 class _Watch:
@@ -240,17 +244,26 @@ class _Watch:
     def __init__(self, pool: Pool, lobby, say: Callable[[str], None], most_starts: int):
         self._pool, self._lobby, self._say, self._most_starts = pool, lobby, say, most_starts
         self._notice, self._starts_before = time.monotonic() + PATIENCE, 0
-        self._starts = 0
+        self._starts, self._next = 0, 0.0
 
     def progress(self) -> None:
         """A row is done with."""
         self._starts_before = self._starts
 
-    def check(self) -> None:
-        """Raises what keeps workers from their work; says what is missing where there is no worker."""
+    def check(self, now: bool = False) -> None:
+        """Raises what keeps workers from their work; says what is missing where there is no worker.
+
+        now: otherwise it looks once a second.
+        """
         import ray
 
-        state = ray.get(self._lobby.state.remote())
+        if time.monotonic() < self._next and not now:
+            return
+        self._next = time.monotonic() + 1
+        try:
+            state = ray.get(self._lobby.state.remote())
+        except ray.exceptions.RayError as error:
+            raise StoreError(_why(error)) from error
         self._starts = state.starts
         if state.refusal:
             raise ValueError(state.refusal)
@@ -289,6 +302,7 @@ class RayWorker:
         self._lobby, self._stopped, self._lock = lobby, threading.Event(), threading.Lock()
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._waiting: dict[str, list[Future]] = {}
+        self._name, self._released = ray.get_runtime_context().get_actor_id(), False
         with suppress(OSError):
             os.chdir(folder)
         try:
@@ -298,7 +312,7 @@ class RayWorker:
         except (ValueError, OSError) as error:
             ray.get(lobby.refuse.remote(str(error)))
             raise
-        ray.get(lobby.start.remote())
+        ray.get(lobby.start.remote(self._name))
         for work in (partial(self._run, worker), self._wait_for_stop):
             threading.Thread(target=work, daemon=True).start()
 
@@ -306,6 +320,8 @@ class RayWorker:
         """The outcome of a row, as texts of JSON both."""
         task, outcome = _task_of(row["task"]), Future()
         with self._lock:
+            if self._released:
+                raise _Released
             self._waiting.setdefault(task.digest, []).append(outcome)
         self._tasks.put(task)
         return {"outcome": json.dumps(asdict(outcome.result()))}
@@ -322,9 +338,9 @@ class RayWorker:
         try:
             worker.run(self._received())
         except KeyboardInterrupt:
-            self._lobby.leave.remote()
+            self._lobby.leave.remote(self._name)
         except StoreError as error:
-            self._lobby.fail.remote(str(error))
+            self._lobby.fail.remote(self._name, str(error))
         except BaseException:  # as in a process of its own: the row has a mark of it, and Ray begins anew
             traceback.print_exc()
             os._exit(1)
@@ -339,4 +355,14 @@ class RayWorker:
 
         with suppress(Exception):  # a driver that has ended
             ray.get(self._lobby.stopped.remote())
+            self._stopped.set()
+            ray.get(self._lobby.released.remote())
         self._stopped.set()
+        with self._lock:
+            self._released = True
+            for outcome in itertools.chain(*self._waiting.values()):
+                outcome.set_exception(_Released())
+
+
+class _Released(Exception):
+    """A row that is given up, since all workers are to stop."""

@@ -14,28 +14,30 @@ class State(NamedTuple):
 
 
 class Lobby:
-    """An actor; waiting in it costs no thread."""
+    """An actor; waiting in it costs no thread. A worker is named by its actor, which Ray restarts."""
 
     def __init__(self):
-        self._starts = self._left = 0
+        self._starts, self._present = 0, set()
         self._refusal = self._failure = ""
-        self._stop = asyncio.Event()
+        self._stop, self._release = asyncio.Event(), asyncio.Event()
 
-    async def start(self) -> None:
+    async def start(self, worker: str) -> None:
         """A worker is there."""
         self._starts += 1
+        self._present.add(worker)
 
-    async def leave(self) -> None:
+    async def leave(self, worker: str) -> None:
         """A worker has stopped."""
-        self._left += 1
+        self._present.discard(worker)
 
     async def refuse(self, sentence: str) -> None:
         """A worker can't begin."""
         self._refusal = sentence
 
-    async def fail(self, sentence: str) -> None:
+    async def fail(self, worker: str, sentence: str) -> None:
         """A worker can't go on."""
-        self._failure, self._left = sentence, self._left + 1
+        self._failure = sentence
+        self._present.discard(worker)
 
     async def stop(self) -> None:
         """All workers are to stop."""
@@ -45,6 +47,14 @@ class Lobby:
         """Waits until all are to stop."""
         await self._stop.wait()
 
+    async def release(self) -> None:
+        """All workers have stopped: they may give up their rows, at which Ray ends them."""
+        self._release.set()
+
+    async def released(self) -> None:
+        """Waits until all have stopped."""
+        await self._release.wait()
+
     async def state(self) -> State:
         """What workers have said so far."""
-        return State(self._starts, self._starts - self._left, self._refusal, self._failure)
+        return State(self._starts, len(self._present), self._refusal, self._failure)

@@ -193,13 +193,13 @@ def test_the_lobby_counts_who_is_there_and_lets_wait_for_the_end():
     async def meet():
         lobby = Lobby()
         waiting = asyncio.create_task(lobby.stopped())
-        for _ in range(3):
-            await lobby.start()
-        await lobby.leave()
-        await lobby.fail("the store fails")
+        for worker in ("a", "b", "c", "a"):  # of which one was restarted
+            await lobby.start(worker)
+        await lobby.leave("b")
+        await lobby.fail("c", "the store fails")
         before = waiting.done()
         await lobby.stop()
         await asyncio.wait_for(waiting, 10)
         return before, await lobby.state()
 
-    assert asyncio.run(meet()) == (False, (3, 1, "", "the store fails"))
+    assert asyncio.run(meet()) == (False, (4, 1, "", "the store fails"))
