@@ -35,7 +35,7 @@ MOST_BLOCKS, MOST_ROWS_OF_A_BLOCK = 10_000, 64
 IN_FLIGHT = 3
 """Rows of an actor: one is read, one becomes a clip, one is written."""
 
-PATIENCE, TO_STOP = 30.0, 15.0  # seconds: for a first worker, for all to stop
+PATIENCE, TO_STOP, TO_END = 30.0, 15.0, 5.0  # seconds: for a first worker, for all to stop, for Ray to end
 
 _MISSING = "--engine ray needs the package ray: pip install 'stillmotion[cluster]', or leave --engine out."
 
@@ -173,7 +173,7 @@ def _outcomes(tasks: Sequence[Task], pool: Pool, orders: Orders, lobby, watch: "
             yield outcome
     except BaseException:
         _stop(lobby)  # lest the clips under way count as attempts that ended their worker
-        reader.join(TO_STOP)
+        reader.join(TO_END)
         raise
 
 
