@@ -67,14 +67,16 @@ def connected() -> Iterator[None]:
         import ray.data  # which ray alone, without its extra, lacks packages for
     except ImportError as error:
         raise ValueError(_MISSING) from error
-    quiet = {"include_dashboard": False, "logging_level": "ERROR"}
     try:
-        ray.init(address="auto", runtime_env=_with_package(), **quiet)
+        # Without an address Ray joins what RAY_ADDRESS or `ray start` names; "auto" would also join a cluster
+        # that another batch on this machine has for itself.
+        ray.init(runtime_env=_with_package(), include_dashboard=False, logging_level="ERROR")
     except ConnectionError as error:
-        if "RAY_ADDRESS" in os.environ:
-            address = os.environ["RAY_ADDRESS"]
-            raise ValueError(f"RAY_ADDRESS is {address}, and no cluster answers there ({error}).") from error
-        ray.init(address="local", **quiet)
+        named = os.environ.get("RAY_ADDRESS", "that `ray start` has left word of")
+        raise ValueError(
+            f"the Ray cluster {named} does not answer; start it, or set RAY_ADDRESS=local for one of this "
+            f"machine ({error})."
+        ) from error
     try:
         yield
     finally:
