@@ -135,6 +135,20 @@ class ClipJob:
         notes = self._notes(plan, picture) if self._common.metadata else None
         return partial(_write, list(frames), plan.settings.fps, notes)
 
+    def _plan(self, row: Row) -> Plan:
+        return self._pipeline.plan({**self._common.settings, **row.settings})
+
+    def _notes(self, plan: Plan, picture: bytes) -> dict:
+        """Metadata without names of files, so that equal clips have equal bytes."""
+        found = hashlib.sha256(picture).hexdigest()
+        return {
+            "stillmotion": self._common.version,
+            "key": self._common.key(plan.settings, found),
+            "image_sha256": found,
+            "weights_sha256": self._common.weights,
+            **plan.settings.as_metadata(),
+        }
+
     def check_machine(self, share: float | None) -> None:
         """Raises ValueError for other dtypes than the batch has, and for too small a share of a GPU.
 
@@ -154,20 +168,6 @@ class ClipJob:
                 pipeline.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
             except NotEnoughMemoryError as error:
                 raise ValueError(f"--gpus-per-worker {share:g} is too small: {error}") from error
-
-    def _plan(self, row: Row) -> Plan:
-        return self._pipeline.plan({**self._common.settings, **row.settings})
-
-    def _notes(self, plan: Plan, picture: bytes) -> dict:
-        """Metadata without names of files, so that equal clips have equal bytes."""
-        found = hashlib.sha256(picture).hexdigest()
-        return {
-            "stillmotion": self._common.version,
-            "key": self._common.key(plan.settings, found),
-            "image_sha256": found,
-            "weights_sha256": self._common.weights,
-            **plan.settings.as_metadata(),
-        }
 
 
 def _write(frames: list[np.ndarray], fps: float, notes: dict | None, path: Path) -> None:

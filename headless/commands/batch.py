@@ -5,14 +5,14 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch import drivers
-from ..batch.clips import ClipJob, Common, dtypes_of, dtypes_on, open_job, settings_of, weights_of
+from ..batch.clips import ClipJob, Common, open_job, settings_of
 from ..batch.drivers import Orders, to_do
 from ..batch.outcomes import ASIDE, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
@@ -20,15 +20,15 @@ from ..batch.progress import served, shown
 from ..batch.ray_data import Pool, run_ray
 from ..batch.record import JOB, Past
 from ..batch.sources import Source, find_source
-from ..batch.status import INDEX, index_page, job_of, summary
-from ..batch.stores import Store, StoreError, clean, open_store
+from ..batch.status import INDEX, index_page, job_of, own_store, summary
+from ..batch.stores import Store, StoreError, clean
 from ..batch.texts import sweeps_of
 from ..batch.work import Task, Terms, reason_of
 from ..options_of_batch import AGAIN
-from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from .animate import version
-from .sharing import RAY, check_sharing, opened_pipeline, ray_pool
+from .checkpoints import common_of, pipeline_of
+from .sharing import RAY, check_sharing, dtypes_of_workers, planned, ray_pool
 
 OK, SOME_ASIDE, CUT_SHORT = 0, 1, 3
 
@@ -42,7 +42,8 @@ def batch(
     """
     source, store = None, None
     with mistakes.collected():
-        store = _store(options)
+        extension = None if options.status else f".{options.format}"
+        store = own_store(options.out, "--out", extension)
     if options.status:
         mistakes.raise_any()
         return _without_failure(partial(_status, options, store, tell), say)
@@ -52,14 +53,17 @@ def batch(
         Settings(**settings_of(options)).check()
     with mistakes.collected():
         check_sharing(options)
-    pipeline, bars = None, ProgressBars()
-    with ExitStack() as stack:
+    plans, common = planned(options), None
+    with closing(ProgressBars()) as bars:
         with mistakes.collected():
-            pipeline = opened_pipeline(options, bars, options.device, options.engine == RAY)
-        mistakes.raise_any()  # a cluster is asked, and gigabytes are hashed, only where there is work
-        pool = stack.enter_context(ray_pool(options)) if options.engine == RAY else None
-        with closing(bars):
-            common, job = _job(options, pipeline, pool, bars)
+            common = common_of(plans, version(), bars, mistakes)
+        mistakes.raise_any()
+    with ExitStack() as stack:
+        pool = None
+        if options.engine == RAY:
+            pool = stack.enter_context(ray_pool(options))
+            common = replace(common, options=options, dtypes=dtypes_of_workers(pool, options))
+        job = ClipJob(common, partial(pipeline_of, plans), plans.device)
         if options.checkpoint is None:
             say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
         with drivers.interrupted_by_terminate():  # which Ray would put its own handler over
@@ -88,7 +92,7 @@ def _run(
 ) -> int:
     again = frozenset(ASIDE if "all" in options.again else map(AGAIN.get, options.again))
     terms = Terms(options.timeout, again)
-    opens = partial(open_job, common, opened_pipeline)
+    opens = partial(open_job, common, pipeline_of)
     orders = Orders(opens, options.out, options.shard, options.attempts, terms)
     tally = Tally(-(-source.count() // options.shard[1]))
     past = None if options.verify else Past(store, options.shard, again)
@@ -158,28 +162,6 @@ def _status(options: Namespace, store: Store, tell: Callable[[str], None]) -> in
     return OK
 
 
-def _store(options: Namespace) -> Store:
-    """The store of --out; raises ValueError for a folder with other files in it."""
-    if options.out is None:
-        raise ValueError("--out is missing: name the folder or the address of clips and records.")
-    store = open_store(options.out)
-    try:
-        about = job_of(store)
-    except StoreError as error:
-        raise ValueError(f"--out {options.out} can't be read: {error}") from error
-    foreign = not is_address(options.out) and os.path.isdir(options.out) and os.listdir(options.out)
-    if foreign and about is None:
-        raise ValueError(
-            f"--out {options.out} holds files that are no batch's; name a new or an empty folder."
-        )
-    if about is not None and not options.status and about["extension"] != f".{options.format}":
-        raise ValueError(
-            f"--out {options.out} has clips in {about['extension']}, and --format is {options.format}; name "
-            "another --out, or the other format."
-        )
-    return store
-
-
 def _source(options: Namespace) -> Source:
     if options.source is None:
         raise ValueError("SOURCE is missing: name a picture, a folder, a glob or a manifest.")
@@ -191,18 +173,6 @@ def _source(options: Namespace) -> Source:
     if options.out is not None and any(os.path.realpath(name).startswith(out) for name in source.names):
         raise ValueError(f"{options.source} names files in --out, which has clips; name others.")
     return source
-
-
-def _job(
-    options: Namespace, pipeline: Pipeline, pool: Pool | None, bars: ProgressBars
-) -> tuple[Common, ClipJob]:
-    """What the clips have in common, with the hashes of all weights, and the job in this process."""
-    exvideo = None if options.exvideo is None else Path(options.exvideo)
-    weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo, bars)
-    dtypes = dtypes_of(pipeline) if pool is None else dtypes_on("cuda" if pool.gpus else "cpu", options)
-    common = Common(options, weights, dtypes, f".{options.format}", not options.no_metadata, version())
-    opens = partial(opened_pipeline, options, planning=pool is not None)
-    return common, ClipJob(common, opens, options.device)
 
 
 def _about(options: Namespace, common: Common) -> dict:

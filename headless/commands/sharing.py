@@ -1,13 +1,11 @@
-"""How a batch shares its work: the options of engines, and the pipeline of a worker or of who only plans."""
+"""How a batch shares its work: the options of engines, and the workers of a Ray cluster."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ... import builtin_model
+from ..batch.clips import dtypes_on
 from ..batch.ray_data import Pool, connected, find_pool
-from ..pipeline import Pipeline
-from .checkpoints import open_checkpoint, open_pipeline, read_loras
 
 RAY = "ray"
 
@@ -34,19 +32,13 @@ def ray_pool(options: Namespace) -> Iterator[Pool]:
         yield find_pool(options.workers, options.gpus_per_worker or gpus, options.device)
 
 
-def opened_pipeline(
-    options: Namespace,
-    progress: Callable[[str, int, int], object],
-    device: str | None = None,
-    planning: bool = False,
-) -> Pipeline:
-    """The pipeline of the options' files.
+def planned(options: Namespace) -> Namespace:
+    """The options of who plans; with Ray it makes no clip, and lacks the device and types of workers."""
+    if options.engine != RAY:
+        return options
+    return Namespace(**{**vars(options), "device": "cpu", "linear_dtype": None, "compile": False})
 
-    planning: it makes no clip, so it needs neither the device nor the types that workers elsewhere have.
-    """
-    named = options.checkpoint
-    if planning:
-        options = Namespace(**{**vars(options), "linear_dtype": None, "compile": False})
-        device = "cpu"
-    checkpoint = builtin_model.load() if named is None else open_checkpoint(named, options)
-    return open_pipeline(checkpoint, read_loras(checkpoint, options), options, progress, device=device)
+
+def dtypes_of_workers(pool: Pool, options: Namespace) -> dict[str, str | None]:
+    """Names of the types in which the workers of a pool compute."""
+    return dtypes_on("cuda" if pool.gpus else "cpu", options)

@@ -132,7 +132,7 @@ def test_a_store_that_fails_has_a_status_of_its_own(pictures, tmp_path, capsys):
 def test_a_store_has_one_format(pictures, tmp_path, capsys):
     assert batch(pictures / "a.png", "--out", tmp_path / "out", *QUICK, "--format", "webp") == OK
     assert batch(pictures / "a.png", "--out", tmp_path / "out", *QUICK) == REFUSED
-    assert "has clips in .webp, and --format is mp4" in capsys.readouterr().err
+    assert "has clips in .webp, new ones are in .mp4" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing_and_status_and_index_say_what_there_is(pictures, tmp_path, capsys):

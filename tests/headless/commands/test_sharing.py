@@ -6,8 +6,10 @@ from argparse import Namespace
 
 import pytest
 
-from stillmotion.headless.batch.clips import dtypes_on, within_share
-from stillmotion.headless.commands.sharing import check_sharing, opened_pipeline
+from stillmotion.headless.batch.clips import within_share
+from stillmotion.headless.batch.ray_data import Pool
+from stillmotion.headless.commands.checkpoints import pipeline_of
+from stillmotion.headless.commands.sharing import check_sharing, dtypes_of_workers, planned
 from stillmotion.headless.options import parse
 
 ABSENT = ("ray", "fsspec", "pyarrow", "starlette")
@@ -51,9 +53,10 @@ def test_a_part_of_a_gpu_is_a_budget_of_its_memory():
 
 def test_who_plans_needs_neither_the_device_nor_the_types_of_the_workers():
     chosen = options("--engine", "ray", "--device", "cuda", "--linear-dtype", "float8")
-    assert opened_pipeline(chosen, lambda *_: None, planning=True).device.type == "cpu"
+    assert pipeline_of(planned(chosen), lambda *_: None, planned(chosen).device).device.type == "cpu"
     found = {"dtype": "float16", "decode_dtype": "float32", "linear_dtype": "float8"}
-    assert dtypes_on("cuda", chosen) == found
+    assert dtypes_of_workers(Pool(1, 1, 0.5, 1), chosen) == found
+    assert planned(options()).device is None
 
 
 def test_everything_is_imported_without_the_optional_packages(tmp_path):
