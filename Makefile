@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PARALLEL := --numprocesses auto --dist loadgroup
 
-.PHONY: demo test test-long test-instructions test-host test-web test-full-size bench train clean
+.PHONY: demo test test-long test-cluster test-instructions test-host test-web test-full-size bench train clean
 
 demo: .venv/headless
 	@mkdir -p outputs
@@ -20,6 +20,11 @@ test: .venv/dev
 test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
+
+# A batch on a Ray of this machine: two minutes. `make test` skips these where Ray is not installed.
+test-cluster: .venv/cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 tests/headless/batch/test_ray_data.py \
+		tests/headless/commands/test_batch_on_ray.py
 
 # The tests of rounding as other processors compute them, with 1, 2 and 4 threads: two minutes each; a part
 # of it with INSTRUCTIONS="sse4_1-1 avx2-2", for example.
@@ -64,6 +69,11 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 .venv/dev: .venv/headless
 	@echo "Installing what testing needs into .venv, once: about a minute"
 	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+.venv/cluster: .venv/dev
+	@echo "Installing Ray into .venv, once: 0.6 GB, about two minutes"
+	@$(PIP) --editable '.[cluster]'
 	@touch $@
 
 .venv/training: .venv/headless

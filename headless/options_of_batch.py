@@ -8,13 +8,14 @@ from .batch.manifests import EXTENSIONS as MANIFESTS
 from .batch.outcomes import ASIDE
 from .files.formats import ENCODINGS
 from .options_of_files import add_parts
-from .values import file_name, one_of, whole
+from .values import file_name, number, one_of, whole
 
 AGAIN = {state.partition(" ")[0]: state for state in ASIDE}
 """Names of states on the command line."""
 
 FORMATS = tuple(extension.removeprefix(".") for extension in ENCODINGS)
-MOST_WORKERS, MOST_SHARDS, MOST_ATTEMPTS = 256, 1_000_000, 100
+MOST_WORKERS, MOST_SHARDS, MOST_ATTEMPTS = 1_000, 1_000_000, 100
+ENGINES = ("local", "ray")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -38,6 +39,25 @@ def duration(text: str) -> float:
     return seconds
 
 
+def workers(text: str) -> tuple[int, int]:
+    """The least and the most of N or MIN:MAX workers."""
+    match = re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", text.strip())
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= least <= most <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of workers N, nor MIN:MAX, from 1 to {MOST_WORKERS:,}"
+        )
+    return least, most
+
+
+def share_of_gpu(text: str) -> float:
+    """A GPU, or the part of one."""
+    share = number(text)
+    if not 0.01 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.01 to 1; a clip is made on one GPU")
+    return share
+
+
 def between(lowest: int, highest: int):
     """The conversion to a whole number in a range."""
 
@@ -53,7 +73,9 @@ def between(lowest: int, highest: int):
 def add_batch(parser: argparse.ArgumentParser) -> None:
     """What a batch reads and writes, and how its work is shared."""
     _add_files(parser)
-    _add_sharing(parser.add_argument_group("sharing the work"))
+    sharing = parser.add_argument_group("sharing the work")
+    _add_sharing(sharing)
+    _add_tries(sharing)
     _add_views(parser.add_argument_group("looking"))
 
 
@@ -117,11 +139,30 @@ def _add_sharing(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--workers",
-        type=between(1, MOST_WORKERS),
+        type=workers,
         default=None,
         metavar="N",
-        help="processes, each with a GPU of its own where there are several (default: this one alone)",
+        help="processes, each with a GPU of its own where there are several (default: this one alone); with "
+        "--engine ray also MIN:MAX (default: one a GPU)",
     )
+    add(
+        "--engine",
+        type=one_of(ENGINES),
+        default=ENGINES[0],
+        metavar="NAME",
+        help="local, or ray: workers on all machines of a Ray cluster (default local)",
+    )
+    add(
+        "--gpus-per-worker",
+        type=share_of_gpu,
+        default=None,
+        metavar="X",
+        help="with --engine ray: a part of a GPU, so that several share its memory (default 1)",
+    )
+
+
+def _add_tries(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--attempts",
         type=between(1, MOST_ATTEMPTS),

@@ -18,11 +18,13 @@ from ...clips.settings import FIELDS, Settings
 from ...clips.values import plain
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint
+from ...svd_model.layerwise import SHARE_OF_FREE, NotEnoughMemoryError
+from ..engine.devices import find_dtype
 from ..files import images
 from ..files.formats import ENCODINGS
 from ..files.hashes import sha256
 from ..files.videos import write_video
-from ..pipeline import Pipeline
+from ..pipeline import DECODE_DTYPES, Pipeline
 from .rows import Row, canonical
 
 KEY_FORMAT = 1
@@ -94,9 +96,19 @@ class Common:
 
 def dtypes_of(pipeline: Pipeline) -> dict[str, str | None]:
     """Names of the types in which a pipeline computes."""
-    named = {"dtype": pipeline.dtype, "decode_dtype": pipeline.decode_dtype}
+    return _named_dtypes(pipeline.dtype, pipeline.decode_dtype, pipeline.linear_dtype)
+
+
+def dtypes_on(device: str, options: Namespace) -> dict[str, str | None]:
+    """Names of the types in which workers compute on a kind of device that this machine may lack."""
+    dtype = find_dtype(options.dtype, torch.device(device))
+    return _named_dtypes(dtype, DECODE_DTYPES[options.decode_dtype], options.linear_dtype)
+
+
+def _named_dtypes(dtype: torch.dtype, decode_dtype: torch.dtype, linear_dtype: str | None) -> dict:
+    named = {"dtype": dtype, "decode_dtype": decode_dtype}
     names = {name: str(dtype).removeprefix("torch.") for name, dtype in named.items()}
-    return {**names, "linear_dtype": pipeline.linear_dtype}
+    return {**names, "linear_dtype": linear_dtype}
 
 
 class ClipJob:
@@ -137,16 +149,50 @@ class ClipJob:
             **plan.settings.as_metadata(),
         }
 
+    def check_machine(self, share: float | None) -> None:
+        """Raises ValueError for other dtypes than the batch has, and for too small a share of a GPU.
+
+        share: of a GPU, None where it isn't divided.
+        """
+        pipeline, wanted = self._pipeline, self._common.dtypes
+        for name, dtype in dtypes_of(pipeline).items():
+            if dtype != wanted[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(
+                    f"a worker computes with {name} {dtype}, and the batch has {wanted[name]}; give {option}."
+                )
+        if share not in (None, 1):
+            plan = pipeline.plan(self._common.settings)
+            size, at_once = pipeline.latent_size(plan), max(plan.run_frames)
+            try:
+                pipeline.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
+            except NotEnoughMemoryError as error:
+                raise ValueError(f"--gpus-per-worker {share:g} is too small: {error}") from error
+
 
 def _write(frames: list[np.ndarray], fps: float, notes: dict | None, path: Path) -> None:
     write_video(path, frames, fps, notes)
 
 
 def open_job(common: Common, open_pipeline: Callable, index: int, number: int) -> ClipJob:
-    """The job in a worker: its GPU, or its share of the processor's threads."""
-    device = common.options.device
+    """The job in a worker: its GPU or its part of one, or its share of the processor's threads.
+
+    Raises ValueError where the worker's machine would make other clips than the keys say, or has no room.
+    """
+    options, device = common.options, common.options.device
     if device in (None, "cuda") and torch.cuda.is_available():
         device = f"cuda:{index % torch.cuda.device_count()}"
+        options = within_share(options, torch.cuda.get_device_properties(device).total_memory)
     elif number > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // number))
-    return ClipJob(common, partial(open_pipeline, common.options), device)
+    job = ClipJob(common, partial(open_pipeline, options), device)
+    job.check_machine(options.gpus_per_worker)
+    return job
+
+
+def within_share(options: Namespace, card: int) -> Namespace:
+    """The options with a budget of a worker's part of a card with so many bytes, unless they have one."""
+    share = options.gpus_per_worker
+    if share in (None, 1) or options.memory_budget is not None:
+        return options
+    return Namespace(**{**vars(options), "memory_budget": int(share * SHARE_OF_FREE * card)})

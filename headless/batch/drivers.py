@@ -87,13 +87,13 @@ def run_workers(
                     hand.finish(message.digest)
                     report(message)
                     deaths = 0
-                elif message is _DEAD and not hand.dismissed:
+                elif message is _DEAD and hand.dismissed and not hand.tasks:
+                    hands.remove(hand)
+                elif message is _DEAD:
                     deaths += 1
                     _check_deaths(hand, deaths, 2 * number * orders.attempts)
                     again.extend(hand.tasks)
                     hands[hands.index(hand)] = _Hand(orders, hand.index, number)
-                elif message is _DEAD:
-                    hands.remove(hand)
             for hand in hands:
                 _feed(hand, tasks, again)
     finally:
@@ -103,13 +103,11 @@ def run_workers(
 def _feed(hand: "_Hand", tasks: Iterator[Task], again: deque[Task]) -> None:
     while hand.opened and not hand.dismissed and len(hand.tasks) < IN_FLIGHT:
         task = again.popleft() if again else next(tasks, None)
-        if task is None and not hand.tasks:
-            hand.send(None)
-            hand.dismissed = True
-        if task is None:
-            return
-        hand.tasks.append(task)
         hand.send(task)
+        if task is None:  # said at once: a worker that fails meanwhile would wait for another task
+            hand.dismissed = True
+        else:
+            hand.tasks.append(task)
 
 
 def _check_deaths(hand: "_Hand", deaths: int, most: int) -> None:

@@ -2,17 +2,20 @@
 
 import html
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 
 from ..files.formats import ENCODINGS
 from .digests import Digests
 from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
+from .places import is_address
 from .record import JOB, clip_name, lines
-from .stores import Store
+from .stores import Store, StoreError, open_store
 
 INDEX = "index.html"
-MOST_SHOWN = 5_000
+MOST_SHOWN = 1_000
+"""Clips of a page; each video is a player, of which browsers bound the number."""
 
 _STYLE = """body{font:15px system-ui,sans-serif;margin:24px;background:#fff;color:#222}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:16px}
@@ -28,6 +31,28 @@ def job_of(store: Store) -> dict | None:
         return None
     ours = isinstance(content, dict) and "stillmotion" in content and content.get("extension") in ENCODINGS
     return content if ours else None
+
+
+def own_store(name: str | None, option: str, extension: str | None = None) -> Store:
+    """The store that an option names; raises ValueError for a folder with other files in it.
+
+    extension: of clips that are to be written, which the store's own must have.
+    """
+    if name is None:
+        raise ValueError(f"{option} is missing: name the folder or the address of clips and records.")
+    store = open_store(name, option)
+    try:
+        about = job_of(store)
+    except StoreError as error:
+        raise ValueError(f"{option} {name} can't be read: {error}") from error
+    foreign = not is_address(name) and os.path.isdir(name) and os.listdir(name)
+    if foreign and about is None:
+        raise ValueError(f"{option} {name} holds files that are no batch's; name a new or an empty folder.")
+    if about is not None and extension not in (None, about["extension"]):
+        raise ValueError(
+            f"{option} {name} has clips in {about['extension']}, new ones are in {extension}; name another."
+        )
+    return store
 
 
 def summary(store: Store) -> Iterator[str]:
@@ -81,7 +106,7 @@ def _is_key(key: object) -> bool:
 
 def _figure(name: str, identity: str) -> str:
     if name.endswith((".mp4", ".webm")):
-        shown = f'<video src="{name}" controls loop muted preload="none"></video>'
+        shown = f'<video src="{name}" controls loop muted preload="metadata" loading="lazy"></video>'
     else:
         shown = f'<img src="{name}" loading="lazy" alt="">'
     return f"<figure>{shown}<figcaption>{html.escape(identity)}</figcaption></figure>\n"

@@ -61,14 +61,18 @@ class Store(ABC):
     def parts(self) -> Path:
         """A folder of this machine for files that are being written."""
 
+    def old_parts(self, limit: float) -> list[str]:
+        """Names of parts in the store itself that were written before a time, in seconds since 1970."""
+        return []
 
-def open_store(name: str) -> Store:
-    """The store of a folder or an address; raises ValueError where none can be."""
+
+def open_store(name: str, option: str = "--out") -> Store:
+    """The store of a folder or an address; raises ValueError where none can be. option: that names it."""
     if is_address(name):
         check_address(name)
         return RemoteStore(*remote.file_system(name), whole_puts=name.partition(":")[0] in WHOLE_PUTS)
     if os.path.lexists(name) and not os.path.isdir(name):
-        raise ValueError(f"--out {name} is no folder; name one, or one to make.")
+        raise ValueError(f"{option} {name} is no folder; name one, or one to make.")
     return FolderStore(Path(name))
 
 
@@ -194,6 +198,14 @@ class RemoteStore(Store):
     def parts(self) -> Path:
         return Path(self._parts.name)
 
+    def old_parts(self, limit: float) -> list[str]:
+        found = []
+        for name in [] if self._whole_puts else self.names(PARTS):
+            with contextlib.suppress(OSError, NotImplementedError):  # some systems know no times
+                if self.system.modified(self._path(name)).timestamp() < limit:
+                    found.append(name)
+        return found
+
     @_patient
     def _write(self, name: str, content: bytes) -> None:
         self.system.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
@@ -219,3 +231,5 @@ def clean(store: Store) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < limit:
                 path.unlink()
+    for name in store.old_parts(limit):
+        store.delete(name)

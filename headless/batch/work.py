@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ...svd_model.layerwise import is_out_of_memory
 from . import remote
@@ -18,10 +18,12 @@ from .patience import TRIES, pause
 from .places import identity, is_address
 from .record import Record, clip_name
 from .rows import Row
-from .stores import StoreError
+from .stores import Store, StoreError
 
 MOST_PICTURE_BYTES = 2**30
 _FIRST_WAIT = 1.0  # for memory that others use
+
+Made = TypeVar("Made")
 
 
 class Job(Protocol):
@@ -125,7 +127,7 @@ class Worker:
             content = row.sha256 or hashlib.sha256(item.picture).hexdigest()
             item.key = self._job.key(row, content)
         except (ValueError, OSError) as error:
-            item.outcome = self._outcome(item, REFUSED, str(error))
+            item.outcome = self._outcome(item, REFUSED, row.fault or reason_of(row, error))
             return item
         item.seconds["read"] = time.monotonic() - start
         item.repeated = item.key in self._seen
@@ -163,11 +165,10 @@ class Worker:
         except (ValueError, OSError, TimeOut) as error:
             self._record.end(digest, attempt)
             state = TIMED_OUT if isinstance(error, TimeOut) else REFUSED
-            self._settle(self._outcome(item, state, f"{item.task.row.id}: {error}"))
+            self._settle(self._outcome(item, state, reason_of(item.task.row, error)))
             return
-        except (KeyboardInterrupt, StoreError):  # which are no fault of the row
-            with suppress(StoreError):
-                self._record.end(digest, attempt)
+        except (KeyboardInterrupt, StoreError):
+            self._take_back_mark(item, attempt)
             raise
         if alone:
             self._wait()
@@ -177,45 +178,33 @@ class Worker:
             raise KeyboardInterrupt
 
     def _clip(self, item: _Item, start: float) -> Callable[[Path], None]:
-        """Makes a clip; memory that others use may be free a little later."""
-
         def check() -> None:
             self._check_stopped()
             if self._terms.timeout is not None and time.monotonic() - start > self._terms.timeout:
                 raise TimeOut(f"took longer than {self._terms.timeout:g} s; see --timeout.")
 
-        for attempt in range(1, TRIES + 1):
-            check()
-            try:
-                return self._job.make(item.task.row, item.picture, check)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if attempt == TRIES:
-                    raise ValueError(f"there is not enough memory for this ({error}).") from error
-            pause(_FIRST_WAIT, attempt)
-        raise AssertionError  # not reached
+        return with_memory(lambda: self._job.make(item.task.row, item.picture, check), check)
 
     def _write(self, item: _Item, write: Callable[[Path], None], attempt: int) -> None:
         """Writes a clip and records it, in a thread of its own."""
-        store, start = self._record.store, time.monotonic()
-        part = store.parts() / f".{item.key}.{uuid.uuid4().hex}{self._job.extension}"
+        start = time.monotonic()
         try:
-            write(part)
-            size = part.stat().st_size
-            store.put_file(clip_name(item.key, self._job.extension), part)
-        except (ValueError, OSError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, OSError):  # such as a full disk, which is no fault of the clip
-                raise StoreError(f"clips can't be written: {error}") from error
-            outcome = self._outcome(item, REFUSED, f"{item.task.row.id}: {error}")
+            size = put_clip(self._record.store, item.key, self._job.extension, write)
+        except StoreError:
+            self._take_back_mark(item, attempt)
+            raise
+        except ValueError as error:
+            outcome = self._outcome(item, REFUSED, reason_of(item.task.row, error))
         else:
             item.seconds["write"] = time.monotonic() - start
             outcome = replace(self._outcome(item, DONE), bytes=size)
-        finally:
-            part.unlink(missing_ok=True)
         self._record.end(item.task.digest, attempt)
         self._settle(outcome)
+
+    def _take_back_mark(self, item: _Item, attempt: int) -> None:
+        """Deletes the mark of an attempt that ended by no fault of the row; the store may be what fails."""
+        with suppress(StoreError):
+            self._record.end(item.task.digest, attempt)
 
     def _wait(self) -> None:
         """Waits for the clip that is being written."""
@@ -238,6 +227,41 @@ class Worker:
         self._report(outcome)
 
 
+def with_memory(make: Callable[[], Made], check: Callable[[], None]) -> Made:
+    """What a call makes; memory that others use may be free a little later. Raises ValueError without it."""
+    for attempt in range(1, TRIES + 1):
+        check()
+        try:
+            return make()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if attempt == TRIES:
+                raise ValueError(f"there is not enough memory for this ({error}).") from error
+        pause(_FIRST_WAIT, attempt)
+    raise AssertionError  # not reached
+
+
+def put_clip(store: Store, key: str, extension: str, write: Callable[[Path], None]) -> int:
+    """Writes a clip beside its place and puts it there whole; returns its bytes.
+
+    Raises ValueError for a clip that can't be written, StoreError for a full disk and the like.
+    """
+    part = store.parts() / f".{key}.{uuid.uuid4().hex}{extension}"
+    try:
+        write(part)
+        size = part.stat().st_size
+        store.put_file(clip_name(key, extension), part)
+        return size
+    except (ValueError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError):  # which is no fault of the clip
+            raise StoreError(f"clips can't be written: {error}") from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def read_picture(row: Row) -> bytes:
     """Content of a row's picture; raises ValueError for too much, and for another hash than the row's."""
     if is_address(row.place):
@@ -256,6 +280,12 @@ def read_picture(row: Row) -> bytes:
             f"{row.image} has the SHA-256 {found}, and the row says {row.sha256}; mend one of them."
         )
     return content
+
+
+def reason_of(row: Row, error: Exception) -> str:
+    """The words of an error, with the row's id before them where they don't begin with it."""
+    text = str(error)
+    return text if text.startswith(row.id) else f"{row.id}: {text}"
 
 
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:

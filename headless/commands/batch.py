@@ -5,31 +5,32 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch import drivers
-from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
+from ..batch.clips import ClipJob, Common, open_job, settings_of
 from ..batch.drivers import Orders, to_do
 from ..batch.outcomes import ASIDE, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
 from ..batch.progress import served, shown
+from ..batch.ray_data import Pool, run_ray
 from ..batch.record import JOB, Past
 from ..batch.sources import Source, find_source
-from ..batch.status import INDEX, index_page, job_of, summary
-from ..batch.stores import Store, StoreError, clean, open_store
+from ..batch.status import INDEX, index_page, job_of, own_store, summary
+from ..batch.stores import Store, StoreError, clean
 from ..batch.texts import sweeps_of
-from ..batch.work import Task, Terms
+from ..batch.work import Task, Terms, reason_of
 from ..options_of_batch import AGAIN
-from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from .animate import version
-from .checkpoints import open_checkpoint, open_pipeline, read_loras
+from .checkpoints import common_of, pipeline_of
+from .sharing import RAY, check_sharing, dtypes_of_workers, planned, ray_pool
 
-OK, SOME_ASIDE = 0, 1
+OK, SOME_ASIDE, CUT_SHORT = 0, 1, 3
 
 
 def batch(
@@ -41,7 +42,8 @@ def batch(
     """
     source, store = None, None
     with mistakes.collected():
-        store = _store(options)
+        extension = None if options.status else f".{options.format}"
+        store = own_store(options.out, "--out", extension)
     if options.status:
         mistakes.raise_any()
         return _without_failure(partial(_status, options, store, tell), say)
@@ -49,15 +51,24 @@ def batch(
         source = _source(options)
     with mistakes.collected():
         Settings(**settings_of(options)).check()
-    job = common = None
+    with mistakes.collected():
+        check_sharing(options)
+    plans, common = planned(options), None
     with closing(ProgressBars()) as bars:
         with mistakes.collected():
-            common, job = _job(options, bars, mistakes)
+            common = common_of(plans, version(), bars, mistakes)
         mistakes.raise_any()
-    if options.checkpoint is None:
-        say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
-    with drivers.interrupted_by_terminate():
-        return _without_failure(partial(_run, options, source, store, common, job, say, tell), say)
+    with ExitStack() as stack:
+        pool = None
+        if options.engine == RAY:
+            pool = stack.enter_context(ray_pool(options))
+            common = replace(common, options=options, dtypes=dtypes_of_workers(pool, options))
+        job = ClipJob(common, partial(pipeline_of, plans), plans.device)
+        if options.checkpoint is None:
+            say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+        with drivers.interrupted_by_terminate():  # which Ray would put its own handler over
+            run = partial(_run, options, source, store, common, job, pool, say, tell)
+            return _without_failure(run, say)
 
 
 def _without_failure(run: Callable[[], int], say: Callable[[str], None]) -> int:
@@ -65,8 +76,8 @@ def _without_failure(run: Callable[[], int], say: Callable[[str], None]) -> int:
     try:
         return run()
     except StoreError as error:
-        say(f"error: {error}. Given again, the command goes on where it stopped.")
-        return SOME_ASIDE
+        say(f"error: {str(error).rstrip('.')}. Given again, the command goes on where it stopped.")
+        return CUT_SHORT
 
 
 def _run(
@@ -75,12 +86,13 @@ def _run(
     store: Store,
     common: Common,
     job: ClipJob,
+    pool: Pool | None,
     say: Callable[[str], None],
     tell: Callable[[str], None],
 ) -> int:
     again = frozenset(ASIDE if "all" in options.again else map(AGAIN.get, options.again))
     terms = Terms(options.timeout, again)
-    opens = partial(open_job, common, _pipeline)
+    opens = partial(open_job, common, pipeline_of)
     orders = Orders(opens, options.out, options.shard, options.attempts, terms)
     tally = Tally(-(-source.count() // options.shard[1]))
     past = None if options.verify else Past(store, options.shard, again)
@@ -92,10 +104,12 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(served(tally, options.metrics_port))
         stack.enter_context(shown(tally, say))
-        if options.workers is None:
+        if pool is not None:
+            run_ray(pool, tasks, orders, tally.add, say)
+        elif options.workers is None:
             drivers.run_here(job, tasks, orders, tally.add)
         else:
-            drivers.run_workers(options.workers, tasks, orders, tally.add)
+            drivers.run_workers(options.workers[1], tasks, orders, tally.add)
     if options.index:
         store.put(INDEX, index_page(store, job.extension).encode())
     for line in _results(tally):
@@ -130,7 +144,7 @@ def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[
                 raise ValueError(f"{row.image}: there is no such file; check the path.")
             number += 1
         except ValueError as error:
-            tally.add(Outcome(row.id, digest, REFUSED, reason=f"{row.id}: {error}"))
+            tally.add(Outcome(row.id, digest, REFUSED, reason=row.fault or reason_of(row, error)))
     tell(f"{number:,} to do, {tally.states[SKIPPED]:,} done, {tally.aside:,} aside")
     for line in _reasons(tally):
         tell(line)
@@ -148,23 +162,6 @@ def _status(options: Namespace, store: Store, tell: Callable[[str], None]) -> in
     return OK
 
 
-def _store(options: Namespace) -> Store:
-    """The store of --out; raises ValueError for a folder with other files in it."""
-    if options.out is None:
-        raise ValueError("--out is missing: name the folder or the address of clips and records.")
-    store = open_store(options.out)
-    try:
-        about = job_of(store)
-    except StoreError as error:
-        raise ValueError(f"--out {options.out} can't be read: {error}") from error
-    foreign = not is_address(options.out) and os.path.isdir(options.out) and os.listdir(options.out)
-    if foreign and about is None:
-        raise ValueError(
-            f"--out {options.out} holds files that are no batch's; name a new or an empty folder."
-        )
-    return store
-
-
 def _source(options: Namespace) -> Source:
     if options.source is None:
         raise ValueError("SOURCE is missing: name a picture, a folder, a glob or a manifest.")
@@ -176,26 +173,6 @@ def _source(options: Namespace) -> Source:
     if options.out is not None and any(os.path.realpath(name).startswith(out) for name in source.names):
         raise ValueError(f"{options.source} names files in --out, which has clips; name others.")
     return source
-
-
-def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:
-    """What the clips have in common, with the hashes of all weights, and the job in this process."""
-    pipeline = _pipeline(options, bars, options.device)
-    mistakes.raise_any()  # gigabytes are hashed only where there is work
-    exvideo = None if options.exvideo is None else Path(options.exvideo)
-    weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo, bars)
-    extension = f".{options.format}"
-    common = Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version())
-    return common, ClipJob(common, partial(_pipeline, options), options.device)
-
-
-def _pipeline(
-    options: Namespace, progress: Callable[[str, int, int], object], device: str | None
-) -> Pipeline:
-    """The pipeline of the options' files."""
-    named = options.checkpoint
-    checkpoint = builtin_model.load() if named is None else open_checkpoint(named, options)
-    return open_pipeline(checkpoint, read_loras(checkpoint, options), options, progress, device=device)
 
 
 def _about(options: Namespace, common: Common) -> dict:

@@ -15,8 +15,8 @@ from stillmotion.headless.batch.rows import Row
 class StubJob:
     """A job whose clips are a hash, 100 bytes long, of their picture and their settings.
 
-    A row with the id "exits" ends its process, "exits late" does so while it is written. "waits" works until
-    it is stopped, "memory" never has enough, "refused" is refused.
+    A row with the id "exits" ends its process, "exits late" does so while it is written, "fails" by an error
+    that no row causes. "waits" works until it is stopped, "memory" never has enough, "refused" is refused.
     """
 
     fingerprint: str = "stub"
@@ -33,6 +33,8 @@ class StubJob:
             os._exit(9)
         if row.id == "exits late":
             return _exit_late
+        if row.id == "fails":
+            raise RuntimeError("the device failed")
         if row.id == "memory":
             raise MemoryError("out of memory")
         if row.id == "refused":

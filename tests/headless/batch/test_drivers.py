@@ -133,6 +133,12 @@ def test_a_row_that_exits_its_process_is_set_aside_after_three_attempts(manifest
 
 
 @forks
+def test_a_worker_that_fails_in_its_last_row_ends(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
+    assert run(manifest(0, "fails"), tmp_path / "out", workers=1).states == {ENDED: 1}
+
+
+@forks
 def test_a_row_beside_one_that_ends_the_process_is_not_blamed_for_it(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
     rows, out = manifest(0, "exits late", "innocent"), tmp_path / "out"

@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -58,6 +59,23 @@ def test_parts_go_when_they_are_a_day_old(store):
     clean(store)
     assert not old.exists() and new.exists()
     new.unlink()
+
+
+def test_parts_at_an_address_go_too_where_the_time_of_a_file_is_known(monkeypatch):
+    store = RemoteStore(MemoryFileSystem(), "/out", whole_puts=False)
+    for name in ("parts/old.part", "parts/new.part"):
+        store.put(name, b"half")
+    now = datetime.now(timezone.utc)
+    MemoryFileSystem.store["/out/parts/old.part"].modified = now - timedelta(days=1, minutes=1)
+    clean(store)
+    assert store.names("parts") == ["parts/new.part"]
+    monkeypatch.setattr(MemoryFileSystem, "modified", raise_not_implemented)
+    clean(store)
+    assert store.names("parts") == ["parts/new.part"]
+
+
+def raise_not_implemented(*_):
+    raise NotImplementedError
 
 
 BREAKS = range(20, 30)
@@ -144,6 +162,7 @@ def test_a_store_that_always_fails_ends_the_run_and_the_next_one_goes_on(tmp_pat
     with pytest.raises(StoreError, match="No space left"):
         run(store, tmp_path)
     assert list(store.parts().iterdir()) == []
+    assert not list((tmp_path / "out" / "attempts").iterdir())  # or a full disk would set rows aside
     monkeypatch.setattr(os, "replace", move)
     assert run(store, tmp_path).states == {SKIPPED: 5, DONE: 7}
 

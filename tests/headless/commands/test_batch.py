@@ -72,7 +72,7 @@ def test_what_is_refused_stands_aside_with_its_sentence_and_is_tried_again_on_de
     manifest.write_text("\n".join(map(json.dumps, rows)))
     assert batch(manifest, "--out", out, *QUICK) == 1
     said = capsys.readouterr().err
-    assert "a.png" in said and "none.png: there is no such file" in said and "width is 100" in said
+    assert "a.png" in said and "none.png: there is no such file" in said and "b.png: width is 100" in said
     assert states(out) == ["done", "refused", "refused", "refused"]
     reasons = [json.loads(path.read_text())["reason"] for path in (out / "aside").iterdir()]
     assert len(reasons) == 3 and all(reason in said for reason in reasons)
@@ -118,6 +118,23 @@ def test_a_folder_with_other_files_is_no_store(pictures, tmp_path, capsys):
     assert batch("--out", tmp_path / "mine", "--status") == REFUSED
 
 
+def test_a_store_that_fails_has_a_status_of_its_own(pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert batch(pictures / "a.png", "--out", out, *QUICK) == OK
+    (out / "clips").rename(tmp_path / "elsewhere")
+    (out / "clips").touch()  # where a folder is needed
+    assert batch(pictures / "b.png", "--out", out, *QUICK) == 3
+    assert "Given again, the command goes on where it stopped." in capsys.readouterr().err
+    (out / "clips").unlink()
+    assert batch(pictures / "b.png", "--out", out, *QUICK) == OK
+
+
+def test_a_store_has_one_format(pictures, tmp_path, capsys):
+    assert batch(pictures / "a.png", "--out", tmp_path / "out", *QUICK, "--format", "webp") == OK
+    assert batch(pictures / "a.png", "--out", tmp_path / "out", *QUICK) == REFUSED
+    assert "has clips in .webp, new ones are in .mp4" in capsys.readouterr().err
+
+
 def test_a_dry_run_writes_nothing_and_status_and_index_say_what_there_is(pictures, tmp_path, capsys):
     out = tmp_path / "out"
     sweep = ("--sweep", "seed=0:2", "--sweep", "motion_bucket_id=60,127")
@@ -127,6 +144,7 @@ def test_a_dry_run_writes_nothing_and_status_and_index_say_what_there_is(picture
     assert batch("--out", out, "--status") == OK
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["rows", "2"], ["done", "2"]]
     page = (out / "index.html").read_text()
+    assert page.count('preload="metadata"') == 2  # without it players show no first frame
     assert page.count("<video") == 2 and "a.png#seed=1" in page and "<script" not in page
     assert all(f'src="{path.relative_to(out)}"' in page for path in (out / "clips").rglob("*.mp4"))
 
