@@ -2,14 +2,16 @@
 
 import html
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 
 from ..files.formats import ENCODINGS
 from .digests import Digests
 from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
+from .places import is_address
 from .record import JOB, clip_name, lines
-from .stores import Store
+from .stores import Store, StoreError, open_store
 
 INDEX = "index.html"
 MOST_SHOWN = 5_000
@@ -28,6 +30,21 @@ def job_of(store: Store) -> dict | None:
         return None
     ours = isinstance(content, dict) and "stillmotion" in content and content.get("extension") in ENCODINGS
     return content if ours else None
+
+
+def own_store(name: str | None, option: str) -> Store:
+    """The store that an option names; raises ValueError for a folder with other files in it."""
+    if name is None:
+        raise ValueError(f"{option} is missing: name the folder or the address of clips and records.")
+    store = open_store(name, option)
+    try:
+        about = job_of(store)
+    except StoreError as error:
+        raise ValueError(f"{option} {name} can't be read: {error}") from error
+    foreign = not is_address(name) and os.path.isdir(name) and os.listdir(name)
+    if foreign and about is None:
+        raise ValueError(f"{option} {name} holds files that are no batch's; name a new or an empty folder.")
+    return store
 
 
 def summary(store: Store) -> Iterator[str]:

@@ -62,13 +62,13 @@ class Store(ABC):
         """A folder of this machine for files that are being written."""
 
 
-def open_store(name: str) -> Store:
-    """The store of a folder or an address; raises ValueError where none can be."""
+def open_store(name: str, option: str = "--out") -> Store:
+    """The store of a folder or an address; raises ValueError where none can be. option: that names it."""
     if is_address(name):
         check_address(name)
         return RemoteStore(*remote.file_system(name), whole_puts=name.partition(":")[0] in WHOLE_PUTS)
     if os.path.lexists(name) and not os.path.isdir(name):
-        raise ValueError(f"--out {name} is no folder; name one, or one to make.")
+        raise ValueError(f"{option} {name} is no folder; name one, or one to make.")
     return FolderStore(Path(name))
 
 

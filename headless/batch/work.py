@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ...svd_model.layerwise import is_out_of_memory
 from . import remote
@@ -18,10 +18,12 @@ from .patience import TRIES, pause
 from .places import identity, is_address
 from .record import Record, clip_name
 from .rows import Row
-from .stores import StoreError
+from .stores import Store, StoreError
 
 MOST_PICTURE_BYTES = 2**30
 _FIRST_WAIT = 1.0  # for memory that others use
+
+Made = TypeVar("Made")
 
 
 class Job(Protocol):
@@ -177,43 +179,23 @@ class Worker:
             raise KeyboardInterrupt
 
     def _clip(self, item: _Item, start: float) -> Callable[[Path], None]:
-        """Makes a clip; memory that others use may be free a little later."""
-
         def check() -> None:
             self._check_stopped()
             if self._terms.timeout is not None and time.monotonic() - start > self._terms.timeout:
                 raise TimeOut(f"took longer than {self._terms.timeout:g} s; see --timeout.")
 
-        for attempt in range(1, TRIES + 1):
-            check()
-            try:
-                return self._job.make(item.task.row, item.picture, check)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if attempt == TRIES:
-                    raise ValueError(f"there is not enough memory for this ({error}).") from error
-            pause(_FIRST_WAIT, attempt)
-        raise AssertionError  # not reached
+        return with_memory(lambda: self._job.make(item.task.row, item.picture, check), check)
 
     def _write(self, item: _Item, write: Callable[[Path], None], attempt: int) -> None:
         """Writes a clip and records it, in a thread of its own."""
-        store, start = self._record.store, time.monotonic()
-        part = store.parts() / f".{item.key}.{uuid.uuid4().hex}{self._job.extension}"
+        start = time.monotonic()
         try:
-            write(part)
-            size = part.stat().st_size
-            store.put_file(clip_name(item.key, self._job.extension), part)
-        except (ValueError, OSError) as error:
-            cause = error if isinstance(error, OSError) else error.__cause__
-            if isinstance(cause, OSError):  # such as a full disk, which is no fault of the clip
-                raise StoreError(f"clips can't be written: {error}") from error
+            size = put_clip(self._record.store, item.key, self._job.extension, write)
+        except ValueError as error:
             outcome = self._outcome(item, REFUSED, f"{item.task.row.id}: {error}")
         else:
             item.seconds["write"] = time.monotonic() - start
             outcome = replace(self._outcome(item, DONE), bytes=size)
-        finally:
-            part.unlink(missing_ok=True)
         self._record.end(item.task.digest, attempt)
         self._settle(outcome)
 
@@ -236,6 +218,41 @@ class Worker:
             self._record.take_back(outcome)
         self._record.add(outcome)
         self._report(outcome)
+
+
+def with_memory(make: Callable[[], Made], check: Callable[[], None]) -> Made:
+    """What a call makes; memory that others use may be free a little later. Raises ValueError without it."""
+    for attempt in range(1, TRIES + 1):
+        check()
+        try:
+            return make()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if attempt == TRIES:
+                raise ValueError(f"there is not enough memory for this ({error}).") from error
+        pause(_FIRST_WAIT, attempt)
+    raise AssertionError  # not reached
+
+
+def put_clip(store: Store, key: str, extension: str, write: Callable[[Path], None]) -> int:
+    """Writes a clip beside its place and puts it there whole; returns its bytes.
+
+    Raises ValueError for a clip that can't be written, StoreError for a full disk and the like.
+    """
+    part = store.parts() / f".{key}.{uuid.uuid4().hex}{extension}"
+    try:
+        write(part)
+        size = part.stat().st_size
+        store.put_file(clip_name(key, extension), part)
+        return size
+    except (ValueError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError):  # which is no fault of the clip
+            raise StoreError(f"clips can't be written: {error}") from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_picture(row: Row) -> bytes:

@@ -6,28 +6,26 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 
 from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch import drivers
-from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of, weights_of
+from ..batch.clips import ClipJob, Common, open_job, settings_of
 from ..batch.drivers import Orders, to_do
 from ..batch.outcomes import ASIDE, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
 from ..batch.progress import served, shown
 from ..batch.record import JOB, Past
 from ..batch.sources import Source, find_source
-from ..batch.status import INDEX, index_page, job_of, summary
-from ..batch.stores import Store, StoreError, clean, open_store
+from ..batch.status import INDEX, index_page, job_of, own_store, summary
+from ..batch.stores import Store, StoreError, clean
 from ..batch.texts import sweeps_of
 from ..batch.work import Task, Terms
 from ..options_of_batch import AGAIN
-from ..pipeline import Pipeline
 from ..progress import ProgressBars
 from .animate import version
-from .checkpoints import open_checkpoint, open_pipeline, read_loras
+from .checkpoints import common_of, pipeline_of
 
 OK, SOME_ASIDE = 0, 1
 
@@ -41,7 +39,7 @@ def batch(
     """
     source, store = None, None
     with mistakes.collected():
-        store = _store(options)
+        store = own_store(options.out, "--out")
     if options.status:
         mistakes.raise_any()
         return _without_failure(partial(_status, options, store, tell), say)
@@ -80,7 +78,7 @@ def _run(
 ) -> int:
     again = frozenset(ASIDE if "all" in options.again else map(AGAIN.get, options.again))
     terms = Terms(options.timeout, again)
-    opens = partial(open_job, common, _pipeline)
+    opens = partial(open_job, common, pipeline_of)
     orders = Orders(opens, options.out, options.shard, options.attempts, terms)
     tally = Tally(-(-source.count() // options.shard[1]))
     past = None if options.verify else Past(store, options.shard, again)
@@ -148,23 +146,6 @@ def _status(options: Namespace, store: Store, tell: Callable[[str], None]) -> in
     return OK
 
 
-def _store(options: Namespace) -> Store:
-    """The store of --out; raises ValueError for a folder with other files in it."""
-    if options.out is None:
-        raise ValueError("--out is missing: name the folder or the address of clips and records.")
-    store = open_store(options.out)
-    try:
-        about = job_of(store)
-    except StoreError as error:
-        raise ValueError(f"--out {options.out} can't be read: {error}") from error
-    foreign = not is_address(options.out) and os.path.isdir(options.out) and os.listdir(options.out)
-    if foreign and about is None:
-        raise ValueError(
-            f"--out {options.out} holds files that are no batch's; name a new or an empty folder."
-        )
-    return store
-
-
 def _source(options: Namespace) -> Source:
     if options.source is None:
         raise ValueError("SOURCE is missing: name a picture, a folder, a glob or a manifest.")
@@ -179,23 +160,9 @@ def _source(options: Namespace) -> Source:
 
 
 def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:
-    """What the clips have in common, with the hashes of all weights, and the job in this process."""
-    pipeline = _pipeline(options, bars, options.device)
-    mistakes.raise_any()  # gigabytes are hashed only where there is work
-    exvideo = None if options.exvideo is None else Path(options.exvideo)
-    weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo, bars)
-    extension = f".{options.format}"
-    common = Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version())
-    return common, ClipJob(common, partial(_pipeline, options), options.device)
-
-
-def _pipeline(
-    options: Namespace, progress: Callable[[str, int, int], object], device: str | None
-) -> Pipeline:
-    """The pipeline of the options' files."""
-    named = options.checkpoint
-    checkpoint = builtin_model.load() if named is None else open_checkpoint(named, options)
-    return open_pipeline(checkpoint, read_loras(checkpoint, options), options, progress, device=device)
+    """What the clips have in common, and the job in this process."""
+    common = common_of(options, version(), bars, mistakes)
+    return common, ClipJob(common, partial(pipeline_of, options), options.device)
 
 
 def _about(options: Namespace, common: Common) -> dict:

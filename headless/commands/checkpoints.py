@@ -2,11 +2,15 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from ... import builtin_model
+from ...clips.mistakes import Mistakes
 from ...svd_model.adapters import exvideo
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
+from ..batch.clips import Common, dtypes_of, weights_of
 from ..engine import loras
 from ..files.sources import existing
 from ..jobs import parts_of
@@ -47,6 +51,27 @@ def open_pipeline(
         control=control,
         loras=applied,
     )
+
+
+def pipeline_of(
+    options: Namespace, progress: Callable[[str, int, int], object], device: str | None
+) -> Pipeline:
+    """The pipeline of the options' files, the built-in model without any."""
+    named = options.checkpoint
+    checkpoint = builtin_model.load() if named is None else open_checkpoint(named, options)
+    return open_pipeline(checkpoint, read_loras(checkpoint, options), options, progress, device=device)
+
+
+def common_of(
+    options: Namespace, version: str, bars: Callable[[str, int, int], object], mistakes: Mistakes
+) -> Common:
+    """What many clips have in common, with the hashes of all weights; raises MistakesError before these."""
+    pipeline = pipeline_of(options, bars, options.device)
+    mistakes.raise_any()  # gigabytes are hashed only where there is work
+    exvideo_path = None if options.exvideo is None else Path(options.exvideo)
+    weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo_path, bars)
+    extension = f".{options.format}"
+    return Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version)
 
 
 def read_loras(checkpoint: Checkpoint | None, options: Namespace) -> tuple[Applied, ...] | None:
