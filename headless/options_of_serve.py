@@ -53,7 +53,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         type=file_name,
         default=None,
         metavar="OUT",
-        help="the folder or address of clips and of the queue, with which a restart goes on, as batch's --out; "
+        help="the folder or address of clips and queue, with which a restart goes on, as batch's --out; "
         "without: a temporary folder, gone at the end",
     )
     add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")

@@ -17,6 +17,7 @@ from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch.clips import Common, settings_of
+from ..batch.drivers import interrupted_by_terminate
 from ..batch.record import JOB
 from ..batch.rows import Row
 from ..batch.status import own_store
@@ -54,7 +55,7 @@ def serve(
             )
     with mistakes.collected():
         Settings(**settings_of(options)).check()
-    with _store(options, mistakes, say) as store:
+    with interrupted_by_terminate(), _store(options, mistakes, say) as store:
         common, makers = _makers(options, mistakes)
         desk = Desk(store, common.extension, limits_of(options), len(makers))
         about = about_of(makers[0], common, desk.limits)

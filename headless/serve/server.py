@@ -84,8 +84,8 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(app: ASGIApp, listening: socket.socket, closing: Callable[[], None]) -> None:
-    """Serves an app until SIGTERM or Ctrl-C; closing: called at once then."""
+def server_of(app: ASGIApp, closing: Callable[[], None]) -> Server:
+    """The server of an app; closing: called at once when a signal ends it."""
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -100,5 +100,10 @@ def run(app: ASGIApp, listening: socket.socket, closing: Callable[[], None]) -> 
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    return Server(config, closing)
+
+
+def run(app: ASGIApp, listening: socket.socket, closing: Callable[[], None]) -> None:
+    """Serves an app until SIGTERM or Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal anew at its end
-        Server(config, closing).run(sockets=[listening])
+        server_of(app, closing).run(sockets=[listening])
