@@ -197,7 +197,7 @@ class Desk:
             Row("", settings=dict(content["settings"]), image=str(content["image"]))
             whole = name == f"{QUEUE}/{content['key']}.json" and float(content["time"])
             return content if whole and isinstance(content["clients"], list) else None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def _take_up(self, content: dict, maker: Maker) -> None:

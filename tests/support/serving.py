@@ -1,4 +1,4 @@
-"""The service without a model, for tests of what is around it: a maker, pictures, and a server in a thread."""
+"""The service without a model, for tests of what is around it: a maker, pictures, a server in a thread."""
 
 import hashlib
 import io
