@@ -55,13 +55,15 @@ def serve(
             )
     with mistakes.collected():
         Settings(**settings_of(options)).check()
-    with interrupted_by_terminate(), _store(options, mistakes, say) as store:
+    with interrupted_by_terminate(), _store(options, mistakes) as store:
         common, makers = _makers(options, mistakes)
         desk = Desk(store, common.extension, limits_of(options), len(makers))
         about = about_of(makers[0], common, desk.limits)
         listening = server.bound(options.host, options.port)
         if options.checkpoint is None:
             say(f"{builtin_model.NOTICE} Name the file with --checkpoint.")
+        if options.store is None:
+            say("Without --store clips and queue are gone at the end.")
         try:
             prepare(store, common)
             waiting = desk.go_on(makers[0])
@@ -137,7 +139,7 @@ def _tokens(options: Namespace, say: Callable[[str], None]) -> Tokens:
 
 
 @contextmanager
-def _store(options: Namespace, mistakes: Mistakes, say: Callable[[str], None]) -> Iterator[Store]:
+def _store(options: Namespace, mistakes: Mistakes) -> Iterator[Store]:
     """The store, a temporary one where none is named."""
     if options.store is not None:
         store = None
@@ -146,7 +148,6 @@ def _store(options: Namespace, mistakes: Mistakes, say: Callable[[str], None]) -
         yield store
         return
     with tempfile.TemporaryDirectory(prefix="stillmotion-") as folder:
-        say("without --store clips and queue are gone at the end.")
         yield own_store(folder, "--store")
 
 

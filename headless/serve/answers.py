@@ -20,9 +20,11 @@ EVENT_STREAM = "text/event-stream"
 NOT_KEPT = {"cache-control": "no-store"}
 
 
-def refused(refusal: Refusal) -> JSONResponse:
-    """The answer of a refusal."""
+def refused(refusal: Refusal, method: str = "GET") -> JSONResponse:
+    """The answer of a refusal; a body that may be unread, of a POST, is not waited for."""
     headers = dict(NOT_KEPT)
+    if method == "POST":
+        headers["connection"] = "close"
     if refusal.retry_after is not None:
         headers["retry-after"] = str(refusal.retry_after)
     if refusal.status == 401:

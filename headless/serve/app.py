@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{64}")
 PICTURE, SETTINGS = "picture", "settings"
 MOST_PARTS = 4
+PATIENCE = 30.0  # seconds for other pictures to be checked
 
 
 class Service:
@@ -50,13 +51,21 @@ class Service:
 
     async def ask(self, request: Request) -> Response:
         """POST /v1/clips: takes an order for a clip."""
+        limits = self.desk.limits
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+            raise Refusal(415, "a request is multipart/form-data with a picture, and settings in JSON.")
+        if self._uploads >= limits.uploads:
+            raise Refusal(503, "too many requests are coming in; try again later.", 5)
+        streams = self._streams_only or EVENT_STREAM in request.headers.get("accept", "")
+        self._uploads += 1
         try:
-            name, picture, settings = await self._parts(request)
-            streams = self._streams_only or EVENT_STREAM in request.headers.get("accept", "")
+            name, picture, settings = await _parts(request, limits)
             order = name, picture, settings, request.scope["client_name"], not streams
             key, ticket = await run_in_threadpool(self._order, *order)
         except ValueError as error:
             raise Refusal(400, str(error)) from error
+        finally:
+            self._uploads -= 1
         if not streams:
             state = {"state": DONE} if ticket is None else self.desk.view(ticket)
             return JSONResponse(described(key, state), 202, {**NOT_KEPT, "location": f"/v1/clips/{key}"})
@@ -64,25 +73,6 @@ class Service:
             return Events(key, lambda: {"state": DONE}, bool)
         look, leave = (lambda: self.desk.view(ticket)), (lambda: self.desk.leave(ticket))
         return Events(key, look, self.desk.closing.is_set, leave)
-
-    async def _parts(self, request: Request) -> tuple[str, bytes, bytes]:
-        """Name and content of the picture, and the settings; raises Refusal, ValueError."""
-        limits = self.desk.limits
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
-            raise Refusal(415, "a request is multipart/form-data with a picture, and settings in JSON.")
-        if self._uploads >= limits.uploads:
-            raise Refusal(503, "too many requests are coming in; try again later.", 5)
-        self._uploads += 1
-        try:
-            with anyio.fail_after(limits.upload_seconds):
-                async with request.form(
-                    max_files=MOST_PARTS, max_fields=MOST_PARTS, max_part_size=limits.settings
-                ) as form:
-                    return await _read(form, limits.settings)
-        except TimeoutError:
-            raise Refusal(408, f"the request took longer than {limits.upload_seconds:g} s.") from None
-        finally:
-            self._uploads -= 1
 
     def _order(
         self, name: str, picture: bytes, settings: bytes, client: str, stays: bool
@@ -99,8 +89,12 @@ class Service:
                 "times are accepted."
             )
         if not self.desk.knows(key):
-            with self._one_picture:
+            if not self._one_picture.acquire(timeout=PATIENCE):
+                raise Refusal(503, "too many pictures are coming in; try again later.", 10)
+            try:
                 check_picture(picture, name, limits)
+            finally:
+                self._one_picture.release()
         return key, self.desk.ask(row, key, digest, picture, client, stays)
 
     async def state(self, request: Request) -> Response:
@@ -232,6 +226,17 @@ def _unknown() -> Refusal:
     return Refusal(404, "there is no such clip; ask for it with POST /v1/clips.")
 
 
+async def _parts(request: Request, limits: Limits) -> tuple[str, bytes, bytes]:
+    """Name and content of the picture, and the settings; raises Refusal, ValueError."""
+    parts = {"max_files": MOST_PARTS, "max_fields": MOST_PARTS, "max_part_size": limits.settings}
+    try:
+        with anyio.fail_after(limits.upload_seconds):
+            async with request.form(**parts) as form:
+                return await _read(form, limits.settings)
+    except TimeoutError:
+        raise Refusal(408, f"the request took longer than {limits.upload_seconds:g} s.") from None
+
+
 async def _read(form: FormData, most: int) -> tuple[str, bytes, bytes]:
     """Name and content of the picture, and the settings; raises ValueError for other parts."""
     names = [name for name, _ in form.multi_items()]
@@ -257,21 +262,21 @@ async def _of_nobody(_: Request, __: ClientDisconnect) -> Response:
     return Response(status_code=400)  # which nobody reads
 
 
-async def _of_refusal(_: Request, refusal: Refusal) -> Response:
-    return refused(refusal)
+async def _of_refusal(request: Request, refusal: Refusal) -> Response:
+    return refused(refusal, request.method)
 
 
-async def _of_store(_: Request, error: StoreError) -> Response:
+async def _of_store(request: Request, error: StoreError) -> Response:
     logger.error("%s", error)
-    return refused(Refusal(503, "the store failed; try again later.", 10))
+    return refused(Refusal(503, "the store failed; try again later.", 10), request.method)
 
 
-async def _of_http(_: Request, error: HTTPException) -> Response:
-    answer = refused(Refusal(error.status_code, str(error.detail)))
+async def _of_http(request: Request, error: HTTPException) -> Response:
+    answer = refused(Refusal(error.status_code, str(error.detail)), request.method)
     answer.headers.update(error.headers or {})
     return answer
 
 
-async def _of_fault(_: Request, error: Exception) -> Response:
+async def _of_fault(request: Request, error: Exception) -> Response:
     logger.error("a request failed by no fault of its own", exc_info=error)
-    return refused(Refusal(500, "the service failed; its log says why."))
+    return refused(Refusal(500, "the service failed; its log says why."), request.method)

@@ -9,8 +9,8 @@ from ..batch.rows import OWN, Row, row_of
 from ..files import images
 from .limits import Limits, Refusal
 
-MOST_SCANS = 100
-"""Scans of a progressive JPEG, each of which decodes the whole picture once more."""
+MOST_SCANNED = 10**9
+"""Pixels × scans of a progressive JPEG, each of which decodes the whole picture once more."""
 
 _SCAN = b"\xff\xda"  # can't stand in a scan's own data
 
@@ -58,12 +58,13 @@ def check_picture(content: bytes, name: str, limits: Limits) -> None:
     """Decodes a picture to see that it is one; raises ValueError with the sentence that `animate` has."""
     file = BytesIO(content)
     file.name = name
-    if content.count(_SCAN) > MOST_SCANS and content.startswith(b"\xff\xd8"):
-        raise ValueError(f"{name} has over {MOST_SCANS} scans; save it as a plain JPEG or as PNG.")
     width, height = images.size_of(name, file)
     if width * height > limits.pixels:
         raise ValueError(
             f"{name} has {width}×{height} = {width * height} pixels; at most {limits.pixels} are accepted. "
             "Resize it first."
         )
+    scans = content.count(_SCAN) if content.startswith(b"\xff\xd8") else 1
+    if width * height * scans > MOST_SCANNED:
+        raise ValueError(f"{name} has {scans} scans of {width}×{height}; save it as a plain JPEG or as PNG.")
     images.read_image(file)

@@ -46,9 +46,7 @@ class Guard:
             self._check(headers)
             scope["client_name"] = self._client(headers, scope["path"])
         except Refusal as refusal:
-            answer = refused(refusal)
-            answer.headers["connection"] = "close"  # the body, if any, stays unread
-            await answer(scope, receive, send_with_headers)
+            await refused(refusal, scope["method"])(scope, receive, send_with_headers)
             return
         await self._app(scope, _bounded(receive, self._limits.body), send_with_headers)
 

@@ -140,10 +140,10 @@ def test_data_beyond_the_picture_and_large_profiles_are_not_kept():
 
 def test_a_progressive_picture_of_very_many_scans_is_refused():
     file = io.BytesIO()
-    Image.effect_noise((256, 256), 60).save(file, "JPEG", progressive=True)
+    Image.effect_noise((4096, 4096), 60).save(file, "JPEG", progressive=True)
     plain = file.getvalue()
     check_picture(plain, "the picture", LIMITS)
     start = plain.rindex(b"\xff\xda")
-    many = plain[:start] + plain[start:-2] * 200 + plain[-2:]
-    with pytest.raises(ValueError, match="over 100 scans"):
+    many = plain[:start] + plain[start:-2] * 70 + plain[-2:]
+    with pytest.raises(ValueError, match="scans of 4096×4096"):
         check_picture(many, "the picture", LIMITS)

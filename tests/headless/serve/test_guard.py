@@ -128,8 +128,10 @@ def test_a_file_of_tokens_has_one_a_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("host", "accepted"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)]
-    + [("192.168.1.2", False), ("example.org", False), ("localhost.example.org", False), ("", False)],
+    [
+        *((host, True) for host in ("127.0.0.1", "127.3.2.1", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", "localhost.org", "")),
+    ],
 )
 def test_hosts_of_this_machine_alone(host, accepted):
     assert is_loopback(host) == accepted
