@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{64}")
 PICTURE, SETTINGS = "picture", "settings"
 MOST_PARTS = 4
-PATIENCE = 30.0  # seconds for other pictures to be checked
+PATIENCE = 30.0  # seconds for others' requests and pictures
 
 
 class Service:
@@ -46,7 +46,7 @@ class Service:
     def __init__(self, hands: Hands, maker: Maker, about: dict, streams_only: bool = False):
         """maker: finds keys. streams_only: whether a request for a clip is answered by its progress alone."""
         self.hands, self.desk, self._maker, self._about = hands, hands.desk, maker, about
-        self._streams_only, self._uploads = streams_only, 0
+        self._streams_only, self._uploads = streams_only, anyio.Semaphore(hands.desk.limits.uploads)
         self._one_picture = threading.Lock()  # is decoded at a time, since one may take much memory
 
     async def ask(self, request: Request) -> Response:
@@ -54,10 +54,12 @@ class Service:
         limits = self.desk.limits
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
             raise Refusal(415, "a request is multipart/form-data with a picture, and settings in JSON.")
-        if self._uploads >= limits.uploads:
-            raise Refusal(503, "too many requests are coming in; try again later.", 5)
         streams = self._streams_only or EVENT_STREAM in request.headers.get("accept", "")
-        self._uploads += 1
+        try:
+            with anyio.fail_after(PATIENCE):
+                await self._uploads.acquire()  # before its body is read, so who waits takes no memory
+        except TimeoutError:
+            raise Refusal(503, "too many requests are coming in; try again later.", 5) from None
         try:
             name, picture, settings = await _parts(request, limits)
             order = name, picture, settings, request.scope["client_name"], not streams
@@ -65,7 +67,7 @@ class Service:
         except ValueError as error:
             raise Refusal(400, str(error)) from error
         finally:
-            self._uploads -= 1
+            self._uploads.release()
         if not streams:
             state = {"state": DONE} if ticket is None else self.desk.view(ticket)
             return JSONResponse(described(key, state), 202, {**NOT_KEPT, "location": f"/v1/clips/{key}"})

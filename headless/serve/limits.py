@@ -16,7 +16,7 @@ class Limits:
     seconds: float = 600.0  # for a clip
     queue: int = 16  # clips that wait
     clips_of_client: int = 1  # that wait or are under way, for each token
-    uploads: int = 32  # requests whose body is on its way
+    uploads: int = 32  # requests whose body is read and checked
     upload_seconds: float = 60.0  # for a body
 
 

@@ -75,15 +75,9 @@ def test_mistakes_end_it_before_anything_begins(words, message, tmp_path, capsys
 def test_the_command_serves_clips_and_goes_on_after_its_end(tmp_path):
     (tmp_path / "tokens").write_text(f"{TOKEN}\n")
     (tmp_path / "tokens").chmod(0o600)
-    words = [
-        "serve",
-        "--port",
-        "0",
-        "--store",
-        str(tmp_path / "out"),
-        "--token-file",
-        str(tmp_path / "tokens"),
-    ]
+    files = ("--store", str(tmp_path / "out"), "--token-file", str(tmp_path / "tokens"))
+    words = ("serve", "--port", "0", *files, *QUICK, "--clips-per-token", "5")
+    processes = []
 
     def started() -> tuple[subprocess.Popen, httpx2.Client]:
         process = subprocess.Popen(
@@ -93,6 +87,7 @@ def test_the_command_serves_clips_and_goes_on_after_its_end(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
+        processes.append(process)
         headers = {"authorization": f"Bearer {TOKEN}"}
         return process, httpx2.Client(base_url=process.stdout.readline().strip(), headers=headers, timeout=60)
 
@@ -102,18 +97,24 @@ def test_the_command_serves_clips_and_goes_on_after_its_end(tmp_path):
         assert process.returncode == 0, said
         return said
 
-    process, client = started()
-    until(lambda: client.get("/readyz").status_code == 200, 60)
-    about = client.get("/v1/model").json()
-    assert about["settings"]["num_frames"] == 2 and str(ROOT) not in json.dumps(about)
-    key = client.post("/v1/clips", files=parts(picture(), seed=1)).json()["id"]
-    until(lambda: client.get(f"/v1/clips/{key}").json()["state"] == "done", 60)
-    (tmp_path / "clip.mp4").write_bytes(client.get(f"/v1/clips/{key}/clip.mp4").content)
-    notes = read_metadata(tmp_path / "clip.mp4")
-    assert (notes["key"], notes["seed"], notes["num_frames"]) == (key, 1, 2)
-    later = [client.post("/v1/clips", files=parts(picture(), seed=seed)).json()["id"] for seed in (2, 3, 4)]
-    assert "go on with the next start" in ended(process)
-    process, client = started()
-    until(lambda: all(client.get(f"/v1/clips/{key}").json()["state"] == "done" for key in later), 60)
-    assert "a small one for a first try" in ended(process)
-    assert main(["batch", "--out", str(tmp_path / "out"), "--status"]) == 0
+    try:
+        process, client = started()
+        until(lambda: client.get("/readyz").status_code == 200, 60)
+        about = client.get("/v1/model").json()
+        assert about["settings"]["num_frames"] == 2 and str(ROOT) not in json.dumps(about)
+        key = client.post("/v1/clips", files=parts(picture(), seed=1)).json()["id"]
+        until(lambda: client.get(f"/v1/clips/{key}").json()["state"] == "done", 60)
+        (tmp_path / "clip.mp4").write_bytes(client.get(f"/v1/clips/{key}/clip.mp4").content)
+        notes = read_metadata(tmp_path / "clip.mp4")
+        assert (notes["key"], notes["seed"], notes["num_frames"]) == (key, 1, 2)
+        later = [
+            client.post("/v1/clips", files=parts(picture(), seed=seed)).json()["id"] for seed in (2, 3, 4)
+        ]
+        assert "go on with the next start" in ended(process)
+        process, client = started()
+        until(lambda: all(client.get(f"/v1/clips/{key}").json()["state"] == "done" for key in later), 60)
+        assert "a small one for a first try" in ended(process)
+        assert main(["batch", "--out", str(tmp_path / "out"), "--status"]) == 0
+    finally:
+        for process in processes:
+            process.kill()

@@ -146,7 +146,8 @@ def test_a_body_that_does_not_end_is_not_waited_for(open_port):
     assert raw(port, *lines, body=b"--x\r\n").startswith(b"HTTP/1.1 408")
 
 
-def test_too_many_bodies_at_once_are_refused(open_port):
+def test_too_many_bodies_at_once_are_refused(open_port, monkeypatch):
+    monkeypatch.setattr("stillmotion.headless.serve.app.PATIENCE", 0.1)
     port, _ = open_port(uploads=1)
     lines = ["POST /v1/clips HTTP/1.1", f"Host: {HOST}", "Content-Type: multipart/form-data; boundary=x"]
     with connected(port) as first:
