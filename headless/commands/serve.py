@@ -46,7 +46,7 @@ def serve(
     with mistakes.collected():
         server, app = _modules()
     with mistakes.collected():
-        tokens = _tokens(options, say)
+        tokens = tokens_of(options, say)
     with mistakes.collected():
         if not (options.token_file or is_loopback(options.host)):
             raise ValueError(
@@ -56,7 +56,7 @@ def serve(
     with mistakes.collected():
         Settings(**settings_of(options)).check()
     with interrupted_by_terminate(), _store(options, mistakes) as store:
-        common, makers = _makers(options, mistakes)
+        common, makers = makers_of(options, mistakes)
         desk = Desk(store, common.extension, limits_of(options), len(makers))
         about = about_of(makers[0], common, desk.limits)
         listening = server.bound(options.host, options.port)
@@ -128,7 +128,8 @@ def about_of(maker: ClipMaker, common: Common, limits: Limits) -> dict:
     }
 
 
-def _tokens(options: Namespace, say: Callable[[str], None]) -> Tokens:
+def tokens_of(options: Namespace, say: Callable[[str], None]) -> Tokens:
+    """The tokens of the options' file; raises ValueError."""
     if options.token_file is None:
         return Tokens()
     path = Path(options.token_file)
@@ -151,7 +152,7 @@ def _store(options: Namespace, mistakes: Mistakes) -> Iterator[Store]:
         yield own_store(folder, "--store")
 
 
-def _makers(options: Namespace, mistakes: Mistakes) -> tuple[Common, list[ClipMaker]]:
+def makers_of(options: Namespace, mistakes: Mistakes) -> tuple[Common, list[ClipMaker]]:
     """What clips have in common, and what makes them, for each worker; raises MistakesError."""
     common = None
     with closing(ProgressBars()) as bars, mistakes.collected():

@@ -47,6 +47,7 @@ class Ticket:
     state: str = QUEUED
     stage: tuple[str, int, int] = ("starting", 0, 1)
     reason: str = ""
+    picture: bytes = b""  # where it isn't in the store
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -66,7 +67,11 @@ class Counts(Tally):
 class Desk:
     """Takes orders for clips, gives them to workers, and knows the state of each; any thread may call."""
 
-    def __init__(self, store: Store, extension: str, limits: Limits, workers: int = 1):
+    def __init__(
+        self, store: Store, extension: str, limits: Limits, workers: int = 1, stores_orders: bool = True
+    ):
+        """stores_orders: whether what waits is in the store; else it ends with the service."""
+        self._stores_orders = stores_orders
         self.store, self.extension, self.limits, self.workers = store, extension, limits, workers
         self.record = Record(store, (0, 1), ATTEMPTS)
         self.counts = Counts()
@@ -155,16 +160,10 @@ class Desk:
         """Puts an order into the store, then into the queue; what fails on the way is no order."""
         try:
             self.record.take_back(Outcome("", ticket.key, REFUSED))
-            self.store.put(f"{QUEUE}/{ticket.key}.picture", picture)
-            content = {
-                "key": ticket.key,
-                "sha256": ticket.sha256,
-                "image": ticket.row.image,
-                "settings": ticket.row.settings,
-                "clients": sorted(ticket.clients),
-                "time": time.time(),
-            }
-            self.store.put(f"{QUEUE}/{ticket.key}.json", json.dumps(content).encode())
+            if self._stores_orders:
+                self._put_order(ticket, picture)
+            else:
+                ticket.picture = picture
         except BaseException:
             with self._changed:
                 self._finish(ticket, FAILED, "the store failed; try again later.")
@@ -175,6 +174,22 @@ class Desk:
                 self._changed.notify()
                 return
         self.drop(ticket)
+
+    def _put_order(self, ticket: Ticket, picture: bytes) -> None:
+        self.store.put(f"{QUEUE}/{ticket.key}.picture", picture)
+        content = {
+            "key": ticket.key,
+            "sha256": ticket.sha256,
+            "image": ticket.row.image,
+            "settings": ticket.row.settings,
+            "clients": sorted(ticket.clients),
+            "time": time.time(),
+        }
+        self.store.put(f"{QUEUE}/{ticket.key}.json", json.dumps(content).encode())
+
+    def picture_of(self, ticket: Ticket) -> bytes:
+        """The picture of a clip; raises FileNotFoundError where the store lost it."""
+        return ticket.picture or self.store.read(f"{QUEUE}/{ticket.key}.picture")
 
     def go_on(self, maker: Maker) -> int:
         """Takes up the orders of an earlier service, whose keys the maker must find alike; their number."""
@@ -302,6 +317,8 @@ class Desk:
         self._changed.notify_all()
 
     def _forget(self, key: str) -> None:
+        if not self._stores_orders:
+            return
         self.store.delete(f"{QUEUE}/{key}.json")
         self.store.delete(f"{QUEUE}/{key}.picture")
 

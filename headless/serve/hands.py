@@ -11,7 +11,7 @@ from ..batch.outcomes import DONE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Outcome
 from ..batch.rows import Row
 from ..batch.stores import StoreError
 from ..batch.work import TimeOut, put_clip, with_memory
-from .desk import QUEUE, CancelledError, ClosingError, Desk, Ticket
+from .desk import CancelledError, ClosingError, Desk, Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Hands:
             ticket.stage = (stage, done, total)
 
         try:
-            picture = desk.store.read(f"{QUEUE}/{ticket.key}.picture")
+            picture = desk.picture_of(ticket)
             write = with_memory(lambda: maker.make(ticket.row, picture, check, progress), check)
             seconds["make"] = time.monotonic() - start
             progress("writing", 0, 1)
