@@ -324,13 +324,19 @@ class Desk:
 
     @property
     def queued(self) -> int:
-        """Clips that wait."""
-        return sum(ticket.state == QUEUED for ticket in self._tickets.values())
+        """Number of clips that wait."""
+        with self._changed:
+            return sum(ticket.state == QUEUED for ticket in self._tickets.values())
 
     @property
     def running(self) -> int:
-        """Clips that are under way."""
-        return sum(ticket.state == RUNNING for ticket in self._tickets.values())
+        """Number of clips that are under way."""
+        return len(self.tickets_under_way())
+
+    def tickets_under_way(self) -> list[Ticket]:
+        """Clips that workers make."""
+        with self._changed:
+            return [ticket for ticket in self._tickets.values() if ticket.state == RUNNING]
 
     @property
     def seconds_left(self) -> int:

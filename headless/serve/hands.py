@@ -11,7 +11,7 @@ from ..batch.outcomes import DONE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Outcome
 from ..batch.rows import Row
 from ..batch.stores import StoreError
 from ..batch.work import TimeOut, put_clip, with_memory
-from .desk import CancelledError, ClosingError, Desk, Ticket
+from .desk import ATTEMPTS, CancelledError, ClosingError, Desk, Ticket
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Hands:
         for thread in self._threads:
             thread.join(PATIENCE)
         try:
+            for ticket in self.desk.tickets_under_way():  # whose step is long; it didn't end the process
+                self.desk.record.end(ticket.key, ATTEMPTS)
             self.desk.record.flush()
         except StoreError as error:
             logger.error("%s", error)
@@ -140,6 +142,8 @@ class Hands:
             ticket.stage = (stage, done, total)
 
         try:
+            if desk.has_clip(ticket.key):  # by another service, or since it was asked for
+                return _outcome(ticket, SKIPPED)
             picture = desk.picture_of(ticket)
             write = with_memory(lambda: maker.make(ticket.row, picture, check, progress), check)
             seconds["make"] = time.monotonic() - start
@@ -147,8 +151,6 @@ class Hands:
             size = put_clip(desk.store, ticket.key, desk.extension, write)
             seconds["write"] = time.monotonic() - start - seconds["make"]
         except FileNotFoundError:
-            if desk.has_clip(ticket.key):  # of another service with this store
-                return _outcome(ticket, SKIPPED)
             return _outcome(ticket, REFUSED, "the picture is gone from the store; ask again.")
         except (ValueError, OSError) as error:
             return _outcome(ticket, REFUSED, str(error))

@@ -9,6 +9,8 @@ from stillmotion.headless.serve.limits import Limits
 from stillmotion.headless.serve.tokens import Tokens
 from support.serving import StubMaker, app_of, clip_of, events_of, parts, picture, until
 
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\ncontent-disposition: form-data; name="picture"; filename="a"\r\n'
 FIRST, SECOND = "first-token-of-the-test", "second-token-of-the-test"
 
 
@@ -192,6 +194,9 @@ def test_what_animate_refuses_is_refused_with_its_sentence(open_client, maker):
         ({"files": [(f"field{number}", (None, "x")) for number in range(50)]}, 400),
         ({"content": b"nonsense", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400),
         ({"content": b"nonsense", "headers": {"content-type": "multipart/form-data"}}, 400),
+        ({"content": PART + b"a: b\r\n" * 10**5, "headers": FORM}, 400),
+        ({"content": PART + b"a: " + b"b" * 10**6, "headers": FORM}, 400),
+        ({"content": PART + b"\r\n" + b"\r\n--" * 10**6 + b"\r\n--x--\r\n", "headers": FORM}, 400),
         ({"files": {"picture": ("a.png", b"x"), "settings": (None, " " * 70_000)}}, 400),
         ({"files": {"picture": ("a.png", b"x"), "settings": ("s.json", b" " * 70_000)}}, 413),
     ],

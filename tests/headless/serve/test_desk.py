@@ -1,6 +1,7 @@
 """The desk over restarts: what waits goes on, what ends the process is refused at last, stores may fail."""
 
 import json
+import threading
 
 import pytest
 
@@ -144,6 +145,34 @@ def test_a_clip_that_nobody_watches_is_cancelled_unless_it_was_asked_to_stay(tmp
     maker.gate.set()
     until(lambda: desk.state_of(key)["state"] == "done")
     hands.stop()
+
+
+def test_a_clip_that_another_service_made_meanwhile_is_not_made_again(tmp_path, maker):
+    desk = desk_of(tmp_path)
+    key, _ = ask(desk, maker)
+    desk.store.put(clip_name(key, ".mp4"), b"another's")
+    hands = worked(desk, maker)
+    until(lambda: desk.state_of(key)["state"] == "done")
+    hands.stop()
+    assert not maker.asked and (tmp_path / clip_name(key, ".mp4")).read_bytes() == b"another's"
+    assert not any(name.startswith(("queue/", "attempts/")) for name in files(tmp_path))
+
+
+def test_a_step_that_is_longer_than_the_end_is_no_attempt_that_ended_the_process(
+    tmp_path, maker, monkeypatch
+):
+    monkeypatch.setattr("stillmotion.headless.serve.hands.PATIENCE", 0.05)
+    end = threading.Event()
+    maker.make = lambda *_: end.wait(20) and (lambda path: path.touch())
+    desk = desk_of(tmp_path)
+    hands = worked(desk, maker)
+    key, _ = ask(desk, maker)
+    until(lambda: desk.running)
+    until(lambda: (tmp_path / "attempts" / f"{key}.1").exists())
+    hands.stop()
+    assert not list((tmp_path / "attempts").iterdir()) and (tmp_path / "queue" / f"{key}.json").exists()
+    end.set()
+    until(lambda: not desk.running)
 
 
 def test_a_service_that_ends_takes_no_orders(tmp_path, maker):

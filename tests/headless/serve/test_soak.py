@@ -257,5 +257,6 @@ def settled(port: int, out) -> tuple[int, list[str]]:
 def twice(out) -> list[str]:
     """Keys that the record has twice."""
     files = (out / "done").rglob("*.jsonl")
-    keys = Counter(json.loads(line)["key"] for file in files for line in file.read_text().splitlines())
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    keys = Counter(line["key"] for line in lines if line["state"] == "done")
     return [key for key, number in keys.items() if number > 1]
