@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from ..clips.mistakes import Mistakes
 from .batch.status import own_store
 from .commands.animate import version
-from .commands.serve import about_of, limits_of, makers_of, prepare, tokens_of
+from .commands.serve import EXTENSION, about_of, limits_of, makers_of, prepare, tokens_of
 from .options import parse
 from .serve.app import Service, make_app
 from .serve.desk import Desk
@@ -67,7 +67,7 @@ def _option(name: str, value: str) -> list[str]:
 def app_of(options: Namespace, tokens: Tokens) -> Starlette:
     """The app of a replica."""
     mistakes = Mistakes()
-    store = own_store(options.store, "--store")
+    store = own_store(options.store, "--store", EXTENSION)
     common, makers = makers_of(options, mistakes)
     desk = Desk(store, common.extension, limits_of(options), len(makers), stores_orders=False)
     prepare(store, common)

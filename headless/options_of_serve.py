@@ -32,7 +32,7 @@ def multiple(text: str) -> float:
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """What the service makes clips with, where it listens, and its limits."""
-    parser.set_defaults(format="mp4")
+    parser.set_defaults(format="mp4")  # the one that all browsers play
     _add_files(parser)
     _add_service(parser.add_argument_group("service"))
     _add_limits(parser.add_argument_group("limits"))

@@ -32,8 +32,11 @@ def job_of(store: Store) -> dict | None:
     return content if ours else None
 
 
-def own_store(name: str | None, option: str) -> Store:
-    """The store that an option names; raises ValueError for a folder with other files in it."""
+def own_store(name: str | None, option: str, extension: str | None = None) -> Store:
+    """The store that an option names; raises ValueError for a folder with other files in it.
+
+    extension: of clips that are to be written, which the store's own must have.
+    """
     if name is None:
         raise ValueError(f"{option} is missing: name the folder or the address of clips and records.")
     store = open_store(name, option)
@@ -44,6 +47,10 @@ def own_store(name: str | None, option: str) -> Store:
     foreign = not is_address(name) and os.path.isdir(name) and os.listdir(name)
     if foreign and about is None:
         raise ValueError(f"{option} {name} holds files that are no batch's; name a new or an empty folder.")
+    if about is not None and extension not in (None, about["extension"]):
+        raise ValueError(
+            f"{option} {name} has clips in {about['extension']}, new ones are in {extension}; name another."
+        )
     return store
 
 

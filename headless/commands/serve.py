@@ -33,6 +33,7 @@ from .checkpoints import common_of, pipeline_of
 from .inspect import describe
 
 OK, FAILED = 0, 1
+EXTENSION = ".mp4"
 
 
 def serve(
@@ -145,7 +146,7 @@ def _store(options: Namespace, mistakes: Mistakes) -> Iterator[Store]:
     if options.store is not None:
         store = None
         with mistakes.collected():
-            store = own_store(options.store, "--store")
+            store = own_store(options.store, "--store", EXTENSION)
         yield store
         return
     with tempfile.TemporaryDirectory(prefix="stillmotion-") as folder:

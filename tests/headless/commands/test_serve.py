@@ -49,6 +49,7 @@ def test_all_but_the_service_does_without_its_packages():
         (("--token-file", "none"), "can't be read"),
         (("--token-file", "tokens"), "16 signs"),
         (("--store", "mine"), "holds files that are no batch's"),
+        (("--store", "webm"), "has clips in .webm, new ones are in .mp4"),
         (("--store", "mine/text.txt"), "--store mine/text.txt is no folder"),
         (("--store", "s3://user:hidden@bucket/out"), "holds a user, a password or a query"),
         (("--width", "100"), "width is 100"),
@@ -66,6 +67,8 @@ def test_mistakes_end_it_before_anything_begins(words, message, tmp_path, capsys
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "text.txt").touch()
     (tmp_path / "tokens").write_text("short\n")
+    (tmp_path / "webm").mkdir()
+    (tmp_path / "webm" / "job.json").write_text('{"stillmotion": "0", "extension": ".webm"}')
     assert main(["serve", "--port", "0", *words]) == REFUSED
     said = capsys.readouterr().err
     assert message in said and "hidden" not in said
