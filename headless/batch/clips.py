@@ -136,7 +136,9 @@ class ClipJob:
         self._check()
 
     def _plan(self, row: Row) -> Plan:
-        return self._pipeline.plan({**self._common.settings, **row.settings})
+        plan = self._pipeline.plan({**self._common.settings, **row.settings})
+        plan.refuse_control()
+        return plan
 
     def _notes(self, plan: Plan, picture: bytes) -> dict:
         """Metadata without names of files, so that equal clips have equal bytes."""

@@ -341,7 +341,7 @@ class Desk:
     @property
     def seconds_left(self) -> int:
         """Seconds until about one clip less waits."""
-        lately = self.counts.lately
+        lately = list(self.counts.lately)  # which workers add to
         return max(1, min(600, round(sum(lately) / len(lately) / self.workers))) if lately else 10
 
     def close(self) -> None:

@@ -53,7 +53,8 @@ class Hands:
 
     def __init__(self, desk: Desk, makers: list[Maker]):
         self.desk, self._makers = desk, makers
-        self._loaded, self._faults, self.complaint = 0, 0, ""
+        self._faults, self.complaint = 0, ""
+        self._loaded: list[Maker] = []
         self._threads = [
             threading.Thread(target=self._work, args=(maker,), name=f"clips-{number}", daemon=True)
             for number, maker in enumerate(makers)
@@ -62,7 +63,7 @@ class Hands:
     @property
     def loaded(self) -> bool:
         """Whether all weights are loaded."""
-        return self._loaded == len(self._makers)
+        return len(self._loaded) == len(self._makers)
 
     @property
     def well(self) -> bool:
@@ -89,7 +90,7 @@ class Hands:
     def _work(self, maker: Maker) -> None:
         try:
             maker.load()
-            self._loaded += 1
+            self._loaded.append(maker)
         except Exception as error:
             logger.exception("the weights can't be loaded")
             self.complaint = f"the weights can't be loaded: {error}"
