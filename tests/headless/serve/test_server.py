@@ -146,6 +146,11 @@ def test_a_body_that_does_not_end_is_not_waited_for(open_port):
     assert raw(port, *lines, body=b"--x\r\n").startswith(b"HTTP/1.1 408")
 
 
+def test_a_body_that_says_it_is_too_large_is_not_waited_for(port):
+    lines = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {10**9}")
+    assert raw(port, *lines).startswith(b"HTTP/1.1 413")
+
+
 def test_too_many_bodies_at_once_are_refused(open_port, monkeypatch):
     monkeypatch.setattr("stillmotion.headless.serve.app.PATIENCE", 0.1)
     port, _ = open_port(uploads=1)
