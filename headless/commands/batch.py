@@ -11,7 +11,7 @@ from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch import drivers
-from ..batch.clips import ClipJob, Common, dtypes_of, open_job, settings_of
+from ..batch.clips import ClipJob, Common, open_job, settings_of
 from ..batch.drivers import Orders, to_do
 from ..batch.outcomes import ASIDE, REFUSED, SKIPPED, Outcome, Tally, printable
 from ..batch.places import is_address
@@ -161,9 +161,7 @@ def _source(options: Namespace) -> Source:
 
 def _job(options: Namespace, bars: ProgressBars, mistakes: Mistakes) -> tuple[Common, ClipJob]:
     """What the clips have in common, and the job in this process."""
-    pipeline = pipeline_of(options, bars, options.device)
-    mistakes.raise_any()  # gigabytes are hashed only where there is work
-    common = common_of(options, version(), pipeline, dtypes_of(pipeline), bars)
+    common = common_of(options, version(), bars, mistakes)
     return common, ClipJob(common, partial(pipeline_of, options), options.device)
 
 

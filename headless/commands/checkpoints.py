@@ -1,15 +1,16 @@
 """The checkpoint that a command's options name, and what they put over it."""
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ... import builtin_model
+from ...clips.mistakes import Mistakes
 from ...svd_model.adapters import exvideo
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
-from ..batch.clips import Common, weights_of
+from ..batch.clips import Common, dtypes_of, weights_of
 from ..engine import loras
 from ..files.sources import existing
 from ..jobs import parts_of
@@ -62,16 +63,15 @@ def pipeline_of(
 
 
 def common_of(
-    options: Namespace,
-    version: str,
-    pipeline: Pipeline,
-    dtypes: Mapping[str, str | None],
-    bars: Callable[[str, int, int], object],
+    options: Namespace, version: str, bars: Callable[[str, int, int], object], mistakes: Mistakes
 ) -> Common:
-    """What many clips have in common, with the hashes of a pipeline's weights; dtypes: of who makes them."""
+    """What many clips have in common, with the hashes of all weights; raises MistakesError before these."""
+    pipeline = pipeline_of(options, bars, options.device)
+    mistakes.raise_any()  # gigabytes are hashed only where there is work
     exvideo_path = None if options.exvideo is None else Path(options.exvideo)
     weights = weights_of(pipeline.checkpoint, pipeline.loras, exvideo_path, bars)
-    return Common(options, weights, dtypes, f".{options.format}", not options.no_metadata, version)
+    extension = f".{options.format}"
+    return Common(options, weights, dtypes_of(pipeline), extension, not options.no_metadata, version)
 
 
 def read_loras(checkpoint: Checkpoint | None, options: Namespace) -> tuple[Applied, ...] | None:

@@ -16,7 +16,7 @@ import torch
 from ... import builtin_model
 from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
-from ..batch.clips import Common, dtypes_of, settings_of
+from ..batch.clips import Common, settings_of
 from ..batch.drivers import interrupted_by_terminate
 from ..batch.record import JOB
 from ..batch.rows import Row
@@ -157,9 +157,7 @@ def makers_of(options: Namespace, mistakes: Mistakes) -> tuple[Common, list[Clip
     """What clips have in common, and what makes them, for each worker; raises MistakesError."""
     common = None
     with closing(ProgressBars()) as bars, mistakes.collected():
-        pipeline = pipeline_of(options, bars, options.device)
-        mistakes.raise_any()  # gigabytes are hashed only where there is work
-        common = common_of(options, version(), pipeline, dtypes_of(pipeline), bars)
+        common = common_of(options, version(), bars, mistakes)
     mistakes.raise_any()
     gpus = torch.cuda.device_count() if options.device in (None, "cuda") else 0
     number = options.workers or max(1, gpus)
