@@ -15,6 +15,7 @@ from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.batch import batch
 from .commands.checkpoints import open_checkpoint, read_loras
 from .commands.inspect import describe, describe_clip
+from .commands.serve import serve
 from .engine.memory import REMEDIES
 from .files.sources import STANDARD_INPUT
 from .options import parse
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mistakes = Mistakes()
     try:
         options = parse(arguments, version(), mistakes)
-        return {"animate": _animate, "batch": _batch, "inspect": _inspect}[options.command](options, mistakes)
+        commands = {"animate": _animate, "batch": _batch, "serve": _serve, "inspect": _inspect}
+        return commands[options.command](options, mistakes)
     except KeyboardInterrupt:
         _say("stopped; no half-written file is left.")
         return INTERRUPTED
@@ -58,6 +60,10 @@ def _animate(options: argparse.Namespace, mistakes: Mistakes) -> int:
 
 def _batch(options: argparse.Namespace, mistakes: Mistakes) -> int:
     return batch(options, mistakes, _say, _print)
+
+
+def _serve(options: argparse.Namespace, mistakes: Mistakes) -> int:
+    return serve(options, mistakes, _say, _print)
 
 
 def _inspect(options: argparse.Namespace, mistakes: Mistakes) -> int:

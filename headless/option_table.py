@@ -10,7 +10,7 @@ from ..clips.motion_amount import AMOUNTS
 from ..clips.settings import FIELDS
 from .options import parsers
 
-_HEAD = """# Options of animate and batch
+_HEAD = """# Options of animate, batch and serve
 
 `python -m stillmotion animate` takes these. What is not given follows the checkpoint.
 """
@@ -18,6 +18,12 @@ _HEAD = """# Options of animate and batch
 _OF_BATCH = """# Options of batch
 
 `python -m stillmotion batch` takes these, and from above settings, LoRAs, parts and the machine's options.
+"""
+
+_OF_SERVE = """# Options of serve
+
+`python -m stillmotion serve` takes these, and from above settings (for requests that name none), LoRAs, parts
+and the machine's options.
 """
 
 
@@ -39,11 +45,12 @@ def amounts() -> list[str]:
 
 
 def options_page() -> str:
-    """Markdown with a table for each group of options of animate, then of batch's own."""
-    animate, batch = (parsers("")[name] for name in ("animate", "batch"))
+    """Markdown with a table for each group of options of animate, then of batch's and serve's own."""
+    animate, batch, serve = (parsers("")[name] for name in ("animate", "batch", "serve"))
     above = {name for action in animate._actions for name in action.option_strings}
     of_animate = [_HEAD, *_sections(animate, ()), _AMOUNTS, *amounts(), ""]
-    return "\n".join([*of_animate, _OF_BATCH, *_sections(batch, above)])
+    of_batch = [_OF_BATCH, *_sections(batch, above)]
+    return "\n".join([*of_animate, *of_batch, _OF_SERVE, *_sections(serve, above)])
 
 
 def _sections(parser: argparse.ArgumentParser, above: Collection[str]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ..clips.settings import FIELDS
 from .engine.devices import DEVICES, DTYPES, LINEAR_DTYPES
 from .options_of_batch import add_batch
 from .options_of_files import add_files, add_parts
+from .options_of_serve import add_serve
 from .pipeline import DECODE_DTYPES
 from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
 
@@ -185,9 +186,19 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
     _add_settings(batch)
     _add_machine_options(batch.add_argument_group("machine"))
 
+    serve = commands.add_parser(
+        "serve",
+        help="make clips of pictures that come by HTTP",
+        description="Make clips of pictures that come by HTTP, and keep them in a store.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add_serve(serve)
+    _add_settings(serve)
+    _add_machine_options(serve.add_argument_group("machine"))
+
     inspect = commands.add_parser("inspect", help="say what a checkpoint file is, without loading it")
     _add_inspect_options(inspect)
-    return {"": parser, "animate": animate, "batch": batch, "inspect": inspect}
+    return {"": parser, "animate": animate, "batch": batch, "serve": serve, "inspect": inspect}
 
 
 def _add_inspect_options(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from ...clips.recipes import drive
 from ...clips.recipes.clip import clip as recipe
 from ...clips.settings import FIELDS, Settings
 from ...clips.values import plain
+from ...samplers.solvers import silent
 from ...svd_model.adapters.lora import Applied
 from ...svd_model.checkpoint import Checkpoint
 from ...svd_model.layerwise import SHARE_OF_FREE, NotEnoughMemoryError
@@ -116,16 +117,23 @@ class ClipJob:
 
     def __init__(self, common: Common, open_pipeline: Open, device: str | None):
         self.fingerprint, self.extension = common.fingerprint, common.extension
-        self._common, self._check = common, bool
-        self._pipeline = open_pipeline(lambda *_: self._check(), device)
+        self._common, self._check, self._progress = common, bool, silent
+        self._pipeline = open_pipeline(self._step, device)
 
     def key(self, row: Row, picture: str) -> str:
         """The content key of a row's clip; raises ValueError for settings that the checkpoint refuses."""
         return self._common.key(self._plan(row).settings, picture)
 
-    def make(self, row: Row, picture: bytes, check: Callable[[], None]) -> Callable[[Path], None]:
+    def make(
+        self,
+        row: Row,
+        picture: bytes,
+        check: Callable[[], None],
+        progress: Callable[[str, int, int], object] = silent,
+    ) -> Callable[[Path], None]:
         """Makes a clip, and returns what writes it to a file; raises ValueError."""
-        self._check, plan, pipeline = check, self._plan(row), self._pipeline
+        self._check, self._progress = check, progress
+        plan, pipeline = self._plan(row), self._pipeline
         size, at_once = pipeline.latent_size(plan), max(plan.run_frames)
         pipeline.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
         file = io.BytesIO(picture)
@@ -135,8 +143,14 @@ class ClipJob:
         notes = self._notes(plan, picture) if self._common.metadata else None
         return partial(_write, list(frames), plan.settings.fps, notes)
 
+    def _step(self, stage: str, done: int, total: int) -> None:
+        self._progress(stage, done, total)
+        self._check()
+
     def _plan(self, row: Row) -> Plan:
-        return self._pipeline.plan({**self._common.settings, **row.settings})
+        plan = self._pipeline.plan({**self._common.settings, **row.settings})
+        plan.refuse_control()
+        return plan
 
     def _notes(self, plan: Plan, picture: bytes) -> dict:
         """Metadata without names of files, so that equal clips have equal bytes."""

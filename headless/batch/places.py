@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
@@ -25,7 +26,7 @@ def check_address(address: str) -> None:
         )
     if match[1] in ("file", "local"):
         raise ValueError(f"{address} is a file of this machine; give its path.")
-    if ".." in match[2].split("/"):
+    if ".." in unquote(match[2]).split("/"):  # as the packages of some protocols read it
         raise ValueError(f"{address} goes up by ..; write where it leads.")
 
 

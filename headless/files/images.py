@@ -103,6 +103,14 @@ def _of_file(name: str, file: BinaryIO) -> Image.Image:
         return _loaded(name, Image.open(file, formats=_formats()))
 
 
+def size_of(name: str, file: BinaryIO) -> tuple[int, int]:
+    """Width and height of a picture by its header, before a pixel is decoded; raises ImageError for none."""
+    with _in_words(name), Image.open(file, formats=_formats()) as image:
+        size = image.size
+    file.seek(0)
+    return size
+
+
 def _formats() -> list[str]:
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]  # an older Pillow lacks some

@@ -80,10 +80,13 @@ def test_options_are_not_shortened():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "no command is given; accepted are animate, batch, inspect, and --help."),
+        ("", "no command is given; accepted are animate, batch, serve, inspect, and --help."),
         ("animat x", "animat is no command; accepted are animate, .* did you mean animate"),
         ("tests", "tests is no command; to animate it: animate tests"),
-        ("--verbose", "--verbose stands before a command; accepted are animate, batch, inspect, and --help."),
+        (
+            "--verbose",
+            "--verbose stands before a command; accepted are animate, batch, serve, inspect, and --help.",
+        ),
     ],
 )
 def test_commands(line, message, monkeypatch, tmp_path):

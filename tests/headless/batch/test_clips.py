@@ -75,6 +75,8 @@ def test_defaults_names_device_and_budget_are_not_in_the_key(checkpoint):
     assert job(memory_budget="3GB").key(Row("a"), PICTURE) == key
     with pytest.raises(ValueError, match="width is 100"):
         plain.key(Row("a", settings={"width": 100}), PICTURE)
+    with pytest.raises(ValueError, match="control_strength goes with a ControlNet"):
+        plain.key(Row("a", settings={"control_strength": 0.5}), PICTURE)
 
 
 SCALAR = st.text(max_size=5) | st.integers() | st.floats() | st.booleans() | st.just(10**400)

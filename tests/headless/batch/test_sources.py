@@ -102,11 +102,16 @@ def test_rows_of_parquet(folder):
         ('{"image": "../secret.png"}', "lies in none of the folders"),
         ('{"image": "deep/../../secret.png"}', "lies in none of the folders"),
         ('{"image": "link.png"}', "lies in none of the folders"),
+        ('{"image": "up/secret.png"}', "lies in none of the folders"),
+        ('{"image": "b.png\\u0000"}', "give the path or the address"),
         ('{"image": "/etc/passwd"}', "lies in none of the folders"),
         ('{"image": "s3://bucket/a.png"}', "lies in none of the folders"),
         ('{"image": "https://user:word@host/a.png"}', "holds a user, a password"),
         ('{"image": "https://host/a.png?token=word"}', "holds a user, a password"),
+        ('{"image": "HTTPS://user:word@host/a.png"}', "holds a user, a password"),
         ('{"image": "zip://a.png::/etc/word"}', "chains several"),
+        ('{"image": "file:///etc/word"}', "is a file of this machine"),
+        ('{"image": "http://169.254.169.254/latest"}', "lies in none of the folders"),
         ("[" * 60_000, "is no JSON"),
         (json.dumps({"image": "b.png", "id": "x" * MOST_BYTES}), "has over 64,000 bytes"),
     ],
@@ -114,6 +119,7 @@ def test_rows_of_parquet(folder):
 )
 def test_a_row_that_is_none_has_a_fault_and_the_next_one_is_read(line, fault, folder):
     os.symlink(folder.parent / "secret.png", folder / "link.png")
+    os.symlink(folder.parent, folder / "up")
     (folder / "rows.jsonl").write_text(f'{line}\n{{"image": "b.png"}}\n')
     first, second = rows(folder / "rows.jsonl")
     assert fault in first.fault and not first.place
@@ -125,7 +131,8 @@ def test_an_address_is_accepted_in_a_folder_that_the_user_names(folder):
     roots = Roots(str(folder), ["s3://bucket/pictures", str(folder.parent)])
     assert roots.place("s3://bucket/pictures/a.png") == "s3://bucket/pictures/a.png"
     assert roots.place("../secret.png") == str(folder.parent / "secret.png")
-    for other in ("s3://bucket/picturesque/a.png", "s3://bucket/pictures/../b.png", "s3://other/a.png"):
+    up = ("s3://bucket/pictures/../b.png", "s3://bucket/pictures/%2E%2e/b.png")
+    for other in ("s3://bucket/picturesque/a.png", *up, "s3://other/a.png"):
         with pytest.raises(ValueError):
             roots.place(other)
     assert Roots("s3://bucket/in").place("deep/a.png") == "s3://bucket/in/deep/a.png"
