@@ -18,7 +18,7 @@ from .commands.checkpoints import open_checkpoint, read_loras
 from .commands.inspect import describe, describe_clip
 from .commands.ranks import INTERRUPTED, LOST, NOT_WHOLE, OK, REFUSED
 from .engine.memory import REMEDIES
-from .engine.ranks import RankLostError
+from .engine.ranks import RankLostError, abandon
 from .files.sources import STANDARD_INPUT
 from .options import parse
 
@@ -29,8 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a caller's stream may lack it
             with contextlib.suppress(OSError, ValueError):  # raised by a closed stream
                 stream.reconfigure(errors="replace")  # for a console without × or …
+    status = _run(sys.argv[1:] if arguments is None else list(map(os.fspath, arguments)))
+    if status != OK:
+        abandon(status)
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
     mistakes = Mistakes()
-    words = sys.argv[1:] if arguments is None else list(map(os.fspath, arguments))
     try:
         options = parse(words, version(), mistakes)
         if options.command == "animate" and several.are_to_start(options, mistakes):

@@ -95,19 +95,16 @@ def doubts(options: Namespace, plan: Plan) -> Iterator[str]:
 def own_device(options: Namespace) -> torch.device:
     """The device of this process; raises ValueError where it has none."""
     device = find_device(options.device)
-    return device if count(options) == 1 else find_device(ranks.own_device(device))
+    alone = count(options) == 1 or ranks.started() is None
+    return device if alone else find_device(ranks.own_device(device))
 
 
 @contextmanager
 def joined(options: Namespace) -> Iterator[Ranks | None]:
-    """A context in which the process is one of the ranks; None where it is alone."""
-    if count(options) == 1:
-        yield None
-        return
-    found = Ranks.join(own_device(options))
-    try:
-        yield found
-    finally:
+    """A context in which the process is one of the ranks, after an error for good; None where it is alone."""
+    found = None if count(options) == 1 else Ranks.join(own_device(options))
+    yield found
+    if found is not None:
         found.leave()
 
 

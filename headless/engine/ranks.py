@@ -5,8 +5,10 @@ Numbers travel by NCCL between GPUs and by gloo between CPUs; what the host says
 no GPU waits for it.
 """
 
+import contextlib
 import datetime
 import os
+import sys
 from functools import wraps
 
 import torch
@@ -50,6 +52,16 @@ def own_device(device: torch.device) -> torch.device:
     if device.type != "cuda":
         return device
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def abandon(status: int) -> None:
+    """Ends a process that has joined ranks and lost them: taking leave would wait for them, or abort."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
 
 
 def _together(method):
@@ -146,6 +158,5 @@ class Ranks:
         distributed.monitored_barrier(self._host, timeout=PATIENCE)
 
     def leave(self) -> None:
-        """Ends what the process has with the others."""
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        """Ends what the process has with the others, after all work."""
+        distributed.destroy_process_group()
