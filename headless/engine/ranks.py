@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed
 
 from ...svd_model.layerwise import is_out_of_memory
+from .devices import find_device
 
 SECONDS_ON_GPUS, SECONDS_ELSEWHERE = 120.0, 1800.0
 """How long ranks wait for each other: on CPUs an evaluation of a released checkpoint takes minutes."""
@@ -93,12 +94,16 @@ class Ranks:
         self._host = None  # the group of what the host says
 
     @classmethod
-    def join(cls, device: torch.device, seconds: float | None = None) -> "Ranks":
-        """Joins the ranks that were started with this one, on its own device; waits until all have come.
+    def join(cls, device: str | torch.device | None = None, seconds: float | None = None) -> "Ranks":
+        """Joins the ranks that torchrun started with this one; waits until all have come.
 
-        seconds: how long they wait for each other, by default as long as the device may take. Raises
-        RankLostError where one does not come.
+        device: "cuda" is the GPU of the rank's own number, and the usual one where there are some. seconds:
+        how long ranks wait for each other, by default as long as the device may take. Raises RankLostError
+        where one does not come, ValueError where the process was not started as a rank.
         """
+        if started() is None:
+            raise ValueError("this process was not started as one of several ranks; start it by torchrun.")
+        device = find_device(own_device(find_device(device)))
         on_gpu = device.type == "cuda"
         if seconds is None:
             seconds = SECONDS_ON_GPUS if on_gpu else SECONDS_ELSEWHERE

@@ -87,7 +87,7 @@ WORK = {work.__name__: work for work in (clips, three_branches, decode, out_of_m
 def main() -> None:
     """The command line."""
     folder, seconds, *names = sys.argv[1:]
-    ranks = Ranks.join(torch.device("cpu"), float(seconds))
+    ranks = Ranks.join("cpu", float(seconds))
     found = {}
     for name in names:
         found |= {f"{name} {key}": tensor for key, tensor in WORK[name](ranks).items()}
