@@ -70,8 +70,6 @@ def animate(
     jobs, existing = plan_jobs(options, mistakes, moving.files if moving else ())
     settings = _settings(options, mistakes)
     with mistakes.collected():
-        ranks.own_device(options)
-    with mistakes.collected():
         saved = _read_latents(options.decode_latents)
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)

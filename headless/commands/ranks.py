@@ -55,20 +55,17 @@ def is_first(options: Namespace) -> bool:
 
 
 def check(options: Namespace, mistakes: Mistakes) -> None:
-    """Adds a mistake for each choice that several ranks have no way to."""
+    """Adds mistakes on the device, and on what several ranks have no way to."""
     with mistakes.collected():
+        device = own_device(options)
         if count(options) == 1:
             return
         if not torch.distributed.is_available():
             raise ValueError("--gpus needs torch.distributed, which this torch was built without.")
         if os.name == "nt":
             raise ValueError("--gpus needs Linux or macOS; on Windows it runs in WSL.")
-        try:
-            device = find_device(options.device)
-        except ValueError:
-            return  # which is said whatever the number
-        if device.type not in ("cpu", "cuda") or device.index is not None:
-            raise ValueError(f"--gpus goes with the devices cuda and cpu, and not with {device}.")
+        if device.type not in ("cpu", "cuda") or ":" in (options.device or ""):
+            raise ValueError(f"--gpus goes with the devices cuda and cpu, and not with {options.device}.")
         there = torch.cuda.device_count()
         if device.type == "cuda" and ranks.started() is None and there < options.gpus:
             raise ValueError(f"--gpus is {options.gpus}, and this machine has {there} of them.")

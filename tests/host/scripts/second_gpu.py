@@ -45,7 +45,7 @@ CHANGES = {
     "a patch": with_patch,
     "a feature cache": lambda model: host.with_feature_cache(model, 2),
     "guidance": guided,
-    "guidance in an interval": lambda model: guided(model, interval=(1.0, 10.0)),
+    "guidance in an interval": lambda model: guided(model, interval=(1.0, 100.0)),
     "skip guidance": skipping,
 }
 
