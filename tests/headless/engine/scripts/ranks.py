@@ -54,8 +54,8 @@ def out_of_memory(ranks: Ranks) -> dict[str, Tensor]:
         shared = parallel.divided(lambda branches: evaluate, ranks, False)({})
         shared(("conditional", "unconditional"), torch.zeros(2, 4, 1, 1), torch.ones(()))
     except parallel.OutOfMemoryOnRankError as error:
-        retries = parallel.may_retry(ranks, error, can=ranks.is_first)
-        return {"raised": torch.ones(1), "retries": torch.tensor([float(retries)])}
+        retries = [parallel.may_retry(ranks, error, can) for can in (True, ranks.is_first)]
+        return {"raised": torch.ones(1), "retries": torch.tensor(retries)}
     return {"raised": torch.zeros(1)}
 
 
