@@ -1,7 +1,7 @@
 """Measures a guided step and a decode on two ranks against one process, in turns, with the built-in model.
 
-`python benchmarks/ranks.py`, or by torchrun on GPUs. Each rank has one thread of a CPU. Times of the processor
-leave out who waits for whom, and hold where other work keeps the cores busy; times of the clock on free ones.
+`python benchmarks/ranks.py`, or by torchrun on GPUs. A rank has one thread of a CPU. Times of the processor
+leave out who waits for whom, and hold on busy cores too; times of the clock hold on free ones alone.
 """
 
 import statistics
