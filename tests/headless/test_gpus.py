@@ -99,7 +99,7 @@ def test_a_rank_that_is_killed_ends_the_command_with_a_reason(at_work, out):
 
 def test_an_interrupt_ends_all_ranks(at_work, out):
     process, members = at_work()
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
     assert errors.count("stopped; no half-written file is left.") == 1 and "Traceback" not in errors

@@ -17,7 +17,7 @@ WAYS: dict[str, tuple[dict, dict]] = {
     "scale 1": ({"min_guidance": 1, "max_guidance": 1}, {}),
     "interval": ({"guidance_interval": (2, 1000), "steps": 3}, {}),
     "cache": ({"feature_cache": 2, "steps": 3}, {}),
-    "cache and interval": ({"feature_cache": 2, "steps": 4, "guidance_interval": (0, 10)}, {}),
+    "cache and interval": ({"feature_cache": 2, "steps": 5, "guidance_interval": (1, 100)}, {}),
     "momentum": ({"guidance_method": "apg", "apg_momentum": -0.5}, {}),
     "noise of the solver": ({"churn": 0.4}, {}),
     "one skip": ({"skip_guidance": (2, 0)}, {}),
