@@ -77,6 +77,16 @@ def skips(settings: Choices) -> bool:
     return any(settings.skip_guidance or ())
 
 
+def compares(settings: Choices, scales: Tensor) -> bool:
+    """Whether a clip with scales of its frames, (T,), compares branches at all."""
+    return skips(settings) or bool((scales != 1).any())
+
+
+def most_branches(settings: Choices) -> int:
+    """How many branches a clip may compare."""
+    return 2 + len(skipping(settings))
+
+
 def conflicts(settings: ChoicesOverTime) -> Iterator[str]:
     """A sentence for each choice of guidance that has no use, or that another one rules out."""
     useless = [name for name in _OF_APG if getattr(settings, name) is not None]

@@ -11,16 +11,17 @@ from typing import TextIO
 from ..clips.mistakes import Mistakes
 from ..clips.settings import FIELDS
 from ..svd_model.layerwise import is_out_of_memory
+from .commands import ranks as several
 from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.batch import batch
 from .commands.checkpoints import open_checkpoint, read_loras
 from .commands.inspect import describe, describe_clip
+from .commands.ranks import INTERRUPTED, LOST, NOT_WHOLE, OK, REFUSED
 from .commands.serve import serve
 from .engine.memory import REMEDIES
+from .engine.ranks import RankLostError, abandon
 from .files.sources import STANDARD_INPUT
 from .options import parse
-
-OK, NOT_WHOLE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,14 +30,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a caller's stream may lack it
             with contextlib.suppress(OSError, ValueError):  # raised by a closed stream
                 stream.reconfigure(errors="replace")  # for a console without × or …
+    status = _run(sys.argv[1:] if arguments is None else list(map(os.fspath, arguments)))
+    if status != OK:
+        abandon(status)
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
     mistakes = Mistakes()
     try:
-        options = parse(arguments, version(), mistakes)
+        options = parse(words, version(), mistakes)
+        if options.command == "animate" and several.are_to_start(options, mistakes):
+            return several.run(words, options.gpus, _say)
         commands = {"animate": _animate, "batch": _batch, "serve": _serve, "inspect": _inspect}
         return commands[options.command](options, mistakes)
     except KeyboardInterrupt:
         _say("stopped; no half-written file is left.")
         return INTERRUPTED
+    except RankLostError as error:
+        _say(f"error: {error}")
+        return LOST
     except (ValueError, OSError) as error:
         _say(f"error: {error}")
         return REFUSED
@@ -49,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _animate(options: argparse.Namespace, mistakes: Mistakes) -> int:
     terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
-    ask = _ask if terminal and STANDARD_INPUT not in options.images else None
+    alone, writes = several.count(options) == 1, several.is_first(options)
+    ask = _ask if terminal and STANDARD_INPUT not in options.images and alone else None
+    several.watch_parent()
     try:
-        for path in animate(options, mistakes, _say, ask):
+        for path in animate(options, mistakes, _say if writes else _say_nothing, ask):
             _print(str(path))
     except ValueError as error:  # a row of a batch keeps the names of settings, which it has itself
         raise ValueError(_by_options(str(error))) from error
@@ -110,6 +125,10 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 (the command line talks to its user)
     except (OSError, ValueError):  # there is no stream left to report it on
         _silence(sys.stderr)
+
+
+def _say_nothing(text: str) -> None:
+    """Drops a notice, which the first of several ranks prints."""
 
 
 def _silence(stream: TextIO) -> None:

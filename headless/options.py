@@ -18,7 +18,7 @@ from .options_of_batch import add_batch
 from .options_of_files import add_files, add_parts
 from .options_of_serve import add_serve
 from .pipeline import DECODE_DTYPES
-from .values import EMPTY, FORMS, clip_size, file_name, one_of, size
+from .values import EMPTY, FORMS, clip_size, file_name, gpus, one_of, size
 
 ALONE = {"--loop": PINNED}
 """Values of options that may stand without one."""
@@ -174,7 +174,15 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
     )
     add_files(animate)
     _add_settings(animate)
-    _add_machine_options(animate.add_argument_group("machine"))
+    machine = animate.add_argument_group("machine")
+    _add_machine_options(machine)
+    machine.add_argument(
+        "--gpus",
+        type=gpus,
+        default=None,
+        metavar="N",
+        help="make each clip on N GPUs: guidance's estimates on one each, and decoding on all (default 1)",
+    )
 
     batch = commands.add_parser(
         "batch",

@@ -25,7 +25,7 @@ from ..svd_model import layerwise
 from ..svd_model.adapters.exvideo import opened as exvideo_over
 from ..svd_model.checkpoint import Checkpoint, Part
 from ..svd_model.checkpoint.controlnet import check_fits, open_controlnet
-from ..svd_model.networks import float8, kernels
+from ..svd_model.networks import float8
 from ..svd_model.networks.controlnet import ControlNet
 from ..svd_model.networks.finite import check_latents_to_decode
 from ..svd_model.networks.unet import VideoUNet
@@ -34,12 +34,15 @@ from ..svd_model.networks.vision import preprocess
 from . import caller_noise
 from .control import control_pictures
 from .engine import local, memory
+from .engine.decoding import decoded, share_of
 from .engine.devices import DTYPES, check_linear_dtype, find_device, find_dtype, in_own_modes, named_dtype
 from .engine.fit import Choice, Fit, latent_size
 from .engine.loras import Choice as LoRAChoice
 from .engine.loras import read as read_loras
 from .engine.loras import with_loras
 from .engine.networks import Networks
+from .engine.parallel import OutOfMemoryOnRankError, may_retry
+from .engine.ranks import Ranks
 from .files import control_frames, images
 from .keyframes import by_frame, fitted
 from .motion import MotionVideo, directions
@@ -77,7 +80,8 @@ class Pipeline:
     `compiled`: the UNet by torch.compile, at the first step. `control`: the file or folder of a temporal
     ControlNet, for clips with control pictures. `linear_dtype`: "float8" has its linear layers
     multiply in float8, on hardware that can; the clip is then another one, a little. `loras`: files, or
-    tuples of a file, its strength and the strength of its layers over time, for the UNet's weights.
+    tuples of a file, its strength and the strength of its layers over time, for the UNet's weights. `ranks`:
+    processes that all call this one's methods, in one order and with equal inputs, and divide the work.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Pipeline:
         linear_dtype: str | None = None,
         control: str | Path | Part | None = None,
         loras: Sequence[LoRAChoice] = (),
+        ranks: Ranks | None = None,
     ):
         if not isinstance(checkpoint, Checkpoint):
             raise ValueError(
@@ -101,7 +106,8 @@ class Pipeline:
             )
         self.loras = read_loras(checkpoint, loras)
         self.checkpoint = checkpoint = with_loras(checkpoint, self.loras)
-        self.device = find_device(device)
+        self.ranks = ranks
+        self.device = find_device(device if ranks is None or device is not None else ranks.device)
         self.dtype = find_dtype(dtype, self.device)
         self.decode_dtype = named_dtype("decode_dtype", decode_dtype, DECODE_DTYPES)
         check_linear_dtype(linear_dtype, self.device)
@@ -112,7 +118,8 @@ class Pipeline:
             control = open_controlnet(control)
         if control is not None:
             check_fits(control, checkpoint.unet.params)
-        self.fit = Fit(checkpoint, self.device, self.dtype, self.decode_dtype, budget, can_stream, control)
+        where = self.device, self.dtype, self.decode_dtype
+        self.fit = Fit(checkpoint, *where, budget, can_stream, control, ranks.size if ranks else 1)
         if scratch_folder is not None and not os.path.isdir(scratch_folder):
             raise ValueError(f"scratch_folder is {str(scratch_folder)!r}, which is no folder; make it first.")
         self._scratch_folder = scratch_folder
@@ -263,9 +270,9 @@ class Pipeline:
         choice = self._choice_for(run)
         try:
             return self._sample(run, choice, progress)
-        except (layerwise.NotEnoughMemoryError, torch.OutOfMemoryError):
+        except (layerwise.NotEnoughMemoryError, torch.OutOfMemoryError, OutOfMemoryOnRankError) as error:
             streams = self._choice_for(run, stays=False)
-            if choice.streams or not streams.streams:
+            if not may_retry(self.ranks, error, streams.streams and not choice.streams):
                 raise
         logger.info("out of memory beside the UNet's weights; they stream from host memory now")
         return self._sample(run, streams, progress)
@@ -279,7 +286,7 @@ class Pipeline:
         run, stack = self.plan(settings).run(conditions), ExitStack()
         choice = self._choice_for(run)
         unet, control = self._in_use(run, choice, stack)
-        denoise = local.denoiser(unet, run, self.dtype, choice.activations, control)
+        denoise = local.denoiser(unet, run, self.dtype, choice.activations, control, self.ranks)
         weakref.finalize(denoise, stack.close)
         return denoise
 
@@ -293,31 +300,27 @@ class Pipeline:
     @torch.inference_mode(False)  # in which gradients are on, so the order counts
     @torch.no_grad()
     def stream(self, latents: Tensor, frame_wise: bool = False, ring: bool = False) -> Iterator[Tensor]:
-        """Yields each decoded frame at once: (3, 8h, 8w) near [−1, 1], on the CPU."""
+        """Yields each decoded frame at once, on ranks at the end: (3, 8h, 8w) near [−1, 1], on the CPU."""
         check_latents_to_decode(latents)
         frames, _, height, width = latents.shape
-        name = self._decoder_name(frame_wise)
-        choice = self.fit.to_decode((frames, height, width), frame_wise, self._networks.held(name))
+        name, share = self._decoder_name(frame_wise), share_of(frames, ring, self.ranks)
+        size = (frames if share is None else share.held, height, width)
+        choice = self.fit.to_decode(size, frame_wise, self._networks.held(name))
         with self._networks.use(name, choice) as decoder:
             self._progress("decoding", 0, 100)
-            for frame in layerwise.decode_frames(
+            yield from decoded(
                 decoder,
                 (latents / LATENT_SCALE).to(self.decode_dtype),
+                share,
+                ring=ring,
                 budget=choice.activations,
-                spill=layerwise.Spill(self.device, memory.for_spilling(), self._scratch_folder),
+                spill=layerwise.Spill(self.device, memory.for_spilling(self.fit.ranks), self._scratch_folder),
                 device=self.device,
                 progress=lambda done: self._progress("decoding", round(100 * done), 100),
-                ring=ring,
-            ):
-                yield kernels.to_host(frame.float())
+            )
 
     def _frames(self, step: Decode) -> Iterator[np.ndarray]:
-        last, frames = len(step.latents) - 1, self.stream(step.latents, step.frame_wise, step.ring)
-        for index, frame in enumerate(frames if step.first is None else step.first.over(frames)):
-            if index == last and step.last_frame is not None:
-                frame = step.last_frame[0]
-            if step.paste is not None:
-                frame = step.paste.over(frame)[0]
+        for frame in step.shown(self.stream(step.latents, step.frame_wise, step.ring)):
             yield images.to_uint8(frame[None])[0]
 
     @in_own_modes
@@ -331,7 +334,8 @@ class Pipeline:
     def _sample(self, run: Run, choice: Choice, progress: Callable[[int, int], object]) -> Tensor:
         with ExitStack() as stack:
             unet, control = self._in_use(run, choice, stack)
-            return local.sample(unet, run, self.dtype, self.device, progress, choice.activations, control)
+            where = self.dtype, self.device
+            return local.sample(unet, run, *where, progress, choice.activations, control, self.ranks)
 
     def _in_use(self, run: Run, choice: Choice, stack: ExitStack) -> tuple[VideoUNet, ControlNet | None]:
         """The UNet, and the ControlNet of a run that has a control, until the stack closes."""

@@ -6,15 +6,16 @@ from tqdm import tqdm
 
 
 class ProgressBars:
-    """One bar a stage, on standard error; none if it is not a terminal."""
+    """One bar a stage, on standard error; none if it is not a terminal or nothing is to be shown."""
 
-    def __init__(self):
+    def __init__(self, shown: bool = True):
+        self._shown = shown
         self._stage = None
         self._bar = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Shows `done` of `total` units of a stage."""
-        if not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty():
+        if not self._shown or not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty():
             return
         if stage != self._stage:
             self.close()

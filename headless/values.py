@@ -120,6 +120,14 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
+def gpus(text: str) -> int:
+    """A number of GPUs."""
+    number = whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GPUs from 1 on")
+    return number
+
+
 def number(text: str) -> float:
     """A number."""
     try:

@@ -13,7 +13,7 @@ from .motion import CameraMove, Drag, DrawMotion
 from .output import Animate, Decode
 from .references import Reference
 from .sampling import Guidance, KSampler, Preset, Sampler, Schedule
-from .speed import FeatureCache
+from .speed import FeatureCache, SecondGPU
 from .steering import LowPassed, SkipGuidance, TemporalAttention
 
 
@@ -53,5 +53,6 @@ class StillmotionExtension(ComfyExtension):
             Decode,
             Animate,
             FeatureCache,
+            SecondGPU,
             CompareClips,
         ]

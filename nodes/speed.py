@@ -1,4 +1,4 @@
-"""Nodes that trade exactness for speed."""
+"""Nodes for speed: one trades exactness for it, one takes a second GPU."""
 
 from comfy_api.v0_0_2 import io
 
@@ -35,3 +35,34 @@ class FeatureCache(io.ComfyNode):
     @checked
     def execute(cls, model, interval) -> io.NodeOutput:
         return io.NodeOutput(host.with_feature_cache(model, interval))
+
+
+class SecondGPU(io.ComfyNode):
+    """Node that has a second GPU compute the negative predictions; without one the model stays as it is."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillmotionSecondGPU",
+            display_name="SVD Second GPU",
+            category="stillmotion/speed",
+            description="Samples on two GPUs: one computes the positive predictions, the other the negative "
+            "ones. Where there is one GPU alone it says so, and changes nothing.",
+            search_aliases=["svd", "multi gpu", "multigpu", "two gpus", "parallel", "speed", "faster"],
+            is_experimental=True,
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The model of SVD Load Checkpoint, best behind all nodes that change it.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[io.Model.Output(tooltip="The model on both GPUs, for any sampler node.")],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, model) -> io.NodeOutput:
+        shared, words = host.with_second_gpu(model)
+        host.show_on_node(words, cls.hidden and cls.hidden.unique_id)
+        return io.NodeOutput(shared)

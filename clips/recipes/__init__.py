@@ -4,7 +4,7 @@ A recipe yields a step and is sent its result; the result of its last step is th
 steps with its own networks, so a recipe of several runs is a plain loop, and testable without a network.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,14 @@ class Decode:
     ring: bool = False  # a loop, whose last frame comes before its first
     paste: Paste | None = None  # over each frame
     first: FirstFrame | None = None  # in place of the first decoded one; pasted over like the others
+
+    def shown(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Decoded frames, (3, H, W) near [−1, 1], with what is in their place or over them."""
+        last = len(self.latents) - 1
+        for index, frame in enumerate(frames if self.first is None else self.first.over(frames)):
+            if index == last and self.last_frame is not None:
+                frame = self.last_frame[0]
+            yield frame if self.paste is None else self.paste.over(frame)[0]
 
 
 Step = Encode | Embed | Latent | Sample | Keep | Decode

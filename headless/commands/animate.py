@@ -2,7 +2,7 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -26,7 +26,6 @@ from ...svd_model.checkpoint.sources import AnotherFileWanted
 from .. import references
 from ..control import read_control
 from ..engine import memory
-from ..engine.devices import find_device
 from ..files import latents
 from ..files.hashes import sha256
 from ..files.sources import existing
@@ -36,7 +35,7 @@ from ..keyframes import notes_of, read_keyframes
 from ..motion import Directions, as_frames, notes_of_motion, of_options
 from ..pipeline import Pipeline
 from ..progress import ProgressBars
-from . import kept
+from . import kept, ranks
 from .checkpoints import open_checkpoint, open_pipeline, read_loras
 
 KEEP_LATENTS = "--save-latents keeps what is sampled, should decoding fail."
@@ -71,8 +70,6 @@ def animate(
     jobs, existing = plan_jobs(options, mistakes, moving.files if moving else ())
     settings = _settings(options, mistakes)
     with mistakes.collected():
-        find_device(options.device)
-    with mistakes.collected():
         saved = _read_latents(options.decode_latents)
     with mistakes.collected():
         checkpoint = _open_checkpoint(options, saved)
@@ -80,6 +77,7 @@ def animate(
         if checkpoint and settings and moving:
             plan = _plan(options, checkpoint, settings, moving)
             moving = moving.checked(plan)
+            ranks.check_work(options, plan)
     with mistakes.collected():
         resumed = _resumed(options, plan)
     with mistakes.collected():
@@ -97,8 +95,9 @@ def animate(
     notices = [f"{builtin_model.NOTICE} Name the file with --checkpoint."] * (options.checkpoint is None)
     for notice in (*notices, *(applied.lora.report for applied in loras)):
         say(notice)
-    with closing(ProgressBars()) as bars:
-        pipeline = open_pipeline(checkpoint, loras, options, bars, device=options.device, control=control)
+    with ranks.joined(options) as together, closing(ProgressBars(ranks.is_first(options))) as bars:
+        where = {"device": options.device, "ranks": together}
+        pipeline = open_pipeline(checkpoint, loras, options, bars, control=control, **where)
         if saved is None:
             inputs = _Inputs(plan, keyframes, pictures, resumed, moving, look)
             yield from _animate_pictures(pipeline, inputs, jobs, options, say, bars)
@@ -203,7 +202,8 @@ def _animate_pictures(
     pipeline.fit.check(size, frame_wise, **stages)
     needed = pipeline.fit.needed(size, frame_wise, **stages)
     _warn_of_shortage(needed, pipeline, say)
-    for doubt in (*inputs.plan.doubts(), *inputs.moving.doubts(inputs.plan)):
+    doubts = (*inputs.plan.doubts(), *inputs.moving.doubts(inputs.plan), *ranks.doubts(options, inputs.plan))
+    for doubt in doubts:
         say(f"warning: {doubt}")
     origin, failed = cache(partial(_origin, pipeline, bars)), 0  # gigabytes are hashed once for all pictures
     for number, job in enumerate(jobs, start=1):
@@ -211,8 +211,10 @@ def _animate_pictures(
             say(f"{job.picture.name}: {number} of {len(jobs)}")
         try:
             yield from _animate_picture(pipeline, inputs, origin, job, options, say)
+            if pipeline.ranks is not None:
+                pipeline.ranks.wait()  # for the one that writes
         except (ValueError, OSError) as error:
-            if len(jobs) == 1:
+            if len(jobs) == 1 or pipeline.ranks is not None:  # which would no longer go in step
                 raise
             failed += 1
             say(f"error: {error}")
@@ -237,7 +239,7 @@ def _animate_picture(
     if inputs.resumed is not None:
         clip = kept.checked(Path(options.resume), inputs.resumed, notes, plan, seen, pipeline)
     if job.save_motion is not None:
-        yield from _write([job.save_motion], as_frames(course), plan.settings.fps, notes)
+        yield from _write([job.save_motion], as_frames(course), plan.settings.fps, notes, pipeline)
     written = []
 
     def save(step: Keep | Decode) -> None:
@@ -245,7 +247,8 @@ def _animate_picture(
         told = kept.with_progress(notes, step.latents, seen, pipeline) if isinstance(step, Keep) else notes
         overwrite = job.save_latents.overwrite or bool(written)  # what this run wrote
         file = Path(job.save_latents.name)
-        latents.save(file, step.latents, told, *beside, overwrite=overwrite)
+        if _writes(pipeline):
+            latents.save(file, step.latents, told, *beside, overwrite=overwrite)
         written.append(job.save_latents.path)
 
     def perform(step: Step):
@@ -264,7 +267,7 @@ def _animate_picture(
         raise
     yield from written[-1:]
     if job.outputs:
-        yield from _write(job.outputs, frames, plan.settings.fps, notes)
+        yield from _write(job.outputs, frames, plan.settings.fps, notes, pipeline)
 
 
 def _decode_latents(
@@ -289,7 +292,7 @@ def _decode_latents(
     if not options.no_metadata:
         decoded = {"frame_wise_decode": frame_wise, "ring": ring, "fps": fps}
         notes = {**saved.notes, **decoded, "decoded_with": _origin(pipeline, bars)}
-    yield from _write(job.outputs, clip, fps, notes)
+    yield from _write(job.outputs, clip, fps, notes, pipeline)
 
 
 def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None]) -> None:
@@ -298,10 +301,22 @@ def _warn_of_shortage(needed: int, pipeline: Pipeline, say: Callable[[str], None
         say(f"warning: {warning} {KEEP_LATENTS}")
 
 
+def _writes(pipeline: Pipeline) -> bool:
+    """Whether this process writes the results: it is alone, or the first of the ranks."""
+    return pipeline.ranks is None or pipeline.ranks.is_first
+
+
 def _write(
-    outputs: Sequence[Output], frames: Iterator[np.ndarray], fps: float, notes: dict | None
+    outputs: Sequence[Output],
+    frames: Iterable[np.ndarray],
+    fps: float,
+    notes: dict | None,
+    pipeline: Pipeline,
 ) -> Iterator[Path]:
     """Writes all outputs while frames are decoded, and yields each one's absolute path."""
+    if not _writes(pipeline):
+        frames = list(frames)  # a part of which are this rank's work
+        return
     named = {output.name: output for output in outputs}
     overwrite = {name: output.overwrite for name, output in named.items()}
     for name in write_videos(overwrite, frames, fps, notes):

@@ -12,6 +12,7 @@ from ...svd_model.checkpoint import Checkpoint, Part
 from ...svd_model.checkpoint.official_files import OFFICIAL_FILES
 from ..batch.clips import Common, dtypes_of, weights_of
 from ..engine import loras
+from ..engine.ranks import Ranks
 from ..files.sources import existing
 from ..jobs import parts_of
 from ..pipeline import Pipeline
@@ -36,11 +37,12 @@ def open_pipeline(
     *,
     device: str | None,
     control: Part | None = None,
+    ranks: Ranks | None = None,
 ) -> Pipeline:
-    """The pipeline of a command's options; networks are loaded with the first clip."""
+    """The pipeline of a command's options, on ranks on each one's own device; networks come with a clip."""
     return Pipeline(
         checkpoint,
-        device,
+        device if ranks is None else ranks.device,
         options.dtype,
         progress,
         decode_dtype=options.decode_dtype,
@@ -50,6 +52,7 @@ def open_pipeline(
         linear_dtype=options.linear_dtype,
         control=control,
         loras=applied,
+        ranks=ranks,
     )
 
 

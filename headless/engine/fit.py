@@ -15,6 +15,7 @@ from ...svd_model.checkpoint import Checkpoint, CheckpointError, Part
 from . import memory
 from .devices import shares_host_memory
 from .local import fork_of
+from .parallel import share
 
 
 class Held(NamedTuple):
@@ -53,7 +54,8 @@ class Choice:
 class Fit:
     """Networks, device and memory of a pipeline; `budget`: bytes on the device for a whole run, or None.
 
-    can_stream: whether the UNet's weights may stream from host memory. control: a ControlNet for it.
+    can_stream: whether the UNet's weights may stream from host memory. control: a ControlNet for it. ranks:
+    how many processes of this machine make the clip, each with a device of its own or a share of the CPU's.
     """
 
     checkpoint: Checkpoint
@@ -63,6 +65,7 @@ class Fit:
     budget: int | None = None
     can_stream: bool = True
     control: Part | None = None
+    ranks: int = 1
 
     def check(
         self,
@@ -143,8 +146,9 @@ class Fit:
 
     def to_sample_run(self, run: Run, held: Held = NOTHING_HELD, stays: bool = True) -> Choice:
         """How a run is sampled, with all that it keeps; stays: as of `to_sample`."""
-        size, branches = (run.frames_at_once, *run.start.shape[2:]), run.branches_at_once
-        cached = -(-run.kept_features // branches)  # in sets of so many
+        size = run.frames_at_once, *run.start.shape[2:]
+        branches = min(run.branches_at_once, share(len(run.branches), self.ranks))
+        cached = -(-share(run.kept_features, self.ranks) // branches)  # in sets of so many
         early = fork_of(run.branches, self.checkpoint.unet.params.places())
         options = {"stays": stays, "controlled": run.control is not None, "early": early}
         return self.to_sample(size, branches, cached, held, **options)
@@ -192,7 +196,9 @@ class Fit:
         free = memory.available(self.device)
         if free is None:
             return Choice()
-        if not shares_host_memory(self.device):  # there the weights may be pages of their file, and free
+        if shares_host_memory(self.device):  # the weights may be pages of their file, and free
+            free //= self.ranks
+        else:
             free += held.own + held.others
         return self.choose(need, int(layerwise.SHARE_OF_FREE * free), held.others, stays)
 

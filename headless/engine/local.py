@@ -30,9 +30,10 @@ from ...svd_model.networks.references import References
 from ...svd_model.networks.stages import StepShifts
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import VideoUNet
-from . import memory
+from . import memory, parallel
 from .control import Controller
 from .devices import to_device
+from .ranks import Ranks
 from .shifts import ShiftTable, for_rows
 
 
@@ -44,11 +45,12 @@ def sample(
     progress: Callable[[int, int], object],
     budget: int | None = None,
     control: ControlNet | None = None,
+    ranks: Ranks | None = None,
 ) -> Tensor:
     """Latents of a run, (T, 4, h, w), float32 on the CPU; raises NotFiniteError where numbers overflow.
 
     `progress` is called with the number of steps done, and of all. `budget`: as of an Evaluator.
-    `control`: the network for a run with a control.
+    `control`: the network for a run with a control. `ranks`: among which branches are divided.
     """
     steps, next_noise = len(run.sigmas) - 1, step_noise(run.seed)
 
@@ -63,7 +65,7 @@ def sample(
         progress(step + 1, steps)
 
     check = FiniteCheck(refuse)
-    make_evaluate = _evaluations(unet, run, dtype, budget, control)
+    make_evaluate = _evaluations(unet, run, dtype, budget, control, ranks)
     x = runs.first_x(run, run.start.to(device))
     progress(0, steps)
     x = runs.solve(run, make_evaluate, x, fresh_noise, after_step)
@@ -78,21 +80,32 @@ def denoiser(
     dtype: torch.dtype,
     budget: int | None = None,
     control: ControlNet | None = None,
+    ranks: Ranks | None = None,
 ) -> Denoiser:
-    """The guided denoiser D(x, σ) of a run."""
-    return runs.denoiser(run, _evaluations(unet, run, dtype, budget, control))
+    """The guided denoiser D(x, σ) of a run; `ranks`: as of `sample`."""
+    return runs.denoiser(run, _evaluations(unet, run, dtype, budget, control, ranks))
 
 
 def _evaluations(
-    unet: VideoUNet, run: Run, dtype: torch.dtype, budget: int | None, control: ControlNet | None
+    unet: VideoUNet,
+    run: Run,
+    dtype: torch.dtype,
+    budget: int | None,
+    control: ControlNet | None,
+    ranks: Ranks | None,
 ) -> runs.MakeEvaluate:
+    kept = parallel.share(run.kept_features, ranks.size if ranks else 1)
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
-    options |= {"kept_features": run.kept_features, "hooks": run.hooks, "positions": run.positions}
+    options |= {"kept_features": kept, "hooks": run.hooks, "positions": run.positions}
     options["low_pass"] = run.low_pass
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
-    return lambda branches: Evaluator(unet, branches, dtype, **options)
+
+    def make(branches: Mapping[str, Branch]) -> Evaluator:
+        return Evaluator(unet, branches, dtype, **options)
+
+    return make if ranks is None else parallel.divided(make, ranks, run.feature_cache > 1)
 
 
 class Evaluator:

@@ -50,9 +50,9 @@ def available(device: torch.device) -> int | None:
     return None
 
 
-def for_spilling() -> int:
-    """Bytes of host memory for tensors that a device has no room for."""
-    return int(layerwise.SHARE_OF_FREE * available(torch.device("cpu")))
+def for_spilling(processes: int = 1) -> int:
+    """Bytes of host memory for tensors that a device has no room for, of one of several processes."""
+    return int(layerwise.SHARE_OF_FREE * available(torch.device("cpu"))) // processes
 
 
 def shortage(needed: int, free: int | None) -> str | None:

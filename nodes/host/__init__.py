@@ -26,6 +26,7 @@ from .moving import show_frames
 from .needs import needs_of, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
+from .second import with_second_gpu
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
 from .steering import check_steerable, steered, with_low_pass
 from .vae import check_decoder, check_encoder, load_vae
@@ -100,6 +101,7 @@ __all__ = [
     "with_low_pass",
     "with_mask_until",
     "with_reference",
+    "with_second_gpu",
     "with_way",
     "with_windows",
 ]

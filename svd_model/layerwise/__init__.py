@@ -33,6 +33,9 @@ then to a memory-mapped file (`spill.py`). If an allocation fails in spite of th
 frames leave the device, and the call that failed runs once more (`memory.py`). Such a call changes frames by
 its last operation alone, or it writes what an earlier call computed, so it can be repeated.
 
+Several processes may share a clip's frames (`sharing.py`): each then holds two frames of each neighbour too,
+which are exchanged behind pass 1, and the moments are merged over all processes.
+
 `decode.py` and `encode.py` walk the layers. An encoder and a decoder of single frames have pass 1 only.
 """
 
@@ -40,6 +43,7 @@ from .decode import decode_frames
 from .encode import encode_frames
 from .memory import SHARE_OF_FREE, BoundedPlan, NotEnoughMemoryError, in_units, is_out_of_memory
 from .plan import DecodePlanner, EncodePlanner, LayerwisePlan
+from .sharing import Share, counts_of
 from .spill import Spill, SpillError
 from .unet import UNetPlan, UNetPlanner
 
@@ -50,10 +54,12 @@ __all__ = [
     "EncodePlanner",
     "LayerwisePlan",
     "NotEnoughMemoryError",
+    "Share",
     "Spill",
     "SpillError",
     "UNetPlan",
     "UNetPlanner",
+    "counts_of",
     "decode_frames",
     "encode_frames",
     "in_units",

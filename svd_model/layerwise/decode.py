@@ -13,6 +13,7 @@ from .frames import Frames
 from .memory import BoundedPlan, Progress, no_progress, release_unused
 from .moments import Moments
 from .plan import DecodePlanner, LayerPlan, LayerShape, LayerwisePlan
+from .sharing import HALO, Share
 from .spill import Spill
 from .temporal import TemporalPart
 
@@ -27,23 +28,27 @@ def decode_frames(
     device: torch.device | str | None = None,
     progress: Progress = no_progress,
     ring: bool = False,
+    share: Share | None = None,
 ) -> Iterator[Tensor]:
     """Yields the frames of one video in order, each (3, 8h, 8w) near [−1, 1], on the device, in z's dtype.
 
     z: (T, z_channels, h, w), divided by LATENT_SCALE. budget: bytes on the device without the weights and z;
     None for no bound. spill: storage for frames that do not fit. device: to compute on, by default z's. ring:
     whether the video is a loop, whose last frame comes before its first; a decoder of single frames gives one
-    either way. On out-of-memory the budget is halved and the decode continues. Raises NotEnoughMemoryError
+    either way. share: of a temporal decoder, the frames to decode and yield, where other processes have the
+    others. On out-of-memory the budget is halved and the decode continues. Raises NotEnoughMemoryError
     for a budget under the smallest that works, SpillError if the disk is full.
     """
     decoder.check_latents(z, z.shape[0])
     device = z.device if device is None else torch.device(device)
     frames, _, height, width = z.shape
+    if share is not None:
+        frames = share.held
     options = {"temporal": decoder.temporal, "dtype": z.dtype, "device": device}
     bounded = BoundedPlan(DecodePlanner(decoder.params, frames, height, width, **options), budget, device)
     if decoder.temporal:
         spill = spill or Spill(device)
-        yield from _TemporalDecode(decoder, z, device, bounded, spill, progress, ring).frames()
+        yield from _TemporalDecode(decoder, z, device, bounded, spill, progress, ring, share).frames()
         return
     for index in range(frames):
         yield bounded.with_budget(partial(_decode_alone, decoder, z, index, device))
@@ -79,11 +84,16 @@ class _TemporalDecode:
         spill: Spill,
         progress: Progress,
         ring: bool,
+        share: Share | None,
     ):
         self._decoder, self._z, self._device, self._bounded = decoder, z, device, bounded
-        self._spill, self._progress, self._ring = spill, progress, ring
+        self._spill, self._progress, self._share = spill, progress, share
+        self._ring = ring and share is None  # shared, the neighbours' frames are held like others
+        self._clip = self._own = slice(0, len(z))  # all frames that are held, and those to decode
+        if share is not None:
+            self._z, self._clip, front = z[share.own], slice(0, share.held), share.halo[0]
+            self._own = slice(front, front + len(self._z))
         self._like = bounded.with_budget(lambda _: torch.empty(0, dtype=z.dtype, device=device))
-        self._clip = slice(0, len(z))
         self._index = 0  # of the current layer
         self._inputs: Frames | None = None  # of the current layer
         self._outputs: Frames | None = None  # of the current layer; the inputs themselves if shapes are equal
@@ -155,22 +165,45 @@ class _TemporalDecode:
         self._inputs = self._outputs
         packs.clear()
         self._trim()
+        self._exchange(self._outputs)
         self._hidden = self._with_budget(self._new_cache)
-        normalise = self._with_budget(lambda _: temporal.first_normaliser(clip[0]))
+        whole = self._of_all(clip[0])
+        normalise = self._with_budget(lambda _: temporal.first_normaliser(whole))
         hidden: list[Moments] = []
         self._steps(shape.height, partial(self._first_pass, temporal, normalise, hidden), 0.6, 0.8)
-        normalisers = normalise, self._with_budget(lambda _: temporal.second_normaliser(hidden[0]))
+        rows = self._of_all(hidden[0])
+        normalisers = normalise, self._with_budget(lambda _: temporal.second_normaliser(rows))
         self._steps(shape.height, partial(self._second_pass, temporal, normalisers), 0.8, 1.0)
         self._hidden, self._cached = None, 0
         self._trim()
 
     def _new_outputs(self, layer: LayerPlan) -> Frames:
         shape = (layer.shape.out_channels, layer.shape.height, layer.shape.width)
-        return Frames(len(self._z), layer.outputs_on_device, shape, self._like, self._spill)
+        return Frames(self._clip.stop, layer.outputs_on_device, shape, self._like, self._spill)
 
     def _new_cache(self, layer: LayerPlan) -> Tensor:
-        shape = (len(self._z), layer.shape.out_channels, layer.cached_rows, layer.shape.width)
+        shape = (self._clip.stop, layer.shape.out_channels, layer.cached_rows, layer.shape.width)
         return kernels.empty(shape, self._like)
+
+    def _of_all(self, part: Moments) -> Moments:
+        """Moments of the whole clip, whoever has its frames."""
+        return part if self._share is None else self._share.of_all(part)
+
+    def _exchange(self, frames: Frames) -> None:
+        """Fills the frames of neighbours, which they compute; a call that was cut short is not repeated."""
+        if self._share is None:
+            return
+        first, last = self._own.start, self._own.stop - 1
+        for near in range(HALO):
+            self._pass_on(frames, last - near, first - 1 - near, 1)
+            self._pass_on(frames, first + near, last + 1 + near, -1)
+
+    def _pass_on(self, frames: Frames, source: int, target: int, step: int) -> None:
+        """Gives one neighbour a frame, and puts what comes from the other one in another's place."""
+        x = self._with_budget(lambda _: frames.read(slice(source, source + 1)).contiguous())
+        into = self._with_budget(lambda _: torch.empty_like(x, memory_format=torch.contiguous_format))
+        if self._share.pass_on(x, into, step, self._share.ring):
+            self._with_budget(lambda _: frames.write(slice(target, target + 1), into))
 
     def _trim(self, always: bool = False) -> None:
         """Returns freed heap memory to the system when the budget is tight, on a CPU."""
@@ -185,10 +218,11 @@ class _TemporalDecode:
         """Runs the spatial part for a group of frames, and merges their moments."""
 
         def compute(layer: LayerPlan) -> tuple[slice, Tensor | None]:
-            group = slice(done, min(done + layer.frames, len(self._z)))
+            part = slice(done, min(done + layer.frames, len(self._z)))
+            group = slice(self._own.start + part.start, self._own.start + part.stop)
             view = None
             if self._inputs is None:
-                x = _network_input(self._decoder, self._z[group], self._device)
+                x = _network_input(self._decoder, self._z[part], self._device)
             else:
                 # Several bands would write over a view by several operations.
                 view = self._inputs.view(group) if layer.rows >= layer.shape.height else None
@@ -204,7 +238,7 @@ class _TemporalDecode:
         self._merge(clip, part)
         if result is not None:
             self._with_budget(lambda _: self._outputs.write(group, result))
-        return group.stop
+        return group.stop - self._own.start
 
     def _band(self, layer: LayerPlan, done: int) -> tuple[slice, Tensor, bool]:
         """Rows of all frames, (T, C, rows, W): their slice, a view or a copy, and whether it is a view."""
@@ -223,7 +257,7 @@ class _TemporalDecode:
             if self._cached == done and self._hidden is not None and rows.stop <= self._hidden.shape[2]:
                 into = self._hidden[:, :, rows]
             hidden = temporal.first_convolution(normalise, band, into)
-            return rows.stop, temporal.hidden_moments(hidden), into is not None
+            return rows.stop, temporal.hidden_moments(hidden[self._own]), into is not None
 
         stop, part, cached = self._with_budget(compute)
         self._merge(hidden_moments, part)
@@ -254,11 +288,12 @@ class _TemporalDecode:
     def _output(self) -> Iterator[Tensor]:
         """Yields the frames; each waits for its successor, which the last convolution over time reads."""
         self._inputs, self._outputs = self._outputs, None
+        self._exchange(self._inputs)
         window: list[Tensor] = []  # three pictures
         packs: spatial.Packs = {}
-        for index in range(-1, len(self._z) + 1):
-            window.append(self._with_budget(partial(self._picture, packs, index)))
-            self._report(min(index + 1, len(self._z)) / len(self._z))
+        for number in range(-1, len(self._z) + 1):
+            window.append(self._with_budget(partial(self._picture, packs, self._own.start + number)))
+            self._report(min(number + 1, len(self._z)) / len(self._z))
             if len(window) == 3:
                 yield self._with_budget(lambda _: self._mixed(window))
                 del window[0]
@@ -266,8 +301,8 @@ class _TemporalDecode:
     def _picture(self, packs: spatial.Packs, index: int, layer: LayerPlan) -> Tensor:
         """A picture, (3, H, W), not yet mixed with its neighbours; beyond the ends of a clip zeros."""
         if self._ring:
-            index %= len(self._z)
-        elif not 0 <= index < len(self._z):
+            index %= self._clip.stop
+        elif not 0 <= index < self._clip.stop:
             shape = layer.shape
             return self._like.new_zeros(shape.out_channels, shape.height, shape.width)
         x = self._inputs.peek(slice(index, index + 1))

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,3 +148,25 @@ def test_free_memory_counts_what_other_networks_can_leave(monkeypatch):
     assert on_card().to_sample(FULL, held=held) == on_card().choose(need, share, held.others)
     monkeypatch.setattr(memory, "available", lambda device: None)
     assert on_card().to_sample(FULL, held=held) == Choice()
+
+
+def test_a_rank_counts_its_own_branches_and_the_features_that_it_keeps(monkeypatch):
+    asked, to_sample = [], needs.to_sample
+    monkeypatch.setattr(needs, "to_sample", lambda *inputs: asked.append(inputs[4:6]) or to_sample(*inputs))
+    names = dict.fromkeys(("conditional", "unconditional", "spatial"))
+    run = SimpleNamespace(branches_at_once=2, frames_at_once=25, start=torch.empty(25, 4, 72, 128))
+    run = SimpleNamespace(**vars(run), branches=names, kept_features=3, control=None)
+    monkeypatch.setattr("stillmotion.headless.engine.fit.fork_of", lambda branches, places: None)
+    for ranks in (1, 2, 3):
+        on_card(48 * 10**9, ranks=ranks).to_sample_run(run)
+    assert asked == [(2, 2), (2, 1), (1, 1)]
+
+
+def test_ranks_on_one_cpu_share_its_free_memory(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 3 * 10**9)
+    room = {}
+    for ranks in (1, 2):
+        fit = Fit(checkpoint(), CPU, torch.float32, torch.float32, ranks=ranks)
+        monkeypatch.setattr(Fit, "choose", lambda self, need, free, *_: free)
+        room[ranks] = fit.to_decode(SIZE, False)
+    assert room[2] == room[1] // 2 and memory.for_spilling(2) == memory.for_spilling() // 2

@@ -60,7 +60,7 @@ def main() -> None:
         for size in (int(card * 1e9) for card in CARDS):
             with rehearsed(size) as ledger:
                 free = lambda device=None, ledger=ledger, size=size: (size - ledger.alive, size)  # noqa: E731
-                ample = mock.patch.object(memory, "for_spilling", lambda: 2**40)
+                ample = mock.patch.object(memory, "for_spilling", lambda _: 2**40)
                 with mock.patch("torch.cuda.mem_get_info", free), ample:
                     runs.append(made(checkpoint, size, ledger))
     sys.stdout.write(json.dumps(runs) + "\n")

@@ -1,0 +1,167 @@
+"""Ranks: processes that make one clip together, and what they tell each other. The only file that knows
+torch.distributed.
+
+Numbers travel by NCCL between GPUs and by gloo between CPUs; what the host says goes by gloo alone, so that
+no GPU waits for it.
+"""
+
+import contextlib
+import datetime
+import os
+import sys
+from functools import wraps
+
+import torch
+from torch import Tensor, distributed
+
+from ...svd_model.layerwise import is_out_of_memory
+from .devices import find_device
+
+SECONDS_ON_GPUS, SECONDS_ELSEWHERE = 120.0, 1800.0
+"""How long ranks wait for each other: on CPUs an evaluation of a released checkpoint takes minutes."""
+
+PATIENCE = datetime.timedelta(days=2)
+"""How long they wait for one that writes a file."""
+
+_PLACES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables that torchrun, or `commands/ranks.py`, sets for each rank."""
+
+
+class RankLostError(ConnectionError):
+    """Another rank has ended, or does not answer."""
+
+
+def started() -> int | None:
+    """How many ranks this process is one of, where it was started as one; else None."""
+    if not all(os.environ.get(name) for name in _PLACES):
+        return None
+    return int(os.environ["WORLD_SIZE"])
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints: rank 0, or the only one."""
+    return started() is None or int(os.environ["RANK"]) == 0
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun has started this process as one of several ranks."""
+    return distributed.is_available() and distributed.is_torchelastic_launched() and (started() or 1) > 1
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The device of this rank: of several GPUs the one with its number on the machine."""
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def abandon(status: int) -> None:
+    """Ends a process that has joined ranks and lost them: taking leave would wait for them, or abort."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
+
+
+def _together(method):
+    """Decorates what all ranks do together; raises RankLostError where one of them doesn't."""
+
+    @wraps(method)
+    def call(self, *args, **options):
+        try:
+            return method(self, *args, **options)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise RankLostError(
+                f"rank {self.rank} of {self.size} has lost another one, which has ended or not answered for "
+                f"{self._seconds:g} s; what that one says is the reason."
+            ) from error
+
+    return call
+
+
+class Ranks:
+    """A process's place among those that make one clip, and the operations that all of them do together.
+
+    Each is called by all ranks in the same order, with tensors of equal shapes and dtypes.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device, seconds: float):
+        self.rank, self.size, self.device, self._seconds = rank, size, device, seconds
+        self._host = None  # the group of what the host says
+
+    @classmethod
+    def join(cls, device: str | torch.device | None = None, seconds: float | None = None) -> "Ranks":
+        """Joins the ranks that torchrun started with this one; waits until all have come.
+
+        device: "cuda" is the GPU of the rank's own number, and the usual one where there are some. seconds:
+        how long ranks wait for each other, by default as long as the device may take. Raises RankLostError
+        where one does not come, ValueError where the process was not started as a rank.
+        """
+        if started() is None:
+            raise ValueError("this process was not started as one of several ranks; start it by torchrun.")
+        device = find_device(own_device(find_device(device)))
+        on_gpu = device.type == "cuda"
+        if seconds is None:
+            seconds = SECONDS_ON_GPUS if on_gpu else SECONDS_ELSEWHERE
+        found = cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device, seconds)
+        if on_gpu:
+            torch.cuda.set_device(device)
+        found._connect("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        return found
+
+    @_together
+    def _connect(self, backend: str) -> None:
+        timeout = datetime.timedelta(seconds=self._seconds)
+        distributed.init_process_group(backend, rank=self.rank, world_size=self.size, timeout=timeout)
+        self._host = distributed.new_group(backend="gloo", timeout=timeout)
+        distributed.barrier(self._host)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that writes and prints."""
+        return self.rank == 0
+
+    @_together
+    def gather(self, x: Tensor) -> Tensor:
+        """The tensors of all ranks, in their order: (…) -> (ranks, …)."""
+        found = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        distributed.all_gather(found, x.contiguous())
+        return torch.stack(found)
+
+    @_together
+    def agree(self, yes: bool) -> bool:
+        """Whether all ranks say yes."""
+        answer = torch.tensor([int(yes)], dtype=torch.int32, device="cpu")
+        distributed.all_reduce(answer, distributed.ReduceOp.MIN, self._host)
+        return bool(answer)
+
+    @_together
+    def pass_on(self, x: Tensor, into: Tensor, step: int, ring: bool) -> bool:
+        """Sends x to the rank `step` further, and receives from the one as far behind; whether one is there.
+
+        step: 1 or −1. into: what is received, like x and contiguous. ring: whether the first rank is beside
+        the last.
+        """
+        target, source = self.rank + step, self.rank - step
+        work = []
+        if ring or 0 <= target < self.size:
+            work.append(distributed.P2POp(distributed.isend, x.contiguous(), target % self.size))
+        receives = ring or 0 <= source < self.size
+        if receives:
+            work.append(distributed.P2POp(distributed.irecv, into, source % self.size))
+        for request in distributed.batch_isend_irecv(work) if work else ():
+            request.wait()
+        return receives
+
+    @_together
+    def wait(self) -> None:
+        """Waits for all ranks, as long as one of them takes to write a file."""
+        distributed.monitored_barrier(self._host, timeout=PATIENCE)
+
+    def leave(self) -> None:
+        """Ends what the process has with the others, after all work."""
+        distributed.destroy_process_group()
