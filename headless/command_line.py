@@ -1,4 +1,4 @@
-"""Command line: `python -m stillmotion animate`, `batch` and `inspect`."""
+"""Command line: `python -m stillmotion animate`, `batch`, `serve` and `inspect`."""
 
 import argparse
 import contextlib
