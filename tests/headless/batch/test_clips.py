@@ -88,7 +88,7 @@ def test_a_worker_with_other_types_and_one_with_too_small_a_part_of_a_gpu_are_re
         job(dtypes={**DTYPES, "dtype": "float16"}).check_machine(None)
     small = job(memory_budget=10**6)
     small.check_machine(None)  # there rows are refused one by one
-    with pytest.raises(ValueError, match="0.5 is too small: the memory budget is 1.0 MB"):
+    with pytest.raises(ValueError, match="is too small: the memory budget is 1"):
         small.check_machine(0.5)
 
 
