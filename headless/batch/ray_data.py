@@ -84,9 +84,13 @@ def connected() -> Iterator[None]:
 
 
 def _with_package() -> dict:
-    """What workers on other machines are given: this package, if it is installed under its own name."""
+    """What workers on other machines are given: this package, where it is installed and no checkout.
+
+    A checkout has gigabytes beside it, such as its environment; there each machine has one of its own.
+    """
     folder = Path(__file__).parents[2]
-    return {"py_modules": [str(folder)]} if folder.name == __package__.partition(".")[0] else {}
+    installed = folder.name == __package__.partition(".")[0] and not (folder / "pyproject.toml").exists()
+    return {"py_modules": [str(folder)]} if installed else {}
 
 
 def find_pool(workers: tuple[int, int] | None, gpus: float | None, device: str | None) -> Pool:

@@ -79,6 +79,21 @@ def test_defaults_names_device_and_budget_are_not_in_the_key(checkpoint):
         plain.key(Row("a", settings={"control_strength": 0.5}), PICTURE)
 
 
+def test_a_worker_with_other_types_and_one_with_too_small_a_part_of_a_gpu_are_refused(checkpoint):
+    def job(**machine):
+        return ClipJob(
+            common(dtypes=machine.pop("dtypes", DTYPES)), partial(_opened, checkpoint, machine), None
+        )
+
+    job().check_machine(0.5)
+    with pytest.raises(ValueError, match="dtype float32, and the batch has float16; give --dtype"):
+        job(dtypes={**DTYPES, "dtype": "float16"}).check_machine(None)
+    small = job(memory_budget=10**6)
+    small.check_machine(None)  # there rows are refused one by one
+    with pytest.raises(ValueError, match="is too small: the memory budget is 1"):
+        small.check_machine(0.5)
+
+
 SCALAR = st.text(max_size=5) | st.integers() | st.floats() | st.booleans() | st.just(10**400)
 VALUE = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 
