@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import h11
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -280,5 +281,6 @@ async def _of_http(request: Request, error: HTTPException) -> Response:
 
 
 async def _of_fault(request: Request, error: Exception) -> Response:
-    logger.error("a request failed by no fault of its own", exc_info=error)
+    if not isinstance(error, h11.LocalProtocolError):  # of a client that had its 400 while it was answered
+        logger.error("a request failed by no fault of its own", exc_info=error)
     return refused(Refusal(500, "the service failed; its log says why."), request.method)

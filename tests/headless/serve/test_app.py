@@ -5,6 +5,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
+from stillmotion.headless.batch.record import clip_name
 from stillmotion.headless.serve.limits import Limits
 from stillmotion.headless.serve.tokens import Tokens
 from support.serving import StubMaker, app_of, clip_of, events_of, parts, picture, until
@@ -204,6 +205,16 @@ def test_what_animate_refuses_is_refused_with_its_sentence(open_client, maker):
 def test_other_requests_are_refused_in_words(request_of, status, open_client):
     answer = open_client().post("/v1/clips", **request_of)
     assert answer.status_code == status and answer.json()["error"]
+
+
+def test_a_key_has_64_digits_whatever_files_there_are(open_client, tmp_path):
+    client = open_client()
+    for key in ("abcd", "A" * 64, "0" * 65):
+        path = tmp_path / "out" / clip_name(key, ".mp4")
+        path.parent.mkdir(parents=True)
+        path.write_text("no clip of the service's")
+        for address in (f"/v1/clips/{key}", f"/v1/clips/{key}/clip.mp4", f"/v1/clips/{key}/events"):
+            assert client.get(address).status_code == 404
 
 
 def test_other_addresses_are_not_there(open_client):
