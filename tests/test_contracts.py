@@ -51,6 +51,17 @@ def test_only_nodes_host_touches_the_hosts_classes(path):
     assert imported(path) <= allowed
 
 
+def test_one_file_knows_how_processes_tell_each_other_things():
+    """Networks and samplers take functions."""
+    users = set()
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [getattr(node, "name", None), getattr(node, "module", None), getattr(node, "attr", None)]
+            if any(isinstance(name, str) and "distributed" in name.split(".") for name in names):
+                users.add(path.relative_to(ROOT))
+    assert users == {Path("headless/engine/ranks.py")}
+
+
 def test_importing_the_pack_needs_neither_comfyui_nor_torch():
     code = "import sys, stillmotion; sys.exit(bool({'torch', 'comfy', 'nodes'} & set(sys.modules)))"
     result = run(sys.executable, "-c", code)

@@ -315,7 +315,8 @@ def _write(
 ) -> Iterator[Path]:
     """Writes all outputs while frames are decoded, and yields each one's absolute path."""
     if not _writes(pipeline):
-        frames = list(frames)  # a part of which are this rank's work
+        for _ in frames:  # a part of which are this rank's work
+            pass
         return
     named = {output.name: output for output in outputs}
     overwrite = {name: output.overwrite for name, output in named.items()}

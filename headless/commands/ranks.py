@@ -60,7 +60,7 @@ def check(options: Namespace, mistakes: Mistakes) -> None:
         device = own_device(options)
         if count(options) == 1:
             return
-        if not torch.distributed.is_available():
+        if not ranks.available():
             raise ValueError("--gpus needs torch.distributed, which this torch was built without.")
         if os.name == "nt":
             raise ValueError("--gpus needs Linux or macOS; on Windows it runs in WSL.")

@@ -31,6 +31,11 @@ class RankLostError(ConnectionError):
     """Another rank has ended, or does not answer."""
 
 
+def available() -> bool:
+    """Whether this torch was built with what ranks need."""
+    return distributed.is_available()
+
+
 def started() -> int | None:
     """How many ranks this process is one of, where it was started as one; else None."""
     if not all(os.environ.get(name) for name in _PLACES):
@@ -45,7 +50,7 @@ def is_first() -> bool:
 
 def by_torchrun() -> bool:
     """Whether torchrun has started this process as one of several ranks."""
-    return distributed.is_available() and distributed.is_torchelastic_launched() and (started() or 1) > 1
+    return available() and distributed.is_torchelastic_launched() and (started() or 1) > 1
 
 
 def own_device(device: torch.device) -> torch.device:
@@ -57,7 +62,7 @@ def own_device(device: torch.device) -> torch.device:
 
 def abandon(status: int) -> None:
     """Ends a process that has joined ranks and lost them: taking leave would wait for them, or abort."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not (available() and distributed.is_initialized()):
         return
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
+from stillmotion.headless.commands import ranks as commands
 from stillmotion.headless.engine import ranks
 
 SIZES = ("--frames", "4", "--width", "64", "--height", "64", "--device", "cpu")
@@ -125,6 +126,40 @@ def test_it_joins_the_ranks_of_torchrun(picture, out):
     )
     assert result.returncode == OK, result.stderr
     assert result.stdout.splitlines() == [str(out / "clip.png")]
+
+
+WAITS = "import time; time.sleep(60)"
+REFUSES = "import sys; sys.stderr.write('error: the disk is full'); sys.exit(2)"
+KILLED = "import os; os.kill(os.getpid(), 9)"
+LOSES = "import sys, time; time.sleep(0.3); sys.exit(3)"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status", "said"),
+    [
+        ("", "", OK, []),
+        (LOSES, REFUSES, REFUSED, ["rank 1: error: the disk is full"]),
+        (WAITS, REFUSES, REFUSED, ["rank 1: error: the disk is full"]),
+        (REFUSES, WAITS, REFUSED, []),
+        (REFUSES, REFUSES, REFUSED, []),
+        (KILLED, LOSES, REFUSED, ["rank 0: error: it ended by signal SIGKILL, as where memory runs out."]),
+    ],
+    ids=["well", "lost", "waiting", "first", "both", "killed"],
+)
+def test_the_rank_that_is_the_reason_is_the_one_that_speaks(monkeypatch, first, second, status, said):
+    """Rank 0 has said its own errors; what others say is kept, and told where it is the reason."""
+    members, found = [], []
+
+    def start(words, several, told):
+        for code, file in zip((first, second), told, strict=True):
+            members.append(subprocess.Popen([sys.executable, "-c", code], stderr=file))
+        return members
+
+    monkeypatch.setattr(commands, "_start", start)
+    monkeypatch.setattr(commands, "PATIENCE", 1.0)
+    assert commands.run([], 2, found.append) == status
+    assert [words.strip() for words in found] == said
+    assert all(process.poll() is not None for process in members)
 
 
 @pytest.mark.parametrize(

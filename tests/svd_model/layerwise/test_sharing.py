@@ -6,40 +6,15 @@ import pytest
 import torch
 
 from stillmotion.svd_model import layerwise
-from stillmotion.svd_model.layerwise import Share, Spill, counts_of
+from stillmotion.svd_model.layerwise import Spill, counts_of
 from stillmotion.svd_model.layerwise.moments import moments
 from support import decoders
+from support.exchange import Exchange
 from support.live_memory import LiveMemory
 
 EXACT = decoders.decoder().double()
 ROUNDING = 1e-12
 """Of float64 through some forty layers, relative to the largest magnitude."""
-
-
-class Exchange:
-    """What several threads tell each other, each by its index."""
-
-    def __init__(self, size):
-        self._size, self._barrier = size, threading.Barrier(size, timeout=60)
-        self._given = [None] * size
-
-    def _told(self, index, what):
-        self._given[index] = what
-        self._barrier.wait()
-        found = list(self._given)
-        self._barrier.wait()
-        return found
-
-    def share(self, counts, index, ring=False):
-        def pass_on(x, into, step, ring):
-            assert x.is_contiguous() and into.is_contiguous()
-            source, told = index - step, self._told(index, x)
-            if not ring and not 0 <= source < self._size:
-                return False
-            into.copy_(told[source % self._size])
-            return True
-
-        return Share(counts, index, ring, lambda x: torch.stack(self._told(index, x)), pass_on)
 
 
 def latents(frames, height=3, width=5):
