@@ -15,12 +15,13 @@ from ..clips.plan import Plan
 from ..clips.presets import NAMED, SVD, USUAL_MOTION
 from ..clips.recipes import drive
 from ..clips.recipes.animate import animate
-from ..clips.settings import Settings
+from ..clips.settings import FIELDS, Settings
+from ..svd_model.checkpoint.variants import Variant
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
 from .hold import paste_over
-from .inputs import own_or_chosen, seed_input, setting
+from .inputs import LABELS, own_or_chosen, seed_input, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
 
 CATEGORY = "stillmotion"
@@ -224,6 +225,27 @@ def _size_and_steps() -> list:
     ]
 
 
+UNCHOSEN = {"preset": OF_CHECKPOINT, "keep_first": OFF, "motion_amount": BY_MOTION}
+"""Choices of SVD Animate that leave a setting to the checkpoint, by its name."""
+
+
+def _check_choices(variant: Variant, motion: int, **choices: str) -> None:
+    """Raises ValueError, in the page's words, for choices that don't go with the checkpoint, or together."""
+    for name, value in choices.items():
+        field, unchosen, label = FIELDS[name], UNCHOSEN[name], LABELS.get(name, name)
+        if value != unchosen and field.only and variant.conditioning not in field.only:
+            raise ValueError(
+                f"{label} is {value!r}, which this checkpoint ({variant.name}) does not take; set {label} to "
+                f"{unchosen!r}."
+            )
+    amount, label = choices["motion_amount"], LABELS["motion_amount"]
+    if amount != BY_MOTION and motion != USUAL_MOTION:
+        raise ValueError(
+            f"motion is {motion} and {label} is {amount!r}; set motion back to {USUAL_MOTION}, or {label} to "
+            f"{BY_MOTION!r}."
+        )
+
+
 class Animate(io.ComfyNode):
     """A picture to a video, with the checkpoint's defaults."""
 
@@ -299,6 +321,7 @@ class Animate(io.ComfyNode):
         variant = opened.variant
         if variant.orbit and motion != USUAL_MOTION:
             raise ValueError(host.motion_without_use("motion", motion, variant))
+        _check_choices(variant, motion, preset=preset, keep_first=keep_first, motion_amount=motion_amount)
         host.check_images(image)
         check_finite(image, "in the image; look at the node that made it")
         settings = Settings(
