@@ -1,4 +1,4 @@
-"""A node of ours that fails says why in the page: in the node, in the subgraph around it, and at the page's edge."""
+"""A node of ours that fails says why in the node, in the subgraph around it, and at the edge of the page."""
 
 import pytest
 
@@ -13,6 +13,10 @@ SENTENCE = (
 )
 SAID = """() => [...document.querySelectorAll(".stillmotion.failed")].filter(each => each.isConnected)
     .map(each => each.textContent)"""
+SET_INSIDE = """values => {
+    const {widgets} = app.graph.nodes.find(node => node.subgraph).subgraph.nodes[0]
+    for (const widget of widgets) if (widget.name in values) widget.value = values[widget.name]
+}"""
 HEIGHT = "app.graph.nodes.find(node => node.type === 'StillmotionAnimate').size[1]"
 
 
@@ -58,23 +62,12 @@ def test_it_stands_in_the_subgraph_around_the_node_too(opened, stocked_server):
             new Set(app.graph.nodes.filter(node => node.type === 'StillmotionAnimate')))"""
     )
     page.wait_until_at_rest(opened)
-    inside = "app.graph.nodes.find(node => node.subgraph).subgraph.nodes[0]"
-    opened.evaluate(
-        f"""values => {{
-            for (const widget of {inside}.widgets) if (widget.name in values) widget.value = values[widget.name]
-        }}""",
-        WRONG,
-    )
+    opened.evaluate(SET_INSIDE, WRONG)
     fail(opened, stocked_server)
     opened.wait_for_function(f"({SAID})().length >= 1")
     around = "app.graph.nodes.find(node => node.subgraph).widgets.some(widget => widget.name === 'failed')"
     assert opened.evaluate(around)
-    opened.evaluate(
-        f"""values => {{
-            for (const widget of {inside}.widgets) if (widget.name in values) widget.value = values[widget.name]
-        }}""",
-        RIGHT,
-    )
+    opened.evaluate(SET_INSIDE, RIGHT)
     page.set_widgets(opened, RIGHT)
     page.run(opened, stocked_server)
     opened.wait_for_function(f"!({around})")
