@@ -323,7 +323,7 @@ class KSampler(io.ComfyNode):
                     "part.",
                 ),
                 between_input(
-                    optional=True,
+                    **LATER,
                     tooltip="With SVD First and Last Frame: how the clip goes between its pictures. Sampler "
                     "and guidance count with trf alone.",
                 ),

@@ -1,13 +1,13 @@
-/** Why a run failed in our code, at the page's edge until the next one: the host itself shows a log. */
+/** Why a run failed in our code, until the next one: the host has it in a log alone. */
 
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 
-const FOLDER = `/${import.meta.url.split("/").at(-2)}/` // the pack's, which is in our lines of a traceback
+const FOLDER = import.meta.url.split("/").at(-2) // the pack's: our lines of a traceback have it
 let told
 
 function tell({ detail: { node_type: type, exception_message: said, traceback } }) {
-  if (!traceback.join().replaceAll("\\", "/").includes(FOLDER)) return
+  if (!traceback.join().includes(FOLDER)) return
   told = { severity: "error", summary: LiteGraph.registered_node_types[type]?.title ?? type, detail: said.trim() }
   app.extensionManager.toast.add(told)
 }

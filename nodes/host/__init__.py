@@ -23,7 +23,7 @@ from .model import (
     with_feature_cache,
 )
 from .moving import show_frames
-from .needs import needs_of, show_on_node
+from .needs import needs_of, show_doubts, show_on_node
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
 from .shared import CAMERA, CLOSING_FRAME, NUM_FRAMES, TRACK
@@ -87,6 +87,7 @@ __all__ = [
     "open_parts",
     "put_first_frame",
     "sample_latent",
+    "show_doubts",
     "show_frames",
     "show_on_node",
     "steered",

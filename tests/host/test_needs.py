@@ -1,4 +1,4 @@
-"""The memory of a clip, as SVD Load Checkpoint shows it on the node."""
+"""What nodes show on themselves: the memory of a clip, and doubts about a motion."""
 
 import pytest
 
@@ -41,3 +41,31 @@ def test_the_node_shows_what_the_usual_clip_needs(shown):
     said, words = shown
     assert said == [["\n".join(["memory, weights included", *words]), "7"]]
     assert words[0].startswith("sampling 25 frames of 1024×576: ")
+
+
+DOUBTS = """
+from types import SimpleNamespace
+from pack.nodes import host, motion
+
+shown = []
+sender = SimpleNamespace(send_progress_text=lambda text, node_id: shown.append((text, node_id)))
+host.needs.PromptServer.instance = sender
+motion.DrawMotion.hidden = SimpleNamespace(unique_id="4:2")
+
+def draw(text):
+    motion.DrawMotion.execute(
+        image=torch.zeros(1, 64, 128, 3), width=128, height=64, fit="crop", frames=2, motion=text)
+
+draw("{}")
+draw('{"aspect": 1.0, "spped": 2}')
+draw("{}")
+draw("{}")
+print(json.dumps(shown))
+"""
+
+
+def test_doubts_about_a_motion_stand_on_its_node_until_they_are_mended():
+    doubtful, mended = in_host.result_of(DOUBTS)
+    assert "keys that mean nothing here" in doubtful[0] and "spped" in doubtful[0]
+    assert "drawn on a picture of width by height 1, and the clip's is 2" in doubtful[0]
+    assert mended == ["drawn as it is said", "4:2"] and doubtful[1] == "4:2"
