@@ -1,14 +1,14 @@
-/** Why a run failed in our code, until the next one: the host has it in a log alone. */
+/** Why a run failed in our code; the host has it in a log alone. */
 
 import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 
-const FOLDER = import.meta.url.split("/").at(-2) // the pack's: our lines of a traceback have it
+const FOLDER = import.meta.url.split("/").at(-2) // in our lines of a traceback
 let told
 
 function tell({ detail: { node_type: type, exception_message: said, traceback } }) {
   if (!traceback.join().includes(FOLDER)) return
-  told = { severity: "error", summary: LiteGraph.registered_node_types[type]?.title ?? type, detail: said.trim() }
+  told = { severity: "error", summary: LiteGraph.registered_node_types[type].title, detail: said.trim() }
   app.extensionManager.toast.add(told)
 }
 
