@@ -30,6 +30,12 @@ OF_CHECKPOINT, BY_MOTION = "the checkpoint's own", "by motion"
 FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
 
+EMPTY_LATENT = (
+    "the latent is empty, as SVD Image to Video makes it, and gives grey frames: connect the latent of a "
+    "sampler node, such as SVD KSampler."
+)
+ONE_PICTURE = "for one clip, as of the first picture of an animation, put core's ImageFromBatch before."
+
 
 def decode_latent(
     vae,
@@ -188,6 +194,7 @@ class Decode(io.ComfyNode):
                     tooltip="For SVD: picture of SVD Image to Video, to be the first frame itself.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
 
@@ -207,6 +214,8 @@ class Decode(io.ComfyNode):
         paste_mask=None,
         first_frame=None,
     ) -> io.NodeOutput:
+        doubts = [] if latents.samples_of(latent).any() else [EMPTY_LATENT]
+        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
         options = (video, memory_budget, precision, frames, last_frame, ring, first_frame)
         options += (paste_over(latent, vae, paste, paste_mask),)
         return io.NodeOutput(decode_latent(vae, latent, *options))
@@ -290,6 +299,7 @@ class Animate(io.ComfyNode):
                     tooltip="How much moves, in a word, in place of motion: the help has a table.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output(tooltip="All frames of the video, in order."),
                 io.Video.Output(tooltip="The video, for core's Save Video."),
@@ -324,6 +334,8 @@ class Animate(io.ComfyNode):
         _check_choices(variant, motion, preset=preset, keep_first=keep_first, motion_amount=motion_amount)
         host.check_images(image)
         check_finite(image, "in the image; look at the node that made it")
+        doubts = [f"{len(image)} pictures, so {len(image)} clips one after the other: {ONE_PICTURE}"]
+        host.show_doubts(doubts if len(image) > 1 else [], cls.hidden and cls.hidden.unique_id)
         settings = Settings(
             width=width or None,
             height=height or None,

@@ -45,5 +45,5 @@ def show_doubts(doubts: Sequence[str], node_id: str | None) -> None:
         show_on_node("\n".join(doubts), node_id)
         _DOUBTED.add(node_id)
     elif node_id in _DOUBTED:  # the page takes no text away, and shows none that is empty
-        show_on_node("drawn as it is said", node_id)
+        show_on_node("nothing to note", node_id)
         _DOUBTED.discard(node_id)
