@@ -329,6 +329,7 @@ class KSampler(io.ComfyNode):
                 ),
                 start_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Latent.Output(tooltip="The sampled video.")],
         )
 
@@ -355,6 +356,8 @@ class KSampler(io.ComfyNode):
         between=MPD,
         start_at=0.0,
     ) -> io.NodeOutput:
+        doubts = host.size_doubts(model, latents.samples_of(latent))
+        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
         host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)

@@ -96,3 +96,19 @@ def test_a_latent_without_a_sampler_and_a_batch_of_pictures_are_told_on_their_no
     assert empty[0].startswith("the latent is empty") and "SVD KSampler" in empty[0] and empty[1] == "8"
     assert several[0].startswith("3 pictures, so 3 clips") and "ImageFromBatch" in several[0]
     assert several[1] == "2"
+
+
+SIZES = """
+from pack import builtin_model
+from pack.nodes import host
+
+model = host.load_model(host.open_checkpoint(builtin_model.NAME))
+sizes = ((72, 128), (32, 32), (16, 16))
+print(json.dumps([host.size_doubts(model, torch.zeros(2, 4, *size)) for size in sizes]))
+"""
+
+
+def test_a_clip_that_is_far_too_large_for_the_built_in_model_is_told():
+    (sentence,), twice, own = in_host.result_of(SIZES)
+    assert "the clip is 1024×576" in sentence and "makes 128×128" in sentence
+    assert twice == own == []
