@@ -48,8 +48,8 @@ def size_doubts(model, samples: torch.Tensor) -> list[str]:
         return []
     return [
         f"the clip is {width}×{height}, and this model ({variant.name}) makes "
-        f"{variant.width}×{variant.height}: set those in SVD Image to Video, or choose an SVD file; the template "
-        "First video with SVD-XT offers one."
+        f"{variant.width}×{variant.height}: set those in SVD Image to Video, or choose an SVD file, as "
+        "the template First video with SVD-XT offers."
     ]
 
 
