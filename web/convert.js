@@ -1,6 +1,7 @@
 /** The command that puts our nodes in the place of core's for SVD, and of those of older packs. */
 
 import { app } from "../../scripts/app.js"
+import { allGraphs } from "./host/nodes.js"
 import { carryOut } from "./host/regraph.js"
 import { words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
@@ -53,7 +54,7 @@ async function convert() {
 /** The graphs to convert: what is connected with the selected nodes, or the workflow with all its subgraphs. */
 function scopes() {
   const selected = [...app.canvas.selectedItems].filter((item) => item.type && item.inputs)
-  if (!selected.length) return [app.rootGraph, ...app.rootGraph.subgraphs.values()].map((graph) => ({ graph }))
+  if (!selected.length) return allGraphs().map((graph) => ({ graph }))
   const inside = selected.flatMap(({ subgraph }) => (subgraph ? [subgraph, ...subgraph.subgraphs.values()] : []))
   const { graph } = app.canvas
   const chosen = connectedWith(graph.asSerialisable(), selected.map((node) => node.id))
@@ -81,9 +82,9 @@ function told(graph, plan) {
   const merged = plan.gone
     .filter((id) => !ids.has(id) && !plan.nodes.some(({ of }) => of === id))
     .map((id) => `${titleOf(graph.getNodeById(id).type)} (${id}) → ${titleOf(OURS.sample)}`)
-  return [...replaced, ...merged, ...plan.notes, ...leftOf(plan)]
+  return [...replaced, ...merged, ...plan.notes.map((note) => words(...note)), ...leftOf(plan)]
 }
 
 function leftOf({ left }) {
-  return left.map(({ id, type, why }) => `${titleOf(type)} (${id}) ${words("convert_left", "stays:")} ${why}`)
+  return left.map(({ id, type, why }) => `${titleOf(type)} (${id}) ${words("convert_left", "stays:")} ${words(...why)}`)
 }

@@ -43,7 +43,7 @@ function take(event) {
 
 async function show(blob, id, layout) {
   const bitmaps = await Promise.all(pathOf(id).map(() => createImageBitmap(blob)))
-  const label = `Preview, step ${layout.step} of ${layout.steps}`
+  const label = words("preview_step", "Preview, step {step} of {steps}", layout)
   pathOf(id).forEach((node, index) => {
     if (bitmaps[index]) playerOf(node, bitmaps[index], layout).show(bitmaps[index], layout, label)
   })

@@ -4,6 +4,7 @@ import { test } from "node:test"
 import { planOf } from "../../web/pure/convert.js"
 import { connectedWith } from "../../web/pure/replacing.js"
 import { pushes } from "../../web/pure/spread.js"
+import { filled } from "../../web/pure/words.js"
 
 /** A graph as a workflow has it, of {id: [type, {input: [origin, slot]}, widget values, more]}. */
 function graphOf(listed) {
@@ -50,7 +51,9 @@ const core = (changes = {}) => ({
 const downloads = { "svd_xt.safetensors": "…/resolve/main/svd_xt.safetensors" }
 const planOfCore = (changes, options = {}) => planOf(graphOf(core(changes)), { limits, downloads, ...options })
 const nodeOf = (plan, id) => plan.nodes.find((node) => node.id === id)
-const whyOf = (plan, id) => plan.left.find((each) => each.id === id)?.why
+const told = ([, english, values]) => filled(english, values)
+const whyOf = (plan, id) => told(plan.left.find((each) => each.id === id).why)
+const notesOf = (plan) => plan.notes.map(told).join()
 
 test("core's chain becomes ours, with its values and links", () => {
   const plan = planOfCore()
@@ -177,7 +180,7 @@ test("an older pack's loader, sampler and decoder become ours", () => {
   assert.deepEqual([values.seed, values.steps, values.min_guidance, values.max_guidance], [23, 30, 1.5, 3])
   assert.deepEqual([inputs, siblings.latent], [{ model: [1, 0] }, [prepared.key, 2]])
   assert.deepEqual(nodeOf(plan, 4).inputs, { latent: [3, 0], vae: [1, 2] })
-  assert.match(plan.notes.join(), /models\/checkpoints/)
+  assert.match(notesOf(plan), /models\/checkpoints/)
 })
 
 test("one node for the whole way becomes SVD Animate, and what it has not is said", () => {
@@ -186,8 +189,8 @@ test("one node for the whole way becomes SVD Animate, and what it has not is sai
   assert.equal(nodeOf(old, 34).type, "StillmotionAnimate")
   const values = { frames: 14, steps: 24, motion: 130, seed: 61, checkpoint: "svd.safetensors" }
   assert.deepEqual(nodeOf(old, 34).values, values)
-  assert.match(old.notes.join(), /fps_id is left out/)
-  assert.doesNotMatch(old.notes.join(), /cond_aug/)
+  assert.match(notesOf(old), /fps_id is left out/)
+  assert.doesNotMatch(notesOf(old), /cond_aug/)
   const simple = ["svd_xt.safetensors", 25, 30, 127, 6, 0.02, 23, "fixed", 14, "cuda"]
   const plan = planOf(graphOf({ 5: ["SVDSimpleImg2Vid", image, simple] }))
   assert.equal(nodeOf(plan, 5).values.control_after_generate, "fixed")

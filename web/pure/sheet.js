@@ -38,13 +38,6 @@ export function frameAt(seconds, fps, round) {
   return round[place < 0 ? place + round.length : place]
 }
 
-/** The rectangle [x, y, width, height] of a picture as large as fits into a box, in the middle. */
-export function fitted(width, height, boxWidth, boxHeight) {
-  const scale = Math.min(boxWidth / width, boxHeight / height)
-  const [w, h] = [width * scale, height * scale]
-  return [(boxWidth - w) / 2, (boxHeight - h) / 2, w, h]
-}
-
 /** What a layout says, or null where it is no sheet of frames. */
 export function layoutOf({ frames, columns, rows, fps }) {
   const whole = [frames, columns, rows].every((number) => Number.isInteger(number) && number > 0)

@@ -16,10 +16,10 @@ function numberInput(label, value, { min, max, step }, set) {
   return make("label", {}, label, input)
 }
 
-const choice = (label, value, options, set) => make("label", {}, label, selectOf(options, value, set))
+const choice = (label, value, options, set) => make("label", {}, label, selectOf(label, options, value, set))
 
 /**
- * An element for the list, and a function that shows a motion. do(motion, selected) takes a changed motion,
+ * An element for the list, and a function that shows a motion. change(motion, selected) takes a changed motion,
  * select(number) another selection.
  */
 export function makeList(words, { change, select }) {
@@ -33,11 +33,19 @@ export function makeList(words, { change, select }) {
   return { element, show }
 }
 
-function entryOf({ name, list, kind, entry }, number, shown) {
+const kindsOf = (words) => ({ [MOVE]: words("motion_move", "moves"), [FREEZE]: words("motion_freeze", "frozen") })
+
+/** The name of an entry and what it does, in words. */
+export function spokenOf({ name, kind }, words) {
+  return { name: words(...name), kind: kindsOf(words)[kind] ?? words("motion_drag", "dragged") }
+}
+
+function entryOf(item, number, shown) {
+  const { list, kind, entry } = item
   const { motion, selected, words, change, select } = shown
   const chosen = number === selected
-  const kinds = { [MOVE]: words("motion_move", "moves"), [FREEZE]: words("motion_freeze", "frozen") }
-  const spoken = `${name}: ${kinds[kind] ?? words("motion_drag", "dragged")}`
+  const { name, kind: does } = spokenOf(item, words)
+  const spoken = `${name}: ${does}`
   const entryButton = button(spoken, spoken, () => select(chosen ? -1 : number))
   Object.assign(entryButton, { className: "grows", ariaPressed: String(chosen) })
   const removing = words("motion_remove", "Remove {name}", { name })
@@ -46,9 +54,10 @@ function entryOf({ name, list, kind, entry }, number, shown) {
   if (!chosen) return make("div", { className: "entry" }, head)
   const patch = (fields) => change(patched(motion, number, fields), number)
   const fields = make("div", { className: "fields" })
-  if (list === "regions")
-    fields.append(choice(words("motion_kind", "kind"), kind, Object.entries(kinds), (value) => patch({ kind: value })))
-  else {
+  if (list === "regions") {
+    const kinds = Object.entries(kindsOf(words))
+    fields.append(choice(words("motion_kind", "kind"), kind, kinds, (value) => patch({ kind: value })))
+  } else {
     const range = { min: 0.001, max: 1, step: 0.01 }
     fields.append(numberInput(words("motion_width", "width"), entry.width ?? 0.1, range, (width) => patch({ width })))
   }
