@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stillmotion.headless.files.videos import write_video
 from support import page
 from support.page import CANVAS, VUE
 
@@ -33,6 +34,21 @@ BUILD = """async ([first, second, fps]) => {
     b.connect(0, batch, 1)
     batch.connect(0, compare, 0)
     b.connect(0, compare, 1)
+}"""
+
+OF_FILE = """file => {
+    app.graph.clear()
+    const types = ["LoadVideo", "GetVideoComponents", "StillmotionCompareClips"]
+    const [load, parts, compare] = types.map((type, index) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [40 + 340 * index, 120]
+        return node
+    })
+    load.widgets.find(widget => widget.name === "file").value = file
+    load.connect(0, parts, 0)
+    parts.connect(0, compare, "a")
+    parts.connect(2, compare, "fps")
 }"""
 
 
@@ -189,7 +205,7 @@ def test_keys_play_stop_and_step(alone):
 
 
 def test_it_goes_on_from_the_frame_where_it_stopped(alone):
-    """At a quarter of the speed a frame stays for a fifth of a second, and the next picture comes before that."""
+    """At a quarter of the speed a frame stays for a fifth of a second; the page draws well before that."""
     choose(alone, "Speed", "0.25")
     press(alone, "Frame on")
     press(alone, "Play")
@@ -206,6 +222,25 @@ def test_who_wants_no_motion_has_a_clip_that_stands(opened, stocked_server):
     assert frame(opened) == 0
     press(opened, "Play")
     opened.wait_for_function(f"{CLIP}.dataset.frame === '1'")
+
+
+def test_a_saved_video_is_stepped_frame_by_frame(opened, stocked_server, base):
+    """Core's nodes read the file, whatever its codec, and give its frames and their number a second."""
+    levels = (40, 90, 140, 190)
+    frames = np.stack([np.full((64, 64, 3), level, np.uint8) for level in levels])
+    file = f"saved_{next(_RUNS)}.mp4"
+    write_video(base / "input" / file, frames, 7)
+    opened.evaluate(OF_FILE, file)
+    page.run(opened, stocked_server)
+    opened.wait_for_function(
+        "document.querySelector('.stillmotion.clip .place')?.textContent.endsWith('/ 4')"
+    )
+    press(opened, "Stop")
+    while frame(opened):
+        press(opened, "Frame on")
+    for level in levels:
+        assert abs(pixels(opened) - level).max() <= 3
+        press(opened, "Frame on")
 
 
 def test_the_player_comes_back_after_another_tab(opened):

@@ -89,8 +89,9 @@ ADD_OURS = """motion => {
     text.callback(motion)
 }"""
 SHOWN = """() => [...document.querySelectorAll(".stillmotion, .stillmotion *")].flatMap(element => {
-    const own = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE).map(node => node.data)
-    return [...own, element.title, element.ariaLabel, element.ariaValueText, element.placeholder]
+    const own = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)
+    const {title, ariaLabel, ariaValueText, placeholder} = element
+    return [...own.map(node => node.data), title, ariaLabel, ariaValueText, placeholder]
 }).filter(Boolean)"""
 OFFERED = """() => app.extensions.filter(each => each.name.startsWith("Stillmotion"))
     .flatMap(each => app.graph.nodes.flatMap(node => each.getNodeMenuItems?.(node) ?? []))

@@ -201,7 +201,7 @@ FOCUSED = """() => {
 
 
 def tab_through(page, first, count: int) -> list[str]:
-    """Names of the controls that the focus goes through at Tab, from the first on; each has a ring around it."""
+    """Names of the controls that Tab goes through, from the first on; each has a ring around it."""
     first.focus()
     page.keyboard.press("Shift")  # from now on the browser takes the focus for one by keys
     names = []
