@@ -1,6 +1,7 @@
 /** The command that puts our nodes in the place of core's for SVD, and of those of older packs. */
 
 import { app } from "../../scripts/app.js"
+import { tell } from "./host/dialog.js"
 import { allGraphs } from "./host/nodes.js"
 import { carryOut } from "./host/regraph.js"
 import { words } from "./host/text.js"
@@ -34,21 +35,17 @@ async function convert() {
   const plans = scopes()
     .map(({ graph, chosen }) => ({ graph, plan: planOf(graph.asSerialisable(), { chosen, ...fromDefinitions() }) }))
     .filter(({ plan }) => plan.nodes.length || plan.left.length)
-  const { dialog, toast } = app.extensionManager
-  const some = plans.some(({ plan }) => plan.nodes.length)
-  const lines = plans.flatMap(({ graph, plan }) => told(graph, plan))
-  if (!some) {
-    const detail = lines.join("\n") || words("convert_none", "No SVD nodes of core or of older packs are here.")
-    toast.add({ severity: "info", summary: words("convert_nothing", "Nothing to convert"), detail, life: 10_000 })
-    return
+  const itemList = plans.flatMap(({ graph, plan }) => told(graph, plan))
+  if (!plans.some(({ plan }) => plan.nodes.length)) {
+    const none = words("convert_none", "No SVD nodes of core or of older packs are here.")
+    return tell("info", words("convert_nothing", "Nothing to convert"), itemList.join("\n") || none)
   }
   const message = words("convert_ask", "These nodes are replaced; Ctrl+Z brings them back.")
-  if (!(await dialog.confirm({ title: label(), message, itemList: lines }))) return
+  if (!(await app.extensionManager.dialog.confirm({ title: label(), message, itemList }))) return
   asOneStep(() => plans.forEach(({ graph, plan }) => carryOut(graph, plan)))
   app.canvas.setDirty(true, true)
   const left = plans.flatMap(({ plan }) => leftOf(plan))
-  const summary = words("convert_done", "Converted to Stillmotion")
-  toast.add({ severity: left.length ? "warn" : "success", summary, detail: left.join("\n"), life: 10_000 })
+  tell(left.length ? "warn" : "success", words("convert_done", "Converted to Stillmotion"), left.join("\n"))
 }
 
 /** The graphs to convert: what is connected with the selected nodes, or the workflow with all its subgraphs. */

@@ -97,6 +97,13 @@ OFFERED = """() => app.extensions.filter(each => each.name.startsWith("Stillmoti
     .flatMap(each => app.graph.nodes.flatMap(node => each.getNodeMenuItems?.(node) ?? []))
     .map(item => item.content)"""
 
+CONVERTED = """() => new Promise(done => {
+    app.graph.clear()
+    app.graph.add(LiteGraph.createNode("SVD_img2vid_Conditioning"))
+    app.extensionManager.toast.add = ({summary, detail}) => done([summary, ...detail.split("\\n")])
+    void app.extensionManager.command.execute("Stillmotion.Convert")
+})"""
+
 
 @pytest.fixture(params=[CANVAS, VUE])
 def marked(request, browser, stocked_server):
@@ -151,5 +158,7 @@ def test_no_word_of_ours_is_left_untranslated(marked, stocked_server):
         entries.nth(number).click()
         seen += marked.evaluate(SHOWN)
     marked.keyboard.press("Escape")
+    nothing, why = marked.evaluate(CONVERTED)
+    seen += [nothing, re.sub(r"^.*\(\d+\) ", "", why)]  # without the node's own title
     assert len(set(seen)) > 60
     assert untranslated(seen) == []

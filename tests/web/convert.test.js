@@ -6,7 +6,7 @@ import { connectedWith } from "../../web/pure/replacing.js"
 import { pushes } from "../../web/pure/spread.js"
 import { filled } from "../../web/pure/words.js"
 
-/** A graph as a workflow has it, of {id: [type, {input: [origin, slot]}, widget values, more]}. */
+/** A graph as the page has it, of {id: [type, {input: [origin, slot]}, widget values, more]}. */
 function graphOf(listed) {
   const links = []
   const nodes = Object.entries(listed).map(([key, [type, inputs, values = [], more = {}]]) => ({
@@ -16,7 +16,8 @@ function graphOf(listed) {
     mode: 0,
     widgets_values: values,
     inputs: Object.entries(inputs).map(([name, [origin, slot]], target) => {
-      links.push([links.length + 1, origin, slot, Number(key), target, "*"])
+      const target_id = Number(key)
+      links.push({ id: links.length + 1, origin_id: origin, origin_slot: slot, target_id, target_slot: target })
       return { name, link: links.length }
     }),
     ...more,
@@ -139,16 +140,14 @@ test("only what is chosen is converted", () => {
   assert.match(whyOf(plan, 12), /loader stays/)
 })
 
-test("links through reroutes and in a subgraph's form are followed; a linked number is not judged", () => {
+test("links through reroutes are followed, with ids as text too; a linked number is not judged", () => {
   const { nodes, links } = graphOf(
     core({
       12: ["SVD_img2vid_Conditioning", { ...core()[12][1], vae: [40, 0], width: [-10, 3] }, [1000, 576, 25, 127, 6, 0]],
       40: ["Reroute", { "": [15, 2] }],
     }),
   )
-  const named = links.map(([id, origin, origin_slot, target, target_slot]) => ({
-    ...{ id, origin_id: String(origin), origin_slot, target_id: String(target), target_slot },
-  }))
+  const named = links.map((link) => ({ ...link, origin_id: String(link.origin_id), target_id: String(link.target_id) }))
   const plan = planOf({ nodes, links: named }, { limits })
   assert.deepEqual(nodeOf(plan, 12).inputs.vae, [40, 0])
   assert.deepEqual(nodeOf(plan, 12).inputs.width, [-10, 3])

@@ -7,7 +7,7 @@ export function pathOf(executionId) {
   const nodes = []
   let graph = app.rootGraph
   for (const id of String(executionId).split(":")) {
-    const node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
+    const node = graph?.getNodeById(id)
     if (!node) return []
     nodes.push(node)
     graph = node.subgraph

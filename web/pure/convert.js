@@ -10,9 +10,9 @@ import { say } from "./words.js"
 const RUNS = 0
 
 /**
- * The plan for a graph as a workflow has it: `nodes` to make, each under a key, with `inputs` [origin, slot] of the
- * old graph and `siblings` [key, slot]; `outputs` that move, "id:slot" -> [key, slot]; `gone` ids; `left` nodes
- * with why, and `notes`, both in words of say().
+ * The plan for a graph as its `asSerialisable` gives it: `nodes` to make, each under a key, with `inputs`
+ * [origin, slot] of the old graph and `siblings` [key, slot]; `outputs` that move, "id:slot" -> [key, slot]; `gone`
+ * ids; `left` nodes with why, and `notes`, both in words of say().
  * chosen: ids to convert, or null for all; limits(type, input) -> the input's min, max and step, and
  * the node's title; downloads: addresses of files by name.
  */

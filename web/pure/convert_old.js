@@ -39,10 +39,8 @@ export function replaceOldSampler(work, node) {
   sampled.node.siblings = Object.fromEntries(outputs.map((name, slot) => [name, [key, slot]]))
   sampled.node.pos[1] += ASIDE
   put(work, node, [prepared.node, sampled.node])
-  const { type, id } = node
-  work.plan.notes.push(
-    say("note_cropped", "{type} {id} had the picture's size; now the picture is cropped to 1024×576", { type, id }),
-  )
+  const { notes } = work.plan
+  notes.push(say("note_cropped", "{type} {id} had the picture's size; now the picture is cropped to 1024×576", node))
   return undefined
 }
 
@@ -67,14 +65,11 @@ export function replaceWhole(work, node) {
   })
   if (why) return why
   moveFile(work, checkpoint)
-  const { type, id } = node
   const { notes } = work.plan
-  notes.push(
-    say("note_cropped_own", "{type} {id} had the picture's size; now it is the checkpoint's own", { type, id }),
-  )
+  notes.push(say("note_cropped_own", "{type} {id} had the picture's size; now it is the checkpoint's own", node))
   for (const [name, usual] of Object.entries(USUAL)) {
     if (found[name] === usual && !work.view.link(node, name)) continue
-    const values = { type, id, name }
+    const values = { ...node, name }
     notes.push(say("note_left_out", "{type} {id}: {name} is left out, SVD Animate has the checkpoint's own", values))
   }
   return undefined

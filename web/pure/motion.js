@@ -129,10 +129,6 @@ const oneOf = (...accepted) => (value, where) => {
   if (!accepted.includes(value)) refuse(where, `is ${shown(value)}; ${accepted.join(" or ")}.`)
 }
 
-const flag = (value, where) => {
-  if (typeof value !== "boolean") refuse(where, `is ${shown(value)}; true or false.`)
-}
-
 const text = (value, where) => {
   const length = typeof value === "string" ? [...value].length : 0
   if (length < 1 || length > LONGEST_ID) refuse(where, `is ${shown(value)}; give 1 to ${LONGEST_ID} characters.`)
@@ -169,7 +165,7 @@ const KEY = {
   degrees: [number(-1080, 1080)],
   time: [number(0, 1)],
 }
-const STROKE = { points: [points(1), REQUIRED], width: [WIDTH], erase: [flag] }
+const STROKE = { points: [points(1), REQUIRED], width: [WIDTH], erase: [oneOf(true, false)] }
 const REGION = {
   id: [text],
   kind: [oneOf(MOVE, FREEZE)],

@@ -10,7 +10,7 @@ export const idOf = (id) => (Number.isInteger(Number(id)) ? Number(id) : id)
 
 /** A graph's nodes, and what is connected to an input or an output. */
 export function viewOf(graph) {
-  const links = new Map((graph.links ?? []).map((link) => [link.id ?? link[0], linkOf(link)]))
+  const links = new Map((graph.links ?? []).map((link) => [link.id, linkOf(link)]))
   const nodes = graph.nodes.map((node) => ({ ...node, id: idOf(node.id) }))
   const byId = new Map(nodes.map((node) => [node.id, node]))
   /** [origin id, slot] of an input, or null. */
@@ -32,10 +32,7 @@ export function viewOf(graph) {
   return { nodes, link, source, consumers }
 }
 
-function linkOf(link) {
-  const [, origin, slot, target] = Array.isArray(link)
-    ? link
-    : [link.id, link.origin_id, link.origin_slot, link.target_id]
+function linkOf({ origin_id: origin, origin_slot: slot, target_id: target }) {
   return { origin: [idOf(origin), slot], target: idOf(target) }
 }
 

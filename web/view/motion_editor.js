@@ -77,7 +77,7 @@ function toolsOf(editor) {
 
 function show(editor) {
   const { history, selected, words } = editor
-  for (const each of editor.toolButtons ?? []) each.ariaPressed = String(each.dataset.tool === editor.tool)
+  for (const each of editor.toolButtons) each.ariaPressed = String(each.dataset.tool === editor.tool)
   editor.list.show(history.value, selected)
   editor.picture.draw()
   const entries = entriesOf(history.value)

@@ -16,10 +16,8 @@ export function makeSheetPlayer(words) {
   let playing
 
   function draw(frame) {
-    const [x, y, width, height] = cellOf(frame, layout, sheet.width, sheet.height)
-    canvas.width = Math.max(1, Math.round(width))
-    canvas.height = Math.max(1, Math.round(height))
-    canvas.getContext("2d").drawImage(sheet, x, y, width, height, 0, 0, canvas.width, canvas.height)
+    const cell = cellOf(frame, layout, sheet.width, sheet.height)
+    canvas.getContext("2d").drawImage(sheet, ...cell, 0, 0, canvas.width, canvas.height)
     canvas.dataset.frame = drawn = frame
   }
 
@@ -46,6 +44,8 @@ export function makeSheetPlayer(words) {
       sheet?.close()
       sheet = bitmap
       layout = { ...next, round: roundOf(next.frames) }
+      const [, , width, height] = cellOf(0, layout, sheet.width, sheet.height)
+      Object.assign(canvas, { width: Math.max(1, Math.round(width)), height: Math.max(1, Math.round(height)) })
       canvas.ariaLabel = label
       draw(drawn >= 0 && drawn < layout.frames ? drawn : 0)
     },
