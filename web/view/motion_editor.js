@@ -89,8 +89,8 @@ function show(editor) {
     : words("motion_count", "{count} entries", values)
 }
 
-/** A changed motion becomes a step, if it is one that is read. */
-function change(editor, { motion, selected }) {
+/** A changed motion becomes a step, if it is one that is read; the same entry stays selected unless told. */
+function change(editor, { motion, selected = editor.selected }) {
   editor.draft = null
   try {
     check(motion)
@@ -106,7 +106,7 @@ function change(editor, { motion, selected }) {
 }
 
 function select(editor, number) {
-  editor.selected = number
+  Object.assign(editor, { selected: number, draft: null })
   show(editor)
 }
 
@@ -128,14 +128,14 @@ function actsOf(editor) {
     path: (points) => change(editor, pathed(now(), editor.selected, points, aspect)),
     camera(points) {
       const pan = points.at(-1).map((to, axis) => rounded(within(-1, 1, to - points[0][axis])))
-      change(editor, { motion: filmed(now(), { pan }), selected: editor.selected })
+      change(editor, { motion: filmed(now(), { pan }) })
     },
     select: (number) => select(editor, number),
     shift(hit, by, isOver) {
-      if (Math.hypot(...by) < 1e-4) return
       const motion = shifted(now(), hit, by)
-      if (isOver) change(editor, { motion, selected: hit.number })
-      else editor.draft = motion
+      if (!isOver) editor.draft = motion
+      else if (Math.hypot(...by) < 1e-4) select(editor, hit.number)
+      else change(editor, { motion, selected: hit.number })
     },
   }
 }
@@ -151,20 +151,16 @@ function pressed(editor, event) {
   }
   if (stepping || event.altKey) return
   const onPicture = event.target === picture.canvas
-  const nudge = (x, y) => () => onPicture && editor.selected >= 0 && change(editor, {
-    motion: shifted(editor.history.value, { number: editor.selected, part: "all" }, [x, y]),
-    selected: editor.selected,
-  })
+  const { value } = editor.history
+  const all = { number: editor.selected, part: "all" }
+  const nudge = (x, y) => () => onPicture && all.number >= 0 && change(editor, { motion: shifted(value, all, [x, y]) })
   const actions = {
     "+": () => picture.zoomBy(1.25),
     "-": () => picture.zoomBy(0.8),
     0: picture.reset,
     " ": () => onPicture && picture.holdSpace(true),
     enter: () => onPicture && picture.closeCorners(),
-    delete: () => {
-      if (editor.selected < 0) return
-      change(editor, { motion: without(editor.history.value, editor.selected), selected: -1 })
-    },
+    delete: () => all.number >= 0 && change(editor, { motion: without(value, all.number), selected: -1 }),
     arrowleft: nudge(-NUDGE, 0),
     arrowright: nudge(NUDGE, 0),
     arrowup: nudge(0, -NUDGE),

@@ -20,7 +20,7 @@ const choice = (label, value, options, set) => make("label", {}, label, selectOf
 
 /**
  * An element for the list, and a function that shows a motion. change(motion, selected) takes a changed motion,
- * select(number) another selection.
+ * and another selection if there is one, as does select(number).
  */
 export function makeList(words, { change, select }) {
   const element = make("div", { className: "list" })
@@ -52,7 +52,7 @@ function entryOf(item, number, shown) {
   const remove = button("✕", removing, () => change(without(motion, number), -1))
   const head = make("div", { className: "row" }, entryButton, remove)
   if (!chosen) return make("div", { className: "entry" }, head)
-  const patch = (fields) => change(patched(motion, number, fields), number)
+  const patch = (fields) => change(patched(motion, number, fields))
   const fields = make("div", { className: "fields" })
   if (list === "regions") {
     const kinds = Object.entries(kindsOf(words))
@@ -75,12 +75,12 @@ function endOf({ path }, number, { motion, words, change }) {
     ["degrees", words("motion_degrees", "turn"), end.degrees ?? 0, { min: -1080, max: 1080, step: 5 }],
   ]
   return rows.map(([field, label, value, range]) =>
-    numberInput(label, value, range, (typed) => change(endPatched(motion, number, { [field]: typed }), number)))
+    numberInput(label, value, range, (typed) => change(endPatched(motion, number, { [field]: typed }))))
 }
 
-function cameraOf({ motion, selected, words, change }) {
+function cameraOf({ motion, words, change }) {
   const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
-  const film = (fields) => change(filmed(motion, fields), selected)
+  const film = (fields) => change(filmed(motion, fields))
   const pans = { min: -1, max: 1, step: 0.01 }
   const [zooms, rolls] = [{ min: 0.25, max: 4, step: 0.05 }, { min: -180, max: 180, step: 1 }]
   const eases = [["linear", words("ease_linear", "even")], ["smooth", words("ease_smooth", "smooth")]]

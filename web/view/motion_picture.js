@@ -140,7 +140,8 @@ function up(view, event) {
   view.pointers.delete(event.pointerId)
   if (gesture?.kind === "pinch" && view.pointers.size) return
   view.gesture = null
-  if (event.type !== "pointercancel") finish(view, gesture)
+  if (event.type === "pointercancel") view.acts.select(view.state().selected) // as if it had not begun
+  else finish(view, gesture)
   draw(view)
 }
 
