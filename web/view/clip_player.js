@@ -3,7 +3,7 @@
 import { within } from "../pure/numbers.js"
 import { frameAt, roundOf, seamOf, shrinkOf } from "../pure/sheet.js"
 import { drawPair, VIEWS } from "./draw_pair.js"
-import { button, make, offer, playButton, select, slider, wantsStill } from "./elements.js"
+import { button, icon, make, offer, playButton, select, slider, wantsStill } from "./elements.js"
 import { whileSeen } from "./while_seen.js"
 
 const MOST_BYTES = 2 ** 26
@@ -20,10 +20,8 @@ export function makeClipPlayer(words) {
 
   const canvas = make("canvas", { role: "img" })
   const toggle = playButton(words, () => play(!state.playing))
-  const back = button("", words("clip_back", "Frame back"), () => step(-1))
-  const forth = button("", words("clip_on", "Frame on"), () => step(1))
-  back.dataset.icon = "back"
-  forth.dataset.icon = "forth"
+  const back = button(icon("step-backward"), words("clip_back", "Frame back"), () => step(-1))
+  const forth = button(icon("step-forward"), words("clip_on", "Frame on"), () => step(1))
   const scrub = slider(words("clip_frame", "Frame"), { min: 0, max: 0, step: 1, value: 0 }, halt)
   const place = make("span", { className: "place" }) // no output, which a screen reader would read at each frame
   const time = make("div", { className: "row" }, back, toggle.element, forth, scrub, place)

@@ -10,17 +10,20 @@ export function make(tag, { role, ...properties } = {}, ...children) {
 
 /** A button with a sign, and its words for who hovers over it or hears it. */
 export function button(sign, label, act) {
-  const element = make("button", { type: "button", textContent: sign, title: label, ariaLabel: label })
+  const element = make("button", { type: "button", title: label, ariaLabel: label }, sign)
   element.addEventListener("click", act)
   return element
 }
 
-/** A button with a drawn sign that plays and stops; `show(on)` has it offer the one or the other. */
+/** A sign of the page's own font: not every system has a letter for it. */
+export const icon = (name) => make("i", { className: `pi pi-${name}` })
+
+/** A button that plays and stops; `show(on)` has it offer the one or the other. */
 export function playButton(words, act) {
   const element = button("", "", act)
   const show = (on) => {
     const label = on ? words("stop", "Stop") : words("play", "Play")
-    Object.assign(element, { ariaLabel: label, title: label }).dataset.icon = on ? "pause" : "play"
+    Object.assign(element, { ariaLabel: label, title: label }).replaceChildren(icon(on ? "pause" : "play"))
   }
   show(false)
   return { element, show }
