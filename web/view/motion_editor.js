@@ -25,6 +25,7 @@ export function makeEditor(motion, frame, words) {
   const editor = { frame, words, history: begun(motion), draft: null, selected: -1, tool: "brush", width: 0.06 }
   editor.said = make("div", { role: "status" })
   editor.picture = makePicture(frame, () => ({ ...editor, motion: valueOf(editor) }), actsOf(editor))
+  editor.picture.canvas.ariaLabel = words("motion_title", "Motion")
   editor.list = makeList(words, {
     change: (changed, selected) => change(editor, { motion: changed, selected }),
     select: (number) => select(editor, number),

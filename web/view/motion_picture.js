@@ -15,7 +15,7 @@ const GRAB = { mouse: 10, pen: 12, touch: 22 }
  * polygon(corners), select(number), shift(hit, by, isOver).
  */
 export function makePicture(frame, state, acts) {
-  const canvas = make("canvas", { tabIndex: 0, className: "stage" })
+  const canvas = make("canvas", { tabIndex: 0, className: "stage", role: "application" })
   const view = { canvas, frame, state, acts, zoom: 1, shift: [0, 0], pointers: new Map(), corners: [], space: false }
   new ResizeObserver(() => draw(view)).observe(canvas)
   canvas.addEventListener("pointerdown", (event) => down(view, event))
