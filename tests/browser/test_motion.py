@@ -143,6 +143,15 @@ def test_keys_in_the_editor_stay_there(shown):
     assert shown.evaluate("app.graph.nodes.length") == 2
 
 
+def test_while_nothing_is_selected_the_editor_says_what_its_tool_does(shown):
+    edit(shown)
+    said = shown.locator('dialog.editor [role="status"]')
+    assert said.inner_text() == "Paint what moves"
+    tool(shown, "path")
+    assert said.inner_text() == "Draw the path of a region, or drag what lies elsewhere"
+    close(shown)
+
+
 def test_a_polygon_is_clicked_and_zoom_and_play_change_nothing(shown):
     edit(shown)
     tool(shown, "polygon")

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 WEB = ROOT / "web"
 SCRIPTS = sorted(WEB.rglob("*.js"))
-LONGEST_FILE, MOST_BYTES = 250, 149_300
+LONGEST_FILE, MOST_BYTES = 250, 150_000
 ENTRIES = [path for path in SCRIPTS if path.parent == WEB]
 """Files that the page runs; it imports the others too, which only offer functions."""
 

@@ -87,7 +87,7 @@ function show(editor) {
   editor.said.className = ""
   editor.said.textContent = item
     ? words("motion_selected", "{name}: {number} of {count}, {kind}", values)
-    : words("motion_count", "{count} entries", values)
+    : editor.toolButtons.find((each) => each.ariaPressed === "true").title
 }
 
 /** A changed motion becomes a step, if it is one that is read; the same entry stays selected unless told. */
