@@ -4,6 +4,7 @@ The host checks only numbers and choices that are set on a node. It does not che
 link, and NaN passes its comparisons.
 """
 
+import errno
 import functools
 import math
 from collections.abc import Callable
@@ -16,7 +17,10 @@ MOST_NAMED = 12
 
 
 def checked(execute: Callable) -> Callable:
-    """Decorates execute to raise ValueError for a value that its schema does not accept."""
+    """Decorates execute to raise ValueError for a value that its schema does not accept.
+
+    Kinds of ValueError of our own become plain ones, with the same words; a full disk is said in a sentence.
+    """
 
     @functools.wraps(execute)
     def run(cls, **values):
@@ -24,7 +28,20 @@ def checked(execute: Callable) -> Callable:
             message = complaint(option, values[option.id]) if option.id in values else None
             if message:
                 raise ValueError(message)
-        return execute(cls, **values)
+        try:
+            return execute(cls, **values)
+        except ValueError as error:
+            if type(error) is ValueError:
+                raise
+            # The page shows the name of an error's class, in which the host has the whole path of the pack.
+            raise ValueError(str(error)).with_traceback(error.__traceback__) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            place = f" at {error.filename}" if error.filename else ""
+            raise RuntimeError(
+                f"no room is left on the disk{place}; delete files there, and run again."
+            ) from error
 
     return run
 

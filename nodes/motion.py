@@ -1,6 +1,5 @@
 """Nodes of motion that the user decides: coarse videos of what moves where, for SVD Hold."""
 
-import logging
 from dataclasses import replace
 
 from comfy_api.v0_0_2 import io
@@ -25,8 +24,6 @@ CUSTOM = "custom"
 """The move of a camera that the numbers say."""
 PATH = '[{"x": 0.4, "y": 0.5}, {"x": 0.6, "y": 0.5}]'
 """A path across the middle."""
-
-logger = logging.getLogger(__name__)
 
 
 def frames_input() -> io.Int.Input:
@@ -131,6 +128,7 @@ class DrawMotion(io.ComfyNode):
                 ),
                 nearness_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("coarse_video", tooltip="What the clip is to follow, for SVD Hold."),
                 mask_output(),
@@ -147,8 +145,8 @@ class DrawMotion(io.ComfyNode):
     def execute(cls, image, width, height, fit, frames, motion, masks=None, nearness=None) -> io.NodeOutput:
         check_one("image", image)
         drawn, unknown = tracks.parse(motion)
-        for doubt in tracks.doubts(drawn, unknown, width, height):
-            logger.warning(doubt)
+        doubts = list(tracks.doubts(drawn, unknown, width, height))
+        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
         if masks is not None:
             check_mask("masks", masks)
         clip = width, height
@@ -202,6 +200,7 @@ class Drag(io.ComfyNode):
                 ),
                 frames_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("coarse_video", tooltip="What the clip is to follow, for SVD Hold."),
                 mask_output(),
@@ -215,8 +214,7 @@ class Drag(io.ComfyNode):
         keys, unknown = tracks.parse_path(path)
         motion = Motion((Region("the mask", tracks.MOVE, keys, mask=0),))
         size = image.shape[2], image.shape[1]
-        for doubt in tracks.doubts(motion, unknown, *size):
-            logger.warning(doubt)
+        host.show_doubts(list(tracks.doubts(motion, unknown, *size)), cls.hidden and cls.hidden.unique_id)
         check_mask("mask", mask)
         if len(mask) != 1:
             raise ValueError(f"mask holds {len(mask)} pictures, and SVD Drag takes one; several: SVD Motion.")

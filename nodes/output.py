@@ -15,12 +15,13 @@ from ..clips.plan import Plan
 from ..clips.presets import NAMED, SVD, USUAL_MOTION
 from ..clips.recipes import drive
 from ..clips.recipes.animate import animate
-from ..clips.settings import Settings
+from ..clips.settings import FIELDS, Settings
+from ..svd_model.checkpoint.variants import Variant
 from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
 from .hold import paste_over
-from .inputs import own_or_chosen, seed_input, setting
+from .inputs import LABELS, own_or_chosen, seed_input, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
 
 CATEGORY = "stillmotion"
@@ -28,6 +29,12 @@ GB = 10**9
 OF_CHECKPOINT, BY_MOTION = "the checkpoint's own", "by motion"
 FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16}
+
+EMPTY_LATENT = (
+    "the latent is empty, as SVD Image to Video makes it, and gives grey frames: connect the latent of a "
+    "sampler node, such as SVD KSampler."
+)
+ONE_PICTURE = "for one clip, as of the first picture of an animation, put core's ImageFromBatch before."
 
 
 def decode_latent(
@@ -187,6 +194,7 @@ class Decode(io.ComfyNode):
                     tooltip="For SVD: picture of SVD Image to Video, to be the first frame itself.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="All frames of all videos, in order, or of the one.")],
         )
 
@@ -206,6 +214,8 @@ class Decode(io.ComfyNode):
         paste_mask=None,
         first_frame=None,
     ) -> io.NodeOutput:
+        doubts = [] if latents.samples_of(latent).any() else [EMPTY_LATENT]
+        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
         options = (video, memory_budget, precision, frames, last_frame, ring, first_frame)
         options += (paste_over(latent, vae, paste, paste_mask),)
         return io.NodeOutput(decode_latent(vae, latent, *options))
@@ -222,6 +232,27 @@ def _size_and_steps() -> list:
         ),
         own_or_chosen("steps", tooltip="Number of sampling steps; 0 is the checkpoint's own."),
     ]
+
+
+UNCHOSEN = {"preset": OF_CHECKPOINT, "keep_first": OFF, "motion_amount": BY_MOTION}
+"""Choices of SVD Animate that leave a setting to the checkpoint, by its name."""
+
+
+def _check_choices(variant: Variant, motion: int, **choices: str) -> None:
+    """Raises ValueError, in the page's words, for choices that don't go with the checkpoint, or together."""
+    for name, value in choices.items():
+        field, unchosen, label = FIELDS[name], UNCHOSEN[name], LABELS.get(name, name)
+        if value != unchosen and field.only and variant.conditioning not in field.only:
+            raise ValueError(
+                f"{label} is {value!r}, which this checkpoint ({variant.name}) does not take; set {label} to "
+                f"{unchosen!r}."
+            )
+    amount, label = choices["motion_amount"], LABELS["motion_amount"]
+    if amount != BY_MOTION and motion != USUAL_MOTION:
+        raise ValueError(
+            f"motion is {motion} and {label} is {amount!r}; set motion back to {USUAL_MOTION}, or {label} to "
+            f"{BY_MOTION!r}."
+        )
 
 
 class Animate(io.ComfyNode):
@@ -268,6 +299,7 @@ class Animate(io.ComfyNode):
                     tooltip="How much moves, in a word, in place of motion: the help has a table.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output(tooltip="All frames of the video, in order."),
                 io.Video.Output(tooltip="The video, for core's Save Video."),
@@ -299,8 +331,11 @@ class Animate(io.ComfyNode):
         variant = opened.variant
         if variant.orbit and motion != USUAL_MOTION:
             raise ValueError(host.motion_without_use("motion", motion, variant))
+        _check_choices(variant, motion, preset=preset, keep_first=keep_first, motion_amount=motion_amount)
         host.check_images(image)
         check_finite(image, "in the image; look at the node that made it")
+        doubts = [f"{len(image)} pictures, so {len(image)} clips one after the other: {ONE_PICTURE}"]
+        host.show_doubts(doubts if len(image) > 1 else [], cls.hidden and cls.hidden.unique_id)
         settings = Settings(
             width=width or None,
             height=height or None,

@@ -323,12 +323,13 @@ class KSampler(io.ComfyNode):
                     "part.",
                 ),
                 between_input(
-                    optional=True,
+                    **LATER,
                     tooltip="With SVD First and Last Frame: how the clip goes between its pictures. Sampler "
                     "and guidance count with trf alone.",
                 ),
                 start_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Latent.Output(tooltip="The sampled video.")],
         )
 
@@ -355,6 +356,8 @@ class KSampler(io.ComfyNode):
         between=MPD,
         start_at=0.0,
     ) -> io.NodeOutput:
+        doubts = host.size_doubts(model, latents.samples_of(latent))
+        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
         host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)

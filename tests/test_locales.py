@@ -42,9 +42,10 @@ def english_of_nodes() -> dict[tuple[str, ...], str]:
 
 def english_of_scripts() -> dict[str, str]:
     """The words of our own in the page, by their keys."""
-    found = dict(re.findall(r'words\(\s*"([^"]+)",\s*"([^"]*)"', SCRIPTS))
+    calls = r"(?:words|say|refuse|Refusal)\("
+    found = dict(re.findall(calls + r'\s*"([^"]+)",\s*"([^"]*)"', SCRIPTS))
     constants = dict(re.findall(r'^const (\w+) = "([^"]+)"$', SCRIPTS, re.MULTILINE))
-    found |= {key: constants[name] for key, name in re.findall(r'words\(\s*"([^"]+)",\s*(\w+)', SCRIPTS)}
+    found |= {key: constants[name] for key, name in re.findall(calls + r'\s*"([^"]+)",\s*(\w+)', SCRIPTS)}
     for tool, name, use in re.findall(r'^  \["(\w+)", "([^"]+)", "([^"]+)"\],$', SCRIPTS, re.MULTILINE):
         found |= {f"tool_{tool}": name, f"tool_{tool}_use": use}
     views = re.findall(r'"([^"]+)"', re.search(r"VIEWS = \[(.*?)\]", SCRIPTS)[1])

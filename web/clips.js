@@ -1,6 +1,7 @@
 /** A clip of the command line's that was dropped on the page: the menu of its node builds the graph that makes it. */
 
 import { app } from "../../scripts/app.js"
+import { tell } from "./host/dialog.js"
 import { inputUrl, onValue, setValues, widgetOf } from "./host/nodes.js"
 import { words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
@@ -8,7 +9,7 @@ import { graphOfClip, settingsIn } from "./pure/command_clip.js"
 
 const WIDGETS = { LoadVideo: "file", LoadImage: "image" }
 const CLIP = /\.(mp4|webm|webp)( \[\w+\])?$/i
-const LARGEST = 2 ** 28
+const READ = 2 ** 21 // bytes of a file's start and of its end, where writers put what is said about it
 const COLUMN = 360
 
 const found = new WeakMap() // node -> settings in its clip
@@ -17,7 +18,7 @@ app.registerExtension({
   name: "Stillmotion.Clips",
   nodeCreated(node) {
     const widget = widgetOf(node, WIDGETS[node.constructor.nodeData?.name])
-    if (widget) onValue(node, widget, () => look(node, widget.value))
+    if (widget) onValue(node, widget, () => look(node, widget))
   },
   getNodeMenuItems(node) {
     const settings = found.get(node)
@@ -27,17 +28,20 @@ app.registerExtension({
 })
 
 /** Reads the settings in a node's clip, and says so where there are some. */
-async function look(node, file) {
+async function look(node, widget) {
+  const file = widget.value
   found.delete(node)
   if (typeof file !== "string" || !CLIP.test(file)) return
-  const answer = await fetch(inputUrl(file))
-  if (!answer.ok || Number(answer.headers.get("content-length")) > LARGEST) return
-  const settings = settingsIn(new TextDecoder("latin1").decode(await answer.arrayBuffer()))
-  if (!settings) return
+  const settings = (await settingsAt(file, `0-${READ - 1}`)) ?? (await settingsAt(file, `-${READ}`))
+  if (!settings || widget.value !== file) return
   found.set(node, settings)
-  const summary = words("clip_found", "A clip of Stillmotion's command line")
-  const detail = words("clip_how", "The menu of its node builds the graph that makes it.")
-  app.extensionManager.toast.add({ severity: "info", summary, detail, life: 10_000 })
+  const how = words("clip_how", "The menu of its node builds the graph that makes it.")
+  tell("info", words("clip_found", "A clip of Stillmotion's command line"), how)
+}
+
+async function settingsAt(file, range) {
+  const answer = await fetch(inputUrl(file), { headers: { Range: `bytes=${range}` } })
+  return answer.ok ? settingsIn(new TextDecoder("latin1").decode(await answer.arrayBuffer())) : null
 }
 
 /** Puts the graph below the node of the clip. */
@@ -60,7 +64,6 @@ function build(node, settings) {
     })
   })
   app.canvas.setDirty(true, true)
-  if (!left.length) return
-  const summary = words("clip_left", "These settings of the clip have no place in this graph")
-  app.extensionManager.toast.add({ severity: "warn", summary, detail: left.join(", "), life: 10_000 })
+  const without = words("clip_left", "These settings of the clip have no place in this graph")
+  if (left.length) tell("warn", without, left.join(", "))
 }

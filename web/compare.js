@@ -1,7 +1,7 @@
 /** SVD Compare Clips: the player in its node. */
 
 import { app } from "../../scripts/app.js"
-import { after, fileUrl, playerIn } from "./host/nodes.js"
+import { after, allGraphs, fileUrl, playerIn } from "./host/nodes.js"
 import { words } from "./host/text.js"
 import { makeClipPlayer } from "./view/clip_player.js"
 
@@ -29,13 +29,9 @@ app.registerExtension({
     after(node, "onExecuted", (output) => show(node, output))
   },
   onNodeOutputsUpdated(outputs) {
-    for (const node of nodesOf(app.rootGraph)) {
+    for (const node of allGraphs().flatMap(({ nodes }) => nodes)) {
       const locator = app.extensionManager.workflow.nodeToNodeLocatorId(node)
       if (node.comfyClass === NODE && outputs[locator]) show(node, outputs[locator])
     }
   },
 })
-
-function nodesOf(graph) {
-  return graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
-}

@@ -1,6 +1,8 @@
 /** The command that puts our nodes in the place of core's for SVD, and of those of older packs. */
 
 import { app } from "../../scripts/app.js"
+import { tell } from "./host/dialog.js"
+import { allGraphs } from "./host/nodes.js"
 import { carryOut } from "./host/regraph.js"
 import { words } from "./host/text.js"
 import { asOneStep } from "./host/undo.js"
@@ -33,27 +35,23 @@ async function convert() {
   const plans = scopes()
     .map(({ graph, chosen }) => ({ graph, plan: planOf(graph.asSerialisable(), { chosen, ...fromDefinitions() }) }))
     .filter(({ plan }) => plan.nodes.length || plan.left.length)
-  const { dialog, toast } = app.extensionManager
-  const some = plans.some(({ plan }) => plan.nodes.length)
-  const lines = plans.flatMap(({ graph, plan }) => told(graph, plan))
-  if (!some) {
-    const detail = lines.join("\n") || words("convert_none", "No SVD nodes of core or of older packs are here.")
-    toast.add({ severity: "info", summary: words("convert_nothing", "Nothing to convert"), detail, life: 10_000 })
-    return
+  const itemList = plans.flatMap(({ graph, plan }) => told(graph, plan))
+  if (!plans.some(({ plan }) => plan.nodes.length)) {
+    const none = words("convert_none", "No SVD nodes of core or of older packs are here.")
+    return tell("info", words("convert_nothing", "Nothing to convert"), itemList.join("\n") || none)
   }
   const message = words("convert_ask", "These nodes are replaced; Ctrl+Z brings them back.")
-  if (!(await dialog.confirm({ title: label(), message, itemList: lines }))) return
+  if (!(await app.extensionManager.dialog.confirm({ title: label(), message, itemList }))) return
   asOneStep(() => plans.forEach(({ graph, plan }) => carryOut(graph, plan)))
   app.canvas.setDirty(true, true)
   const left = plans.flatMap(({ plan }) => leftOf(plan))
-  const summary = words("convert_done", "Converted to Stillmotion")
-  toast.add({ severity: left.length ? "warn" : "success", summary, detail: left.join("\n"), life: 10_000 })
+  tell(left.length ? "warn" : "success", words("convert_done", "Converted to Stillmotion"), left.join("\n"))
 }
 
 /** The graphs to convert: what is connected with the selected nodes, or the workflow with all its subgraphs. */
 function scopes() {
   const selected = [...app.canvas.selectedItems].filter((item) => item.type && item.inputs)
-  if (!selected.length) return [app.rootGraph, ...app.rootGraph.subgraphs.values()].map((graph) => ({ graph }))
+  if (!selected.length) return allGraphs().map((graph) => ({ graph }))
   const inside = selected.flatMap(({ subgraph }) => (subgraph ? [subgraph, ...subgraph.subgraphs.values()] : []))
   const { graph } = app.canvas
   const chosen = connectedWith(graph.asSerialisable(), selected.map((node) => node.id))
@@ -81,9 +79,9 @@ function told(graph, plan) {
   const merged = plan.gone
     .filter((id) => !ids.has(id) && !plan.nodes.some(({ of }) => of === id))
     .map((id) => `${titleOf(graph.getNodeById(id).type)} (${id}) → ${titleOf(OURS.sample)}`)
-  return [...replaced, ...merged, ...plan.notes, ...leftOf(plan)]
+  return [...replaced, ...merged, ...plan.notes.map((note) => words(...note)), ...leftOf(plan)]
 }
 
 function leftOf({ left }) {
-  return left.map(({ id, type, why }) => `${titleOf(type)} (${id}) ${words("convert_left", "stays:")} ${why}`)
+  return left.map(({ id, type, why }) => `${titleOf(type)} (${id}) ${words("convert_left", "stays:")} ${words(...why)}`)
 }

@@ -41,7 +41,7 @@ function addCurve(node, widgets, option) {
   const redraw = () => {
     if (!changing) view.show(stateOf(node, { shape, min, max, text }, option))
   }
-  mount(node, "curve", view.element, { least: 100, most: 180 })
+  mount(node, "curve", view.element, { least: () => 100, most: () => 180 })
   for (const widget of widgets) onValue(node, widget, redraw)
   after(node, "onConnectionsChange", () => redraw())
   redraw()
@@ -62,7 +62,7 @@ function stateOf(node, { shape, min, max, text }, option) {
     const scales = parse(text.value)
     return { scales, frames: scales.values?.length ?? frames, dimmed: false }
   } catch (error) {
-    return { scales: null, message: `scales ${error.message}` }
+    return { scales: null, message: `scales ${words(...error.said)}` }
   }
 }
 

@@ -29,7 +29,7 @@ function addMotion(node, text) {
     const frame = await frameOf(node)
     if (turn === latest) view.show(frame, ...read(text.value))
   }
-  mount(node, "motion_picture", view.element, { least: 160, most: 260 })
+  mount(node, "motion_picture", view.element, { least: () => 160, most: () => 260 })
   for (const name of ["motion", "width", "height", "fit"]) onValue(node, widgetOf(node, name), redraw)
   const soon = () => setTimeout(redraw) // the graph is not yet as it will be
   for (const event of ["onConnectionsChange", "onExecuted"]) after(node, event, soon)

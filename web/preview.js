@@ -43,7 +43,7 @@ function take(event) {
 
 async function show(blob, id, layout) {
   const bitmaps = await Promise.all(pathOf(id).map(() => createImageBitmap(blob)))
-  const label = `Preview, step ${layout.step} of ${layout.steps}`
+  const label = words("preview_step", "Preview, step {step} of {steps}", layout)
   pathOf(id).forEach((node, index) => {
     if (bitmaps[index]) playerOf(node, bitmaps[index], layout).show(bitmaps[index], layout, label)
   })
@@ -60,10 +60,8 @@ function playerOf(node, sheet, layout) {
 /** Tells the server in the workflow, since it sends previews without a setting of the host's. */
 function tellServer() {
   const extra = (app.rootGraph.extra ??= {})
-  const { moving_preview: _, ...others } = extra.stillmotion ?? {}
-  if (!isOn()) extra.stillmotion = { ...others, moving_preview: false }
-  else if (Object.keys(others).length) extra.stillmotion = others
-  else delete extra.stillmotion
+  if (isOn()) delete extra.stillmotion
+  else extra.stillmotion = { moving_preview: false }
 }
 
 // Before the page's own listeners, which are added at its start: this one may keep a picture from them.

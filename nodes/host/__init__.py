@@ -23,7 +23,7 @@ from .model import (
     with_feature_cache,
 )
 from .moving import show_frames
-from .needs import needs_of, show_on_node
+from .needs import needs_of, show_doubts, show_on_node, size_doubts
 from .performer import Performer
 from .sampling import SAMPLERS, make_between_sampler, make_sampler, named_sampler, sample_latent
 from .second import with_second_gpu
@@ -88,8 +88,10 @@ __all__ = [
     "open_parts",
     "put_first_frame",
     "sample_latent",
+    "show_doubts",
     "show_frames",
     "show_on_node",
+    "size_doubts",
     "steered",
     "steering_of",
     "way_of",

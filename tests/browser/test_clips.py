@@ -41,6 +41,23 @@ def drop(shown, path, kind: str) -> None:
     shown.evaluate(DROP, [path.name, kind, base64.b64encode(path.read_bytes()).decode()])
 
 
+def test_of_a_large_clip_the_page_reads_the_ends(browser, stocked_server, tmp_path):
+    clip = tmp_path / "large.mp4"
+    write_video(clip, np.zeros((4, 64, 64, 3), np.uint8), 7, metadata=SETTINGS)
+    padding = 12 * 2**20
+    box = padding.to_bytes(4, "big") + b"free"
+    clip.write_bytes(box.ljust(padding, b"\0") + clip.read_bytes())
+    shown = page.open_page(browser, stocked_server, CANVAS)
+    page.wait_until_at_rest(shown)
+    read = []
+    shown.on("response", lambda answer: "large" in answer.url and read.append(answer))
+    drop(shown, clip, "video/mp4")
+    shown.wait_for_function(f"{MENU}.length === 1")
+    ours = [answer for answer in read if answer.request.resource_type == "fetch"]
+    assert sum(int(answer.headers["content-length"]) for answer in ours) <= 2**22
+    shown.context.close()
+
+
 @pytest.mark.parametrize("renderer", [CANVAS, VUE])
 @pytest.mark.parametrize(("ending", "kind"), [("mp4", "video/mp4"), ("webp", "image/webp")])
 def test_a_dropped_clip_has_its_graph_in_the_menu(browser, stocked_server, tmp_path, renderer, ending, kind):

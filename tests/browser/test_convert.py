@@ -127,6 +127,59 @@ def test_the_half_with_a_picture_becomes_ours_runs_and_is_undone_in_one_step(
     page.run(shown, stocked_server)
 
 
+def test_in_a_subgraph_they_become_ours_with_the_same_values_and_are_undone_in_one_step(
+    shown, stocked_server, image_to_video
+):
+    load(shown, image_to_video)
+    inside = [15, 12, 14, 3, 8]
+    shown.evaluate(
+        "ids => void app.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))", inside
+    )
+    page.wait_until_at_rest(shown)
+    page.set_widgets(shown, {"seed": 5, "noise_seed": 5})
+    shown.evaluate("app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()")
+    before = shown.evaluate(PROMPT)
+    around = next(key.split(":")[0] for key in before if ":" in key)
+    assert set(before) > {f"{around}:{number}" for number in inside}
+    words = convert(shown)
+    assert "SVD KSampler" in words and "stays" not in words
+    after = shown.evaluate(PROMPT)
+    assert {key: node["class_type"] for key, node in after.items()} == {
+        key: CONVERTED.get(key.removeprefix(f"{around}:"), node["class_type"])
+        for key, node in before.items()
+        if key != f"{around}:14"
+    }
+    old, new = (prompt[f"{around}:12"]["inputs"] for prompt in (before, after))
+    assert new["image"] == old["init_image"] and new["noise_aug"] == old["augmentation_level"]
+    assert new["frames"] == old["video_frames"] and new["vae"] == [f"{around}:15", 2]
+    names = ("width", "height", "fps", "motion_bucket_id")
+    assert [new[name] for name in names] == [old[name] for name in names]
+    old, new = (prompt[f"{around}:3"]["inputs"] for prompt in (before, after))
+    names = {"seed": "seed", "steps": "steps", "sampler": "sampler_name", "schedule": "scheduler"}
+    assert [new[name] for name in names] == [old[name] for name in names.values()]
+    guidance = [before[f"{around}:14"]["inputs"]["min_cfg"], old["cfg"]]
+    assert [new["min_guidance"], new["max_guidance"]] == guidance
+    outside = [key for key in before if ":" not in key]
+    assert [after[key] for key in outside] == [before[key] for key in outside]
+    shown.evaluate("app.canvas.canvas.focus()")
+    shown.keyboard.press("Control+z")
+    types = "[...app.rootGraph.subgraphs.values()].flatMap(graph => graph.nodes.map(node => node.type))"
+    shown.wait_for_function(f"{types}.includes('KSampler')")
+    assert shown.evaluate(PROMPT) == before
+
+    convert(shown)
+    small = {"width": 64, "height": 64, "frames": 4, "steps": 2}
+    shown.evaluate(
+        """values => {
+            for (const node of [...app.rootGraph.subgraphs.values()].flatMap(graph => graph.nodes))
+                for (const widget of node.widgets ?? [])
+                    if (widget.name in values) widget.value = values[widget.name]
+        }""",
+        small,
+    )
+    page.run(shown, stocked_server)
+
+
 def test_the_whole_keeps_what_makes_the_picture_from_text(shown, stocked_server, text_to_video):
     load(shown, text_to_video)
     before = shown.evaluate(TYPES)

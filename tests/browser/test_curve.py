@@ -87,6 +87,20 @@ def test_keys_move_add_and_remove_points(shown):
     assert point(shown, 1).get_attribute("aria-valuetext") == "3 at 1"
 
 
+def test_buttons_act_on_the_point_that_had_the_focus_and_delete_keeps_the_node(shown):
+    page.set_widgets(shown, {"shape": "list", "scales": "0:1, 0.25:2, 0.5:3, 1:1"})
+    point(shown, 1).focus()
+    shown.get_by_role("button", name="Remove the point").click()
+    assert values(shown)["scales"] == "0:1, 0.5:3, 1:1"
+    point(shown, 0).focus()
+    shown.get_by_role("button", name="Add a point").click()
+    assert values(shown)["scales"] == "0:1, 0.25:2, 0.5:3, 1:1"
+    shown.evaluate(f"app.canvas.selectNode({NODE})")
+    shown.get_by_role("button", name="Round the corners").focus()
+    shown.keyboard.press("Delete")
+    assert shown.evaluate("app.graph.nodes.length") == 1
+
+
 def test_touch_moves_a_point(shown):
     box = point(shown, 1).bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -143,6 +143,15 @@ def test_keys_in_the_editor_stay_there(shown):
     assert shown.evaluate("app.graph.nodes.length") == 2
 
 
+def test_while_nothing_is_selected_the_editor_says_what_its_tool_does(shown):
+    edit(shown)
+    said = shown.locator('dialog.editor [role="status"]')
+    assert said.inner_text() == "Paint what moves"
+    tool(shown, "path")
+    assert said.inner_text() == "Draw the path of a region, or drag what lies elsewhere"
+    close(shown)
+
+
 def test_a_polygon_is_clicked_and_zoom_and_play_change_nothing(shown):
     edit(shown)
     tool(shown, "polygon")
@@ -160,6 +169,28 @@ def test_a_polygon_is_clicked_and_zoom_and_play_change_nothing(shown):
     (region,) = motion(shown)["regions"]
     assert region["polygon"][1] == pytest.approx([0.4, 0.2], abs=0.004)
     assert region["path"][-1]["x"] == 0.75
+
+
+def test_the_picture_and_the_tools_have_names(shown):
+    edit(shown)
+    assert shown.get_by_role("application", name="Motion").get_attribute("class") == "stage"
+    names = shown.locator("dialog.editor :is(button, input, select)").evaluate_all(
+        "elements => elements.map(element => element.ariaLabel || element.labels?.[0]?.textContent)"
+    )
+    assert len(names) > 14 and all(names)
+
+
+def test_a_part_that_is_dragged_back_stays_where_it_was(shown):
+    drawn = f"document.querySelector('{STAGE}').toDataURL()"
+    edit(shown)
+    draw(shown, (0.3, 0.5), (0.4, 0.5))
+    tool(shown, "select")
+    shown.mouse.click(*place(shown, 0.35, 0.5))
+    before = shown.evaluate(drawn)
+    draw(shown, (0.35, 0.5), (0.6, 0.3), (0.35, 0.5))
+    assert shown.evaluate(drawn) == before
+    close(shown)
+    assert motion(shown)["regions"][0]["strokes"][0]["points"][0] == pytest.approx([0.3, 0.5], abs=0.004)
 
 
 def test_touch_paints(shown):

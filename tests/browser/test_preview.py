@@ -78,6 +78,35 @@ def test_the_button_stops_the_clip_and_is_named(opened, stocked_server):
     assert opened.evaluate(FRAMES_SEEN, 800) == 1
 
 
+def test_the_button_is_used_by_keys_alone(opened, stocked_server):
+    run_anew(opened, stocked_server)
+    wait_for_players(opened, 1)
+    opened.evaluate(f"app.canvas.selectNode(app.graph.nodes.find(n => n.type === '{SAMPLER}'))")
+    nodes = opened.evaluate("app.graph.nodes.length")
+    button = opened.locator(".stillmotion.sheet button")
+    assert page.tab_through(opened, button, 1) == ["Stop"]
+    button.focus()
+    for key in ("Delete", "Backspace", "Space"):
+        opened.keyboard.press(key)
+    assert opened.evaluate("app.graph.nodes.length") == nodes
+    assert opened.evaluate(FRAMES_SEEN, 800) == 1
+    assert button.get_attribute("aria-label") == "Play"
+    picture = opened.locator(".stillmotion.sheet canvas")
+    assert [picture.get_attribute(name) for name in ("role", "aria-label")] == ["img", "Preview, step 2 of 2"]
+    opened.keyboard.press("Enter")
+    assert opened.evaluate(FRAMES_SEEN, 2000) >= 3
+
+
+def test_who_wants_no_motion_has_a_clip_that_stands(opened, stocked_server):
+    opened.emulate_media(reduced_motion="reduce")
+    run_anew(opened, stocked_server)
+    wait_for_players(opened, 1)
+    page.wait_until_at_rest(opened)
+    assert opened.evaluate(FRAMES_SEEN, 800) == 1
+    opened.get_by_role("button", name="Play").press("Enter")
+    assert opened.evaluate(FRAMES_SEEN, 2000) >= 3
+
+
 def test_in_a_subgraph_the_clip_moves_in_the_node_around_it(opened, stocked_server):
     opened.evaluate(
         f"""() => app.graph.convertToSubgraph(new Set(app.graph.nodes.filter(n => n.type === '{SAMPLER}')))"""

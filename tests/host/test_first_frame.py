@@ -1,6 +1,7 @@
 """The picture as the first frame, and how much moves, in SVD Decode and SVD Animate of a real ComfyUI."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -37,13 +38,32 @@ def test_a_word_is_its_motion_bucket_and_the_last_one_starts_from_another_level(
     assert not close(animated(server, base, motion_amount="most"), animated(server, base, motion=255))
 
 
-def test_animate_refuses_two_ways_to_say_how_much_moves(server):
-    image = {"image": node("LoadImage", image="rocket.jpg")}
+def refused(server, **inputs) -> str:
+    """What SVD Animate says of inputs that it does not take."""
     animate = node("StillmotionAnimate", checkpoint="tiny_svd.safetensors", image=["image", 0])
-    animate["inputs"] |= {"motion": 40, "seed": 4, **SIZE, "motion_amount": "much"}
-    save = node("SaveImage", images=["animate", 0], filename_prefix="clip")
-    entry = server.run({**image, "animate": animate, "save": save})
-    assert "motion_amount is much, which stands for motion_bucket_id" in host.error_of(entry)
+    animate["inputs"] |= {"motion": 127, "seed": 4, **SIZE, **inputs}
+    graph = {"image": node("LoadImage", image="rocket.jpg"), "animate": animate}
+    graph["save"] = node("SaveImage", images=["animate", 0], filename_prefix="clip")
+    return host.error_of(server.run(graph))
+
+
+def test_animate_refuses_two_ways_to_say_how_much_moves(server):
+    message = refused(server, motion=40, motion_amount="much")
+    assert "motion is 40 and motion in words is 'much'" in message
+    assert "set motion back to 127, or motion in words to 'by motion'" in message
+
+
+@pytest.mark.parametrize(
+    ("chosen", "remedy"),
+    [
+        ({"preset": "draft"}, 'set preset to "the checkpoint\'s own"'),
+        ({"keep_first": "exact"}, "set keep first frame to 'off'"),
+        ({"motion_amount": "much"}, "set motion in words to 'by motion'"),
+    ],
+)
+def test_animate_says_how_to_undo_a_choice_that_an_orbit_does_not_take(server, chosen, remedy):
+    message = refused(server, checkpoint="tiny_sv3d_u.safetensors", **chosen)
+    assert remedy in message and "(sv3d_u)" in message
 
 
 def test_decode_puts_the_picture_first_in_each_video(server, base):

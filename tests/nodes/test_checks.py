@@ -1,5 +1,6 @@
 """Values against inputs of a schema, without a ComfyUI: the sentences."""
 
+import errno
 import math
 from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
@@ -82,3 +83,36 @@ def test_a_long_list_of_choices_is_cut():
 )
 def test_what_is_accepted(given, value):
     assert checks.complaint(given, value) is None
+
+
+class Refusal(ValueError):
+    """A kind of error of our own, as CheckpointError is."""
+
+
+class OwnError:
+    """A node that refuses."""
+
+    @classmethod
+    def define_schema(cls) -> SimpleNamespace:
+        return SimpleNamespace(inputs=[])
+
+    @classmethod
+    @checks.checked
+    def execute(cls, error):
+        raise error
+
+
+def test_the_page_gets_no_class_of_ours_whose_name_has_the_path_of_the_pack():
+    with pytest.raises(ValueError, match="the file is empty") as raised:
+        OwnError.execute(error=Refusal("the file is empty"))
+    assert type(raised.value) is ValueError
+
+
+def test_a_full_disk_is_said_with_its_place_and_what_to_do():
+    full = OSError(errno.ENOSPC, "No space left on device", "/temp/clip.webp")
+    with pytest.raises(
+        RuntimeError, match=r"no room is left on the disk at /temp/clip\.webp; delete files there"
+    ):
+        OwnError.execute(error=full)
+    with pytest.raises(FileNotFoundError):
+        OwnError.execute(error=FileNotFoundError(errno.ENOENT, "No such file", "/temp"))

@@ -191,3 +191,23 @@ def groups(page) -> dict[str, Rectangle]:
         title: Rectangle(x, y + head, width, height - head)
         for title, (x, y, width, height), head in rectangles
     }
+
+
+FOCUSED = """() => {
+    const {ariaLabel, textContent} = document.activeElement
+    const {outlineStyle, outlineWidth} = getComputedStyle(document.activeElement)
+    return [ariaLabel ?? textContent, outlineStyle, parseFloat(outlineWidth)]
+}"""
+
+
+def tab_through(page, first, count: int) -> list[str]:
+    """Names of the controls that Tab goes through, from the first on; each has a ring around it."""
+    first.focus()
+    page.keyboard.press("Shift")  # from now on the browser takes the focus for one by keys
+    names = []
+    for _ in range(count):
+        name, style, width = page.evaluate(FOCUSED)
+        assert style != "none" and width >= 2, f"{name} has the focus, and no ring around it"
+        names.append(name)
+        page.keyboard.press("Tab")
+    return names

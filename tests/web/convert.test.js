@@ -4,8 +4,9 @@ import { test } from "node:test"
 import { planOf } from "../../web/pure/convert.js"
 import { connectedWith } from "../../web/pure/replacing.js"
 import { pushes } from "../../web/pure/spread.js"
+import { filled } from "../../web/pure/words.js"
 
-/** A graph as a workflow has it, of {id: [type, {input: [origin, slot]}, widget values, more]}. */
+/** A graph as the page has it, of {id: [type, {input: [origin, slot]}, widget values, more]}. */
 function graphOf(listed) {
   const links = []
   const nodes = Object.entries(listed).map(([key, [type, inputs, values = [], more = {}]]) => ({
@@ -15,7 +16,8 @@ function graphOf(listed) {
     mode: 0,
     widgets_values: values,
     inputs: Object.entries(inputs).map(([name, [origin, slot]], target) => {
-      links.push([links.length + 1, origin, slot, Number(key), target, "*"])
+      const target_id = Number(key)
+      links.push({ id: links.length + 1, origin_id: origin, origin_slot: slot, target_id, target_slot: target })
       return { name, link: links.length }
     }),
     ...more,
@@ -50,7 +52,9 @@ const core = (changes = {}) => ({
 const downloads = { "svd_xt.safetensors": "…/resolve/main/svd_xt.safetensors" }
 const planOfCore = (changes, options = {}) => planOf(graphOf(core(changes)), { limits, downloads, ...options })
 const nodeOf = (plan, id) => plan.nodes.find((node) => node.id === id)
-const whyOf = (plan, id) => plan.left.find((each) => each.id === id)?.why
+const told = ([, english, values]) => filled(english, values)
+const whyOf = (plan, id) => told(plan.left.find((each) => each.id === id).why)
+const notesOf = (plan) => plan.notes.map(told).join()
 
 test("core's chain becomes ours, with its values and links", () => {
   const plan = planOfCore()
@@ -136,16 +140,14 @@ test("only what is chosen is converted", () => {
   assert.match(whyOf(plan, 12), /loader stays/)
 })
 
-test("links through reroutes and in a subgraph's form are followed; a linked number is not judged", () => {
+test("links through reroutes are followed, with ids as text too; a linked number is not judged", () => {
   const { nodes, links } = graphOf(
     core({
       12: ["SVD_img2vid_Conditioning", { ...core()[12][1], vae: [40, 0], width: [-10, 3] }, [1000, 576, 25, 127, 6, 0]],
       40: ["Reroute", { "": [15, 2] }],
     }),
   )
-  const named = links.map(([id, origin, origin_slot, target, target_slot]) => ({
-    ...{ id, origin_id: String(origin), origin_slot, target_id: String(target), target_slot },
-  }))
+  const named = links.map((link) => ({ ...link, origin_id: String(link.origin_id), target_id: String(link.target_id) }))
   const plan = planOf({ nodes, links: named }, { limits })
   assert.deepEqual(nodeOf(plan, 12).inputs.vae, [40, 0])
   assert.deepEqual(nodeOf(plan, 12).inputs.width, [-10, 3])
@@ -177,7 +179,7 @@ test("an older pack's loader, sampler and decoder become ours", () => {
   assert.deepEqual([values.seed, values.steps, values.min_guidance, values.max_guidance], [23, 30, 1.5, 3])
   assert.deepEqual([inputs, siblings.latent], [{ model: [1, 0] }, [prepared.key, 2]])
   assert.deepEqual(nodeOf(plan, 4).inputs, { latent: [3, 0], vae: [1, 2] })
-  assert.match(plan.notes.join(), /models\/checkpoints/)
+  assert.match(notesOf(plan), /models\/checkpoints/)
 })
 
 test("one node for the whole way becomes SVD Animate, and what it has not is said", () => {
@@ -186,8 +188,8 @@ test("one node for the whole way becomes SVD Animate, and what it has not is sai
   assert.equal(nodeOf(old, 34).type, "StillmotionAnimate")
   const values = { frames: 14, steps: 24, motion: 130, seed: 61, checkpoint: "svd.safetensors" }
   assert.deepEqual(nodeOf(old, 34).values, values)
-  assert.match(old.notes.join(), /fps_id is left out/)
-  assert.doesNotMatch(old.notes.join(), /cond_aug/)
+  assert.match(notesOf(old), /fps_id is left out/)
+  assert.doesNotMatch(notesOf(old), /cond_aug/)
   const simple = ["svd_xt.safetensors", 25, 30, 127, 6, 0.02, 23, "fixed", 14, "cuda"]
   const plan = planOf(graphOf({ 5: ["SVDSimpleImg2Vid", image, simple] }))
   assert.equal(nodeOf(plan, 5).values.control_after_generate, "fixed")

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { cellOf, fitted, frameAt, layoutOf, roundOf, seamOf, shrinkOf } from "../../web/pure/sheet.js"
+import { cellOf, frameAt, layoutOf, roundOf, seamOf, shrinkOf } from "../../web/pure/sheet.js"
 
 test("cells lie in their place and overlap none", () => {
   for (const [frames, columns, rows] of [[25, 5, 5], [14, 4, 4], [7, 3, 3], [1, 1, 1], [36, 6, 6]]) {
@@ -46,15 +46,6 @@ test("each frame is shown for 1/fps seconds, and the round repeats", () => {
   for (let frame = 0; frame < 23; frame++) {
     assert.equal(frameAt(frame / 7, 7, round), frame % 5)
     assert.equal(frameAt((frame + 0.99) / 7, 7, round), frame % 5)
-  }
-})
-
-test("a picture fits into its box, whole and in the middle", () => {
-  for (const [width, height, boxWidth, boxHeight] of [[16, 9, 300, 200], [9, 16, 300, 200], [1, 1, 5, 5]]) {
-    const [x, y, w, h] = fitted(width, height, boxWidth, boxHeight)
-    assert.ok(Math.abs(w / h - width / height) < 1e-9)
-    assert.ok(Math.abs(2 * x + w - boxWidth) < 1e-9 && Math.abs(2 * y + h - boxHeight) < 1e-9)
-    assert.ok(Math.abs(x) < 1e-9 || Math.abs(y) < 1e-9)
   }
 })
 

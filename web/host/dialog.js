@@ -1,9 +1,18 @@
-/** A full-size editor in a dialog of the browser's own, which keeps keys and pointers from the graph below. */
+/** What the page says to a person, and full-size editors. */
 
+import { app } from "../../../scripts/app.js"
 import { button, make } from "../view/elements.js"
 import { linkStyle } from "./nodes.js"
 
-/** Opens an element as a dialog; `closed` follows Escape, the button and the back key alike. */
+/** Says something for a while; severity: info, success or warn. */
+export function tell(severity, summary, detail) {
+  app.extensionManager.toast.add({ severity, summary, detail, life: 10_000 })
+}
+
+/**
+ * Opens an element in a dialog of the browser's own, which keeps keys and pointers from the graph below; `closed`
+ * follows Escape, the button and the back key alike.
+ */
 export function openDialog(title, element, closeWords, closed) {
   linkStyle()
   const done = button(closeWords, closeWords, () => dialog.close())
@@ -20,5 +29,4 @@ export function openDialog(title, element, closeWords, closed) {
   })
   document.body.append(dialog)
   dialog.showModal()
-  return dialog
 }

@@ -7,13 +7,16 @@ export function pathOf(executionId) {
   const nodes = []
   let graph = app.rootGraph
   for (const id of String(executionId).split(":")) {
-    const node = graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
+    const node = graph?.getNodeById(id)
     if (!node) return []
     nodes.push(node)
     graph = node.subgraph
   }
   return nodes
 }
+
+/** The workflow's graph, and those of all its subgraphs. */
+export const allGraphs = () => [app.rootGraph, ...app.rootGraph.subgraphs.values()]
 
 export function widgetOf(node, name) {
   return node.widgets?.find((widget) => widget.name === name)
@@ -51,15 +54,16 @@ export function onValue(node, widget, redraw) {
 
 /**
  * Puts an element into a node, below its widgets, and gives its widget. It is in no prompt and no workflow.
- * The node becomes no wider, and taller only where the element has no room. Heights are numbers, or functions.
+ * The node becomes no wider, and taller only where the element has no room.
  */
 export function mount(node, name, element, { least, most }) {
   linkStyle()
-  const heights = { getMinHeight: functionOf(least), getMaxHeight: functionOf(most) }
-  const options = { serialize: false, hideOnZoom: false, ...heights }
+  const options = { serialize: false, hideOnZoom: false, getMinHeight: least, getMaxHeight: most }
   // A type of our own: the page draws its own control for those that it knows.
   const widget = node.addDOMWidget(name, `stillmotion_${name}`, element, options)
   widget.serialize = false
+  // Keys in it are not the graph's, which deletes the node at Delete; the page's own with Ctrl are.
+  element.addEventListener("keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation())
   const [width, height] = node.size
   node.setSize([width, Math.max(height, node.computeSize()[1])])
   return widget
@@ -74,10 +78,6 @@ export function playerIn(node, name, make, heights) {
   widget.player = player
   after(widget, "onRemove", () => player.close())
   return player
-}
-
-function functionOf(height) {
-  return typeof height === "function" ? height : () => height
 }
 
 /** The node at an input; null without one, and for a node outside of any graph, such as a copy being made. */
@@ -97,16 +97,10 @@ export function pictureAt(node, inputName) {
   return picture ? fileUrl(picture) : null
 }
 
-/** URL of a file of the input folder, by its name as Load Image has it. */
+/** URL of a file of the input folder, by its name as Load Image has it: "folder/name.png [input]". */
 export function inputUrl(name) {
-  return fileUrl(inputFile(name))
-}
-
-/** The parts of a name as Load Image has it: "folder/name.png [input]". */
-function inputFile(name) {
-  const [, path, type] = name.match(/^(.*?)(?: \[(input|output|temp)\])?$/)
-  const cut = path.lastIndexOf("/")
-  return { filename: path.slice(cut + 1), subfolder: path.slice(0, Math.max(cut, 0)), type: type ?? "input" }
+  const [, subfolder = "", filename, type = "input"] = name.match(/^(?:(.*)\/)?(.*?)(?: \[(input|output|temp)\])?$/)
+  return fileUrl({ filename, subfolder, type })
 }
 
 /** URL below the host's root of a file in one of its folders. */

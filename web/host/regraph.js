@@ -74,9 +74,8 @@ function leaveFor(graph, { node, slot }, { target, targetSlot }) {
 /** Groups with the ids of the nodes that they hold. */
 function membersOf(graph) {
   return graph.groups.map((group) => {
-    const [x, y, width, height] = group.boundingRect
-    const within = ({ pos }) => pos[0] >= x && pos[1] >= y && pos[0] < x + width && pos[1] < y + height
-    return { group, ids: graph.nodes.filter(within).map((node) => node.id) }
+    group.recomputeInsideNodes()
+    return { group, ids: group.nodes.map((node) => node.id) }
   })
 }
 

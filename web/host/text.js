@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
+import { filled } from "../pure/words.js"
 
 let translated = {}
 let loading = null
@@ -23,6 +24,5 @@ async function load() {
 /** The words of a key, with values in the place of {names}. */
 export function words(key, english, values = {}) {
   const found = translated[key]
-  const sentence = typeof found === "string" ? found : english
-  return sentence.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole)
+  return filled(typeof found === "string" ? found : english, values)
 }

@@ -5,10 +5,15 @@ import { FIXED, OURS, fileOf } from "./convertible.js"
 const MARK = '"stillmotion": "'
 const LONGEST = 2 ** 20
 
-/** Settings whose value is another input's in a graph; the others need a word where they are not neutral. */
+/** Settings that are inputs of the same name. */
+const PREPARED = ["width", "height", "fit", "fps", "motion_bucket_id", "noise_aug"]
+const SAMPLED = ["steps", "sigma_max", "sigma_min", "rho", "min_guidance", "max_guidance"]
+const OTHERS = ["checkpoint", "image", "num_frames", "seed", "sampler", "guidance", "ring"]
+
+/** Values of settings without an input at which nothing is lost; of the first two it is any. */
 const NEUTRAL = {
-  ...{ churn: 0, feature_cache: 1, guidance_rescale: 0, temporal_sharpness: 1, frame_wise_decode: false },
   ...{ stillmotion: undefined, checkpoint_sha256: undefined },
+  ...{ churn: 0, feature_cache: 1, guidance_rescale: 0, temporal_sharpness: 1, frame_wise_decode: false },
 }
 
 /** The settings in the bytes of a file as text, one character a byte; null where there are none. */
@@ -49,55 +54,37 @@ function parsed(text) {
 
 /** Nodes {type, values, inputs: {name: [number of a node, slot]}} that make a clip, and the settings left out. */
 export function graphOfClip(settings) {
-  const used = new Set(["checkpoint", "image"])
-  const take = (names) => {
-    const values = {}
-    for (const [input, name] of Object.entries(names)) {
-      used.add(name)
-      if (settings[name] !== undefined && settings[name] !== null) values[input] = settings[name]
-    }
-    return values
-  }
-  const alike = (...names) => Object.fromEntries(names.map((name) => [name, name]))
-  const picture = alike("width", "height", "fit", "fps", "motion_bucket_id", "noise_aug")
-  const size = take({ ...picture, frames: "num_frames" })
-  const seed = take(alike("seed"))
-  const sampled = take(alike("steps", "sigma_max", "sigma_min", "rho", "min_guidance", "max_guidance"))
+  const { checkpoint, image, num_frames: frames, sampler, schedule, guidance } = settings
+  const take = (...names) => Object.fromEntries(names.map((name) => [name, settings[name]]))
+  const seed = { ...take("seed"), ...FIXED }
+  const solver = typeof sampler === "string" ? { sampler: `stillmotion ${sampler}` } : {}
+  const named = typeof schedule === "string" ? ["schedule"] : [] // a list of noise levels has no input
   const nodes = [
-    { type: OURS.load, values: { checkpoint: fileOf(settings.checkpoint) }, inputs: {} },
-    { type: "LoadImage", values: { image: fileOf(settings.image) }, inputs: {} },
-    {
-      type: OURS.prepare,
-      values: { ...size, ...seed, ...FIXED },
-      inputs: { clip_vision: [0, 1], vae: [0, 2], image: [1, 0] },
-    },
-    {
-      type: OURS.sample,
-      values: { ...seed, ...FIXED, ...sampled, ...solverOf(settings, used), ...guidanceOf(settings, used) },
-      inputs: { model: [0, 0], positive: [2, 0], negative: [2, 1], latent: [2, 2] },
-    },
-    { type: OURS.decode, values: take(alike("ring")), inputs: { latent: [3, 0], vae: [0, 2] } },
-    { type: "CreateVideo", values: take(alike("fps")), inputs: { images: [4, 0] } },
-    { type: "SaveVideo", values: {}, inputs: { video: [5, 0] } },
-  ]
-  const left = Object.keys(settings).filter((name) => {
-    if (used.has(name) || settings[name] === null) return false
-    return !(name in NEUTRAL) || ![undefined, settings[name]].includes(NEUTRAL[name])
+    [OURS.load, { checkpoint: fileOf(checkpoint) }],
+    ["LoadImage", { image: fileOf(image) }],
+    [OURS.prepare, { ...take(...PREPARED), frames, ...seed }, { clip_vision: [0, 1], vae: [0, 2], image: [1, 0] }],
+    [
+      OURS.sample,
+      { ...take(...SAMPLED, ...named), ...seed, ...solver, ...guidanceOf(guidance) },
+      { model: [0, 0], positive: [2, 0], negative: [2, 1], latent: [2, 2] },
+    ],
+    [OURS.decode, take("ring"), { latent: [3, 0], vae: [0, 2] }],
+    ["CreateVideo", take("fps"), { images: [4, 0] }],
+    ["SaveVideo", {}, { video: [5, 0] }],
+  ].map(([type, values, inputs = {}]) => ({ type, values: given(values), inputs }))
+  const used = [...PREPARED, ...SAMPLED, ...OTHERS, ...named]
+  const left = Object.keys(given(settings)).filter((name) => {
+    return !used.includes(name) && !(name in NEUTRAL && [undefined, settings[name]].includes(NEUTRAL[name]))
   })
   return { nodes, left }
 }
 
-function solverOf(settings, used) {
-  const values = {}
-  if (typeof settings.sampler === "string") values.sampler = `stillmotion ${settings.sampler}`
-  used.add("sampler")
-  if (typeof settings.schedule !== "string") return values
-  used.add("schedule")
-  return { ...values, schedule: settings.schedule }
+/** The values that are there. */
+function given(values) {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== null))
 }
 
-function guidanceOf({ guidance }, used) {
-  used.add("guidance")
+function guidanceOf(guidance) {
   if (typeof guidance === "number") return { shape: "constant", max_guidance: guidance }
   if (Array.isArray(guidance)) return { shape: "list", scales: guidance.join(", ") }
   if (typeof guidance !== "string") return {}

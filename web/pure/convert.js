@@ -4,14 +4,15 @@ import { replaceOldDecoder, replaceOldLoader, replaceOldSampler, replaceWhole } 
 import * as tables from "./convertible.js"
 import { CONDITIONING, DECODERS, FIXED, GUIDANCE, LOADER, OLD, OURS, SAMPLER, WHOLE } from "./convertible.js"
 import { modelsOf, valuesOf } from "./convertible.js"
-import { MOST_STEPS_BACK, isOurs, isReplaced, keepOutputs, replace, viewOf } from "./replacing.js"
+import { MOST_STEPS_BACK, isOurs, isReplaced, replace, viewOf } from "./replacing.js"
+import { say } from "./words.js"
 
 const RUNS = 0
 
 /**
- * The plan for a graph as a workflow has it: `nodes` to make, each under a key, with `inputs` [origin, slot] of the
- * old graph and `siblings` [key, slot]; `outputs` that move, "id:slot" -> [key, slot]; `gone` ids; `left` nodes
- * with why; `notes`.
+ * The plan for a graph as its `asSerialisable` gives it: `nodes` to make, each under a key, with `inputs`
+ * [origin, slot] of the old graph and `siblings` [key, slot]; `outputs` that move, "id:slot" -> [key, slot]; `gone`
+ * ids; `left` nodes with why, and `notes`, both in words of say().
  * chosen: ids to convert, or null for all; limits(type, input) -> the input's min, max and step, and
  * the node's title; downloads: addresses of files by name.
  */
@@ -30,7 +31,7 @@ export function planOf(graph, { chosen = null, limits = () => undefined, downloa
     [(node) => node.type === OLD.decoder, (node) => replaceOldDecoder(work, node)],
     [(node) => WHOLE.includes(node.type), (node) => replaceWhole(work, node)],
     [(node) => GUIDANCE[node.type], (node) => removeGuidance(work, node)],
-    [isUnknown, (node) => tables.OTHERS[node.type] ?? "has no counterpart"],
+    [isUnknown, (node) => tables.OTHERS[node.type] ?? say("stays_unknown", "has no counterpart")],
   ]
   for (const [belongs, replace] of steps) {
     for (const node of nodes.filter((each) => work.wanted(each) && belongs(each))) {
@@ -69,44 +70,47 @@ function isOfSvd({ view }, node) {
 
 function replaceLoader(work, node) {
   const { ckpt_name: file } = valuesOf(node)
-  const why = replace(work, node, OURS.load, { names: ["checkpoint"], more: { models: modelsOf(work, node, file) } })
-  if (!why) keepOutputs(work, node, 3)
-  return why
+  const more = { models: modelsOf(work, node, file) }
+  return replace(work, node, OURS.load, { names: ["checkpoint"], more, outputs: 3 })
 }
 
 function replaceConditioning(work, node) {
   const parts = ["clip_vision", "vae"].map((name) => work.view.source(node, name).node)
-  if (!parts.every((part) => isOurs(work, part))) return "its loader stays, or is out of sight"
+  if (!parts.every((part) => isOurs(work, part))) return say("stays_loader", "its loader stays, or is out of sight")
   const numbers = ["width", "height", "frames", "fps", "motion_bucket_id", "noise_aug"]
   const names = ["clip_vision", "vae", "image", ...numbers]
-  const why = replace(work, node, OURS.prepare, { names, changes: FIXED })
-  if (!why) keepOutputs(work, node, 3)
-  return why
+  return replace(work, node, OURS.prepare, { names, changes: FIXED, outputs: 3 })
 }
 
 function replaceSampler(work, node) {
   const { view } = work
-  if (!isOurs(work, view.source(node, "positive").node)) return "its conditioning stays, or goes through another node"
+  const prepared = view.source(node, "positive").node
+  if (!isOurs(work, prepared)) return say("stays_conditioning", "its conditioning stays, or goes through another node")
   const { scheduler, sampler_name: sampler, denoise, cfg } = valuesOf(node)
-  if (!tables.SCHEDULERS.includes(scheduler)) return `its scheduler is ${scheduler}, not karras or exponential`
-  if (tables.SHORTENED.includes(sampler)) return `its sampler ${sampler} has a shorter schedule in core's node`
-  if (denoise !== 1) return `its denoise is ${denoise}; core counts its steps otherwise`
-  for (const name of ["scheduler", "sampler_name", "denoise"]) if (view.link(node, name)) return `its ${name} is linked`
+  if (!tables.SCHEDULERS.includes(scheduler))
+    return say("stays_scheduler", "its scheduler is {scheduler}, not karras or exponential", { scheduler })
+  if (tables.SHORTENED.includes(sampler))
+    return say("stays_sampler", "its sampler {sampler} has a shorter schedule in core's node", { sampler })
+  if (denoise !== 1)
+    return say("stays_denoise", "its denoise is {denoise}; core counts its steps otherwise", { denoise })
+  const linked = ["scheduler", "sampler_name", "denoise"].find((name) => view.link(node, name))
+  if (linked) return isLinked(linked)
   const guidance = view.source(node, "model").node
   const shape = GUIDANCE[guidance?.type]
-  const strange = strangeOnTheWay(view, shape ? guidance : node)
-  if (strange) return `its model comes through ${strange}, whose effect SVD KSampler may not keep`
-  if (shape && guidance.mode !== RUNS) return "its guidance is muted or bypassed"
-  if (shape && view.link(guidance, "min_cfg")) return "its min_cfg is linked"
+  const type = strangeOnTheWay(view, shape ? guidance : node)
+  if (type)
+    return say("stays_strange", "its model comes through {type}, whose effect SVD KSampler may not keep", { type })
+  if (shape && guidance.mode !== RUNS) return say("stays_muted", "its guidance is muted or bypassed")
+  if (shape && view.link(guidance, "min_cfg")) return isLinked("min_cfg")
   const links = shape ? { model: view.link(guidance, "model") } : {}
-  if (shape && !links.model) return "its guidance has no model"
+  if (shape && !links.model) return say("stays_no_model", "its guidance has no model")
   const sources = ["model", "positive", "negative", "latent"]
   const numbers = ["seed", "control_after_generate", "steps", "sampler", "schedule", "max_guidance"]
   const changes = { shape: shape ?? "constant", min_guidance: shape ? valuesOf(guidance).min_cfg : cfg }
-  const why = replace(work, node, OURS.sample, { names: [...sources, ...numbers], changes, links })
-  if (!why) keepOutputs(work, node)
-  return why
+  return replace(work, node, OURS.sample, { names: [...sources, ...numbers], changes, links })
 }
+
+const isLinked = (name) => say("stays_linked", "its {name} is linked", { name })
 
 /** The first type between a node and its loader that may change guidance or noise levels. */
 function strangeOnTheWay(view, node) {
@@ -119,18 +123,16 @@ function strangeOnTheWay(view, node) {
 }
 
 function replaceDecoder(work, node) {
-  const { view } = work
-  if (!isOurs(work, view.source(node, "vae").node)) return "its VAE is of another loader"
-  const why = replace(work, node, OURS.decode, { names: ["latent", "vae"] })
-  if (!why) keepOutputs(work, node)
-  return why
+  const { node: loader } = work.view.source(node, "vae")
+  if (!isOurs(work, loader)) return say("stays_vae", "its VAE is of another loader")
+  return replace(work, node, OURS.decode, { names: ["latent", "vae"] })
 }
 
 function removeGuidance(work, node) {
-  const { plan, view } = work
-  const consumers = view.consumers(node.id)
-  if (!consumers.length || !consumers.some((id) => isReplaced(work, { id }))) return undefined
-  if (!consumers.every((id) => isReplaced(work, { id }))) return "another sampler needs it"
-  plan.gone.push(node.id)
+  const consumers = work.view.consumers(node.id)
+  const replaced = consumers.filter((id) => isReplaced(work, { id }))
+  if (!replaced.length) return undefined
+  if (replaced.length < consumers.length) return say("stays_shared", "another sampler needs it")
+  work.plan.gone.push(node.id)
   return undefined
 }

@@ -1,7 +1,8 @@
 /** Nodes of packs that nobody keeps up any more, SVDModelLoader and its kin, to ours. */
 
-import { FIXED, OURS, fileOf, modelsOf, valuesOf } from "./convertible.js"
-import { counterpart, isReplaced, keepOutputs, replace } from "./replacing.js"
+import { FIXED, OLD, OURS, fileOf, modelsOf, valuesOf } from "./convertible.js"
+import { counterpart, isReplaced, put, replace } from "./replacing.js"
+import { say } from "./words.js"
 
 const ASIDE = 40
 const USUAL = { fps_id: 6, cond_aug: 0.02 }
@@ -11,16 +12,14 @@ export function replaceOldLoader(work, node) {
   const { checkpoint } = valuesOf(node)
   const models = modelsOf(work, node, checkpoint)
   const why = replace(work, node, OURS.load, { names: ["checkpoint"], more: { models } })
-  if (why) return why
-  keepOutputs(work, node)
-  moveFile(work, checkpoint)
-  return undefined
+  if (!why) moveFile(work, checkpoint)
+  return why
 }
 
 /** One node of theirs prepares and samples; with us the second takes its place, and the first stands before it. */
 export function replaceOldSampler(work, node) {
   const loader = work.view.source(node, "model").node
-  if (!isReplaced(work, loader)) return "its SVDModelLoader stays, or is missing"
+  if (!isReplaced(work, loader)) return without(OLD.loader)
   const { checkpoint, num_frames: frames, num_steps: steps } = valuesOf(loader)
   const key = `${node.id} prepared`
   const parts = { clip_vision: [loader.id, 1], vae: [loader.id, 2] }
@@ -39,21 +38,20 @@ export function replaceOldSampler(work, node) {
   const outputs = ["positive", "negative", "latent"]
   sampled.node.siblings = Object.fromEntries(outputs.map((name, slot) => [name, [key, slot]]))
   sampled.node.pos[1] += ASIDE
-  work.plan.nodes.push(prepared.node, sampled.node)
-  work.plan.gone.push(node.id)
-  keepOutputs(work, node)
-  ofPicturesSize(work, node, "1024×576")
+  put(work, node, [prepared.node, sampled.node])
+  const { notes } = work.plan
+  notes.push(say("note_cropped", "{type} {id} had the picture's size; now the picture is cropped to 1024×576", node))
   return undefined
 }
 
 export function replaceOldDecoder(work, node) {
   const loader = work.view.source(node, "model").node
-  if (!isReplaced(work, loader)) return "its SVDModelLoader stays, or is missing"
-  if (!isReplaced(work, work.view.source(node, "samples_z").node)) return "its SVDSampler stays, or is missing"
-  const why = replace(work, node, OURS.decode, { names: ["latent"], links: { vae: [loader.id, 2] } })
-  if (!why) keepOutputs(work, node)
-  return why
+  if (!isReplaced(work, loader)) return without(OLD.loader)
+  if (!isReplaced(work, work.view.source(node, "samples_z").node)) return without(OLD.sampler)
+  return replace(work, node, OURS.decode, { names: ["latent"], links: { vae: [loader.id, 2] } })
 }
+
+const without = (type) => say("stays_without", "its {type} stays, or is missing", { type })
 
 /** One node for the whole way becomes ours for the whole way. */
 export function replaceWhole(work, node) {
@@ -66,12 +64,13 @@ export function replaceWhole(work, node) {
     more: { models },
   })
   if (why) return why
-  keepOutputs(work, node)
   moveFile(work, checkpoint)
-  ofPicturesSize(work, node, "the checkpoint's own")
+  const { notes } = work.plan
+  notes.push(say("note_cropped_own", "{type} {id} had the picture's size; now it is the checkpoint's own", node))
   for (const [name, usual] of Object.entries(USUAL)) {
     if (found[name] === usual && !work.view.link(node, name)) continue
-    work.plan.notes.push(`${node.type} ${node.id}: ${name} is left out, SVD Animate has the checkpoint's own`)
+    const values = { ...node, name }
+    notes.push(say("note_left_out", "{type} {id}: {name} is left out, SVD Animate has the checkpoint's own", values))
   }
   return undefined
 }
@@ -83,9 +82,6 @@ function guidanceOf(checkpoint) {
 }
 
 function moveFile({ plan }, checkpoint) {
-  plan.notes.push(`${fileOf(checkpoint)} is read from models/checkpoints: move or link it there`)
-}
-
-function ofPicturesSize({ plan }, node, size) {
-  plan.notes.push(`${node.type} ${node.id} had the picture's size; now the picture is cropped to ${size}`)
+  const file = fileOf(checkpoint)
+  plan.notes.push(say("note_move", "{file} is read from models/checkpoints: move or link it there", { file }))
 }

@@ -1,5 +1,7 @@
 /** What a conversion knows of other packs' nodes: the order of their widgets, and where each goes in ours. */
 
+import { say } from "./words.js"
+
 export const LOADER = "ImageOnlyCheckpointLoader"
 export const CONDITIONING = "SVD_img2vid_Conditioning"
 export const SAMPLER = "KSampler"
@@ -69,10 +71,12 @@ export const HARMLESS = [
 ]
 
 /** Nodes of another model that a loader of SVD's kind serves too, and why they stay. */
+const NO_SVD = say("stays_other_model", "is no SVD model")
+const ORBIT = "begins the orbit on the picture; SVD Orbit ends there: the template SV3D orbit has the nodes"
 export const OTHERS = {
-  SV3D_Conditioning: "begins the orbit on the picture; SVD Orbit ends there: the template SV3D orbit has the nodes",
-  StableZero123_Conditioning: "is no SVD model",
-  StableZero123_Conditioning_Batched: "is no SVD model",
+  SV3D_Conditioning: say("stays_orbit", ORBIT),
+  StableZero123_Conditioning: NO_SVD,
+  StableZero123_Conditioning_Batched: NO_SVD,
 }
 
 /** Names of packs that have svd in them and are of something else. */

@@ -5,6 +5,7 @@
 
 import { rounded, within } from "./numbers.js"
 import { simplified } from "./simplify.js"
+import { Refusal } from "./words.js"
 
 export const MOST_POINTS = 64
 export const LOWEST = -100
@@ -13,34 +14,49 @@ export const LEAST_GAP = 0.001
 const LONGEST = 65536
 const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 const EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
+const FACTS = { example: EXAMPLE, longest: LONGEST, most: MOST_POINTS, lowest: LOWEST, highest: HIGHEST }
 
-/** A list or a curve of a text; throws an Error, a sentence without its subject, for another text. */
+function refuse(key, english, values) {
+  throw new Refusal(key, english, { ...FACTS, ...values })
+}
+
+/** A list or a curve of a text; throws a Refusal, a sentence without its subject, for another text. */
 export function parse(text) {
   text = text.trim()
-  if (text.length > LONGEST) throw new Error(`has ${text.length} characters; at most ${LONGEST} are read.`)
+  const { length } = text
+  if (length > LONGEST) refuse("curve_long", "has {length} characters; at most {longest} are read.", { length })
   return text.includes(":") ? parseCurve(text) : parseList(text)
 }
 
 function parseList(text) {
-  const parts = text.split(/[,\n]/).map(part => part.trim()).filter(part => part)
-  const values = parts.map(part => NUMBER.test(part) ? Number(part) : NaN)
+  const parts = text
+    .split(/[,\n]/)
+    .map((part) => part.trim())
+    .filter((part) => part)
+  const values = parts.map((part) => (NUMBER.test(part) ? Number(part) : NaN))
   if (!values.length || !values.every(Number.isFinite))
-    throw new Error(`is '${text}'; give a number for each frame, as in 1, 2.5, 3, or points of position and `
-      + `value, as in ${EXAMPLE}.`)
-  return {values}
+    refuse(
+      "curve_text",
+      "is '{text}'; give a number for each frame, as in 1, 2.5, 3, or points of position and value, as in {example}.",
+      { text },
+    )
+  return { values }
 }
 
 function parseCurve(text) {
   const word = text.match(/\s(linear|smooth)$/)
   const pairs = (word ? text.slice(0, word.index) : text).split(",")
   if (pairs.length < 2 || pairs.length > MOST_POINTS)
-    throw new Error(`has ${pairs.length} points; a curve has 2 to ${MOST_POINTS}, as in ${EXAMPLE}.`)
+    refuse("curve_points", "has {count} points; a curve has 2 to {most}, as in {example}.", { count: pairs.length })
   const points = pairs.map((pair, index) => parsePoint(pair.trim(), index + 1))
   for (let index = 1; index < points.length; index++)
     if (points[index][0] <= points[index - 1][0])
-      throw new Error(`has point ${index + 1} at ${points[index][0]}, and the one in front of it at `
-        + `${points[index - 1][0]}; give positions that rise.`)
-  return {points, smooth: word?.[1] === "smooth"}
+      refuse(
+        "curve_order",
+        "has point {number} at {place}, and the one in front of it at {before}; give positions that rise.",
+        { number: index + 1, place: points[index][0], before: points[index - 1][0] },
+      )
+  return { points, smooth: word?.[1] === "smooth" }
 }
 
 function parsePoint(pair, number) {
@@ -48,11 +64,15 @@ function parsePoint(pair, number) {
   const position = (colon < 0 ? pair : pair.slice(0, colon)).trim()
   const value = colon < 0 ? "" : pair.slice(colon + 1).trim()
   if (!NUMBER.test(position) || !NUMBER.test(value))
-    throw new Error(`has as point ${number} '${pair}'; a point is a position and a value, as in ${EXAMPLE}.`)
+    refuse(
+      "curve_pair",
+      "has as point {number} '{pair}'; a point is a position and a value, as in {example}.",
+      { number, pair },
+    )
   if (!(Number(position) >= 0 && Number(position) <= 1))
-    throw new Error(`has point ${number} at ${position}; give a position from 0 to 1.`)
+    refuse("curve_position", "has point {number} at {position}; give a position from 0 to 1.", { number, position })
   if (!(Number(value) >= LOWEST && Number(value) <= HIGHEST))
-    throw new Error(`has ${value} at point ${number}; give a value from ${LOWEST} to ${HIGHEST}.`)
+    refuse("curve_value", "has {value} at point {number}; give a value from {lowest} to {highest}.", { number, value })
   return [Number(position), Number(value)]
 }
 
@@ -66,11 +86,11 @@ export function print(scales) {
 /** The value of each frame; null for a list of another number of frames. */
 export function sample(scales, frames) {
   if (scales.values) return scales.values.length === frames ? scales.values : null
-  return Array.from({length: frames}, (_, frame) => valueAt(scales, frames > 1 ? frame / (frames - 1) : 0))
+  return Array.from({ length: frames }, (_, frame) => valueAt(scales, frames > 1 ? frame / (frames - 1) : 0))
 }
 
 /** The value of a curve at a position from 0 to 1; outside of its points it has their first or last one. */
-export function valueAt({points, smooth}, position) {
+export function valueAt({ points, smooth }, position) {
   const last = points.length - 1
   const x = within(points[0][0], points[last][0], position)
   let left = 0
@@ -82,8 +102,10 @@ export function valueAt({points, smooth}, position) {
   if (!smooth) return line
   const slope = (high - low) / (end - start)
   const bends = tangents(points)
-  return line + share * (1 - share) * (end - start)
-    * ((1 - share) * (bends[left] - slope) - share * (bends[left + 1] - slope))
+  return (
+    line +
+    share * (1 - share) * (end - start) * ((1 - share) * (bends[left] - slope) - share * (bends[left + 1] - slope))
+  )
 }
 
 /** Slopes of the monotone cubic (Fritsch & Butland, 1984) at its points. */
@@ -99,8 +121,11 @@ function tangents(points) {
     return (near + far) / (near / arriving + far / leaving)
   })
   const last = slopes.length - 1
-  return [endTangent(widths[0], widths[1], slopes[0], slopes[1]), ...inner,
-    endTangent(widths[last], widths[last - 1], slopes[last], slopes[last - 1])]
+  return [
+    endTangent(widths[0], widths[1], slopes[0], slopes[1]),
+    ...inner,
+    endTangent(widths[last], widths[last - 1], slopes[last], slopes[last - 1]),
+  ]
 }
 
 function endTangent(width, nextWidth, slope, nextSlope) {
@@ -111,23 +136,48 @@ function endTangent(width, nextWidth, slope, nextSlope) {
 
 /** The points of a shape of samplers/guidance.py, whose edge of a trapezoid is that part of the frames. */
 export function ofShape(shape, min, max, frames, edge) {
-  const at = frame => frames > 1 ? frame / (frames - 1) : 0
-  if (shape === "constant") return {points: [[0, max], [1, max]], smooth: false}
-  if (shape === "linear") return {points: [[0, min], [1, max]], smooth: false}
-  if (shape === "triangle") return {points: [[0, min], [0.5, max], [1, min]], smooth: false}
-  const rise = Math.floor(frames * edge)
-  if (rise < 2) return {points: [[0, rise ? min : max], ...(rise ? [[at(1), max], [at(frames - 2), max]] : []),
-    [1, rise ? min : max]], smooth: false}
-  return {points: [[0, min], [at(rise - 1), max], [at(frames - rise), max], [1, min]], smooth: false}
+  const at = (frame) => (frames > 1 ? frame / (frames - 1) : 0)
+  const up = Math.max(Math.floor(frames * edge) - 1, 1) // the frame at the end of the rise
+  const shapes = {
+    linear: [
+      [0, min],
+      [1, max],
+    ],
+    triangle: [
+      [0, min],
+      [0.5, max],
+      [1, min],
+    ],
+    trapezoid: frames * edge >= 1 && [
+      [0, min],
+      [at(up), max],
+      [at(frames - 1 - up), max],
+      [1, min],
+    ],
+  }
+  return {
+    points: shapes[shape] || [
+      [0, max],
+      [1, max],
+    ],
+    smooth: false,
+  }
 }
 
 /** A curve of straight lines through a list, at most a tolerance away from each number. */
 export function fit(values, tolerance) {
-  if (values.length === 1) return {points: [[0, values[0]], [1, values[0]]], smooth: false}
+  if (values.length === 1)
+    return {
+      points: [
+        [0, values[0]],
+        [1, values[0]],
+      ],
+      smooth: false,
+    }
   const places = values.map((value, frame) => [frame / (values.length - 1), value])
   for (let allowed = tolerance; ; allowed = 2 * allowed || 1e-6) {
     const points = simplified(places, allowed, heightOver)
-    if (points.length <= MOST_POINTS) return {points, smooth: false}
+    if (points.length <= MOST_POINTS) return { points, smooth: false }
   }
 }
 
@@ -137,34 +187,32 @@ function heightOver([x, y], [start, low], [end, high]) {
 }
 
 /** The curve with a point at another place, between its neighbours and the limits. */
-export function moved({points, smooth}, index, position, value) {
+export function moved({ points, smooth }, index, position, value) {
   const lowest = index ? points[index - 1][0] + LEAST_GAP : 0
   const highest = index < points.length - 1 ? points[index + 1][0] - LEAST_GAP : 1
   const place = [rounded(within(lowest, highest, position)), bounded(value)]
-  return {points: points.map((point, at) => at === index ? place : point), smooth}
+  return { points: points.map((point, at) => (at === index ? place : point)), smooth }
 }
 
 /** The list with another number at a frame. */
-export function changed({values}, frame, value) {
-  return {values: values.map((number, at) => at === frame ? bounded(value) : number)}
+export function changed({ values }, frame, value) {
+  return { values: values.map((number, at) => (at === frame ? bounded(value) : number)) }
 }
 
-const bounded = value => rounded(within(LOWEST, HIGHEST, value))
+const bounded = (value) => rounded(within(LOWEST, HIGHEST, value))
 
 /** The curve with one more point, and its index; the curve itself where there is no room. */
-export function inserted({points, smooth}, position, value) {
-  const index = points.findIndex(([x]) => x > position)
-  const at = index < 0 ? points.length : index
-  const free = (at === 0 || position - points[at - 1][0] >= LEAST_GAP)
-    && (at === points.length || points[at][0] - position >= LEAST_GAP)
-  if (!free || points.length >= MOST_POINTS) return {curve: {points, smooth}, index: Math.max(at - 1, 0)}
+export function inserted({ points, smooth }, position, value) {
+  const at = points.filter(([x]) => x <= position).length
+  const free = points.every(([x]) => Math.abs(x - position) >= LEAST_GAP)
+  if (!free || points.length >= MOST_POINTS) return { curve: { points, smooth }, index: Math.max(at - 1, 0) }
   const point = [rounded(position), bounded(value)]
-  return {curve: {points: [...points.slice(0, at), point, ...points.slice(at)], smooth}, index: at}
+  return { curve: { points: [...points.slice(0, at), point, ...points.slice(at)], smooth }, index: at }
 }
 
 /** The curve without a point; two always stay. */
-export function removed({points, smooth}, index) {
-  return {points: points.length > 2 ? points.filter((_, at) => at !== index) : points, smooth}
+export function removed({ points, smooth }, index) {
+  return { points: points.length > 2 ? points.filter((_, at) => at !== index) : points, smooth }
 }
 
 /** Places of a curve's points or of a list's numbers, one a frame. */

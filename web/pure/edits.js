@@ -14,16 +14,15 @@ function changedAt(motion, { list, index }, change) {
   return { ...motion, [list]: motion[list].map((entry, at) => (at === index ? change(entry) : entry)) }
 }
 
-const added = (motion, list, entry) => ({ ...motion, [list]: [...(motion[list] ?? []), entry] })
-
-/** The number of the last entry of a list, counted over both lists. */
-function lastOf(motion, list) {
-  const regions = (motion.regions ?? []).length
-  return (list === "regions" ? regions : regions + motion.drags.length) - 1
-}
-
-/** Both a motion and the number of the entry to select. */
+/** Both a motion and the number of the entry to select, which counts over both lists. */
 const selecting = (motion, number) => ({ motion, selected: number })
+
+/** The motion with an entry more, to be selected. */
+function added(motion, list, entry) {
+  const next = { ...motion, [list]: [...(motion[list] ?? []), entry] }
+  const before = list === "drags" ? (motion.regions ?? []).length : 0
+  return selecting(next, before + next[list].length - 1)
+}
 
 const line = (points) => simplified(points, TOLERANCE).map(place)
 
@@ -39,8 +38,7 @@ export function painted(motion, selected, kind, points, width = WIDTH) {
   if (item?.list === "regions" && item.kind === kind) {
     return selecting(withStroke(motion, item, stroke), selected)
   }
-  const next = added(motion, "regions", { kind, strokes: [stroke] })
-  return selecting(next, lastOf(next, "regions"))
+  return added(motion, "regions", { kind, strokes: [stroke] })
 }
 
 /** A stroke erased from the selected region, or from the one where it begins. */
@@ -54,8 +52,7 @@ export function erased(motion, selected, points, width, aspect) {
 
 /** A new region of corners. */
 export function outlined(motion, corners) {
-  const next = added(motion, "regions", { kind: MOVE, polygon: corners.map(place) })
-  return selecting(next, lastOf(next, "regions"))
+  return added(motion, "regions", { kind: MOVE, polygon: corners.map(place) })
 }
 
 /** A path of the region that it begins in, or else a new drag. */
@@ -64,8 +61,7 @@ export function pathed(motion, selected, points, aspect) {
   const hit = hitAt(motion, points[0], 0, aspect, selected)
   const item = hit && entriesOf(motion)[hit.number]
   if (item && canMove(item)) return selecting(changedAt(motion, item, (entry) => ({ ...entry, path })), hit.number)
-  const next = added(motion, "drags", { width: DRAG_WIDTH, path })
-  return selecting(next, lastOf(next, "drags"))
+  return added(motion, "drags", { width: DRAG_WIDTH, path })
 }
 
 /** The entry of a number without or with other fields. */

@@ -3,6 +3,8 @@
  * A motion is the JSON itself, with keys that mean nothing here left in it.
  */
 
+import { Refusal } from "./words.js"
+
 export const MOST_BYTES = 262144
 export const MOST_POINTS = 4096
 export const MOVE = "move"
@@ -40,9 +42,9 @@ export function check(content) {
   for (const name of names)
     if (names.indexOf(name) !== names.lastIndexOf(name))
       throw new Error(`id '${name}' is there twice; give each region and drag another one.`)
-  const points = countOf(content)
-  if (points > MOST_POINTS)
-    refuse("the motion", `has ${points} points and keys; at most ${MOST_POINTS} are read.`)
+  const values = { points: countOf(content), most: MOST_POINTS }
+  if (values.points > MOST_POINTS)
+    throw new Refusal("motion_points", "the motion has {points} points and keys; at most {most} are read.", values)
 }
 
 /** The names of all regions, then of all drags. */
@@ -89,7 +91,8 @@ function checkPath(path, where) {
     refuse(`${where}:`, `the times are ${times.join(", ")}; each must be later than the one in front of it.`)
 }
 
-// Readers: (value, its name in words), throwing an Error for another value
+// Readers: (value, its name in words), throwing an Error for another value. What a person can draw too much of has
+// words in every language; the rest says what is wrong with a text that a program wrote, as the server does.
 
 function refuse(where, words) {
   throw new Error(`${where} ${words}`)
@@ -126,10 +129,6 @@ const oneOf = (...accepted) => (value, where) => {
   if (!accepted.includes(value)) refuse(where, `is ${shown(value)}; ${accepted.join(" or ")}.`)
 }
 
-const flag = (value, where) => {
-  if (typeof value !== "boolean") refuse(where, `is ${shown(value)}; true or false.`)
-}
-
 const text = (value, where) => {
   const length = typeof value === "string" ? [...value].length : 0
   if (length < 1 || length > LONGEST_ID) refuse(where, `is ${shown(value)}; give 1 to ${LONGEST_ID} characters.`)
@@ -142,7 +141,9 @@ const source = (value, where) => {
 
 const list = (most) => (value, where) => {
   if (!Array.isArray(value)) refuse(where, `is ${shown(value)}; give a list of at most ${most}.`)
-  if (value.length > most) refuse(where, `has ${value.length} entries; give a list of at most ${most}.`)
+  if (value.length <= most) return
+  const values = { where: where.replace("the motion: ", ""), count: value.length, most }
+  throw new Refusal("motion_many", "{where} has {count} entries; give a list of at most {most}.", values)
 }
 
 const point = (lowest, highest) => (value, where) => {
@@ -164,7 +165,7 @@ const KEY = {
   degrees: [number(-1080, 1080)],
   time: [number(0, 1)],
 }
-const STROKE = { points: [points(1), REQUIRED], width: [WIDTH], erase: [flag] }
+const STROKE = { points: [points(1), REQUIRED], width: [WIDTH], erase: [oneOf(true, false)] }
 const REGION = {
   id: [text],
   kind: [oneOf(MOVE, FREEZE)],

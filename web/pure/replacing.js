@@ -1,6 +1,7 @@
 /** What a plan of a conversion is made with: a view of the old graph, and nodes of ours for its nodes. */
 
 import { RENAMED, valuesOf } from "./convertible.js"
+import { say } from "./words.js"
 
 export const MOST_STEPS_BACK = 32
 
@@ -9,7 +10,7 @@ export const idOf = (id) => (Number.isInteger(Number(id)) ? Number(id) : id)
 
 /** A graph's nodes, and what is connected to an input or an output. */
 export function viewOf(graph) {
-  const links = new Map((graph.links ?? []).map((link) => [link.id ?? link[0], linkOf(link)]))
+  const links = new Map((graph.links ?? []).map((link) => [link.id, linkOf(link)]))
   const nodes = graph.nodes.map((node) => ({ ...node, id: idOf(node.id) }))
   const byId = new Map(nodes.map((node) => [node.id, node]))
   /** [origin id, slot] of an input, or null. */
@@ -31,10 +32,7 @@ export function viewOf(graph) {
   return { nodes, link, source, consumers }
 }
 
-function linkOf(link) {
-  const [, origin, slot, target] = Array.isArray(link)
-    ? link
-    : [link.id, link.origin_id, link.origin_slot, link.target_id]
+function linkOf({ origin_id: origin, origin_slot: slot, target_id: target }) {
   return { origin: [idOf(origin), slot], target: idOf(target) }
 }
 
@@ -45,15 +43,20 @@ export const isReplaced = ({ plan }, node) => Boolean(node && plan.gone.includes
 export const isOurs = (work, node) => isReplaced(work, node) || node?.type.startsWith("Stillmotion")
 
 /**
- * Has a node of ours take the place of one: under its id, with its values and links under our names. `changes`
- * replace values, `links` links. Gives why not, or undefined.
+ * Has a node of ours take the place of one: under its id, with its values and links under our names, and with so
+ * many of its outputs. `changes` replace values, `links` links. Gives why not, or undefined.
  */
-export function replace(work, node, type, options) {
+export function replace(work, node, type, { outputs = 1, ...options }) {
   const { node: ours, why } = counterpart(work, node, type, options)
-  if (why) return why
-  work.plan.nodes.push(ours)
-  work.plan.gone.push(node.id)
-  return undefined
+  if (!why) put(work, node, [ours], outputs)
+  return why
+}
+
+/** Puts nodes of ours where one was; the links at its outputs begin at the one with its id. */
+export function put({ plan }, { id }, nodes, outputs = 1) {
+  plan.nodes.push(...nodes)
+  plan.gone.push(id)
+  for (let slot = 0; slot < outputs; slot++) plan.outputs[`${id}:${slot}`] = [String(id), slot]
 }
 
 /** The node of ours for one, as in `replace`, or why there is none. */
@@ -82,17 +85,12 @@ function refusal({ limits }, type, values, inputs) {
     if (typeof value !== "number" || limit?.max === undefined) continue
     const { min, max, step } = limit
     const uneven = Number.isInteger(step) && step > 1 && value % step
-    if (value < min || value > max || uneven) {
-      const accepted = step > 1 ? `a multiple of ${step} from ${min} to ${max}` : `${min} to ${max}`
-      return `${name} is ${value}; ${limit.title} takes ${accepted}`
-    }
+    if (value >= min && value <= max && !uneven) continue
+    const facts = { name, value, min, max, step, title: limit.title }
+    if (!(step > 1)) return say("stays_range", "{name} is {value}; {title} takes {min} to {max}", facts)
+    return say("stays_steps", "{name} is {value}; {title} takes a multiple of {step} from {min} to {max}", facts)
   }
   return undefined
-}
-
-/** Has the links at a node's outputs, up to a number of them, begin at the node of its id. */
-export function keepOutputs({ plan }, node, count = 1) {
-  for (let slot = 0; slot < count; slot++) plan.outputs[`${node.id}:${slot}`] = [String(node.id), slot]
 }
 
 /** The ids of some nodes, and of all that links connect with them. */

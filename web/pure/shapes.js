@@ -1,8 +1,9 @@
 /** Shapes on the picture, in its fractions: what lies at a place, where a path is at a time. */
 
-import { FREEZE, MOVE, namesOf } from "./motion.js"
+import { FREEZE, MOVE } from "./motion.js"
 import { rounded, within } from "./numbers.js"
 import { distanceTo } from "./simplify.js"
+import { say } from "./words.js"
 
 const [LOWEST, HIGHEST] = [-1, 2]
 
@@ -75,20 +76,20 @@ export function centreOf({ polygon, strokes }) {
   return [xs, ys].map((values) => (Math.min(...values) + Math.max(...values)) / 2)
 }
 
-/** All entries in their order, with their names and places in the JSON; drags have a disc as area. */
-export function entriesOf(motion) {
-  const names = namesOf(motion)
-  const itemsOf = (list, kindOf) =>
-    (motion[list] ?? []).map((entry, index) => ({ list, index, entry, kind: kindOf(entry) }))
-  const regions = itemsOf("regions", ({ kind }) => kind ?? MOVE)
-  const items = [...regions, ...itemsOf("drags", () => "drag")]
-  return items.map((item, number) => ({ ...item, name: names[number], area: areaOf(item) }))
-}
-
-function areaOf({ list, entry }) {
-  if (list === "regions") return entry
-  const [{ x, y }] = entry.path
-  return { strokes: [{ points: [[x, y]], width: entry.width ?? 0.1 }] }
+/** All entries in their order: places in the JSON, names in words, areas; of a drag it is a disc. */
+export function entriesOf({ regions, drags }) {
+  const named = ({ id }, usual) => (id ? say("", id) : usual)
+  const ofRegion = (entry, index) => {
+    const name = named(entry, say("motion_region", "region {number}", { number: index + 1 }))
+    return { list: "regions", index, entry, name, kind: entry.kind ?? MOVE, area: entry }
+  }
+  const ofDrag = (entry, index) => {
+    const name = named(entry, say("motion_drag_name", "drag {number}", { number: index + 1 }))
+    const [{ x, y }] = entry.path
+    const disc = { strokes: [{ points: [[x, y]], width: entry.width ?? 0.1 }] }
+    return { list: "drags", index, entry, name, kind: "drag", area: disc }
+  }
+  return [...(regions ?? []).map(ofRegion), ...(drags ?? []).map(ofDrag)]
 }
 
 /**

@@ -20,10 +20,9 @@ export function roundOf(frames, pingPong = false) {
 
 /** Order of the frames around the seam of a loop: the last few, then the first few. */
 export function seamOf(frames) {
-  const few = Math.min(3, Math.floor(frames / 2)) || 1
-  const last = Array.from({ length: few }, (_, index) => frames - few + index)
-  const first = Array.from({ length: few }, (_, index) => index)
-  return frames > 1 ? [...last, ...first] : [0]
+  const order = roundOf(frames)
+  const few = Math.min(3, Math.floor(frames / 2))
+  return few ? [...order.slice(-few), ...order.slice(0, few)] : order
 }
 
 /** Factor of a frame's sides at which all frames of clips fit into so many bytes; at most 1. */
@@ -34,15 +33,7 @@ export function shrinkOf(clips, bytes) {
 
 /** The frame of a moment in seconds, from a round that repeats. */
 export function frameAt(seconds, fps, round) {
-  const place = Math.floor(seconds * fps + 1e-9) % round.length
-  return round[place < 0 ? place + round.length : place]
-}
-
-/** The rectangle [x, y, width, height] of a picture as large as fits into a box, in the middle. */
-export function fitted(width, height, boxWidth, boxHeight) {
-  const scale = Math.min(boxWidth / width, boxHeight / height)
-  const [w, h] = [width * scale, height * scale]
-  return [(boxWidth - w) / 2, (boxHeight - h) / 2, w, h]
+  return round[Math.floor(seconds * fps + 1e-9) % round.length]
 }
 
 /** What a layout says, or null where it is no sheet of frames. */

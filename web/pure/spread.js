@@ -14,22 +14,14 @@ export function pushes(rectangles, grown) {
   for (const id of order) {
     const [x, y, width, height] = rectangles[id]
     let top = y
-    for (let again = true; again; ) {
-      again = false
-      for (const other of placed) {
-        const [left, above, wide, high] = other.rectangle
-        const beside = left >= x + width || x >= left + wide
-        if (beside || above >= top + height || top >= above + high) continue
-        if (!moving.has(id) && !moving.has(other.id)) continue
-        top = above + high + GAP
-        again = true
-      }
-    }
+    const met = ({ other, left, above, right, bottom }) =>
+      (moving.has(id) || moving.has(other)) && left < x + width && x < right && above < top + height && top < bottom
+    for (let found = placed.find(met); found; found = placed.find(met)) top = found.bottom + GAP
     if (top > y) {
       moved[id] = top - y
       moving.add(id)
     }
-    placed.push({ id, rectangle: [x, top, width, height] })
+    placed.push({ other: id, left: x, above: top, right: x + width, bottom: top + height })
   }
   return moved
 }

@@ -3,60 +3,44 @@
 import { within } from "../pure/numbers.js"
 import { frameAt, roundOf, seamOf, shrinkOf } from "../pure/sheet.js"
 import { drawPair, VIEWS } from "./draw_pair.js"
-import { button, make, offer, select } from "./elements.js"
+import { button, icon, make, offer, playButton, select, slider, wantsStill } from "./elements.js"
 import { whileSeen } from "./while_seen.js"
 
 const MOST_BYTES = 2 ** 26
-const SPEEDS = { "¼×": 0.25, "½×": 0.5, "1×": 1, "2×": 2 }
+const SPEEDS = [["0.25", "¼×"], ["0.5", "½×"], ["1", "1×"], ["2", "2×"]]
 const ROUNDS = { loop: roundOf, "there and back": (frames) => roundOf(frames, true), seam: seamOf }
 const SLOWER_AT_SEAM = 3
-
-/** A button with a drawn sign, or with its words. */
-function press(label, icon, act) {
-  const element = button(icon ? "" : label, label, act)
-  if (icon) element.dataset.icon = icon
-  return element
-}
-
-function choice(label, options, change) {
-  return Object.assign(select(options, options[0][0], change), { title: label, ariaLabel: label })
-}
-
-function slider(label, options, slide) {
-  const input = make("input", { type: "range", className: "grows", ariaLabel: label, ...options })
-  input.addEventListener("input", () => slide(Number(input.value)))
-  return input
-}
 
 /** Makes a player in the page's words: its element, `load` for clips with the URLs of their frames, `close`. */
 export function makeClipPlayer(words) {
   const named = (kind) => (name) => [name, words(`${kind}_${name}`, name)]
-  const state = { clips: [], frame: 0, playing: false, view: "A", wipe: 0.5, round: "loop", speed: 1, from: 0 }
+  const state = { clips: [], frame: 0, playing: false, view: "A", wipe: 0.5, order: "loop", speed: 1, from: 0 }
   let round = [0]
   let loading = 0
 
   const canvas = make("canvas", { role: "img" })
-  const toggle = press(words("play", "Play"), "play", () => play(!state.playing))
-  const scrub = slider(words("clip_frame", "Frame"), { min: 0, max: 0, step: 1, value: 0 }, (frame) => halt(frame))
-  const place = make("output", { className: "place" })
-  const view = choice(words("clip_view", "View"), [["A", "A"]], (name) => set({ view: name }))
-  const share = { min: 0, max: 1, step: 0.01, value: 0.5 }
-  const wipe = slider(words("clip_wipe", "Wipe"), share, (value) => set({ wipe: value }))
+  const toggle = playButton(words, () => play(!state.playing))
+  const back = button(icon("step-backward"), words("clip_back", "Frame back"), () => step(-1))
+  const forth = button(icon("step-forward"), words("clip_on", "Frame on"), () => step(1))
+  const scrub = slider(words("clip_frame", "Frame"), { min: 0, max: 0, step: 1, value: 0 }, halt)
+  const place = make("span", { className: "place" }) // no output, which a screen reader would read at each frame
+  const time = make("div", { className: "row" }, back, toggle.element, forth, scrub, place)
+
+  const view = select(words("clip_view", "View"), [], "A", (name) => look({ view: name }))
+  const share = { min: 0, max: 1, step: 0.01, value: state.wipe }
+  const wipe = slider(words("clip_wipe", "Wipe"), share, (at) => look({ wipe: at }))
   const orders = Object.keys(ROUNDS).map(named("order"))
-  const rounds = choice(words("clip_order", "Order"), orders, (name) => set({ round: name }))
-  const paces = Object.keys(SPEEDS).map((name) => [name, name])
-  const speeds = choice(words("clip_speed", "Speed"), paces, (name) => set({ speed: SPEEDS[name] }))
-  speeds.value = "1×"
+  const order = select(words("clip_order", "Order"), orders, "loop", (name) => turn({ order: name }))
+  const speed = select(words("clip_speed", "Speed"), SPEEDS, "1", (times) => turn({ speed: Number(times) }))
+  const saving = words("clip_save", "Save frame")
+  const looks = make("div", { className: "row" }, view, wipe, order, speed, button(saving, saving, save))
+  scrub.className = wipe.className = "grows"
+
   const problem = make("div", { className: "error", hidden: true, role: "status" })
-  const back = press(words("clip_back", "Frame back"), "back", () => halt(step(-1)))
-  const forth = press(words("clip_on", "Frame on"), "forth", () => halt(step(1)))
-  const time = make("div", { className: "row" }, back, toggle, forth, scrub, place)
-  const keep = press(words("clip_save", "Save frame"), null, save)
-  const look = make("div", { className: "row" }, view, wipe, rounds, speeds, keep)
-  const element = make("div", { className: "stillmotion clip" }, canvas, problem, time, look)
-  // A drag or a key here is the player's, not the graph's; wheel and middle button stay the graph's.
-  for (const type of ["pointerdown", "keydown", "dblclick"]) {
-    element.addEventListener(type, (event) => event.button !== 1 && !event.ctrlKey && event.stopPropagation())
+  const element = make("div", { className: "stillmotion clip" }, canvas, problem, time, looks)
+  // A drag here is the player's, not the graph's; wheel and middle button stay the graph's.
+  for (const type of ["pointerdown", "dblclick"]) {
+    element.addEventListener(type, (event) => event.button !== 1 && event.stopPropagation())
   }
   canvas.addEventListener("pointerdown", (event) => slideWipe(event, canvas.setPointerCapture(event.pointerId)))
   canvas.addEventListener("pointermove", (event) => canvas.hasPointerCapture(event.pointerId) && slideWipe(event))
@@ -68,39 +52,44 @@ export function makeClipPlayer(words) {
     const shown = Math.min(box.width, (box.height * canvas.width) / canvas.height)
     const at = (event.clientX - box.left - (box.width - shown) / 2) / shown
     wipe.value = within(0, 1, at)
-    set({ wipe: Number(wipe.value) })
+    look({ wipe: wipe.valueAsNumber })
   }
 
   function fps() {
-    return state.clips[0].fps * state.speed * (state.round === "seam" ? 1 / SLOWER_AT_SEAM : 1)
+    return state.clips[0].fps * state.speed * (state.order === "seam" ? 1 / SLOWER_AT_SEAM : 1)
   }
 
   function length() {
     return Math.min(...state.clips.map(({ pictures }) => pictures.length))
   }
 
-  function set(changes) {
-    Object.assign(state, changes, { from: performance.now() })
-    if (state.clips.length) round = ROUNDS[state.round](length())
+  function look(changes) {
+    Object.assign(state, changes)
     wipe.hidden = state.view !== "wipe"
     draw()
   }
 
-  function play(on) {
-    toggle.dataset.icon = on ? "pause" : "play"
-    const label = on ? words("stop", "Stop") : words("play", "Play")
-    Object.assign(toggle, { ariaLabel: label, title: label })
-    set({ playing: on })
+  /** Plays, or would, from the frame that is shown. */
+  function turn(changes) {
+    Object.assign(state, changes)
+    if (!state.clips.length) return
+    round = ROUNDS[state.order](length())
+    state.from = performance.now() - (1000 * Math.max(0, round.indexOf(state.frame))) / fps()
   }
 
-  function step(by) {
-    const frames = state.clips.length ? length() : 1
-    return (state.frame + by + frames) % frames
+  function play(on) {
+    toggle.show(on)
+    turn({ playing: on })
   }
 
   function halt(frame) {
     state.frame = frame
     play(false)
+    draw()
+  }
+
+  function step(by) {
+    if (state.clips.length) halt((state.frame + by + length()) % length())
   }
 
   function tick() {
@@ -118,20 +107,23 @@ export function makeClipPlayer(words) {
     drawPair(canvas, pictures, state.view, state)
     canvas.dataset.frame = scrub.value = state.frame
     place.textContent = `${state.frame + 1} / ${length()}`
-    const values = { number: state.frame + 1, count: length(), view: state.view }
-    canvas.ariaLabel = words("clip_place", "Frame {number} of {count}, view {view}", values)
+    const values = { number: state.frame + 1, count: length(), view: words(`view_${state.view}`, state.view) }
+    canvas.ariaLabel = scrub.ariaValueText = words("clip_place", "Frame {number} of {count}, view {view}", values)
+    wipe.ariaValueText = `${Math.round(100 * state.wipe)} %`
   }
 
   /** Offers the frame, as it was made, as a file: of clip B where B alone is seen, otherwise of A. */
   async function save() {
     if (!state.clips.length) return
     const clip = state.clips[state.view === "B" ? 1 : 0]
-    const whole = await decode(clip.urls[state.frame])
+    const name = `frame_${clip.label}_${state.frame + 1}.png`
+    const whole = await decode(clip.urls[state.frame]).catch(gone)
+    if (!whole) return
     const full = make("canvas", { width: whole.width, height: whole.height })
     full.getContext("2d").drawImage(whole, 0, 0)
     whole.close()
     const url = URL.createObjectURL(await new Promise((done) => full.toBlob(done, "image/png")))
-    make("a", { href: url, download: `frame_${clip.label}_${state.frame + 1}.png` }).click()
+    make("a", { href: url, download: name }).click()
     setTimeout(() => URL.revokeObjectURL(url), 1000)
   }
 
@@ -156,22 +148,25 @@ export function makeClipPlayer(words) {
       release(state.clips)
       begin(loaded)
     } catch {
-      problem.textContent = words("clip_gone", "The frames of this clip are gone; run the node again.")
-      problem.hidden = mine !== loading
+      if (mine === loading) gone()
     }
+  }
+
+  function gone() {
+    problem.textContent = words("clip_gone", "The frames of this clip are gone; run the node again.")
+    problem.hidden = false
   }
 
   function begin(clips) {
     problem.hidden = true
     const views = clips.length > 1 ? VIEWS : ["A"]
-    offer(view, views.map(named("view")))
-    view.hidden = clips.length < 2
     const chosen = views.includes(state.view) && state.clips.length === clips.length ? state.view : views[0]
-    view.value = chosen
-    state.clips = clips
+    offer(view, views.map(named("view")), chosen)
+    view.hidden = clips.length < 2
+    Object.assign(state, { clips, frame: 0 })
     scrub.max = length() - 1
-    Object.assign(state, { view: chosen, frame: 0 })
-    play(!matchMedia("(prefers-reduced-motion: reduce)").matches)
+    look({ view: chosen })
+    play(!wantsStill())
   }
 
   function release(clips) {

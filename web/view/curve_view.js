@@ -4,7 +4,6 @@ import * as curve from "../pure/curve.js"
 import { rounded, within } from "../pure/numbers.js"
 import { button, cleared, make } from "./elements.js"
 
-const MOST_HANDLES = 64
 const EDGE = 12 // half a point's target, so that one at an end is whole
 const STEP = 0.1
 
@@ -19,7 +18,7 @@ export function makeCurveView({ label, words, changed }) {
   const canvas = make("canvas", { ariaHidden: "true" })
   const said = make("span", { className: "error", role: "status" })
   const row = make("div", { className: "row" })
-  const view = { area, canvas, words, changed, scales: null, frames: null, handles: [], range: null }
+  const view = { area, canvas, words, changed, scales: null, frames: null, handles: [], chosen: -1, range: null }
   const add = button("+", words("curve_add", "Add a point"), () => addPoint(view))
   const remove = button("−", words("curve_remove", "Remove the point"), () => removePoint(view))
   const smooth = button("∿", words("curve_smooth", "Round the corners"), () =>
@@ -50,16 +49,21 @@ const placesOf = (view) => (view.scales ? curve.placesOf(view.scales) : [])
 
 const rangeOf = (view) => (view.range ??= curve.range(placesOf(view).map(([, value]) => value)))
 
+const sizeOf = ({ canvas }) => [canvas.clientWidth - 2 * EDGE, canvas.clientHeight - 2 * EDGE]
+
 function toPixels(view, [position, value]) {
-  const [low, high] = rangeOf(view)
-  const [width, height] = [view.canvas.clientWidth - 2 * EDGE, view.canvas.clientHeight - 2 * EDGE]
+  const [[low, high], [width, height]] = [rangeOf(view), sizeOf(view)]
   return [EDGE + position * width, EDGE + ((high - value) / (high - low)) * height]
 }
 
 function fromPixels(view, [x, y]) {
-  const [low, high] = rangeOf(view)
-  const [width, height] = [view.canvas.clientWidth - 2 * EDGE, view.canvas.clientHeight - 2 * EDGE]
+  const [[low, high], [width, height]] = [rangeOf(view), sizeOf(view)]
   return [within(0, 1, (x - EDGE) / width), high - ((y - EDGE) / height) * (high - low)]
+}
+
+/** The index of the point at a place in pixels; −1 for none. */
+function pointAt(view, place, radius = 12) {
+  return curve.hit(placesOf(view).map((point) => toPixels(view, point)), place, radius)
 }
 
 function pointerAt(view, event) {
@@ -72,12 +76,13 @@ function pointerAt(view, event) {
 
 function placeHandles(view) {
   const places = placesOf(view)
-  const count = places.length > MOST_HANDLES ? 0 : places.length
+  const count = places.length > curve.MOST_POINTS ? 0 : places.length
   while (view.handles.length > count) view.handles.pop().remove()
   while (view.handles.length < count) {
     const handle = make("div", { className: "point", role: "slider", tabIndex: 0 })
     const index = view.handles.push(handle) - 1
     handle.addEventListener("keydown", (event) => pressed(view, index, event))
+    handle.addEventListener("focus", () => (view.chosen = index))
     view.area.append(handle)
   }
   view.handles.forEach((handle, index) => {
@@ -103,11 +108,7 @@ function movedTo(scales, index, position, value) {
   return scales.values ? curve.changed(scales, index, value) : curve.moved(scales, index, position, value)
 }
 
-function selected(view) {
-  return view.handles.indexOf(document.activeElement)
-}
-
-function addPoint(view, index = selected(view)) {
+function addPoint(view, index = view.chosen) {
   const { points } = view.scales
   const widest = points.slice(1).reduce((best, [x], at) =>
     x - points[at][0] > points[best + 1][0] - points[best][0] ? at : best, 0)
@@ -122,8 +123,9 @@ function insertAt(view, position, value = curve.valueAt(view.scales, position)) 
   return index
 }
 
-function removePoint(view, index = selected(view)) {
-  const at = index < 0 ? view.scales.points.length - 1 : index
+function removePoint(view, index = view.chosen) {
+  const last = view.scales.points.length - 1
+  const at = index < 0 ? last : Math.min(index, last)
   finish(view, curve.removed(view.scales, at))
   view.handles[Math.min(at, view.handles.length - 1)]?.focus()
 }
@@ -135,8 +137,8 @@ function listen(view) {
   area.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || !view.scales) return
     event.stopPropagation() // or the node moves
-    const radius = event.pointerType === "mouse" ? 12 : 20
-    const index = curve.hit(placesOf(view).map((place) => toPixels(view, place)), pointerAt(view, event), radius)
+    const radius = event.pointerType === "mouse" ? undefined : 20
+    const index = pointAt(view, pointerAt(view, event), radius)
     if (index < 0 || !view.handles.length) return
     event.preventDefault()
     view.handles[index].focus({ preventScroll: true })
@@ -157,7 +159,7 @@ function listen(view) {
     event.stopPropagation()
     if (!view.scales?.points) return
     const place = pointerAt(view, event)
-    const index = curve.hit(placesOf(view).map((point) => toPixels(view, point)), place, 12)
+    const index = pointAt(view, place)
     if (index >= 0) removePoint(view, index)
     else insertAt(view, ...fromPixels(view, place))
   })
@@ -182,7 +184,6 @@ function pressed(view, index, event) {
   }
   if (!(event.key in actions)) return
   event.preventDefault()
-  event.stopPropagation() // the host deletes a node at Delete
   actions[event.key]()
 }
 

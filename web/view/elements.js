@@ -10,23 +10,47 @@ export function make(tag, { role, ...properties } = {}, ...children) {
 
 /** A button with a sign, and its words for who hovers over it or hears it. */
 export function button(sign, label, act) {
-  const element = make("button", { type: "button", textContent: sign, title: label, ariaLabel: label })
+  const element = make("button", { type: "button", title: label, ariaLabel: label }, sign)
   element.addEventListener("click", act)
   return element
 }
 
+/** A sign of the page's own font: not every system has a letter for it. */
+export const icon = (name) => make("i", { className: `pi pi-${name}` })
+
+/** A button that plays and stops; `show(on)` has it offer the one or the other. */
+export function playButton(words, act) {
+  const element = button("", "", act)
+  const show = (on) => {
+    const label = on ? words("stop", "Stop") : words("play", "Play")
+    Object.assign(element, { ariaLabel: label, title: label }).replaceChildren(icon(on ? "pause" : "play"))
+  }
+  show(false)
+  return { element, show }
+}
+
+/** Whether a person wants nothing to move by itself. */
+export const wantsStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches
+
+/** A slider in a range {min, max, step, value}; `set` gets each number. */
+export function slider(label, range, set) {
+  const element = make("input", { type: "range", title: label, ariaLabel: label, ...range })
+  element.addEventListener("input", () => set(element.valueAsNumber))
+  return element
+}
+
 /** A select of [value, words] pairs; `set` gets each value that a person chooses. */
-export function select(options, value, set) {
-  const element = make("select")
-  offer(element, options)
-  element.value = value
+export function select(label, options, value, set) {
+  const element = make("select", { title: label, ariaLabel: label })
+  offer(element, options, value)
   element.addEventListener("change", () => set(element.value))
   return element
 }
 
 /** Has a select offer other [value, words] pairs. */
-export function offer(element, options) {
-  element.replaceChildren(...options.map(([value, textContent]) => make("option", { value, textContent })))
+export function offer(element, options, value) {
+  element.replaceChildren(...options.map(([each, textContent]) => make("option", { value: each, textContent })))
+  element.value = value
 }
 
 /** A cleared canvas in sharp pixels: its context and its size on the page; null while it has none. */

@@ -2,11 +2,11 @@
 
 import { erased, filmed, outlined, painted, pathed, shifted, without } from "../pure/edits.js"
 import { begun, did, redone, undone } from "../pure/history.js"
-import { check } from "../pure/motion.js"
+import { FREEZE, MOVE, check } from "../pure/motion.js"
 import { rounded, within } from "../pure/numbers.js"
 import { entriesOf } from "../pure/shapes.js"
-import { button, make } from "./elements.js"
-import { makeList } from "./motion_list.js"
+import { button, make, playButton, slider } from "./elements.js"
+import { makeList, spokenOf } from "./motion_list.js"
 import { makePicture } from "./motion_picture.js"
 
 const TOOLS = [
@@ -25,6 +25,7 @@ export function makeEditor(motion, frame, words) {
   const editor = { frame, words, history: begun(motion), draft: null, selected: -1, tool: "brush", width: 0.06 }
   editor.said = make("div", { role: "status" })
   editor.picture = makePicture(frame, () => ({ ...editor, motion: valueOf(editor) }), actsOf(editor))
+  editor.picture.canvas.ariaLabel = words("motion_title", "Motion")
   editor.list = makeList(words, {
     change: (changed, selected) => change(editor, { motion: changed, selected }),
     select: (number) => select(editor, number),
@@ -51,13 +52,15 @@ function toolsOf(editor) {
     tool.dataset.tool = id
     return tool
   })
-  const label = words("brush_width", "Width of the brush")
-  const width = make("input", { type: "range", min: 0.005, max: 0.3, step: 0.005, title: label, ariaLabel: label })
-  width.value = editor.width
-  width.addEventListener("input", () => (editor.width = width.valueAsNumber))
-  const play = button("▶", words("play", "Play"), () => {
+  const widths = { min: 0.005, max: 0.3, step: 0.005, value: editor.width }
+  const width = slider(words("brush_width", "Width of the brush"), widths, (value) => (editor.width = value))
+  const play = playButton(words, () => {
     if (editor.stop) return editor.stop()
-    editor.stop = picture.play(() => (editor.stop = null))
+    play.show(true)
+    editor.stop = picture.play(() => {
+      editor.stop = null
+      play.show(false)
+    })
   })
   return make(
     "div",
@@ -69,32 +72,33 @@ function toolsOf(editor) {
     button("−", words("zoom_out", "Zoom out"), () => picture.zoomBy(0.8)),
     button("+", words("zoom_in", "Zoom in"), () => picture.zoomBy(1.25)),
     button("100 %", words("zoom_reset", "Whole picture"), picture.reset),
-    play,
+    play.element,
   )
 }
 
 function show(editor) {
   const { history, selected, words } = editor
-  for (const each of editor.toolButtons ?? []) each.ariaPressed = String(each.dataset.tool === editor.tool)
+  for (const each of editor.toolButtons) each.ariaPressed = String(each.dataset.tool === editor.tool)
   editor.list.show(history.value, selected)
   editor.picture.draw()
   const entries = entriesOf(history.value)
   const item = entries[selected]
-  const values = { number: selected + 1, count: entries.length, name: item?.name, kind: item?.kind }
-  const nothing = words("motion_count", "{count} entries", values)
+  const values = { number: selected + 1, count: entries.length, ...(item && spokenOf(item, words)) }
   editor.said.className = ""
-  editor.said.textContent = item ? words("motion_selected", "{name}: {number} of {count}, {kind}", values) : nothing
+  editor.said.textContent = item
+    ? words("motion_selected", "{name}: {number} of {count}, {kind}", values)
+    : editor.toolButtons.find((each) => each.ariaPressed === "true").title
 }
 
-/** A changed motion becomes a step, if it is one that is read. */
-function change(editor, { motion, selected }) {
+/** A changed motion becomes a step, if it is one that is read; the same entry stays selected unless told. */
+function change(editor, { motion, selected = editor.selected }) {
   editor.draft = null
   try {
     check(motion)
   } catch (error) {
     show(editor)
     editor.said.className = "error"
-    editor.said.textContent = error.message
+    editor.said.textContent = editor.words(...(error.said ?? ["", error.message]))
     return
   }
   editor.history = did(editor.history, motion)
@@ -103,7 +107,7 @@ function change(editor, { motion, selected }) {
 }
 
 function select(editor, number) {
-  editor.selected = number
+  Object.assign(editor, { selected: number, draft: null })
   show(editor)
 }
 
@@ -118,20 +122,21 @@ function actsOf(editor) {
   const aspect = editor.frame.size[0] / editor.frame.size[1]
   const now = () => editor.history.value
   return {
-    paint: (kind, points, width) => change(editor, painted(now(), editor.selected, kind, points, width)),
-    erase: (points, width) => change(editor, erased(now(), editor.selected, points, width, aspect)),
-    outline: (corners) => change(editor, outlined(now(), corners)),
+    brush: (points, width) => change(editor, painted(now(), editor.selected, MOVE, points, width)),
+    freeze: (points, width) => change(editor, painted(now(), editor.selected, FREEZE, points, width)),
+    eraser: (points, width) => change(editor, erased(now(), editor.selected, points, width, aspect)),
+    polygon: (corners) => change(editor, outlined(now(), corners)),
     path: (points) => change(editor, pathed(now(), editor.selected, points, aspect)),
-    pan(by) {
-      const pan = by.map((part) => rounded(within(-1, 1, part)))
-      change(editor, { motion: filmed(now(), { pan }), selected: editor.selected })
+    camera(points) {
+      const pan = points.at(-1).map((to, axis) => rounded(within(-1, 1, to - points[0][axis])))
+      change(editor, { motion: filmed(now(), { pan }) })
     },
     select: (number) => select(editor, number),
     shift(hit, by, isOver) {
-      if (Math.hypot(...by) < 1e-4) return
       const motion = shifted(now(), hit, by)
-      if (isOver) change(editor, { motion, selected: hit.number })
-      else editor.draft = motion
+      if (!isOver) editor.draft = motion
+      else if (Math.hypot(...by) < 1e-4) select(editor, hit.number)
+      else change(editor, { motion, selected: hit.number })
     },
   }
 }
@@ -147,20 +152,16 @@ function pressed(editor, event) {
   }
   if (stepping || event.altKey) return
   const onPicture = event.target === picture.canvas
-  const nudge = (x, y) => () => onPicture && editor.selected >= 0 && change(editor, {
-    motion: shifted(editor.history.value, { number: editor.selected, part: "all" }, [x, y]),
-    selected: editor.selected,
-  })
+  const { value } = editor.history
+  const all = { number: editor.selected, part: "all" }
+  const nudge = (x, y) => () => onPicture && all.number >= 0 && change(editor, { motion: shifted(value, all, [x, y]) })
   const actions = {
     "+": () => picture.zoomBy(1.25),
     "-": () => picture.zoomBy(0.8),
     0: picture.reset,
     " ": () => onPicture && picture.holdSpace(true),
     enter: () => onPicture && picture.closeCorners(),
-    delete: () => {
-      if (editor.selected < 0) return
-      change(editor, { motion: without(editor.history.value, editor.selected), selected: -1 })
-    },
+    delete: () => all.number >= 0 && change(editor, { motion: without(value, all.number), selected: -1 }),
     arrowleft: nudge(-NUDGE, 0),
     arrowright: nudge(NUDGE, 0),
     arrowup: nudge(0, -NUDGE),

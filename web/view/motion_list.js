@@ -16,11 +16,11 @@ function numberInput(label, value, { min, max, step }, set) {
   return make("label", {}, label, input)
 }
 
-const choice = (label, value, options, set) => make("label", {}, label, selectOf(options, value, set))
+const choice = (label, value, options, set) => make("label", {}, label, selectOf(label, options, value, set))
 
 /**
- * An element for the list, and a function that shows a motion. do(motion, selected) takes a changed motion,
- * select(number) another selection.
+ * An element for the list, and a function that shows a motion. change(motion, selected) takes a changed motion,
+ * and another selection if there is one, as does select(number).
  */
 export function makeList(words, { change, select }) {
   const element = make("div", { className: "list" })
@@ -33,22 +33,31 @@ export function makeList(words, { change, select }) {
   return { element, show }
 }
 
-function entryOf({ name, list, kind, entry }, number, shown) {
+const kindsOf = (words) => ({ [MOVE]: words("motion_move", "moves"), [FREEZE]: words("motion_freeze", "frozen") })
+
+/** The name of an entry and what it does, in words. */
+export function spokenOf({ name, kind }, words) {
+  return { name: words(...name), kind: kindsOf(words)[kind] ?? words("motion_drag", "dragged") }
+}
+
+function entryOf(item, number, shown) {
+  const { list, kind, entry } = item
   const { motion, selected, words, change, select } = shown
   const chosen = number === selected
-  const kinds = { [MOVE]: words("motion_move", "moves"), [FREEZE]: words("motion_freeze", "frozen") }
-  const spoken = `${name}: ${kinds[kind] ?? words("motion_drag", "dragged")}`
+  const { name, kind: does } = spokenOf(item, words)
+  const spoken = `${name}: ${does}`
   const entryButton = button(spoken, spoken, () => select(chosen ? -1 : number))
   Object.assign(entryButton, { className: "grows", ariaPressed: String(chosen) })
   const removing = words("motion_remove", "Remove {name}", { name })
   const remove = button("✕", removing, () => change(without(motion, number), -1))
   const head = make("div", { className: "row" }, entryButton, remove)
   if (!chosen) return make("div", { className: "entry" }, head)
-  const patch = (fields) => change(patched(motion, number, fields), number)
+  const patch = (fields) => change(patched(motion, number, fields))
   const fields = make("div", { className: "fields" })
-  if (list === "regions")
-    fields.append(choice(words("motion_kind", "kind"), kind, Object.entries(kinds), (value) => patch({ kind: value })))
-  else {
+  if (list === "regions") {
+    const kinds = Object.entries(kindsOf(words))
+    fields.append(choice(words("motion_kind", "kind"), kind, kinds, (value) => patch({ kind: value })))
+  } else {
     const range = { min: 0.001, max: 1, step: 0.01 }
     fields.append(numberInput(words("motion_width", "width"), entry.width ?? 0.1, range, (width) => patch({ width })))
   }
@@ -66,12 +75,12 @@ function endOf({ path }, number, { motion, words, change }) {
     ["degrees", words("motion_degrees", "turn"), end.degrees ?? 0, { min: -1080, max: 1080, step: 5 }],
   ]
   return rows.map(([field, label, value, range]) =>
-    numberInput(label, value, range, (typed) => change(endPatched(motion, number, { [field]: typed }), number)))
+    numberInput(label, value, range, (typed) => change(endPatched(motion, number, { [field]: typed }))))
 }
 
-function cameraOf({ motion, selected, words, change }) {
+function cameraOf({ motion, words, change }) {
   const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
-  const film = (fields) => change(filmed(motion, fields), selected)
+  const film = (fields) => change(filmed(motion, fields))
   const pans = { min: -1, max: 1, step: 0.01 }
   const [zooms, rolls] = [{ min: 0.25, max: 4, step: 0.05 }, { min: -180, max: 180, step: 1 }]
   const eases = [["linear", words("ease_linear", "even")], ["smooth", words("ease_smooth", "smooth")]]

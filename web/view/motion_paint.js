@@ -20,17 +20,23 @@ function sheet(width, height) {
   return make("canvas", { width: Math.max(1, Math.round(width)), height: Math.max(1, Math.round(height)) })
 }
 
-/** The picture as fitted, or grey without one. */
-export function paintPicture(context, { picture, fit, size }, [width, height]) {
-  context.fillStyle = picture ? "black" : "gray" // bars of "pad" are black
-  context.fillRect(0, 0, width, height)
-  if (!picture) return
-  const [x, y, w, h] = fittedIn(fit, [picture.naturalWidth, picture.naturalHeight], size)
+/** Has nothing drawn outside of a frame, whose ground it fills, until `restore`. */
+function begin(context, ground, [width, height]) {
   context.save()
   context.beginPath()
   context.rect(0, 0, width, height)
   context.clip()
-  context.drawImage(picture, x * width, y * height, w * width, h * height)
+  context.fillStyle = ground
+  context.fillRect(0, 0, width, height)
+}
+
+/** The picture as fitted, or grey without one. */
+export function paintPicture(context, { picture, fit, size }, [width, height]) {
+  begin(context, picture ? "black" : "gray", [width, height]) // bars of "pad" are black
+  if (picture) {
+    const [x, y, w, h] = fittedIn(fit, [picture.naturalWidth, picture.naturalHeight], size)
+    context.drawImage(picture, x * width, y * height, w * width, h * height)
+  }
   context.restore()
 }
 
@@ -86,10 +92,10 @@ export function paintMotion(context, motion, selected, [width, height]) {
   })
   entries.forEach(({ entry }, number) => {
     const chosen = number === selected
-    const points = (entry.path ?? []).map(({ x, y }) => [x * width, y * height])
+    const onCanvas = (points) => points.map(([x, y]) => [x * width, y * height])
+    const points = onCanvas((entry.path ?? []).map(({ x, y }) => [x, y]))
     if (points.length) paintArrow(context, points, chosen ? COLOURS.selected : COLOURS.line)
-    const grips = chosen ? [...points, ...(entry.polygon ?? []).map(([x, y]) => [x * width, y * height])] : []
-    for (const grip of grips) paintPoint(context, grip)
+    if (chosen) [...points, ...onCanvas(entry.polygon ?? [])].forEach((grip) => paintPoint(context, grip))
   })
 }
 
@@ -128,12 +134,7 @@ export function paintPlay(context, frame, motion, time, [width, height]) {
   paintPicture(still.getContext("2d"), frame, [width, height])
   const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
   const share = ease === "smooth" ? time ** 2 * (3 - 2 * time) : time
-  context.save()
-  context.beginPath()
-  context.rect(0, 0, width, height)
-  context.clip()
-  context.fillStyle = "black"
-  context.fillRect(0, 0, width, height)
+  begin(context, "black", [width, height])
   const camera = { x: share * pan[0], y: share * pan[1], scale: zoom ** share, degrees: share * roll }
   paintAt(context, still, [width, height], [0.5, 0.5], camera)
   for (const { kind, area, entry } of entriesOf(motion)) {

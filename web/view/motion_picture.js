@@ -11,12 +11,11 @@ const SECONDS = 3
 const GRAB = { mouse: 10, pen: 12, touch: 22 }
 
 /**
- * A canvas that shows `state()`: {motion, selected, tool, width}. Gestures go to `acts`:
- * paint(points, width), outline(corners), path(points), erase(points, width), pan(from, to), select(number),
- * shift(hit, by, isOver).
+ * A canvas that shows `state()`: {motion, selected, tool, width}. Gestures go to `acts`: the tool's (points, width),
+ * polygon(corners), select(number), shift(hit, by, isOver).
  */
 export function makePicture(frame, state, acts) {
-  const canvas = make("canvas", { tabIndex: 0, className: "stage" })
+  const canvas = make("canvas", { tabIndex: 0, className: "stage", role: "application" })
   const view = { canvas, frame, state, acts, zoom: 1, shift: [0, 0], pointers: new Map(), corners: [], space: false }
   new ResizeObserver(() => draw(view)).observe(canvas)
   canvas.addEventListener("pointerdown", (event) => down(view, event))
@@ -141,7 +140,8 @@ function up(view, event) {
   view.pointers.delete(event.pointerId)
   if (gesture?.kind === "pinch" && view.pointers.size) return
   view.gesture = null
-  if (event.type !== "pointercancel") finish(view, gesture)
+  if (event.type === "pointercancel") view.acts.select(view.state().selected) // as if it had not begun
+  else finish(view, gesture)
   draw(view)
 }
 
@@ -149,13 +149,9 @@ function finish(view, gesture) {
   if (gesture?.kind === "shift") return view.acts.shift(gesture.hit, byOf(gesture), true)
   if (!gesture?.points) return
   const { kind, points } = gesture
-  const width = widthOf(view, gesture)
-  const [from, to] = [points[0], points.at(-1)]
-  const length = Math.hypot(to[0] - from[0], to[1] - from[1])
-  if (kind === "brush" || kind === "freeze") view.acts.paint(kind === "freeze" ? "freeze" : "move", points, width)
-  else if (kind === "eraser") view.acts.erase(points, width)
-  else if (kind === "path" && (points.length > 2 || length > 0.005)) view.acts.path(points)
-  else if (kind === "camera" && length > 0.002) view.acts.pan(to.map((value, axis) => value - from[axis]))
+  const length = Math.hypot(...byOf({ start: points[0], last: points.at(-1) }))
+  const isClick = (kind === "path" && points.length < 3 && length < 0.005) || (kind === "camera" && length < 0.002)
+  if (!isClick) view.acts[kind](points, widthOf(view, gesture))
 }
 
 /** The width of a stroke: the brush's, of a pen by its mean pressure. */
@@ -168,7 +164,7 @@ function closeCorners(view) {
   const corners = view.corners.filter((corner, index) => !index || Math.hypot(
     ...corner.map((value, axis) => value - view.corners[index - 1][axis])) > 1e-3)
   view.corners = []
-  if (corners.length > 2) view.acts.outline(corners)
+  if (corners.length > 2) view.acts.polygon(corners)
   draw(view)
 }
 
