@@ -21,7 +21,7 @@ test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
-# A batch on a Ray of this machine: two minutes. `make test` skips these where Ray is not installed.
+# A batch on a Ray of this machine: three minutes. `make test` skips these where Ray is not installed.
 test-cluster: .venv/cluster
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 tests/headless/batch/test_ray_data.py \
 		tests/headless/commands/test_batch_on_ray.py

@@ -74,8 +74,8 @@ def connected() -> Iterator[None]:
     except ConnectionError as error:
         named = os.environ.get("RAY_ADDRESS", "that `ray start` has left word of")
         raise ValueError(
-            f"the Ray cluster {named} does not answer; start it, or set RAY_ADDRESS=local for one of this "
-            f"machine ({error})."
+            f"the Ray cluster {named} does not answer; start it, set RAY_AUTH_MODE=token if it has one, "
+            f"or RAY_ADDRESS=local for one of this machine ({error})."
         ) from error
     try:
         yield
