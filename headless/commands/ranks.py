@@ -91,15 +91,19 @@ def doubts(options: Namespace, plan: Plan) -> Iterator[str]:
 
 def own_device(options: Namespace) -> torch.device:
     """The device of this process; raises ValueError where it has none."""
-    device = find_device(options.device)
-    alone = count(options) == 1 or ranks.started() is None
-    return device if alone else find_device(ranks.own_device(device))
+    if count(options) == 1:
+        return find_device(options.device)
+    if ranks.started() is not None:
+        return ranks.own_device(options.device)
+    # This process starts the ranks: it touches no GPU, which would take memory there until the end.
+    on_gpus = options.device in (None, "cuda") and torch.cuda.is_available()
+    return torch.device("cuda") if on_gpus else find_device(options.device)
 
 
 @contextmanager
 def joined(options: Namespace) -> Iterator[Ranks | None]:
     """A context in which the process is one of the ranks, after an error for good; None where it is alone."""
-    found = None if count(options) == 1 else Ranks.join(own_device(options))
+    found = None if count(options) == 1 else Ranks.join(options.device)
     yield found
     if found is not None:
         found.leave()

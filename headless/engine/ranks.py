@@ -53,11 +53,15 @@ def by_torchrun() -> bool:
     return available() and distributed.is_torchelastic_launched() and (started() or 1) > 1
 
 
-def own_device(device: torch.device) -> torch.device:
-    """The device of this rank: of several GPUs the one with its number on the machine."""
-    if device.type != "cuda":
-        return device
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+def own_device(name: str | torch.device | None) -> torch.device:
+    """The device of this rank: of several GPUs the one with its number on the machine.
+
+    The others are not touched, where a look alone takes memory. Raises ValueError for a missing device.
+    """
+    device = find_device(None) if name is None else name
+    if str(device).partition(":")[0] == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    return find_device(device)
 
 
 def abandon(status: int) -> None:
@@ -108,7 +112,7 @@ class Ranks:
         """
         if started() is None:
             raise ValueError("this process was not started as one of several ranks; start it by torchrun.")
-        device = find_device(own_device(find_device(device)))
+        device = own_device(device)
         on_gpu = device.type == "cuda"
         if seconds is None:
             seconds = SECONDS_ON_GPUS if on_gpu else SECONDS_ELSEWHERE

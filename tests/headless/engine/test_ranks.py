@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from stillmotion import builtin_model
 from stillmotion.headless import Pipeline
 from stillmotion.headless.engine import decoding, local
+from stillmotion.headless.engine import ranks as engine
 from support import decoders, ranks, shared_clips
 
 SCRIPT = Path(__file__).parent / "scripts" / "ranks.py"
@@ -122,3 +123,22 @@ def test_a_rank_that_does_not_come_is_waited_for_no_longer_than_that(tmp_path):
     _, errors = first.communicate(timeout=40)
     assert first.returncode == 1 and "RankLostError" in errors
     assert time.monotonic() - begin < 40
+
+
+@pytest.mark.parametrize("name", [None, "cuda", "cuda:0"])
+def test_a_rank_touches_the_gpu_of_its_own_number_alone(monkeypatch, name):
+    touched = []
+
+    def empty(*sizes, device, **options):
+        touched.append(str(device))
+
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", empty)
+    assert engine.own_device(name) == torch.device("cuda", 3)
+    assert touched == ["cuda:3"]
+
+
+def test_joining_outside_of_ranks_is_refused():
+    with pytest.raises(ValueError, match="was not started as one of several ranks; start it by torchrun"):
+        engine.Ranks.join("cpu")
