@@ -76,7 +76,6 @@ def replicas(options, tmp_path):
         ray.shutdown()
 
 
-@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="Ray Serve is for Linux and macOS")
 def test_replicas_answer_by_progress_and_end_what_nobody_watches(replicas):
     assert request("GET", "/v1/model", token="another-token-of-the-test").status == 401
