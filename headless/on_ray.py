@@ -47,12 +47,13 @@ def clips(options: dict[str, str]) -> serve.Application:
         return app_of(chosen, tokens)
 
     has_gpus = ray.is_initialized() and ray.cluster_resources().get("GPU", 0) > 0
+    most = limits.queue + OTHERS
     deployment = serve.deployment(
         serve.ingress(build)(),
         name="clips",
         num_replicas=replicas,
-        max_ongoing_requests=limits.queue + OTHERS,
-        max_queued_requests=limits.queue,
+        max_ongoing_requests=most,
+        max_queued_requests=most,  # without end by default; Ray's own 503 says not when to come again
         ray_actor_options={"num_gpus": 1} if has_gpus else {"num_cpus": 1},
         graceful_shutdown_timeout_s=60,
     )

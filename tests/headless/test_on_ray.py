@@ -12,6 +12,7 @@ from support.pages import ROOT
 from support.serving import events_of, picture, until
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[serve]'")
+pytest.importorskip("ray.serve", reason="Ray Serve is not installed", exc_type=ImportError)
 
 from stillmotion.headless.on_ray import clips  # noqa: E402 (it imports Ray)
 
@@ -76,7 +77,6 @@ def replicas(options, tmp_path):
         ray.shutdown()
 
 
-@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="Ray Serve is for Linux and macOS")
 def test_replicas_answer_by_progress_and_end_what_nobody_watches(replicas):
     assert request("GET", "/v1/model", token="another-token-of-the-test").status == 401

@@ -72,6 +72,7 @@ def test_a_clip_that_ended_the_process_three_times_is_refused(tmp_path, maker):
     assert "ended the service 3 times" in state["reason"] and not maker.asked
     ask(desk, maker)
     until(lambda: desk.state_of(key)["state"] == "done")  # asked for anew, it is tried anew
+    assert not list((tmp_path / "aside").iterdir())
     hands.stop()
 
 
