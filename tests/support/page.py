@@ -152,10 +152,11 @@ def wait_for_videos(page, count: int) -> None:
 
 
 def set_widgets(page, values: dict) -> None:
-    """Sets all widgets with the names in values, like a user."""
+    """Sets all widgets with the names in values, like a user; those inside subgraphs too."""
     page.evaluate(
         """values => {
-            for (const node of app.graph.nodes) for (const widget of node.widgets ?? []) {
+            const nodes = [app.graph, ...app.rootGraph.subgraphs.values()].flatMap(graph => [...graph.nodes])
+            for (const node of nodes) for (const widget of node.widgets ?? []) {
                 const value = values[widget.name]
                 if (value === undefined) continue
                 widget.value = value
