@@ -28,6 +28,8 @@ def nodes_of(workflow: dict) -> list[dict]:
 
 
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.json"))
+NODE_GRAPHS = [name for name in NAMES if not name.endswith(".app")]
+"""Templates that open as a graph; the page opens the others as apps."""
 OWN_FILES = {"StillmotionLoadLoRA"}
 """Nodes whose file is a user's own: there is none to offer."""
 AT_ONCE = [name for name in NAMES if not any(map(files_named, nodes_of(read(name))))]

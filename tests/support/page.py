@@ -183,12 +183,3 @@ def places(page, renderer: str) -> dict[str, Rectangle]:
         }}"""
     )
     return {name: Rectangle(*place) for name, place in positions}
-
-
-def groups(page) -> dict[str, Rectangle]:
-    """Rectangle of each group below its title, which is its room for nodes."""
-    rectangles = page.evaluate("app.graph.groups.map(g => [g.title, [...g.boundingRect], g.titleHeight])")
-    return {
-        title: Rectangle(x, y + head, width, height - head)
-        for title, (x, y, width, height), head in rectangles
-    }
