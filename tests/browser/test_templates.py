@@ -116,7 +116,8 @@ def test_it_runs_and_preview_and_videos_have_room(opened, stocked_server, tmp_pa
     assert len(entry["outputs"]) == len(saving)
     page.wait_for_videos(shown, len(saving))
     # The clip that moves while it is made is on the graph that is seen, not in the subgraph alone.
-    shown.wait_for_function("app.rootGraph.nodes.some(n => n.widgets?.some(w => w.name === 'moving_preview'))")
+    moves = "app.rootGraph.nodes.some(n => n.widgets?.some(w => w.name === 'moving_preview'))"
+    shown.wait_for_function(moves)
     screenshot(shown, f"{template}, {renderer}", tmp_path)
     assert meeting(page.places(shown, renderer)) == []
     assert shown.errors == []
