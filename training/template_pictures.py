@@ -17,7 +17,11 @@ ROOT = Path(__file__).parent.parent
 SECOND_PICTURE = "chelsea.png"  # also held out
 PAN = ("pan_start.png", "pan_end.png")
 PANNED = 35  # pixels between two squares of the second picture, between which a clip goes
-OF_ITS_OWN = {"3 Every knob": "chelsea.png", "7 Sampler in parts": "images/china.jpg"}
+OF_ITS_OWN = {
+    "3 Every knob": "chelsea.png",
+    "7 Sampler in parts": "images/china.jpg",
+    "22 Picture to video.app": "mpl-data/sample_data/grace_hopper.jpg",
+}
 """Held-out photographs of templates whose clip would be that of the first one."""
 
 WIDTH, HEIGHT, CELL = 384, 216, 192

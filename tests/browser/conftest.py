@@ -51,7 +51,7 @@ def _stock(folder: Path, name: str) -> None:
 def stocked_server(browser, server, base):
     """The ComfyUI with every file that a template is set to, all being tiny ones."""
     (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
-    nodes = [node for template in graphs.NAMES for node in graphs.read(template)["nodes"]]
+    nodes = [node for template in graphs.NAMES for node in graphs.nodes_of(graphs.read(template))]
     for node in (node for node in nodes if node["type"] not in graphs.OWN_FILES):
         folders = {model["name"]: model["directory"] for model in node["properties"].get("models", ())}
         for name in graphs.files_named(node):

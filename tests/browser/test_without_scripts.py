@@ -8,13 +8,15 @@ from support.page import CANVAS, VUE
 SEEDS = {"seed": 1, "noise_seed": 1}
 FEW = {"width": 64, "height": 64, "frames": 4, "steps": 1, **SEEDS}
 TEMPLATE = "3 Every knob"
+CURVE = """[app.graph, ...app.rootGraph.subgraphs.values()].some(
+    graph => graph.nodes.some(node => node.widgets?.some(widget => widget.name === "curve")))"""
 PROMPT = "() => app.graphToPrompt().then(({output}) => output)"
 
 
 def prompts(shown) -> dict:
     """Prompts of all templates, with seeds that do not change."""
     found = {}
-    for name in graphs.NAMES:
+    for name in graphs.NODE_GRAPHS:
         shown.evaluate("workflow => app.loadGraphData(workflow)", graphs.read(name))
         page.set_widgets(shown, SEEDS)
         found[name] = shown.evaluate(PROMPT)
@@ -25,8 +27,7 @@ def prompts(shown) -> dict:
 def test_graphs_are_the_same_and_run(browser, stocked_server, renderer):
     shown = page.open_page(browser, stocked_server, renderer)
     with_scripts = prompts(shown)
-    curve = "app.graph.nodes.some(n => n.widgets?.some(w => w.name === 'curve'))"
-    assert shown.evaluate(curve)  # the last template has a sampler
+    assert shown.evaluate(CURVE)  # the last template has a sampler, in its subgraph
     shown.context.route(
         lambda url: f"/extensions/{host.PACK_NAME}/" in url and url.split("?")[0].endswith(".js"),
         lambda route: route.fulfill(content_type="text/javascript", body=""),
@@ -37,7 +38,7 @@ def test_graphs_are_the_same_and_run(browser, stocked_server, renderer):
     assert prompts(shown) == with_scripts
     page.open_template(shown, TEMPLATE)
     page.set_widgets(shown, FEW)
-    assert shown.evaluate(curve) is False
+    assert shown.evaluate(CURVE) is False
     page.run(shown, stocked_server)
     assert shown.errors == []
     shown.context.close()

@@ -19,10 +19,20 @@ def read(template: str) -> dict:
     return json.loads((TEMPLATES / f"{template}.json").read_text(encoding="utf-8"))
 
 
+def nodes_of(workflow: dict) -> list[dict]:
+    """All nodes of a workflow that a prompt has, those inside its subgraphs too; notes are among them."""
+    subgraphs = workflow.get("definitions", {}).get("subgraphs", ())
+    inside = [node for subgraph in subgraphs for node in subgraph["nodes"]]
+    around = {subgraph["id"] for subgraph in subgraphs}
+    return [node for node in workflow["nodes"] if node["type"] not in around] + inside
+
+
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.json"))
+NODE_GRAPHS = [name for name in NAMES if not name.endswith(".app")]
+"""Templates that open as a graph; the page opens the others as apps."""
 OWN_FILES = {"StillmotionLoadLoRA"}
 """Nodes whose file is a user's own: there is none to offer."""
-AT_ONCE = [name for name in NAMES if not any(map(files_named, read(name)["nodes"]))]
+AT_ONCE = [name for name in NAMES if not any(map(files_named, nodes_of(read(name))))]
 """Templates that need no model file."""
 
 
@@ -168,7 +178,7 @@ def path_of(template: str) -> Path:
 def of_template(name: str) -> dict:
     """Builds the graph of an example workflow with its shipped values and the tests' picture."""
     graph = json.loads(path_of(name).read_text(encoding="utf-8"))
-    shipped = {str(entry["id"]): entry for entry in read(name)["nodes"]}
+    shipped = {str(entry["id"]): entry for entry in nodes_of(read(name))}
     for number, content in graph.items():
         assert shipped[number]["type"] == content["class_type"]
         values = shipped[number].get("widgets_values_named") or {}

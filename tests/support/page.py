@@ -152,10 +152,11 @@ def wait_for_videos(page, count: int) -> None:
 
 
 def set_widgets(page, values: dict) -> None:
-    """Sets all widgets with the names in values, like a user."""
+    """Sets all widgets with the names in values, like a user; those inside subgraphs too."""
     page.evaluate(
         """values => {
-            for (const node of app.graph.nodes) for (const widget of node.widgets ?? []) {
+            const nodes = [app.graph, ...app.rootGraph.subgraphs.values()].flatMap(graph => [...graph.nodes])
+            for (const node of nodes) for (const widget of node.widgets ?? []) {
                 const value = values[widget.name]
                 if (value === undefined) continue
                 widget.value = value
@@ -182,15 +183,6 @@ def places(page, renderer: str) -> dict[str, Rectangle]:
         }}"""
     )
     return {name: Rectangle(*place) for name, place in positions}
-
-
-def groups(page) -> dict[str, Rectangle]:
-    """Rectangle of each group below its title, which is its room for nodes."""
-    rectangles = page.evaluate("app.graph.groups.map(g => [g.title, [...g.boundingRect], g.titleHeight])")
-    return {
-        title: Rectangle(x, y + head, width, height - head)
-        for title, (x, y, width, height), head in rectangles
-    }
 
 
 FOCUSED = """() => {
