@@ -31,7 +31,7 @@ def fail(shown, server, **values) -> None:
 def said(shown) -> list[str]:
     """What stands at the edge of the page, waited for."""
     shown.locator(".p-toast-message-error").first.wait_for()
-    return shown.locator(".p-toast-message-error").all_inner_texts()
+    return [text.strip() for text in shown.locator(".p-toast-message-error").all_inner_texts()]
 
 
 def test_a_node_that_fails_says_what_to_do_until_the_next_run(opened, stocked_server):
