@@ -247,7 +247,10 @@ def put_clip(store: Store, key: str, extension: str, write: Callable[[Path], Non
 
     Raises ValueError for a clip that can't be written, StoreError for a full disk and the like.
     """
-    part = store.parts() / f".{key}.{uuid.uuid4().hex}{extension}"
+    try:
+        part = store.parts() / f".{key}.{uuid.uuid4().hex}{extension}"
+    except OSError as error:
+        raise StoreError(f"clips can't be written: {error}") from error
     try:
         write(part)
         size = part.stat().st_size

@@ -12,7 +12,7 @@ from stillmotion.headless.batch.outcomes import DONE, SKIPPED, Tally
 from stillmotion.headless.batch.record import Past, Record
 from stillmotion.headless.batch.rows import Row
 from stillmotion.headless.batch.stores import FolderStore, RemoteStore, StoreError, clean, open_store
-from stillmotion.headless.batch.work import Terms, Worker
+from stillmotion.headless.batch.work import Terms, Worker, put_clip
 from support.batch_jobs import StubJob, clip_of
 
 fsspec = pytest.importorskip("fsspec")
@@ -165,6 +165,17 @@ def test_a_store_that_always_fails_ends_the_run_and_the_next_one_goes_on(tmp_pat
     assert not list((tmp_path / "out" / "attempts").iterdir())  # or a full disk would set rows aside
     monkeypatch.setattr(os, "replace", move)
     assert run(store, tmp_path).states == {SKIPPED: 5, DONE: 7}
+
+
+def test_no_room_for_a_file_that_is_written_is_the_stores_fault_too(tmp_path, monkeypatch):
+    store = FolderStore(tmp_path / "out")
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FolderStore, "parts", full)
+    with pytest.raises(StoreError, match="clips can't be written"):
+        put_clip(store, "ab" * 32, ".mp4", lambda part: part.touch())
 
 
 def test_half_a_file_at_an_object_store_is_no_object(tmp_path):
