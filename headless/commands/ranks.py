@@ -173,13 +173,19 @@ def _start(words: Sequence[str], several: int, told: Sequence[BinaryIO]) -> list
 
 
 def _first_failure(processes: Sequence[subprocess.Popen]) -> int | None:
-    """Waits until all ranks have ended well, or one badly: its number."""
+    """Waits until all ranks have ended well, or one badly: its number, and not of one that lost another."""
+    lost = None
     while True:
         states = [process.poll() for process in processes]
-        for rank, state in enumerate(states):
-            if state:
-                return rank
-        if None not in states:
+        failed = [rank for rank, state in enumerate(states) if state]
+        reasons = [rank for rank in failed if states[rank] != LOST]
+        if reasons:
+            return reasons[0]
+        if failed:  # the end of a rank that is lost is seen a moment later
+            lost = lost or time.monotonic()
+            if time.monotonic() - lost > PATIENCE:
+                return failed[0]
+        elif None not in states:
             return None
         time.sleep(0.05)
 
