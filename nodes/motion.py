@@ -22,6 +22,8 @@ from .inputs import setting
 CATEGORY = "stillmotion/motion"
 CUSTOM = "custom"
 """The move of a camera that the numbers say."""
+NOTHING = "{}"
+"""The motion of nothing."""
 PATH = '[{"x": 0.4, "y": 0.5}, {"x": 0.6, "y": 0.5}]'
 """A path across the middle."""
 
@@ -119,7 +121,7 @@ class DrawMotion(io.ComfyNode):
                 frames_input(),
                 io.String.Input(
                     "motion",
-                    default="{}",
+                    default=NOTHING,
                     multiline=True,
                     tooltip="What moves where, as JSON: regions, drags and the camera.",
                 ),
@@ -144,7 +146,7 @@ class DrawMotion(io.ComfyNode):
     @checked
     def execute(cls, image, width, height, fit, frames, motion, masks=None, nearness=None) -> io.NodeOutput:
         check_one("image", image)
-        drawn, unknown = tracks.parse(motion)
+        drawn, unknown = tracks.parse(motion.strip() or NOTHING)  # as the page's script reads an empty text
         doubts = list(tracks.doubts(drawn, unknown, width, height))
         host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
         if masks is not None:

@@ -124,7 +124,9 @@ def _loaded(text: str, what: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what} is {shortened(text)}, which is no JSON ({error}).") from error
+        raise ValueError(
+            f"{what} is {shortened(text)}, which is no JSON ({error}); mend it there, or draw it anew."
+        ) from error
 
 
 def doubts(motion: Motion, unknown: Sequence[str], width: int, height: int) -> Iterator[str]:

@@ -56,7 +56,7 @@ def draw(text):
     motion.DrawMotion.execute(
         image=torch.zeros(1, 64, 128, 3), width=128, height=64, fit="crop", frames=2, motion=text)
 
-draw("{}")
+draw("")  # of nothing, as the page's script reads it
 draw('{"aspect": 1.0, "spped": 2}')
 draw("{}")
 draw("{}")
