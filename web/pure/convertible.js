@@ -65,9 +65,8 @@ export const SHORTENED = ["dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"]
 
 /** Nodes between a loader and a sampler that change neither guidance nor noise levels. */
 export const HARMLESS = [
-  ...["LoraLoaderModelOnly", "FreeU", "FreeU_V2"],
-  ...["StillmotionLoadLoRA", "StillmotionFeatureCache", "StillmotionTemporalAttention"],
-  "StillmotionLowPass",
+  "LoraLoaderModelOnly", "FreeU", "FreeU_V2",
+  ...["LoadLoRA", "FeatureCache", "TemporalAttention", "LowPass"].map((id) => `Stillmotion${id}`),
 ]
 
 /** Nodes of another model that a loader of SVD's kind serves too, and why they stay. */
