@@ -15,7 +15,7 @@ from ...svd_model.checkpoint import Checkpoint, CheckpointError, Part
 from . import memory
 from .devices import shares_host_memory
 from .local import fork_of
-from .parallel import share
+from .parallel import group_size, share
 
 
 class Held(NamedTuple):
@@ -146,9 +146,11 @@ class Fit:
 
     def to_sample_run(self, run: Run, held: Held = NOTHING_HELD, stays: bool = True) -> Choice:
         """How a run is sampled, with all that it keeps; stays: as of `to_sample`."""
-        size = run.frames_at_once, *run.start.shape[2:]
-        branches = min(run.branches_at_once, share(len(run.branches), self.ranks))
-        cached = -(-share(run.kept_features, self.ranks) // branches)  # in sets of so many
+        together = group_size(run, self.checkpoint.unet.params, self.ranks)
+        groups = self.ranks // together
+        size = share(run.frames_at_once, together), *run.start.shape[2:]
+        branches = min(run.branches_at_once, share(len(run.branches), groups))
+        cached = -(-share(run.kept_features, groups) // branches)  # in sets of so many
         early = fork_of(run.branches, self.checkpoint.unet.params.places())
         options = {"stays": stays, "controlled": run.control is not None, "early": early}
         return self.to_sample(size, branches, cached, held, **options)

@@ -27,14 +27,15 @@ from ...svd_model.networks.hooks import NO_HOOKS, Hooks, Place, both
 from ...svd_model.networks.operations import fastest_attention
 from ...svd_model.networks.pieces import Pieces
 from ...svd_model.networks.references import References
+from ...svd_model.networks.sharing import FrameShare
 from ...svd_model.networks.stages import StepShifts
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import VideoUNet
 from . import memory, parallel
 from .control import Controller
 from .devices import to_device
-from .ranks import Ranks
-from .shifts import ShiftTable, for_rows
+from .ranks import Group, Ranks
+from .shifts import ShiftTable, each, for_rows
 
 
 def sample(
@@ -50,7 +51,8 @@ def sample(
     """Latents of a run, (T, 4, h, w), float32 on the CPU; raises NotFiniteError where numbers overflow.
 
     `progress` is called with the number of steps done, and of all. `budget`: as of an Evaluator.
-    `control`: the network for a run with a control. `ranks`: among which branches are divided.
+    `control`: the network for a run with a control. `ranks`: among which branches are divided, and with more
+    of them than branches frames.
     """
     steps, next_noise = len(run.sigmas) - 1, step_noise(run.seed)
 
@@ -94,10 +96,12 @@ def _evaluations(
     control: ControlNet | None,
     ranks: Ranks | None,
 ) -> runs.MakeEvaluate:
-    kept = parallel.share(run.kept_features, ranks.size if ranks else 1)
+    size = ranks.size if ranks else 1
+    together = parallel.group_size(run, unet.params, size)
+    kept = parallel.share(run.kept_features, size // together)
     options = {"sigmas": run.sigmas, "feature_cache": run.feature_cache, "budget": budget}
     options |= {"kept_features": kept, "hooks": run.hooks, "positions": run.positions}
-    options["low_pass"] = run.low_pass
+    options |= {"low_pass": run.low_pass, "group": ranks.group(together) if together > 1 else None}
     if run.control is not None:
         vector = run.branches[CONDITIONAL].conditions.vector
         options["controller"] = Controller(control, run.control, vector, dtype, run.sigmas)
@@ -105,7 +109,7 @@ def _evaluations(
     def make(branches: Mapping[str, Branch]) -> Evaluator:
         return Evaluator(unet, branches, dtype, **options)
 
-    return make if ranks is None else parallel.divided(make, ranks, run.feature_cache > 1)
+    return make if ranks is None else parallel.divided(make, ranks, run.feature_cache > 1, together)
 
 
 class Evaluator:
@@ -121,7 +125,8 @@ class Evaluator:
     `kept_features` says of how many branches they are kept, where another Evaluator has its own. A
     `controller` changes each evaluation of the UNet and runs in its batches and pieces. `hooks` go after each
     branch's own. `positions`: the number of frames over whose positions the clip's are spread. `low_pass`: of
-    the picture that every branch sees.
+    the picture that every branch sees. With a `group` each of its ranks evaluates some of the frames, and has
+    the estimates of all; memory that runs out is an error then, since others wait for the rank.
     """
 
     def __init__(
@@ -138,8 +143,10 @@ class Evaluator:
         hooks: Hooks = NO_HOOKS,
         positions: int | None = None,
         low_pass: LowPass | None = None,
+        group: Group | None = None,
     ):
         self._unet, self._dtype, self._positions, self._low_pass = unet, dtype, positions, low_pass
+        self._group = group
         self._branches = {
             name: replace(branch, hooks=both(branch.hooks, hooks)) for name, branch in branches.items()
         }
@@ -199,7 +206,7 @@ class Evaluator:
             return estimates
 
         with fastest_attention(x.device):
-            estimates = self._plans[key].with_budget(evaluate)
+            estimates = self._plans[key].with_budget(evaluate, again=self._group is None)
         return tuple(itertools.chain(*estimates))
 
     def _early_of(self, batch: tuple[str, ...], num_frames: int) -> EarlyFeatures | None:
@@ -236,8 +243,10 @@ class Evaluator:
             "casts": stored != {self._dtype},
             "controlled": controlled,
             "early": self._fork if shares else None,
+            "exchanges": self._group is not None,
         }
-        size = (len(x), *x.shape[2:], self._dtype, x.device)
+        frames = parallel.share(len(x), self._group.size if self._group else 1)
+        size = (frames, *x.shape[2:], self._dtype, x.device)
         return layerwise.UNetPlanner(self._unet.params, count, *size, **options)
 
     def _estimates(
@@ -254,7 +263,14 @@ class Evaluator:
             branches = [self._branches[name] for name in batch]
             positions = None if self._positions is None else spread(len(x), self._positions)
             self._passes[batch] = _BatchedBranches(
-                self._unet, branches, len(x), self._dtype, self._controller, positions, self._low_pass
+                self._unet,
+                branches,
+                len(x),
+                self._dtype,
+                self._controller,
+                positions,
+                self._low_pass,
+                parallel.share_of(len(x), self._group),
             )
         videos = self._passes[batch]
 
@@ -300,8 +316,9 @@ class _BatchedBranches:
         controller: Controller | None,
         positions: Tensor | None,
         low_pass: LowPass | None,
+        share: FrameShare | None,
     ):
-        self._unet, self._dtype, self._controller = unet, dtype, controller
+        self._unet, self._dtype, self._controller, self._share = unet, dtype, controller, share
         self._shape, self._hooks = (len(branches), num_frames), branches[0].hooks
         concat, context, vector, camera = (
             _rows([getattr(branch.conditions, name) for branch in branches], num_frames, dtype)
@@ -310,6 +327,8 @@ class _BatchedBranches:
         references = _references([branch.conditions.references for branch in branches], num_frames, dtype)
         self._concat, self._low_pass = concat, low_pass
         self._constants = unet.prepare(context, vector, num_frames, camera, positions, references)
+        if share is not None:
+            self._constants = self._constants.shared(share)
         if controller is not None:
             self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
         self._deep = DeepFeatures()
@@ -328,6 +347,8 @@ class _BatchedBranches:
         picture = self._concat if self._low_pass is None else self._low_pass.at(self._concat, sigma)
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), picture], dim=1)
         shifts, hooks = for_rows(shifts, branches * num_frames), self._hooks
+        if self._share is not None:
+            x, shifts = self._share.rows(x), each(shifts, self._share.rows)
         if self._controller is not None:
             hooks = both(hooks, self._controller.hooks(x, sigma, self._constants_of_control, pieces))
         inputs = (x, shifts, self._constants, hooks)
@@ -335,7 +356,8 @@ class _BatchedBranches:
             result = self._unet.predict(*inputs, pieces=pieces, early=early)
         else:
             result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces, early=early)
-        return result.float().unflatten(0, self._shape)
+        result = result.float().unflatten(0, (branches, -1))
+        return result if self._share is None else self._share.whole(result)
 
 
 def _references(

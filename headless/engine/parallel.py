@@ -1,14 +1,22 @@
-"""Evaluations of a run's branches divided among ranks, each of which then guides and steps for itself."""
+"""Evaluations of a run's branches divided among ranks, each of which then guides and steps for itself.
+
+With more ranks than branches each branch has a group of them, whose ranks have a part of its frames each.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ...clips.run import MakeEvaluate
+from ...clips.run import MakeEvaluate, Run
 from ...samplers.guidance import Evaluate
 from ...svd_model.layerwise import NotEnoughMemoryError, is_out_of_memory
-from .ranks import Ranks
+from ...svd_model.networks.sharing import FrameShare, counts_of
+from ...svd_model.networks.stages import UNetParams
+from .ranks import Group, Ranks
+
+LEAST_FRAMES = 2
+"""Frames of a branch that a rank has at the least."""
 
 
 class OutOfMemoryOnRankError(RuntimeError):
@@ -18,12 +26,46 @@ class OutOfMemoryOnRankError(RuntimeError):
         super().__init__("out of memory on one of the ranks")
 
 
-def divided(make_evaluate: MakeEvaluate, ranks: Ranks, remembers: bool) -> MakeEvaluate:
+def group_size(run: Run, params: UNetParams, ranks: int) -> int:
+    """How many ranks have a branch of a run together; 1 where each branch is one rank's, or several are."""
+    size, rest = divmod(ranks, len(run.branches))
+    if size < 2 or rest or run.control is not None or _refers(run):
+        return 1
+    return 1 if why_whole((run.frames_at_once, *run.start.shape[2:]), params, size) else size
+
+
+def why_whole(size: tuple[int, int, int], params: UNetParams, ranks: int) -> str | None:
+    """Why frames of latents of a size, (T, h, w), don't divide among ranks, in words; None where they do."""
+    frames, height, width = size
+    halved = len(params.channel_mult) - 1
+    positions = (height >> halved) * (width >> halved)
+    if params.frame_positions:
+        return "the UNet has learned positions of frames, as ExVideo's has"
+    if frames < LEAST_FRAMES * ranks:
+        return f"the UNet takes {frames} frames at once, under {LEAST_FRAMES} for each of {ranks} GPUs"
+    if positions < ranks:
+        return f"the smallest features have {positions} positions, under one for each of {ranks} GPUs"
+    return None
+
+
+def share_of(frames: int, group: Group | None) -> FrameShare | None:
+    """The frames of a branch that a rank evaluates; None for all of them."""
+    if group is None:
+        return None
+    return FrameShare(counts_of(frames, group.size), group.rank, group.gather, group.pass_on, group.swap)
+
+
+def divided(make_evaluate: MakeEvaluate, ranks: Ranks, remembers: bool, together: int = 1) -> MakeEvaluate:
     """Evaluations whose branches are dealt out to the ranks and gathered; branch i goes to rank i mod size.
+
+    together: how many ranks in a row have a branch; their evaluations are one, and give all of them its
+    whole estimates. There a rank whose memory runs out can't wait for others, which wait for it, and ends.
 
     One branch alone is evaluated by every rank, and nothing travels, unless an evaluation `remembers` earlier
     ones, as with a feature cache: then a branch is one rank's from start to end.
     """
+
+    groups = ranks.size // together
 
     def make(branches) -> Evaluate:
         evaluate = make_evaluate(branches)
@@ -31,15 +73,24 @@ def divided(make_evaluate: MakeEvaluate, ranks: Ranks, remembers: bool) -> MakeE
         def on_ranks(names: Sequence[str], x: Tensor, sigma: Tensor) -> Sequence[Tensor]:
             if len(names) == 1 and not remembers:
                 return evaluate(names, x, sigma)
-            own, most = tuple(names)[ranks.rank :: ranks.size], share(len(names), ranks.size)
-            estimates = _together(lambda: evaluate(own, x, sigma) if own else (), ranks)
+            own, most = tuple(names)[ranks.rank // together :: groups], share(len(names), groups)
+
+            def estimated() -> Sequence[Tensor]:
+                return evaluate(own, x, sigma) if own else ()
+
+            estimates = estimated() if together > 1 else _together(estimated, ranks)
             empty = [torch.zeros_like(x)] * (most - len(estimates))
             found = ranks.gather(torch.stack((*estimates, *empty)))  # (ranks, most, T, 4, h, w)
-            return [found[number % ranks.size, number // ranks.size] for number in range(len(names))]
+            found = found[::together]  # of a group's ranks, which have the same
+            return [found[number % groups, number // groups] for number in range(len(names))]
 
         return on_ranks
 
     return make
+
+
+def _refers(run: Run) -> bool:
+    return any(branch.conditions.references is not None for branch in run.branches.values())
 
 
 def share(count: int, ranks: int) -> int:

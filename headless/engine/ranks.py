@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import os
 import sys
+from collections.abc import Sequence
 from functools import wraps
 
 import torch
@@ -85,22 +86,67 @@ def _together(method):
             if is_out_of_memory(error):
                 raise
             raise RankLostError(
-                f"rank {self.rank} of {self.size} has lost another one, which has ended or not answered for "
+                f"{self._who} has lost another one, which has ended or not answered for "
                 f"{self._seconds:g} s; what that one says is the reason."
             ) from error
 
     return call
 
 
-class Ranks:
-    """A process's place among those that make one clip, and the operations that all of them do together.
+class Group:
+    """A process's place among some that work together, and the operations that all of them do.
 
-    Each is called by all ranks in the same order, with tensors of equal shapes and dtypes.
+    Each is called by all of them in the same order, with tensors of equal shapes and dtypes.
     """
 
+    def __init__(self, rank: int, members: Sequence[int], who: str, seconds: float, group=None):
+        self.rank, self.size = rank, len(members)  # in the group
+        self._members, self._who, self._seconds, self._group = members, who, seconds, group
+
+    @_together
+    def gather(self, x: Tensor) -> Tensor:
+        """The tensors of all, in their order: (…) -> (ranks, …)."""
+        found = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        distributed.all_gather(found, x.contiguous(), self._group)
+        return torch.stack(found)
+
+    @_together
+    def pass_on(self, x: Tensor, into: Tensor, step: int, ring: bool) -> bool:
+        """Sends x to the rank `step` further, and receives from the one as far behind; whether one is there.
+
+        step: 1 or −1. into: what is received, like x and contiguous. ring: whether the first rank is beside
+        the last.
+        """
+        target, source = self.rank + step, self.rank - step
+        work = []
+        if ring or 0 <= target < self.size:
+            work.append(self._peer(distributed.isend, x.contiguous(), target))
+        receives = ring or 0 <= source < self.size
+        if receives:
+            work.append(self._peer(distributed.irecv, into, source))
+        for request in distributed.batch_isend_irecv(work) if work else ():
+            request.wait()
+        return receives
+
+    @_together
+    def swap(self, x: Tensor, given: Sequence[int], received: Sequence[int]) -> Tensor:
+        """Sends so many numbers of x, (N,), to each rank in order, and receives so many of each: (M,)."""
+        found = x.new_empty(sum(received))
+        distributed.all_to_all_single(found, x, list(received), list(given), self._group)
+        return found
+
+    def _peer(self, work, x: Tensor, rank: int) -> "distributed.P2POp":
+        return distributed.P2POp(work, x, self._members[rank % self.size], self._group)
+
+
+class Ranks(Group):
+    """A process's place among those that make one clip, and the operations that all of them do together."""
+
     def __init__(self, rank: int, size: int, device: torch.device, seconds: float):
-        self.rank, self.size, self.device, self._seconds = rank, size, device, seconds
+        super().__init__(rank, range(size), f"rank {rank} of {size}", seconds)
+        self.device = device
         self._host = None  # the group of what the host says
+        self._groups: dict[int, Group] = {}  # of this rank, by their sizes
 
     @classmethod
     def join(cls, device: str | torch.device | None = None, seconds: float | None = None) -> "Ranks":
@@ -135,11 +181,17 @@ class Ranks:
         return self.rank == 0
 
     @_together
-    def gather(self, x: Tensor) -> Tensor:
-        """The tensors of all ranks, in their order: (…) -> (ranks, …)."""
-        found = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.size)]
-        distributed.all_gather(found, x.contiguous())
-        return torch.stack(found)
+    def group(self, size: int) -> Group:
+        """The group of this rank, where each `size` ranks in a row are one; their number divides all."""
+        if size not in self._groups:
+            timeout = datetime.timedelta(seconds=self._seconds)
+            for first in range(0, self.size, size):  # by all ranks, their own or not
+                members = range(first, first + size)
+                group = distributed.new_group(list(members), timeout=timeout)
+                if self.rank in members:
+                    place = self.rank - first, members, self._who, self._seconds
+                    self._groups[size] = Group(*place, group)
+        return self._groups[size]
 
     @_together
     def agree(self, yes: bool) -> bool:
@@ -147,24 +199,6 @@ class Ranks:
         answer = torch.tensor([int(yes)], dtype=torch.int32, device="cpu")
         distributed.all_reduce(answer, distributed.ReduceOp.MIN, self._host)
         return bool(answer)
-
-    @_together
-    def pass_on(self, x: Tensor, into: Tensor, step: int, ring: bool) -> bool:
-        """Sends x to the rank `step` further, and receives from the one as far behind; whether one is there.
-
-        step: 1 or −1. into: what is received, like x and contiguous. ring: whether the first rank is beside
-        the last.
-        """
-        target, source = self.rank + step, self.rank - step
-        work = []
-        if ring or 0 <= target < self.size:
-            work.append(distributed.P2POp(distributed.isend, x.contiguous(), target % self.size))
-        receives = ring or 0 <= source < self.size
-        if receives:
-            work.append(distributed.P2POp(distributed.irecv, into, source % self.size))
-        for request in distributed.batch_isend_irecv(work) if work else ():
-            request.wait()
-        return receives
 
     @_together
     def wait(self) -> None:

@@ -40,7 +40,7 @@ class ShiftTable:
         constants = RunConstants(self._vector.repeat(len(sigmas), 1), (), 1)
         shifts = self._network.shifts(steps, constants)
         return {
-            float(sigma): _each(shifts, lambda rows_of, i=i: rows_of[i * rows : (i + 1) * rows])
+            float(sigma): each(shifts, lambda rows_of, i=i: rows_of[i * rows : (i + 1) * rows])
             for i, sigma in enumerate(sigmas)
         }
 
@@ -48,9 +48,9 @@ class ShiftTable:
 def for_rows(shifts: StepShifts, rows: int) -> StepShifts:
     """Shifts repeated for a number of rows, the frames of several branches."""
     repeats = rows // shifts[-1][-1].spatial.shape[0]
-    return _each(shifts, lambda rows_of: rows_of.repeat(repeats, 1))
+    return each(shifts, lambda rows_of: rows_of.repeat(repeats, 1))
 
 
-def _each(shifts: StepShifts, change: Callable[[Tensor], Tensor]) -> StepShifts:
+def each(shifts: StepShifts, change: Callable[[Tensor], Tensor]) -> StepShifts:
     """Applies a change to every tensor of the shifts."""
     return tuple(tuple(TimeShifts(*map(change, block)) for block in stage) for stage in shifts)

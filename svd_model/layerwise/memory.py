@@ -81,14 +81,17 @@ class BoundedPlan(Generic[AnyPlan]):
         """Whether the plan takes more than half of the budget."""
         return self._budget is not None and 2 * self.plan.peak > self._budget
 
-    def with_budget(self, work: Callable[[AnyPlan], Result]) -> Result:
-        """Returns work(plan); on out-of-memory halves the budget, plans anew and retries."""
+    def with_budget(self, work: Callable[[AnyPlan], Result], again: bool = True) -> Result:
+        """Returns work(plan); on out-of-memory halves the budget, plans anew and retries.
+
+        again: False for work that can't be done again, whose error is raised.
+        """
         while True:
             try:
                 with without_autocast(self._device):
                     return work(self.plan)
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not (again and is_out_of_memory(error)):
                     raise
             # Only after the except clause are the tensors of the failed call free.
             self._halve()

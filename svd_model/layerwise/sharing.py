@@ -6,24 +6,17 @@ the inner one of both as well; the outer results are of no use and not read. Gro
 all processes' frames.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from torch import Tensor
 
+from ..networks import sharing
+from ..networks.sharing import Gather, PassOn
 from .moments import Moments
 
 HALO = 2
 """Frames of each neighbour that a process holds beside its own."""
-
-Gather = Callable[[Tensor], Tensor]
-"""The tensors of all processes in their order, (…) -> (processes, …)."""
-
-PassOn = Callable[[Tensor, Tensor, int, bool], bool]
-"""(x, what is received, step 1 or −1, whether there is a ring): x goes to the process `step` further; says
-whether there is one as far behind, whose tensor is received."""
 
 
 @dataclass(frozen=True)
@@ -66,5 +59,4 @@ class Share:
 
 def counts_of(frames: int, processes: int) -> tuple[int, ...] | None:
     """How many of a clip's frames each process decodes; None for too few to share."""
-    each, more = divmod(frames, processes)
-    return None if each < HALO else tuple(each + (index < more) for index in range(processes))
+    return None if frames < HALO * processes else sharing.counts_of(frames, processes)

@@ -41,7 +41,8 @@ class UNetPlanner:
     cached: how many sets of all branches' deep features are kept between evaluations. apart: whether
     branches may go one after another. casts: whether weights are stored in another dtype, and cast for each
     call of a layer. controlled: whether a control network of these sizes is evaluated before the UNet. early:
-    the number of the stage before which one branch's features are kept for other evaluations.
+    the number of the stage before which one branch's features are kept for other evaluations. exchanges:
+    whether the frames are a process's own, beside those of others.
     """
 
     params: UNetParams
@@ -56,6 +57,7 @@ class UNetPlanner:
     casts: bool = False
     controlled: bool = False
     early: int | None = None
+    exchanges: bool = False
 
     def within(self, budget: int | None) -> UNetPlan:
         """Fastest plan within a budget; raise NotEnoughMemoryError, naming the smallest, below it."""
@@ -148,6 +150,7 @@ class UNetPlanner:
                 planes.fits(self.device),
                 self.casts,
                 convolves=params.frame_positions > 0,
+                exchanges=self.exchanges,
             )
             more, count = weigh(layer, work)
             peak, calls = max(peak, resident + more), calls + count
@@ -202,6 +205,7 @@ class _Work:
     in_planes: bool
     casts: bool
     convolves: bool  # whether transformers convolve features with learned positions
+    exchanges: bool  # whether other processes have other frames
 
     def cast(self, numbers: int) -> int:
         """Bytes of cast weights."""
@@ -225,7 +229,10 @@ def _residual(layer: _Layer, work: _Work) -> tuple[int, int]:
     space += work.size(layer.freed) + (features if groups > 1 else 0)
     units = residual.over_time_units(work.num_frames, work.dtype, work.in_planes)
     at_once = residual.OVER_TIME if not work.in_planes else units
-    if work.pieces.hold(round(at_once * features)):
+    if work.exchanges:  # hidden features, and frames for neighbours and of theirs
+        time, positions = work.group(work.positions, round(units * features))
+        time += features + 12 * features // work.num_frames
+    elif work.pieces.hold(round(at_once * features)):
         time, positions = round(at_once * features), 1
     else:
         time, positions = work.group(work.positions, round(units * features))
@@ -241,6 +248,8 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
     cast = work.cast(8 * layer.width**2)  # of a feed-forward layer
     convolution, convolutions = _convolution(layer, work) if work.convolves else (0, 0)
     convolution += 3 * features
+    if work.exchanges:  # features, tokens twice, what goes to others and comes from them, put in order
+        convolution = max(convolution, 7 * features)
     if work.pieces.hold(transformer.WHOLE_TRANSFORMER * features):
         blocks = (1 + transformer.WHOLE_TRANSFORMER) * features + cast
         return max(blocks, convolution), 7 + convolutions

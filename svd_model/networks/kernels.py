@@ -149,12 +149,13 @@ def check_videos(x: Tensor, num_frames: int) -> None:
         )
 
 
-def over_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def over_time(x: Tensor, weight: Tensor, bias: Tensor | None, zeros: int = 1) -> Tensor:
     """Convolution over time between zeros: (B, C, T, S), weight (C', C, 3, 1, 1) -> (B, C', T, S).
 
-    It is computed as a 2D convolution over frames and positions. 2D ones have faster kernels than 3D.
+    zeros: how many frames of them at either end; 0 where x has the frames around the result's. It is computed
+    as a 2D convolution over frames and positions. 2D ones have faster kernels than 3D.
     """
-    return conv2d(x, weight.flatten(3), bias, padding=(1, 0))
+    return conv2d(x, weight.flatten(3), bias, padding=(zeros, 0))
 
 
 def fold_upsampling(weight: Tensor) -> list[list[Tensor]]:

@@ -4,15 +4,17 @@ Section D of the Stable Video Diffusion paper (Blattmann et al., 2023), after Bl
 Latents" (2023). Attribute names are the checkpoint's keys.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from . import kernels, planes
 from .mixing import Mixer, mix_weight
 from .pieces import WHOLE, Pieces
+from .sharing import FrameShare
 
 
 class TimeShifts(NamedTuple):
@@ -89,22 +91,33 @@ class VideoResBlock(ResBlock):
         return TimeShifts(self.emb_layers(emb), self.time_stack.emb_layers(emb))
 
     def forward(
-        self, parts: list[Tensor], shifts: TimeShifts, num_frames: int, pieces: Pieces = WHOLE
+        self,
+        parts: list[Tensor],
+        shifts: TimeShifts,
+        num_frames: int,
+        pieces: Pieces = WHOLE,
+        share: FrameShare | None = None,
     ) -> Tensor:
         """Run the block: features (B·T, C, H, W), joined from parts along C, -> (B·T, C', H, W).
 
-        The list is emptied, so that features that nobody holds are free before the part over time.
+        The list is emptied, so that features that nobody holds are free before the part over time. share: of
+        the frames, which then are the process's own.
         """
         size, in_planes = parts[0].shape[2:], planes.used(parts[0]) and self._takes_planes()
         x, offset = self._over_frames(parts, shifts.spatial, in_planes, pieces)
         parts.clear()
         if in_planes:
             inputs = (x.flatten(2), offset, shifts.temporal, num_frames, pieces)
+            if share is not None:
+                return self._over_time_shared_in_planes(*inputs, share).unflatten(2, size)
             return self._over_time_in_planes(*inputs).unflatten(2, size)
         video = x.unflatten(0, (-1, num_frames)).transpose(1, 2).flatten(3)  # -> (B, C, T, H·W)
         del x
         temporal = shifts.temporal.unflatten(0, (-1, num_frames)).transpose(1, 2)[..., None]
-        mixed = self._over_time(video, temporal, pieces)
+        if share is None:
+            mixed = self._over_time(video, temporal, pieces)
+        else:
+            mixed = self._over_time_shared(video, temporal, pieces, share)
         return mixed.transpose(1, 2).flatten(0, 1).unflatten(2, size)  # -> (B·T, C', H, W)
 
     def _over_frames(
@@ -145,6 +158,18 @@ class VideoResBlock(ResBlock):
             change = layers._convolve((silu, conv), _scaled(hidden[..., positions], *scales))
             self.time_mixer.add_to(video[..., positions], change)
             del change
+        return video
+
+    def _over_time_shared(self, video: Tensor, shift: Tensor, pieces: Pieces, share: FrameShare) -> Tensor:
+        """Run the block over time on own frames: (B, C', t, S), in and out, with shift (B, C', t, 1)."""
+        layers = self.time_stack
+        hidden = torch.empty_like(video)
+        norm, _, conv = layers.in_layers
+        for positions, padded in _between_neighbours(norm, video, pieces, share):
+            hidden[..., positions] = conv.compute(padded, kernels.over_time, 0).add_(shift)
+        norm, _, _, conv = layers.out_layers
+        for positions, padded in _between_neighbours(norm, hidden, pieces, share):
+            self.time_mixer.add_to(video[..., positions], conv.compute(padded, kernels.over_time, 0))
         return video
 
     def _takes_planes(self) -> bool:
@@ -195,6 +220,20 @@ class VideoResBlock(ResBlock):
             more = last.compute(_padded(second, *inputs), planes.add_over_time, x[..., positions], part)
         return x.add_((offset + more)[:, None])
 
+    def _over_time_shared_in_planes(
+        self, x: Tensor, offset: Tensor, shift: Tensor, num_frames: int, pieces: Pieces, share: FrameShare
+    ) -> Tensor:
+        """Run the block over time on own frames in planes, as `_over_time_in_planes` does on all."""
+        part = 1 - mix_weight(self.time_mixer.mix_factor, x)
+        hidden = torch.empty_like(x)
+        norm, _, conv = self.time_stack.in_layers
+        for positions, padded in _padded_by_neighbours(norm, x, offset[None], num_frames, pieces, share):
+            hidden[..., positions], between = conv.compute(padded, planes.over_time, shift)
+        norm, _, _, conv = self.time_stack.out_layers
+        for positions, padded in _padded_by_neighbours(norm, hidden, between, num_frames, pieces, share):
+            more = conv.compute(padded, planes.add_over_time, x[..., positions], part)
+        return x.add_((offset + more)[:, None])
+
 
 def _conv2d_of(conv: nn.Conv2d) -> tuple:
     """Kernel of a convolution without its bias, and the kernel's options."""
@@ -210,16 +249,49 @@ def _padded(norm: nn.GroupNorm, x: Tensor, offset: Tensor, num_frames: int, mome
     return planes.silu_between_zeros(_normalised(norm, x, offset, num_frames, moments), num_frames)
 
 
+def _padded_by_neighbours(
+    norm: nn.GroupNorm, x: Tensor, offset: Tensor, num_frames: int, pieces: Pieces, share: FrameShare
+) -> Iterator[tuple[slice, Tensor]]:
+    """Groups of positions, and the input of a convolution over time there, between neighbours' frames."""
+    moments = share.moments(*planes.group_moments(x, norm.num_groups, offset, num_frames))
+    offsets = offset.expand(len(x), -1).unflatten(0, (-1, num_frames))
+    videos = x.unflatten(0, (-1, num_frames))
+    edges = [_normalised(norm, videos[:, at], offsets[:, at], 1, moments) for at in (0, -1)]
+    before, after = share.neighbours(*map(functional.silu, edges))
+    each = round(x[..., 0].numel() * x.dtype.itemsize * over_time_units(num_frames, x.dtype, True))
+    for positions in pieces.groups(x.shape[2], each):
+        padded = _padded(norm, x[..., positions], offset, num_frames, moments)
+        padded[:, 0], padded[:, -1] = before[..., positions], after[..., positions]
+        yield positions, padded
+
+
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def _scales(norm: nn.GroupNorm, video: Tensor) -> tuple[Tensor, Tensor]:
+def _between_neighbours(
+    norm: nn.GroupNorm, video: Tensor, pieces: Pieces, share: FrameShare
+) -> Iterator[tuple[slice, Tensor]]:
+    """Groups of positions, and own frames there, normalised and activated, between neighbours' frames."""
+    scales = _scales(norm, video, share)
+    edges = (_scaled(frame, *scales) for frame in (video[:, :, :1], video[:, :, -1:]))
+    before, after = share.neighbours(*map(functional.silu, edges))
+    units = over_time_units(video.shape[2], video.dtype, False)
+    for positions in pieces.groups(video.shape[3], video[..., 0].numel() * video.dtype.itemsize * units):
+        own = functional.silu(_scaled(video[..., positions], *scales), inplace=True)
+        padded = torch.cat((before[..., positions], own, after[..., positions]), dim=2)
+        del own
+        yield positions, padded
+
+
+def _scales(norm: nn.GroupNorm, video: Tensor, share: FrameShare | None = None) -> tuple[Tensor, Tensor]:
     """Scale and offset, (B, C, 1, 1) each, with which a norm of videos (B, C, T, S) is x·scale + offset."""
-    return norm.compute(video, _scales_of, norm.num_groups, norm.eps)
+    return norm.compute(video, _scales_of, norm.num_groups, norm.eps, share)
 
 
-def _scales_of(video: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor]:
+def _scales_of(
+    video: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, share: FrameShare | None
+) -> tuple[Tensor, Tensor]:
     wide = torch.promote_types(video.dtype, torch.float32)
     frames = [
         torch.var_mean(frame.to(wide).unflatten(1, (groups, -1)), (2, 3), correction=0)
@@ -227,7 +299,10 @@ def _scales_of(video: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: fl
     ]
     variances, means = (torch.stack(values) for values in zip(*frames, strict=True))  # (T, B, groups)
     between, mean = torch.var_mean(means, 0, correction=0)
-    rstd = variances.mean(0).add_(between).add_(eps).rsqrt_()
+    variance = variances.mean(0).add_(between)
+    if share is not None:
+        mean, variance = share.moments(mean, variance)
+    rstd = variance.add_(eps).rsqrt_()
     scale = rstd[..., None] * weight.view(groups, -1)
     offset = bias.view(groups, -1) - mean[..., None] * scale
     return tuple(value.flatten(1)[..., None, None] for value in (scale, offset))

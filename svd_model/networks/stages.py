@@ -15,6 +15,7 @@ from .pieces import WHOLE, Pieces
 from .references import References
 from .resampling import Downsample, Upsample
 from .residual import TimeShifts, VideoResBlock
+from .sharing import FrameShare
 from .transformer import SpatialVideoTransformer, TransformerContext
 
 LETTERS = {"input": "d", "middle": "m", "output": "u"}
@@ -83,6 +84,12 @@ class RunConstants(NamedTuple):
     vector: Tensor  # embedded, (B·T, E)
     contexts: tuple[tuple[TransformerContext, ...], ...]  # by stage, then by transformer
     num_frames: int
+    share: FrameShare | None = None  # of the frames, where other processes have the others
+
+    def shared(self, share: FrameShare) -> "RunConstants":
+        """Those of a process's own frames, from those of all."""
+        contexts = tuple(tuple(context.shared(share) for context in stage) for stage in self.contexts)
+        return RunConstants(share.rows(self.vector), contexts, share.num_frames, share)
 
 
 StepShifts = tuple[tuple[TimeShifts, ...], ...]
@@ -118,14 +125,18 @@ class Stage(nn.Sequential):
         hooks: Hooks,
         place: Place,
         pieces: Pieces = WHOLE,
+        share: FrameShare | None = None,
     ) -> Tensor:
-        """Run the layers on features, joined from parts (B·T, C_i, H, W). The list is emptied."""
+        """Run the layers on features, joined from parts (B·T, C_i, H, W). The list is emptied.
+
+        share: of the frames, which then are the process's own.
+        """
         next_shifts, next_context = iter(shifts), iter(contexts)
         for layer in self:
             if isinstance(layer, VideoResBlock):
-                parts.append(layer(parts, next(next_shifts), num_frames, pieces))
+                parts.append(layer(parts, next(next_shifts), num_frames, pieces, share))
             elif isinstance(layer, SpatialVideoTransformer):
-                parts.append(layer(parts.pop(), next(next_context), hooks, place, pieces))
+                parts.append(layer(parts.pop(), next(next_context), hooks, place, pieces, share))
             elif isinstance(layer, Upsample):
                 parts.append(layer(parts.pop(), pieces))
             else:

@@ -18,6 +18,7 @@ from .mixing import Mixer
 from .operations import Attention
 from .pieces import WHOLE, Pieces
 from .references import Placed, References
+from .sharing import FrameShare
 
 # Temporary tensors at the peak of a part, in sizes of its input.
 WHOLE_BLOCK = 10  # all of a block: its first sum, and of the feed-forward layer the norm and both halves
@@ -184,6 +185,12 @@ class TransformerContext(NamedTuple):
     temporal: TemporalContext
     frames: Tensor  # embedding of the frames' numbers, (T, 1, C)
 
+    def shared(self, share: FrameShare) -> "TransformerContext":
+        """That of a process's own frames, without references; blocks over time see all frames."""
+        of_all = self.spatial
+        spatial = share.rows(of_all) if isinstance(of_all, Tensor) else tuple(map(share.rows, of_all))
+        return TransformerContext(spatial, self.temporal, self.frames[share.own])
+
 
 class SpatialVideoTransformer(nn.Module):
     """Spatial and temporal transformer block, mixed and added to features: (B·T, C, H, W), in and out.
@@ -257,8 +264,12 @@ class SpatialVideoTransformer(nn.Module):
         hooks: Hooks,
         place: Place,
         pieces: Pieces = WHOLE,
+        share: FrameShare | None = None,
     ) -> Tensor:
-        """Run both blocks on features x, which are written over where pieces bound the work."""
+        """Run both blocks on features x, which are written over where pieces bound the work.
+
+        share: of the frames, which then are the process's own; over time it has all at its own positions.
+        """
         num_frames = context.frames.shape[0]
         whole = pieces.hold(WHOLE_TRANSFORMER * _bytes(x))
         hidden = self._tokens(self.norm(x)) if whole else self._tokens_in_pieces(x, pieces)
@@ -268,7 +279,12 @@ class SpatialVideoTransformer(nn.Module):
             moving = video + context.frames
         else:
             moving = self._convolved(video, context.frames, x.shape[2:], pieces)
+        if share is not None:
+            moving = share.to_positions(moving)
         temporal = hooks.block(place, "time", self.time_stack[0], moving, context.temporal, pieces)
+        del moving
+        if share is not None:
+            temporal = share.to_frames(temporal, video.shape[2])
         if whole:
             return self._add_tokens(self.time_mixer(video, temporal).flatten(0, 1), x)
         self.time_mixer.mix_into(video, temporal)

@@ -34,10 +34,11 @@ def _output_blocks(params: UNetParams, layers: Layers) -> nn.ModuleList:
 
 
 def _either(plain: Callable[..., Tensor], compiled: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compiled function, which calls the plain one where its argument `pieces` bounds the work."""
+    """Compiled function, which calls the plain one where `pieces` bound the work, or processes share it."""
 
     def call(*inputs, pieces: Pieces = WHOLE, **shared) -> Tensor:
-        if pieces == WHOLE and not any(shared.values()):
+        exchanges = any(isinstance(each, RunConstants) and each.share for each in inputs)
+        if pieces == WHOLE and not exchanges and not any(shared.values()):
             return compiled(*inputs)
         if pieces != WHOLE:
             logger.info("memory is short: the UNet runs in pieces, which are not compiled")
@@ -165,7 +166,8 @@ class VideoUNet(ContractingPath):
                 skip = hooks.skip(place, skip)
                 parts = list(hooks.joined(place, parts.pop(), skip))
                 del skip
-            state.append(stage(parts, *conditions, constants.num_frames, hooks, place, pieces))
+            shared = (constants.num_frames, hooks, place, pieces, constants.share)
+            state.append(stage(parts, *conditions, *shared))
             if place.part == "middle":
                 state.append(hooks.skip(place, state.pop()))
             elif place.part == "input":
@@ -188,7 +190,7 @@ class VideoUNet(ContractingPath):
         features = list(hooks.joined(place, deep, hooks.skip(place, first)))
         del deep, first
         conditions = (shifts[-1], constants.contexts[-1], constants.num_frames, hooks, place, pieces)
-        return self.out(self.output_blocks[-1](features, *conditions))
+        return self.out(self.output_blocks[-1](features, *conditions, constants.share))
 
     def compile_parts(self, **options) -> None:
         """Compile predict, deep, through and last lazily with torch.compile, for passes at once.

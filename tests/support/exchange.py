@@ -5,6 +5,7 @@ import threading
 import torch
 
 from stillmotion.svd_model.layerwise import Share
+from stillmotion.svd_model.networks.sharing import FrameShare, counts_of
 
 
 class Exchange:
@@ -22,8 +23,12 @@ class Exchange:
         self._barrier.wait()
         return found
 
-    def share(self, counts, index, ring=False):
-        """A thread's share of a clip."""
+    def gather(self, index):
+        """The function that gathers a thread's tensor with those of the others."""
+        return lambda x: torch.stack(self.told(index, x))
+
+    def pass_on(self, index):
+        """The function that passes a thread's tensor on."""
 
         def pass_on(x, into, step, ring):
             assert x.is_contiguous() and into.is_contiguous()
@@ -33,7 +38,27 @@ class Exchange:
             into.copy_(told[source % self._size])
             return True
 
-        return Share(counts, index, ring, lambda x: torch.stack(self.told(index, x)), pass_on)
+        return pass_on
+
+    def swap(self, index):
+        """The function that gives parts of a thread's tensor to all, and receives parts of theirs."""
+
+        def swap(x, given, received):
+            assert x.is_contiguous() and len(x) == sum(given)
+            parts = [parts[index] for parts in self.told(index, x.split(list(given)))]
+            assert [len(part) for part in parts] == list(received)
+            return torch.cat(parts)
+
+        return swap
+
+    def share(self, counts, index, ring=False):
+        """A thread's share of a clip to decode."""
+        return Share(counts, index, ring, self.gather(index), self.pass_on(index))
+
+    def frame_share(self, frames, index):
+        """A thread's share of a video to evaluate."""
+        ways = self.gather(index), self.pass_on(index), self.swap(index)
+        return FrameShare(counts_of(frames, self._size), index, *ways)
 
 
 class Ranks:
@@ -42,12 +67,19 @@ class Ranks:
     def __init__(self, exchange: Exchange, rank: int, size: int):
         self.rank, self.size, self.device = rank, size, torch.device("cpu")
         self.is_first = rank == 0
-        self._exchange = exchange
-        self.pass_on = exchange.share((), rank).pass_on
+        self._exchange, self._groups = exchange, {}
+        self.gather, self.pass_on, self.swap = (
+            way(rank) for way in (exchange.gather, exchange.pass_on, exchange.swap)
+        )
 
-    def gather(self, x):
-        """The tensors of all."""
-        return torch.stack(self._exchange.told(self.rank, x))
+    def group(self, size):
+        """The place among so many threads in a row."""
+        if size not in self._groups:
+            first = self.rank - self.rank % size
+            exchange = Exchange(size) if self.rank == first else None
+            exchange = self._exchange.told(self.rank, exchange)[first]
+            self._groups[size] = Ranks(exchange, self.rank - first, size)
+        return self._groups[size]
 
     def agree(self, yes):
         """Whether all say yes."""
