@@ -181,7 +181,8 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
         type=gpus,
         default=None,
         metavar="N",
-        help="make each clip on N GPUs: guidance's estimates on one each, and decoding on all (default 1)",
+        help="make each clip on N GPUs: guidance's estimates on one each, or on several each where N is a "
+        "multiple of them, and decoding on all (default 1)",
     )
 
     batch = commands.add_parser(

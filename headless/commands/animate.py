@@ -77,7 +77,7 @@ def animate(
         if checkpoint and settings and moving:
             plan = _plan(options, checkpoint, settings, moving)
             moving = moving.checked(plan)
-            ranks.check_work(options, plan)
+            ranks.check_work(options, plan, checkpoint)
     with mistakes.collected():
         resumed = _resumed(options, plan)
     with mistakes.collected():

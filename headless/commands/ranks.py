@@ -18,8 +18,10 @@ import torch
 from ...clips import guiding
 from ...clips.mistakes import Mistakes
 from ...clips.plan import Plan
-from ..engine import ranks
+from ...svd_model.checkpoint import Checkpoint
+from ..engine import parallel, ranks
 from ..engine.devices import find_device
+from ..engine.fit import latent_size
 from ..engine.ranks import Ranks
 from ..files.sources import STANDARD_INPUT
 
@@ -73,19 +75,43 @@ def check(options: Namespace, mistakes: Mistakes) -> None:
             raise ValueError("--gpus can't go with a picture on standard input; name its file.")
 
 
-def check_work(options: Namespace, plan: Plan) -> None:
-    """Raises ValueError for more ranks than a clip has branches."""
+def check_work(options: Namespace, plan: Plan, checkpoint: Checkpoint) -> None:
+    """Raises ValueError for more ranks than a clip has work for."""
     branches, several = guiding.most_branches(plan.settings), count(options)
-    if several > branches:
+    together, rest = divmod(several, branches)
+    if several <= branches:
+        return
+    if rest:
         raise ValueError(
-            f"--gpus is {several}, and this clip's guidance compares {branches} estimates, one for each GPU; "
-            f"give --gpus {branches}."
+            f"--gpus is {several}, and this clip's guidance compares {branches} estimates, each on one GPU or on "
+            f"as many as another one; give --gpus {branches} or {branches * (together + 1)}."
+        )
+    _, height, width = latent_size(checkpoint, plan)
+    size = min(plan.run_frames), height, width
+    reason = _why_whole(options) or parallel.why_whole(size, checkpoint.unet.params, together)
+    if reason:
+        raise ValueError(
+            f"--gpus is {several}, which would divide the frames of each estimate among {together} GPUs, and "
+            f"{reason}; give --gpus {branches}, or fewer."
         )
 
 
+def _why_whole(options: Namespace) -> str | None:
+    """Why frames don't divide among ranks, in words, where options say so."""
+    given = {"--control": options.control, "--reference": options.reference, "--compile": options.compile}
+    given["--linear-dtype"] = options.linear_dtype
+    names = [name for name, value in given.items() if value]
+    return f"{' and '.join(names)} can't go with that" if names else None
+
+
 def doubts(options: Namespace, plan: Plan) -> Iterator[str]:
-    """A sentence where sampling has nothing to divide."""
-    if count(options) > 1 and not guiding.compares(plan.settings, plan.scales):
+    """A sentence where guidance has nothing to divide."""
+    if count(options) == 1 or guiding.compares(plan.settings, plan.scales):
+        return
+    together = count(options) // guiding.most_branches(plan.settings)
+    if together > 1:
+        yield f"guidance is 1 and compares nothing: {together} GPUs divide the sampling, which others repeat."
+    else:
         yield "guidance is 1 and compares nothing: the GPUs divide the decoding alone, and not the sampling."
 
 
