@@ -83,8 +83,8 @@ def check_work(options: Namespace, plan: Plan, checkpoint: Checkpoint) -> None:
         return
     if rest:
         raise ValueError(
-            f"--gpus is {several}, and this clip's guidance compares {branches} estimates, each on one GPU or on "
-            f"as many as another one; give --gpus {branches} or {branches * (together + 1)}."
+            f"--gpus is {several}, and this clip's guidance compares {branches} estimates, each on one "
+            f"GPU or on as many as another; give --gpus {branches} or {branches * (together + 1)}."
         )
     _, height, width = latent_size(checkpoint, plan)
     size = min(plan.run_frames), height, width

@@ -88,6 +88,18 @@ def test_two_ranks_write_one_clip_and_print_once(picture, out):
     ]
 
 
+def test_four_ranks_divide_the_frames_of_each_estimate(picture, out):
+    """Five frames, 3 and 2 of them, of guidance's two estimates; by processes, which are to start once."""
+    words = (picture, *SIZES, "--frames", "5", "--width", "128", "--steps", "2", "--output", out / "clip.png")
+    names = [out / "together.safetensors", out / "alone.safetensors"]
+    process = started(*words, "--gpus", "4", "--save-latents", names[0])
+    _, notices = process.communicate(timeout=150)
+    assert process.returncode == OK, notices
+    assert main(["animate", *map(str, words), "--overwrite", "--save-latents", str(names[1])]) == OK
+    together, alone = (load_file(name)["latents"] for name in names)
+    assert 0 < (together - alone).abs().max() < 1e-4 * alone.abs().max()
+
+
 def test_a_rank_that_is_killed_ends_the_command_with_a_reason(at_work, out):
     process, members = at_work()
     members[1].kill()
@@ -197,7 +209,11 @@ def one_of_three(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "--gpus is 3, and this clip's guidance compares 2 estimates, one for each GPU; give --gpus 2."),
+        (
+            (),
+            "--gpus is 3, and this clip's guidance compares 2 estimates, each on one GPU or on as many as "
+            "another; give --gpus 2 or 4.",
+        ),
         (("--gpus", "2"), "--gpus is 2, and 3 ranks were started; leave it out."),
     ],
 )
@@ -207,6 +223,27 @@ def test_more_ranks_than_guidance_has_work_for_are_refused(
     words = words or ("--gpus", "3")
     assert main(["animate", str(picture), *SIZES, *words, "--output", str(out / "a.mp4")]) == REFUSED
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--frames", "3"), "the UNet takes 3 frames at once, under 2 for each of 2 GPUs"),
+        (("--frames", "8", "--chunk", "3", "--overlap", "1"), "the UNet takes 3 frames at once, under 2"),
+        (("--width", "64"), "the smallest features have 1 positions, under one for each of 2 GPUs"),
+        (("--compile",), "--compile can't go with that"),
+        (("--reference", "picture.png", "--compile"), "--reference and --compile can't go with that"),
+        (("--control", "none", "--control-frames", "none"), "--control can't go with that"),
+        (("--linear-dtype", "float8"), "--linear-dtype can't go with that"),
+    ],
+)
+def test_frames_that_do_not_divide_are_refused_before_work(picture, out, capsys, monkeypatch, words, reason):
+    monkeypatch.setattr(commands, "run", None)
+    words = (*SIZES, "--width", "128", "--gpus", "4", *words, "--output", str(out / "a.mp4"))
+    assert main(["animate", str(picture), *words]) == REFUSED
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--gpus is 4, which would divide the frames of each estimate among 2 GPUs, and " + reason in said
+    assert "give --gpus 2, or fewer." in said
 
 
 def test_variables_of_ranks_count_only_where_they_are_meant(one_of_three, picture, out):

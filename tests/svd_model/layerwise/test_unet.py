@@ -7,6 +7,7 @@ import torch
 
 from stillmotion.svd_model.layerwise import NotEnoughMemoryError, UNetPlanner
 from stillmotion.svd_model.networks.controlnet import ControlHooks, ControlNet, author_weights
+from stillmotion.svd_model.networks.sharing import FrameShare
 from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
 from support import tiny
 from support.live_memory import LiveMemory
@@ -69,6 +70,33 @@ def test_the_peak_beside_a_controlnet_is_predicted():
             del residuals
             unet.predict(x, unet.shifts(steps, constants), constants, hooks, pieces=plan.pieces)
         assert 0.98 * live.peak <= plan.peak <= 1.08 * live.peak
+
+
+def lone_share(frames):
+    """The share of half a video, whose other half is made up."""
+
+    def swapped(x, given, received):
+        return x.new_zeros(sum(received))
+
+    return FrameShare((frames, frames), 0, lambda x: torch.stack((x, x)), lambda *_: False, swapped)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_peak_where_others_have_other_frames_is_predicted(dtype):
+    frames, height, width = size = (4, 48, 64)
+    unet, share = NAMED.fill(VideoUNet(tiny.SMALL.unet, device="meta")).to(dtype), lone_share(frames)
+    plans = planner(1, size, dtype, params=tiny.SMALL.unet, exchanges=True)
+    shapes = ((2 * frames, 1, 64), (2 * frames, 768))
+    for plan in (plans.within(None), plans.smallest()):
+        with LiveMemory() as live:
+            constants = unet.prepare(
+                *(torch.zeros(shape, dtype=dtype, device="cpu") for shape in shapes), 2 * frames
+            )
+            constants, steps = constants.shared(share), torch.ones(frames, device="cpu")
+            x = torch.zeros(frames, 8, height, width, dtype=dtype, device="cpu")
+            unet.predict(x, unet.shifts(steps, constants), constants, pieces=plan.pieces)
+        assert 0.98 * live.peak <= plan.peak <= 1.1 * live.peak
 
 
 def test_a_smaller_budget_is_a_smaller_peak_and_more_calls():
