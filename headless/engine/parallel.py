@@ -38,13 +38,13 @@ def why_whole(size: tuple[int, int, int], params: UNetParams, ranks: int) -> str
     """Why frames of latents of a size, (T, h, w), don't divide among ranks, in words; None where they do."""
     frames, height, width = size
     halved = len(params.channel_mult) - 1
-    positions = (height >> halved) * (width >> halved)
+    height, width = height >> halved, width >> halved
     if params.frame_positions:
         return "the UNet has learned positions of frames, as ExVideo's has"
     if frames < LEAST_FRAMES * ranks:
         return f"the UNet takes {frames} frames at once, under {LEAST_FRAMES} for each of {ranks} GPUs"
-    if positions < ranks:
-        return f"the smallest features have {positions} positions, under one for each of {ranks} GPUs"
+    if height * width < ranks:
+        return f"the smallest features are {width}×{height}, under a position for each of {ranks} GPUs"
     return None
 
 

@@ -198,6 +198,11 @@ def test_what_ranks_can_not_do_is_refused_before_any_starts(picture, capsys, mon
 
 
 @pytest.fixture
+def one_of_four(one_of_three, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+
+
+@pytest.fixture
 def one_of_three(monkeypatch):
     """The variables of a rank."""
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "3", "MASTER_ADDR": "a"}.items():
@@ -230,15 +235,14 @@ def test_more_ranks_than_guidance_has_work_for_are_refused(
     [
         (("--frames", "3"), "the UNet takes 3 frames at once, under 2 for each of 2 GPUs"),
         (("--frames", "8", "--chunk", "3", "--overlap", "1"), "the UNet takes 3 frames at once, under 2"),
-        (("--width", "64"), "the smallest features have 1 positions, under one for each of 2 GPUs"),
+        (("--width", "64"), "the smallest features are 1×1, under a position for each of 2 GPUs"),
         (("--compile",), "--compile can't go with that"),
         (("--reference", "picture.png", "--compile"), "--reference and --compile can't go with that"),
         (("--control", "none", "--control-frames", "none"), "--control can't go with that"),
         (("--linear-dtype", "float8"), "--linear-dtype can't go with that"),
     ],
 )
-def test_frames_that_do_not_divide_are_refused_before_work(picture, out, capsys, monkeypatch, words, reason):
-    monkeypatch.setattr(commands, "run", None)
+def test_frames_that_do_not_divide_are_refused_before_work(picture, out, capsys, one_of_four, words, reason):
     words = (*SIZES, "--width", "128", "--gpus", "4", *words, "--output", str(out / "a.mp4"))
     assert main(["animate", str(picture), *words]) == REFUSED
     said = " ".join(capsys.readouterr().err.split())
