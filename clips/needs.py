@@ -65,18 +65,19 @@ def to_sample(
     cached: int = 0,
     control: Part | None = None,
     early: int | None = None,
+    exchanges: bool = False,
 ) -> Need:
     """Need of the UNet for latents of a size; its weights can stream, a stage at a time.
 
     cached: how many sets of deep features are kept between evaluations. control: a ControlNet that is
     there and evaluated with it. early: the stage before which branches share features, which are optional:
-    the least memory is without them.
+    the least memory is without them. exchanges: whether the frames are a process's own, beside others'.
     """
     part, scale = checkpoint.unet, checkpoint.decoder.params.downscale
     frames, height, width = size
     dtypes = part.dtypes if control is None else (*part.dtypes, *control.dtypes)
     casts = any(stored != dtype and stored.itemsize <= dtype.itemsize for stored in dtypes)
-    options = {"cached": cached, "casts": casts, "controlled": control is not None}
+    options = {"cached": cached, "casts": casts, "controlled": control is not None, "exchanges": exchanges}
     planner = layerwise.UNetPlanner(part.params, branches, *size, dtype, device, **options)
     work = f"sampling {frames} frames of {scale * width}×{scale * height}"
     sizes = part.sizes_in(dtype)

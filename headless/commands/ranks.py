@@ -98,9 +98,9 @@ def check_work(options: Namespace, plan: Plan, checkpoint: Checkpoint) -> None:
 
 def _why_whole(options: Namespace) -> str | None:
     """Why frames don't divide among ranks, in words, where options say so."""
-    given = {"--control": options.control, "--reference": options.reference, "--compile": options.compile}
-    given["--linear-dtype"] = options.linear_dtype
-    names = [name for name, value in given.items() if value]
+    chosen = {"--control": options.control, "--reference": options.reference, "--compile": options.compile}
+    chosen["--linear-dtype"] = options.linear_dtype
+    names = [name for name, value in chosen.items() if value]
     return f"{' and '.join(names)} can't go with that" if names else None
 
 

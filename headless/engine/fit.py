@@ -134,14 +134,16 @@ class Fit:
         stays: bool = True,
         controlled: bool = False,
         early: int | None = None,
+        exchanges: bool = False,
     ) -> Choice:
         """How latents of a size are sampled.
 
         cached: sets of deep features that are kept between evaluations. stays: whether the weights may stay
-        there. controlled: with the ControlNet, which runs as the UNet does. early: as of `needs.to_sample`.
+        there. controlled: with the ControlNet, which runs as the UNet does. early, exchanges: as of
+        `needs.to_sample`.
         """
         control, where = self.control if controlled else None, (self.dtype, self.device)
-        need = needs.to_sample(self.checkpoint, size, *where, branches, cached, control, early)
+        need = needs.to_sample(self.checkpoint, size, *where, branches, cached, control, early, exchanges)
         return self._choose(need, held, stays)
 
     def to_sample_run(self, run: Run, held: Held = NOTHING_HELD, stays: bool = True) -> Choice:
@@ -153,6 +155,7 @@ class Fit:
         cached = -(-share(run.kept_features, groups) // branches)  # in sets of so many
         early = fork_of(run.branches, self.checkpoint.unet.params.places())
         options = {"stays": stays, "controlled": run.control is not None, "early": early}
+        options["exchanges"] = together > 1
         return self.to_sample(size, branches, cached, held, **options)
 
     def to_decode(self, size: Size, frame_wise: bool, held: Held = NOTHING_HELD) -> Choice:

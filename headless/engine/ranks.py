@@ -129,10 +129,10 @@ class Group:
         return receives
 
     @_together
-    def swap(self, x: Tensor, given: Sequence[int], received: Sequence[int]) -> Tensor:
+    def swap(self, x: Tensor, sent: Sequence[int], received: Sequence[int]) -> Tensor:
         """Sends so many numbers of x, (N,), to each rank in order, and receives so many of each: (M,)."""
         found = x.new_empty(sum(received))
-        distributed.all_to_all_single(found, x, list(received), list(given), self._group)
+        distributed.all_to_all_single(found, x, list(received), list(sent), self._group)
         return found
 
     def _peer(self, work, x: Tensor, rank: int) -> "distributed.P2POp":

@@ -229,10 +229,7 @@ def _residual(layer: _Layer, work: _Work) -> tuple[int, int]:
     space += work.size(layer.freed) + (features if groups > 1 else 0)
     units = residual.over_time_units(work.num_frames, work.dtype, work.in_planes)
     at_once = residual.OVER_TIME if not work.in_planes else units
-    if work.exchanges:  # hidden features, and frames for neighbours and of theirs
-        time, positions = work.group(work.positions, round(units * features))
-        time += features + 12 * features // work.num_frames
-    elif work.pieces.hold(round(at_once * features)):
+    if work.pieces.hold(round(at_once * features)):
         time, positions = round(at_once * features), 1
     else:
         time, positions = work.group(work.positions, round(units * features))
@@ -248,7 +245,8 @@ def _transformer(layer: _Layer, work: _Work) -> tuple[int, int]:
     cast = work.cast(8 * layer.width**2)  # of a feed-forward layer
     convolution, convolutions = _convolution(layer, work) if work.convolves else (0, 0)
     convolution += 3 * features
-    if work.exchanges:  # features, tokens twice, what goes to others and comes from them, put in order
+    if work.exchanges:  # features, tokens twice, what goes to others and comes from them, put in order:
+        # more than the frames of neighbours in a residual block, and what is hidden there
         convolution = max(convolution, 7 * features)
     if work.pieces.hold(transformer.WHOLE_TRANSFORMER * features):
         blocks = (1 + transformer.WHOLE_TRANSFORMER) * features + cast

@@ -257,11 +257,11 @@ def _padded_by_neighbours(
     offsets = offset.expand(len(x), -1).unflatten(0, (-1, num_frames))
     videos = x.unflatten(0, (-1, num_frames))
     edges = [_normalised(norm, videos[:, at], offsets[:, at], 1, moments) for at in (0, -1)]
-    before, after = share.neighbours(*map(functional.silu, edges))
+    earlier, later = share.neighbours(*map(functional.silu, edges))
     each = round(x[..., 0].numel() * x.dtype.itemsize * over_time_units(num_frames, x.dtype, True))
     for positions in pieces.groups(x.shape[2], each):
         padded = _padded(norm, x[..., positions], offset, num_frames, moments)
-        padded[:, 0], padded[:, -1] = before[..., positions], after[..., positions]
+        padded[:, 0], padded[:, -1] = earlier[..., positions], later[..., positions]
         yield positions, padded
 
 
@@ -275,11 +275,11 @@ def _between_neighbours(
     """Groups of positions, and own frames there, normalised and activated, between neighbours' frames."""
     scales = _scales(norm, video, share)
     edges = (_scaled(frame, *scales) for frame in (video[:, :, :1], video[:, :, -1:]))
-    before, after = share.neighbours(*map(functional.silu, edges))
+    earlier, later = share.neighbours(*map(functional.silu, edges))
     units = over_time_units(video.shape[2], video.dtype, False)
     for positions in pieces.groups(video.shape[3], video[..., 0].numel() * video.dtype.itemsize * units):
         own = functional.silu(_scaled(video[..., positions], *scales), inplace=True)
-        padded = torch.cat((before[..., positions], own, after[..., positions]), dim=2)
+        padded = torch.cat((earlier[..., positions], own, later[..., positions]), dim=2)
         del own
         yield positions, padded
 

@@ -68,10 +68,10 @@ class FrameShare:
 
     def neighbours(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """The frames before and after the own, which give their first and last; zeros at a video's ends."""
-        before, after = first.new_zeros(first.shape), last.new_zeros(last.shape)
-        self.pass_on(last.contiguous(), before, 1, False)
-        self.pass_on(first.contiguous(), after, -1, False)
-        return before, after
+        earlier, later = first.new_zeros(first.shape), last.new_zeros(last.shape)
+        self.pass_on(last.contiguous(), earlier, 1, False)
+        self.pass_on(first.contiguous(), later, -1, False)
+        return earlier, later
 
     def to_positions(self, x: Tensor) -> Tensor:
         """Own frames at all positions to all frames at own positions: (B, t, S, C) -> (B, T, s, C)."""
@@ -89,11 +89,11 @@ class FrameShare:
 
     def _swapped(self, parts: Sequence[Tensor], received: Sequence[int]) -> Tensor:
         """The numbers that come from all processes in their order, (M,), for a tensor to each of them."""
-        given = [part.numel() for part in parts]
-        packed = parts[0].new_empty(sum(given))
-        for part, into in zip(parts, packed.split(given), strict=True):
+        sent = [part.numel() for part in parts]
+        packed = parts[0].new_empty(sum(sent))
+        for part, into in zip(parts, packed.split(sent), strict=True):
             into.view(part.shape).copy_(part)
-        return self.swap(packed, given, received)
+        return self.swap(packed, sent, received)
 
 
 def counts_of(many: int, processes: int) -> tuple[int, ...]:

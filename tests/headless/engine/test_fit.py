@@ -13,6 +13,8 @@ from hypothesis import given, settings, strategies
 from PIL import Image
 
 from stillmotion.clips import needs
+from stillmotion.clips.conditions import Conditions
+from stillmotion.clips.run import Branch, Run
 from stillmotion.clips.settings import Settings
 from stillmotion.headless.engine import memory
 from stillmotion.headless.engine.fit import STAYS, Choice, Fit, Held
@@ -160,6 +162,19 @@ def test_a_rank_counts_its_own_branches_and_the_features_that_it_keeps(monkeypat
     for ranks in (1, 2, 3):
         on_card(48 * 10**9, ranks=ranks).to_sample_run(run)
     assert asked == [(2, 2), (2, 1), (1, 1)]
+
+
+def test_a_rank_counts_its_own_frames_where_several_have_a_branch(monkeypatch):
+    asked, to_sample = [], needs.to_sample
+    monkeypatch.setattr(
+        needs, "to_sample", lambda *inputs: asked.append((inputs[1], inputs[-1])) or to_sample(*inputs)
+    )
+    start, branch = torch.empty(25, 4, 72, 128), Branch(Conditions(torch.empty(1, 1, 64), torch.empty(1, 4)))
+    names = dict.fromkeys(("conditional", "unconditional"), branch)
+    run = Run(names, (), torch.empty(0), start, 0, "euler", 0.0, 1)
+    for ranks in (2, 4, 6):
+        on_card(48 * 10**9, ranks=ranks).to_sample_run(run)
+    assert asked == [((25, 72, 128), False), ((13, 72, 128), True), ((9, 72, 128), True)]
 
 
 def test_ranks_on_one_cpu_share_its_free_memory(monkeypatch):
