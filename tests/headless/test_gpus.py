@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import psutil
 import pytest
@@ -12,9 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from stillmotion.clips.plan import Plan
+from stillmotion.clips.settings import Settings
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
 from stillmotion.headless.commands import ranks as commands
 from stillmotion.headless.engine import ranks
+from stillmotion.svd_model.checkpoint.variants import SVD_XT
 
 SIZES = ("--frames", "4", "--width", "64", "--height", "64", "--device", "cpu")
 LONG = (*SIZES, "--steps", "2", "--frames", "400", "--chunk", "4", "--overlap", "1", "--gpus", "2")
@@ -254,3 +258,17 @@ def test_variables_of_ranks_count_only_where_they_are_meant(one_of_three, pictur
     """A cluster sets such variables for its own purposes."""
     words = ("animate", str(picture), *SIZES, "--steps", "1", "--output", str(out / "clip.png"))
     assert main(words) == OK
+
+
+@pytest.mark.parametrize(
+    ("several", "sentence"),
+    [("2", "divide the decoding alone"), ("4", "2 GPUs divide the sampling, which others repeat")],
+)
+def test_where_guidance_compares_nothing_it_says_what_is_divided(
+    monkeypatch, one_of_three, several, sentence
+):
+    monkeypatch.setenv("WORLD_SIZE", several)
+    plan = Plan.of(Settings(num_frames=4, min_guidance=1, max_guidance=1), SVD_XT)
+    (doubt,) = commands.doubts(Namespace(gpus=int(several)), plan)
+    assert sentence in doubt
+    assert not list(commands.doubts(Namespace(gpus=int(several)), Plan.of(Settings(num_frames=4), SVD_XT)))
