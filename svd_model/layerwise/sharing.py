@@ -65,6 +65,8 @@ class Share:
 
 
 def counts_of(frames: int, processes: int) -> tuple[int, ...] | None:
-    """How many of a clip's frames each process decodes; None for too few to share."""
+    """How many of a clip's frames each process decodes; None for too few to share, and for one process."""
     each, more = divmod(frames, processes)
-    return None if each < HALO else tuple(each + (index < more) for index in range(processes))
+    if processes == 1 or each < HALO:
+        return None
+    return tuple(each + (index < more) for index in range(processes))
