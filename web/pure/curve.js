@@ -4,13 +4,13 @@
  */
 
 import { rounded, within } from "./numbers.js"
-import { simplified } from "./simplify.js"
+import { apart, simplified } from "./simplify.js"
 import { Refusal } from "./words.js"
 
 export const MOST_POINTS = 64
 export const LOWEST = -100
 export const HIGHEST = 100
-export const LEAST_GAP = 0.001
+const LEAST_GAP = 0.001
 const LONGEST = 65536
 const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 const EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
@@ -121,11 +121,8 @@ function tangents(points) {
     return (near + far) / (near / arriving + far / leaving)
   })
   const last = slopes.length - 1
-  return [
-    endTangent(widths[0], widths[1], slopes[0], slopes[1]),
-    ...inner,
-    endTangent(widths[last], widths[last - 1], slopes[last], slopes[last - 1]),
-  ]
+  const end = (at, next) => endTangent(widths[at], widths[next], slopes[at], slopes[next])
+  return [end(0, 1), ...inner, end(last, last - 1)]
 }
 
 function endTangent(width, nextWidth, slope, nextSlope) {
@@ -139,41 +136,16 @@ export function ofShape(shape, min, max, frames, edge) {
   const at = (frame) => (frames > 1 ? frame / (frames - 1) : 0)
   const up = Math.max(Math.floor(frames * edge) - 1, 1) // the frame at the end of the rise
   const shapes = {
-    linear: [
-      [0, min],
-      [1, max],
-    ],
-    triangle: [
-      [0, min],
-      [0.5, max],
-      [1, min],
-    ],
-    trapezoid: frames * edge >= 1 && [
-      [0, min],
-      [at(up), max],
-      [at(frames - 1 - up), max],
-      [1, min],
-    ],
+    linear: [[0, min], [1, max]],
+    triangle: [[0, min], [0.5, max], [1, min]],
+    trapezoid: frames * edge >= 1 && [[0, min], [at(up), max], [at(frames - 1 - up), max], [1, min]],
   }
-  return {
-    points: shapes[shape] || [
-      [0, max],
-      [1, max],
-    ],
-    smooth: false,
-  }
+  return { points: shapes[shape] || [[0, max], [1, max]], smooth: false }
 }
 
 /** A curve of straight lines through a list, at most a tolerance away from each number. */
 export function fit(values, tolerance) {
-  if (values.length === 1)
-    return {
-      points: [
-        [0, values[0]],
-        [1, values[0]],
-      ],
-      smooth: false,
-    }
+  if (values.length === 1) return { points: [[0, values[0]], [1, values[0]]], smooth: false }
   const places = values.map((value, frame) => [frame / (values.length - 1), value])
   for (let allowed = tolerance; ; allowed = 2 * allowed || 1e-6) {
     const points = simplified(places, allowed, heightOver)
@@ -229,10 +201,10 @@ export function range(values) {
 }
 
 /** The index of the place nearest to one in pixels, at most a radius away; −1 for none. */
-export function hit(places, [x, y], radius) {
+export function hit(places, place, radius) {
   let [nearest, distance] = [-1, radius]
-  places.forEach(([left, top], index) => {
-    const away = Math.hypot(left - x, top - y)
+  places.forEach((each, index) => {
+    const away = apart(each, place)
     if (away <= distance) [nearest, distance] = [index, away]
   })
   return nearest

@@ -2,7 +2,7 @@
 
 import { FREEZE, MOVE } from "./motion.js"
 import { rounded, within } from "./numbers.js"
-import { distanceTo } from "./simplify.js"
+import { apart, distanceTo } from "./simplify.js"
 import { say } from "./words.js"
 
 const [LOWEST, HIGHEST] = [-1, 2]
@@ -13,7 +13,7 @@ export const place = ([x, y]) => [bounded(x), bounded(y)]
 
 /** Keys of a path through points, their times as the hand went: by the length of the way. */
 export function keysOf(points) {
-  const ways = points.slice(1).map(([x, y], index) => Math.hypot(x - points[index][0], y - points[index][1]))
+  const ways = points.slice(1).map((point, index) => apart(point, points[index]))
   const whole = ways.reduce((sum, way) => sum + way, 0)
   let [way, time] = [0, 0]
   const keys = [{ x: points[0][0], y: points[0][1], time: 0 }]
@@ -100,7 +100,7 @@ export function hitAt(motion, at, radius, aspect, selected = -1) {
   const entries = entriesOf(motion).map((item, number) => ({ ...item, number }))
   const order = entries.reverse().sort((a, b) => (b.number === selected) - (a.number === selected))
   const flat = ([x, y]) => [x, y / aspect]
-  const near = (point) => Math.hypot(flat(point)[0] - flat(at)[0], flat(point)[1] - flat(at)[1]) <= radius
+  const near = (point) => apart(flat(point), flat(at)) <= radius
   for (const { number, entry } of order) {
     const key = (entry.path ?? []).findLastIndex(({ x, y }) => near([x, y]))
     if (key >= 0) return { number, part: "key", index: key }

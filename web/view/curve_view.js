@@ -13,11 +13,9 @@ const STEP = 0.1
  * changed(scales) gets the curve after each gesture. words(key, english, values) are of the page's language.
  */
 export function makeCurveView({ label, words, changed }) {
-  const element = make("div", { className: "stillmotion curve" })
-  const area = make("div", { className: "area", role: "group", ariaLabel: label })
   const canvas = make("canvas", { ariaHidden: "true" })
+  const area = make("div", { className: "area", role: "group", ariaLabel: label }, canvas)
   const said = make("span", { className: "error", role: "status" })
-  const row = make("div", { className: "row" })
   const view = { area, canvas, words, changed, scales: null, frames: null, handles: [], chosen: -1, range: null }
   const add = button("+", words("curve_add", "Add a point"), () => addPoint(view))
   const remove = button("−", words("curve_remove", "Remove the point"), () => removePoint(view))
@@ -25,9 +23,8 @@ export function makeCurveView({ label, words, changed }) {
     finish(view, { ...view.scales, smooth: !view.scales.smooth }))
   const fit = button(words("curve_fit", "to points"), words("curve_fit_list", "Turn the list into a curve"), () =>
     finish(view, curve.fit(view.scales.values, STEP / 10)))
-  area.append(canvas)
-  row.append(add, remove, smooth, fit, said)
-  element.append(area, row)
+  const row = make("div", { className: "row" }, add, remove, smooth, fit, said)
+  const element = make("div", { className: "stillmotion curve" }, area, row)
   listen(view)
   new ResizeObserver(() => draw(view)).observe(canvas)
   const show = (state) => {

@@ -2,6 +2,7 @@
 
 import { FREEZE } from "../pure/motion.js"
 import { centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
+import { apart } from "../pure/simplify.js"
 import { make } from "./elements.js"
 
 const POINT = 5
@@ -118,8 +119,9 @@ export function paintLine(context, points, colour, width) {
 export function paintArrow(context, points, colour) {
   paintLine(context, points, "black", 5) // so that it is seen on any picture
   paintLine(context, points, colour, 2.5)
-  const [x, y] = points.at(-1)
-  const from = points.findLast(([px, py]) => Math.hypot(px - x, py - y) > 8) ?? points[0]
+  const end = points.at(-1)
+  const [x, y] = end
+  const from = points.findLast((point) => apart(point, end) > 8) ?? points[0]
   const angle = Math.atan2(y - from[1], x - from[0])
   context.fillStyle = colour
   context.beginPath()
