@@ -35,12 +35,12 @@ export const WIDGETS = {
   [OLD.loader]: ["checkpoint", "num_frames", "num_steps", "device"],
   [OLD.sampler]: ["motion_bucket_id", "fps_id", "cond_aug", ...SEEDED, "device"],
   SVDSimpleImg2Vid: [
-    ...["checkpoint", "num_frames", "num_steps", "motion_bucket_id", "fps_id", "cond_aug"],
-    ...[...SEEDED, "decoding_t", "device"],
+    "checkpoint", "num_frames", "num_steps", "motion_bucket_id", "fps_id", "cond_aug",
+    ...SEEDED, "decoding_t", "device",
   ],
   SVDimg2vid: [
-    ...["version", "num_frames", "num_steps", "fps_id", "motion_bucket_id", "cond_aug"],
-    ...[...SEEDED, "decoding_t", "lowvram_mode"],
+    "version", "num_frames", "num_steps", "fps_id", "motion_bucket_id", "cond_aug",
+    ...SEEDED, "decoding_t", "lowvram_mode",
   ],
 }
 
