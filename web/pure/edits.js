@@ -1,12 +1,10 @@
 /** What a person does to a motion: each function gives a new motion, and leaves keys that it does not know. */
 
-import { FREEZE, MOVE } from "./motion.js"
+import { DRAG_WIDTH, FREEZE, MOVE, STROKE_WIDTH } from "./motion.js"
 import { rounded } from "./numbers.js"
 import { canMove, entriesOf, hitAt, keysOf, place } from "./shapes.js"
 import { simplified } from "./simplify.js"
 
-const WIDTH = 0.05
-const DRAG_WIDTH = 0.1
 const TOLERANCE = 1 / 2000 // of a line, in parts of the width
 
 /** The motion with an entry of a list changed by a function. */
@@ -32,7 +30,7 @@ function withStroke(motion, item, stroke) {
 }
 
 /** A stroke painted into the selected region if it is of that kind, else into a new one. */
-export function painted(motion, selected, kind, points, width = WIDTH) {
+export function painted(motion, selected, kind, points, width = STROKE_WIDTH) {
   const stroke = { points: line(points), width: rounded(width), erase: false }
   const item = entriesOf(motion)[selected]
   if (item?.list === "regions" && item.kind === kind) {

@@ -9,6 +9,8 @@ export const MOST_BYTES = 262144
 export const MOST_POINTS = 4096
 export const MOVE = "move"
 export const FREEZE = "freeze"
+export const STROKE_WIDTH = 0.05 // parts of the picture's width, where none is given
+export const DRAG_WIDTH = 0.1
 const LONGEST_ID = 64
 const REQUIRED = Symbol("required")
 
@@ -48,7 +50,7 @@ export function check(content) {
 }
 
 /** The names of all regions, then of all drags. */
-export function namesOf({ regions, drags }) {
+function namesOf({ regions, drags }) {
   const of = (kind) => (entry, index) => entry.id ?? `${kind} ${index + 1}`
   return [...(regions ?? []).map(of("region")), ...(drags ?? []).map(of("drag"))]
 }

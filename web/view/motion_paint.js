@@ -1,7 +1,7 @@
 /** A motion drawn over its picture: areas, paths, and in the player the cut-outs on their way. */
 
-import { FREEZE } from "../pure/motion.js"
-import { centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
+import { FREEZE, STROKE_WIDTH } from "../pure/motion.js"
+import { cameraOf, centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
 import { apart } from "../pure/simplify.js"
 import { make } from "./elements.js"
 
@@ -52,9 +52,9 @@ function areaOf({ polygon, strokes }, width, height) {
     context.fill("evenodd")
   }
   Object.assign(context, { lineCap: "round", lineJoin: "round" })
-  for (const { points, width: diameter = 0.05, erase } of strokes ?? []) {
+  for (const { points, width: diameter, erase } of strokes ?? []) {
     context.globalCompositeOperation = erase ? "destination-out" : "source-over"
-    context.lineWidth = diameter * width
+    context.lineWidth = (diameter ?? STROKE_WIDTH) * width
     context.beginPath()
     through(points.length > 1 ? points : [points[0], points[0]])
     context.stroke()
@@ -134,7 +134,7 @@ export function paintArrow(context, points, colour) {
 export function paintPlay(context, frame, motion, time, [width, height]) {
   const still = sheet(width, height)
   paintPicture(still.getContext("2d"), frame, [width, height])
-  const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
+  const { pan, zoom, roll, ease } = cameraOf(motion)
   const share = ease === "smooth" ? time ** 2 * (3 - 2 * time) : time
   begin(context, "black", [width, height])
   const camera = { x: share * pan[0], y: share * pan[1], scale: zoom ** share, degrees: share * roll }
