@@ -29,10 +29,7 @@ export function parse(text) {
 }
 
 function parseList(text) {
-  const parts = text
-    .split(/[,\n]/)
-    .map((part) => part.trim())
-    .filter((part) => part)
+  const parts = text.split(/[,\n]/).map((part) => part.trim()).filter(Boolean)
   const values = parts.map((part) => (NUMBER.test(part) ? Number(part) : NaN))
   if (!values.length || !values.every(Number.isFinite))
     refuse(
@@ -81,12 +78,6 @@ export function print(scales) {
   if (scales.values) return scales.values.map(rounded).join(", ")
   const pairs = scales.points.map(([position, value]) => `${rounded(position)}:${rounded(value)}`)
   return pairs.join(", ") + (scales.smooth ? " smooth" : "")
-}
-
-/** The value of each frame; null for a list of another number of frames. */
-export function sample(scales, frames) {
-  if (scales.values) return scales.values.length === frames ? scales.values : null
-  return Array.from({ length: frames }, (_, frame) => valueAt(scales, frames > 1 ? frame / (frames - 1) : 0))
 }
 
 /** The value of a curve at a position from 0 to 1; outside of its points it has their first or last one. */
@@ -163,12 +154,12 @@ export function moved({ points, smooth }, index, position, value) {
   const lowest = index ? points[index - 1][0] + LEAST_GAP : 0
   const highest = index < points.length - 1 ? points[index + 1][0] - LEAST_GAP : 1
   const place = [rounded(within(lowest, highest, position)), bounded(value)]
-  return { points: points.map((point, at) => (at === index ? place : point)), smooth }
+  return { points: points.with(index, place), smooth }
 }
 
 /** The list with another number at a frame. */
 export function changed({ values }, frame, value) {
-  return { values: values.map((number, at) => (at === frame ? bounded(value) : number)) }
+  return { values: values.with(frame, bounded(value)) }
 }
 
 const bounded = (value) => rounded(within(LOWEST, HIGHEST, value))
@@ -179,12 +170,12 @@ export function inserted({ points, smooth }, position, value) {
   const free = points.every(([x]) => Math.abs(x - position) >= LEAST_GAP)
   if (!free || points.length >= MOST_POINTS) return { curve: { points, smooth }, index: Math.max(at - 1, 0) }
   const point = [rounded(position), bounded(value)]
-  return { curve: { points: [...points.slice(0, at), point, ...points.slice(at)], smooth }, index: at }
+  return { curve: { points: points.toSpliced(at, 0, point), smooth }, index: at }
 }
 
 /** The curve without a point; two always stay. */
 export function removed({ points, smooth }, index) {
-  return { points: points.length > 2 ? points.filter((_, at) => at !== index) : points, smooth }
+  return { points: points.length > 2 ? points.toSpliced(index, 1) : points, smooth }
 }
 
 /** Places of a curve's points or of a list's numbers, one a frame. */
