@@ -44,6 +44,8 @@ export const WIDGETS = {
   ],
 }
 
+const IN_ONE = { frames: "num_frames", steps: "num_steps", motion: "motion_bucket_id" }
+
 /** Names of inputs that another node has, by ours; all others are alike. */
 export const RENAMED = {
   [LOADER]: { checkpoint: "ckpt_name" },
@@ -53,8 +55,8 @@ export const RENAMED = {
   VAEDecodeTiled: { latent: "samples" },
   [OLD.sampler]: { fps: "fps_id", noise_aug: "cond_aug" },
   [OLD.decoder]: { latent: "samples_z" },
-  SVDSimpleImg2Vid: { frames: "num_frames", steps: "num_steps", motion: "motion_bucket_id" },
-  SVDimg2vid: { checkpoint: "version", frames: "num_frames", steps: "num_steps", motion: "motion_bucket_id" },
+  SVDSimpleImg2Vid: IN_ONE,
+  SVDimg2vid: { checkpoint: "version", ...IN_ONE },
 }
 
 /** Schedulers of the host with SVD's noise levels, which ours give alike. */

@@ -1,6 +1,6 @@
 /** Shapes on the picture, in its fractions: what lies at a place, where a path is at a time. */
 
-import { DRAG_WIDTH, FREEZE, MOVE, STROKE_WIDTH } from "./motion.js"
+import { DRAG_WIDTH, MOVE, STROKE_WIDTH } from "./motion.js"
 import { rounded, within } from "./numbers.js"
 import { apart, distanceTo } from "./simplify.js"
 import { say } from "./words.js"
@@ -125,6 +125,3 @@ export function fittedIn(fit, [width, height], [frameWidth, frameHeight]) {
   const [w, h] = [(width * scale) / frameWidth, (height * scale) / frameHeight]
   return [(1 - w) / 2, (1 - h) / 2, w, h]
 }
-
-/** Whether an entry may have a path. */
-export const canMove = ({ kind }) => kind !== FREEZE

@@ -2,7 +2,7 @@
 
 import * as curve from "../pure/curve.js"
 import { rounded, within } from "../pure/numbers.js"
-import { button, cleared, make } from "./elements.js"
+import { button, cleared, make, on } from "./elements.js"
 
 const EDGE = 12 // half a point's target, so that one at an end is whole
 const STEP = 0.1
@@ -78,8 +78,8 @@ function placeHandles(view) {
   while (view.handles.length < count) {
     const handle = make("div", { className: "point", role: "slider", tabIndex: 0 })
     const index = view.handles.push(handle) - 1
-    handle.addEventListener("keydown", (event) => pressed(view, index, event))
-    handle.addEventListener("focus", () => (view.chosen = index))
+    on(handle, "keydown", (event) => pressed(view, index, event))
+    on(handle, "focus", () => (view.chosen = index))
     view.area.append(handle)
   }
   view.handles.forEach((handle, index) => {
@@ -131,7 +131,7 @@ function removePoint(view, index = view.chosen) {
 
 function listen(view) {
   const { area } = view
-  area.addEventListener("pointerdown", (event) => {
+  on(area, "pointerdown", (event) => {
     if (event.button !== 0 || !view.scales) return
     event.stopPropagation() // or the node moves
     const radius = event.pointerType === "mouse" ? undefined : 20
@@ -142,17 +142,16 @@ function listen(view) {
     view.dragged = index
     area.setPointerCapture(event.pointerId)
   })
-  area.addEventListener("pointermove", (event) => {
+  on(area, "pointermove", (event) => {
     if (view.dragged === undefined) return
     event.stopPropagation()
     view.scales = movedTo(view.scales, view.dragged, ...fromPixels(view, pointerAt(view, event)))
     draw(view)
   })
-  for (const over of ["pointerup", "pointercancel"])
-    area.addEventListener(over, () => {
-      if (view.dragged !== undefined) finish(view, view.scales)
-    })
-  area.addEventListener("dblclick", (event) => {
+  on(area, "pointerup pointercancel", () => {
+    if (view.dragged !== undefined) finish(view, view.scales)
+  })
+  on(area, "dblclick", (event) => {
     event.stopPropagation()
     if (!view.scales?.points) return
     const place = pointerAt(view, event)

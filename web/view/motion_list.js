@@ -4,12 +4,12 @@ import { endPatched, filmed, patched, without } from "../pure/edits.js"
 import { DRAG_WIDTH, FREEZE, MOVE } from "../pure/motion.js"
 import { within } from "../pure/numbers.js"
 import { cameraOf, entriesOf } from "../pure/shapes.js"
-import { button, make, select as selectOf } from "./elements.js"
+import { button, make, on, select as selectOf } from "./elements.js"
 
 /** A labelled number; `set` gets each other one that a person types. */
 function numberInput(label, value, { min, max, step }, set) {
   const input = make("input", { type: "number", value, min, max, step })
-  input.addEventListener("change", () => {
+  on(input, "change", () => {
     const typed = input.valueAsNumber
     if (Number.isFinite(typed)) set(within(min, max, typed))
   })
@@ -24,12 +24,13 @@ const choice = (label, value, options, set) => make("label", {}, label, selectOf
  */
 export function makeList(words, { change, select }) {
   const element = make("div", { className: "list" })
+  const parts = () => [...element.querySelectorAll("input, select, button")]
   const show = (motion, selected) => {
-    const focused = [...element.querySelectorAll("input, select, button")].indexOf(document.activeElement)
+    const focused = parts().indexOf(document.activeElement)
     const shown = { motion, selected, words, change, select }
     const entries = entriesOf(motion).map((item, number) => entryOf(item, number, shown))
     element.replaceChildren(...entries, cameraFields(shown))
-    element.querySelectorAll("input, select, button")[focused]?.focus()
+    parts()[focused]?.focus()
   }
   return { element, show }
 }

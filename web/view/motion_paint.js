@@ -80,8 +80,12 @@ function hatching(context, colour) {
   return context.createPattern(tile, "repeat")
 }
 
+/** Points of the picture's fractions in pixels. */
+export const scaled = (points, [width, height]) => points.map(([x, y]) => [x * width, y * height])
+
 /** All entries: areas, hatched where frozen, then paths with arrow heads and their points. */
-export function paintMotion(context, motion, selected, [width, height]) {
+export function paintMotion(context, motion, selected, size) {
+  const [width, height] = size
   const entries = entriesOf(motion)
   entries.forEach(({ kind, area }, number) => {
     const [canvas, own] = areaOf(area, width, height)
@@ -93,10 +97,9 @@ export function paintMotion(context, motion, selected, [width, height]) {
   })
   entries.forEach(({ entry }, number) => {
     const chosen = number === selected
-    const onCanvas = (points) => points.map(([x, y]) => [x * width, y * height])
-    const points = onCanvas((entry.path ?? []).map(({ x, y }) => [x, y]))
+    const points = scaled((entry.path ?? []).map(({ x, y }) => [x, y]), size)
     if (points.length) paintArrow(context, points, chosen ? COLOURS.selected : COLOURS.line)
-    if (chosen) [...points, ...onCanvas(entry.polygon ?? [])].forEach((grip) => paintPoint(context, grip))
+    if (chosen) [...points, ...scaled(entry.polygon ?? [], size)].forEach((grip) => paintPoint(context, grip))
   })
 }
 
@@ -139,10 +142,10 @@ export function paintPlay(context, frame, motion, time, [width, height]) {
   begin(context, "black", [width, height])
   const camera = { x: share * pan[0], y: share * pan[1], scale: zoom ** share, degrees: share * roll }
   paintAt(context, still, [width, height], [0.5, 0.5], camera)
-  for (const { kind, area, entry } of entriesOf(motion)) {
+  for (const { area, entry } of entriesOf(motion)) {
     const [canvas, own] = areaOf(area, width, height)
     own.drawImage(still, 0, 0)
-    const pose = kind === FREEZE ? poseAt([], 0) : poseAt(entry.path, time)
+    const pose = poseAt(entry.path, time) // what is frozen has no path
     const centre = area.polygon || area.strokes ? centreOf(area) : [0.5, 0.5]
     paintAt(context, canvas, [width, height], centre, pose)
   }

@@ -3,8 +3,10 @@
 import { within } from "../pure/numbers.js"
 import { hitAt } from "../pure/shapes.js"
 import { apart } from "../pure/simplify.js"
-import { cleared, make } from "./elements.js"
-import { COLOURS, paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint } from "./motion_paint.js"
+import { cleared, make, on } from "./elements.js"
+import {
+  COLOURS, paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint, scaled,
+} from "./motion_paint.js"
 
 const [LEAST_ZOOM, MOST_ZOOM] = [0.25, 8]
 const ROOM = 0.92 // of the stage, for the picture at 100 %
@@ -19,11 +21,11 @@ export function makePicture(frame, state, acts) {
   const canvas = make("canvas", { tabIndex: 0, className: "stage", role: "application" })
   const view = { canvas, frame, state, acts, zoom: 1, shift: [0, 0], pointers: new Map(), corners: [], space: false }
   new ResizeObserver(() => draw(view)).observe(canvas)
-  canvas.addEventListener("pointerdown", (event) => down(view, event))
-  canvas.addEventListener("pointermove", (event) => move(view, event))
-  for (const over of ["pointerup", "pointercancel"]) canvas.addEventListener(over, (event) => up(view, event))
-  canvas.addEventListener("dblclick", () => closeCorners(view))
-  canvas.addEventListener("wheel", (event) => {
+  on(canvas, "pointerdown", (event) => down(view, event))
+  on(canvas, "pointermove", (event) => move(view, event))
+  on(canvas, "pointerup pointercancel", (event) => up(view, event))
+  on(canvas, "dblclick", () => closeCorners(view))
+  on(canvas, "wheel", (event) => {
     event.preventDefault()
     zoomTo(view, view.zoom * 1.0015 ** -event.deltaY, at(view, event))
   })
@@ -180,7 +182,7 @@ function draw(view) {
   paintPicture(context, frame, [w, h])
   const { motion, selected } = view.state()
   paintMotion(context, motion, selected, [w, h])
-  const onCanvas = (points) => points.map(([px, py]) => [px * w, py * h])
+  const onCanvas = (points) => scaled(points, [w, h])
   const ends = gesture?.points && [gesture.points[0], gesture.points.at(-1)]
   if (gesture?.kind === "camera") paintArrow(context, onCanvas(ends), COLOURS.line)
   else if (gesture?.kind === "path") paintArrow(context, onCanvas(gesture.points), COLOURS.selected)
