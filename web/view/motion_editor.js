@@ -98,7 +98,7 @@ function change(editor, { motion, selected = editor.selected }) {
   } catch (error) {
     show(editor)
     editor.said.className = "error"
-    editor.said.textContent = editor.words(...(error.said ?? ["", error.message]))
+    editor.said.textContent = editor.words(...error.said)
     return
   }
   editor.history = did(editor.history, motion)
