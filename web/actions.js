@@ -49,7 +49,7 @@ function presetsOf(node) {
 function addPresets(node, presets) {
   const custom = words("preset_custom", "custom")
   const names = Object.keys(presets)
-  const chosen = (name) => presets[name] && choose(node, presets[name])
+  const chosen = (name) => (presets[name] ? choose(node, presets[name]) : show())
   const options = { values: [...names, custom], serialize: false }
   const combo = node.addWidget("combo", words("preset", "preset"), custom, chosen, options)
   combo.serialize = false

@@ -12,6 +12,7 @@ const CLIP = /\.(mp4|webm|webp)( \[\w+\])?$/i
 const READ = 2 ** 21 // bytes of a file's start and of its end, where writers put what is said about it
 const COLUMN = 360
 
+const seen = new Map() // file -> what is in it, read once: a step of undo makes all nodes anew
 const found = new WeakMap() // node -> settings in its clip
 
 app.registerExtension({
@@ -32,16 +33,24 @@ async function look(node, widget) {
   const file = widget.value
   found.delete(node)
   if (typeof file !== "string" || !CLIP.test(file)) return
-  const settings = (await settingsAt(file, `0-${READ - 1}`)) ?? (await settingsAt(file, `-${READ}`))
+  const isNew = !seen.has(file)
+  if (isNew) seen.set(file, settingsOf(file))
+  const settings = await seen.get(file)
   if (!settings || widget.value !== file) return
   found.set(node, settings)
+  if (!isNew) return
   const how = words("clip_how", "The menu of its node builds the graph that makes it.")
   tell("info", words("clip_found", "A clip of Stillmotion's command line"), how)
 }
 
-async function settingsAt(file, range) {
-  const answer = await fetch(inputUrl(file), { headers: { Range: `bytes=${range}` } })
-  return answer.ok ? settingsIn(new TextDecoder("latin1").decode(await answer.arrayBuffer())) : null
+async function settingsOf(file) {
+  for (const range of [`0-${READ - 1}`, `-${READ}`]) {
+    const answer = await fetch(inputUrl(file), { headers: { Range: `bytes=${range}` } })
+    if (!answer.ok) return void seen.delete(file) // it may come yet
+    const settings = settingsIn(new TextDecoder("latin1").decode(await answer.arrayBuffer()))
+    if (settings) return settings
+  }
+  return null
 }
 
 /** Puts the graph below the node of the clip. */

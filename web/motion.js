@@ -41,7 +41,7 @@ function read(text) {
   try {
     return [parse(text.trim() || "{}"), null]
   } catch (error) {
-    return [{}, error.message]
+    return [{}, words(...error.said)]
   }
 }
 

@@ -16,13 +16,9 @@ const MOST_ASPECT = 0.6 // of a preview in a node: a square clip leaves room bes
 /** Layouts of the pictures to come, by the execution id of their nodes. */
 const expected = new Map()
 
-function isOn() {
-  return app.extensionManager.setting.get(MOVING) ?? true
-}
+const isOn = () => app.extensionManager.setting.get(MOVING) ?? true
 
-function mostHeight() {
-  return app.extensionManager.setting.get(SIZE) ?? USUAL_SIZE
-}
+const mostHeight = () => app.extensionManager.setting.get(SIZE) ?? USUAL_SIZE
 
 function expect({ detail }) {
   const layout = layoutOf(detail)

@@ -142,7 +142,10 @@ class _Hand:
         self.tasks.remove(next(task for task in self.tasks if task.digest == digest))
 
     def receive(self):
-        """The worker's next message, _DEAD at its end; raises StoreError where its store fails."""
+        """The worker's next message, _DEAD at its end; raises StoreError where its store fails.
+
+        Raises ValueError where it can't begin.
+        """
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
@@ -151,6 +154,8 @@ class _Hand:
             self.opened = True
         elif isinstance(message, str):
             raise StoreError(message)
+        elif isinstance(message, ValueError):
+            raise message
         return message
 
 
@@ -183,7 +188,12 @@ def _serve(connection: Connection, orders: Orders, index: int, number: int) -> N
     terms = replace(orders.terms, stopped=stopped.is_set)
     with interrupted_by_terminate(stopped.set), suppress(KeyboardInterrupt):
         try:
-            worker = Worker(orders.open_job(index, number), orders.record(), terms, send)
+            job = orders.open_job(index, number)
+        except (ValueError, OSError) as error:
+            send(ValueError(str(error)))
+            return
+        try:
+            worker = Worker(job, orders.record(), terms, send)
             send(_OPENED)
             worker.run(_received(connection, stopped))
         except StoreError as error:

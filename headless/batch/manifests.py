@@ -79,7 +79,7 @@ def _of_jsonl(file: BinaryIO, short: str) -> Iterator[Row]:
 
 
 def _text(file: BinaryIO) -> Iterator[str]:
-    """Lines of a table; raises ValueError for one that is no text, and for a row of many long lines."""
+    """Lines of a table; raises ValueError for one that is no text, and for one that is too long."""
     for line, whole in _lines(file):
         if not whole:
             raise ValueError(f"a line of the table has over {MOST_BYTES:,} bytes; split it, or mend a quote.")

@@ -79,8 +79,12 @@ def summary(store: Store) -> Iterator[str]:
     yield from (f"  {printable(str(reason))}" for reason in reasons)
 
 
-def index_page(store: Store, extension: str) -> str:
-    """A page of the clips of a store, in one file beside them; of many it has the first ones."""
+def write_index(store: Store, extension: str) -> None:
+    """Writes a page of the clips of a store, in one file beside them; of many it has the first ones."""
+    store.put(INDEX, _index_page(store, extension).encode("utf-8", "replace"))
+
+
+def _index_page(store: Store, extension: str) -> str:
     seen, figures, further = Digests(), [], 0
     for content in lines(store):
         key = content.get("key")

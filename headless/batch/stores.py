@@ -84,9 +84,9 @@ def _patient(call):
     def put_in_words(self, name: str, *arguments):
         try:
             return tried(self, name, *arguments)
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if call.__name__ == "read" and isinstance(error, FileNotFoundError):
+                raise  # of what may not be there; elsewhere a folder or a bucket is gone
             raise StoreError(f"the store fails at {name}: {error}") from error
 
     return put_in_words

@@ -65,6 +65,8 @@ def _range(text: str, listed: str) -> range | None:
         return None
     if numbers is not None and not numbers:
         raise ValueError(f"--sweep {text} has no value: the first is included, the last is not.")
+    if numbers is not None and (numbers[-1] - numbers[0]) // numbers.step >= MOST_CLIPS_OF_A_ROW:
+        raise ValueError(f"--sweep {text} has too many values; at most {MOST_CLIPS_OF_A_ROW:,} are accepted.")
     return numbers
 
 

@@ -20,7 +20,7 @@ from ..batch.progress import served, shown
 from ..batch.ray_data import Pool, run_ray
 from ..batch.record import JOB, Past
 from ..batch.sources import Source, find_source
-from ..batch.status import INDEX, index_page, job_of, own_store, summary
+from ..batch.status import job_of, own_store, summary, write_index
 from ..batch.stores import Store, StoreError, clean
 from ..batch.texts import sweeps_of
 from ..batch.work import Task, Terms, reason_of
@@ -111,7 +111,7 @@ def _run(
         else:
             drivers.run_workers(options.workers[1], tasks, orders, tally.add)
     if options.index:
-        store.put(INDEX, index_page(store, job.extension).encode())
+        write_index(store, job.extension)
     for line in _results(tally):
         say(line)
     return SOME_ASIDE if tally.aside else OK
@@ -158,7 +158,7 @@ def _status(options: Namespace, store: Store, tell: Callable[[str], None]) -> in
     for line in summary(store):
         tell(line)
     if options.index:
-        store.put(INDEX, index_page(store, about["extension"]).encode())
+        write_index(store, about["extension"])
     return OK
 
 

@@ -66,8 +66,9 @@ def check(options: Namespace, mistakes: Mistakes) -> None:
             raise ValueError("--gpus needs torch.distributed, which this torch was built without.")
         if os.name == "nt":
             raise ValueError("--gpus needs Linux or macOS; on Windows it runs in WSL.")
-        if device.type not in ("cpu", "cuda") or ":" in (options.device or ""):
-            raise ValueError(f"--gpus goes with the devices cuda and cpu, and not with {options.device}.")
+        named = options.device or device.type
+        if named not in ("cpu", "cuda"):
+            raise ValueError(f"--gpus goes with the devices cuda and cpu, and not with {named}.")
         there = torch.cuda.device_count()
         if device.type == "cuda" and ranks.started() is None and there < options.gpus:
             raise ValueError(f"--gpus is {options.gpus}, and this machine has {there} of them.")
@@ -233,5 +234,5 @@ def _reason(rank: int, status: int, told: BinaryIO) -> str:
     words = told.read().decode(errors="replace").strip()
     if status < 0 or not words:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        words = f"error: it ended by {how}, as where memory runs out. {words}"
+        words = f"error: it ended by {how}, as where memory runs out. {words}".rstrip()
     return f"rank {rank}: {words}"

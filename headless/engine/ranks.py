@@ -154,11 +154,14 @@ class Ranks(Group):
 
         device: "cuda" is the GPU of the rank's own number, and the usual one where there are some. seconds:
         how long ranks wait for each other, by default as long as the device may take. Raises RankLostError
-        where one does not come, ValueError where the process was not started as a rank.
+        where one does not come, ValueError for another device, and where the process was not started as a
+        rank.
         """
         if started() is None:
             raise ValueError("this process was not started as one of several ranks; start it by torchrun.")
         device = own_device(device)
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError(f"ranks go with the devices cuda and cpu, and not with {device}; give cpu.")
         on_gpu = device.type == "cuda"
         if seconds is None:
             seconds = SECONDS_ON_GPUS if on_gpu else SECONDS_ELSEWHERE

@@ -1,14 +1,17 @@
-"""Answers of the service: states of clips and refusals as JSON, and progress as it is made."""
+"""Answers of the service: states of clips and refusals as JSON, progress as it is made, clips from afar."""
 
 import asyncio
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..batch.outcomes import DONE
+from ..batch.stores import Store, StoreError
 from .desk import CANCELLED, FAILED
 from .limits import Refusal
 
@@ -59,6 +62,29 @@ class Events(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._leave()
+
+
+class FetchedFile(FileResponse):
+    """A file that is deleted after it is sent, or after a Range that it doesn't have."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the file."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+
+def fetched(store: Store, name: str) -> Path:
+    """An object of a store in a file of this machine; raises StoreError."""
+    path = store.parts() / f"{uuid.uuid4().hex}{Path(name).suffix}"
+    content = store.read(name)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StoreError(f"a clip can't be fetched: {error}") from error
+    return path
 
 
 async def _changes(key: str, look: Callable[[], dict], ends: Callable[[], bool]) -> AsyncIterator[str]:

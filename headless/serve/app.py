@@ -4,7 +4,6 @@ import hashlib
 import logging
 import re
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import anyio
 import h11
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -25,7 +23,7 @@ from ..batch.outcomes import DONE
 from ..batch.progress import metrics
 from ..batch.record import clip_name
 from ..batch.stores import FolderStore, StoreError
-from .answers import EVENT_STREAM, NOT_KEPT, Events, described, refused
+from .answers import EVENT_STREAM, NOT_KEPT, Events, FetchedFile, described, fetched, refused
 from .asked import check_picture, row_of_request
 from .desk import RUNNING, Ticket
 from .guard import Guard
@@ -124,17 +122,15 @@ class Service:
         headers = {"etag": tag, "cache-control": "private, max-age=31536000, immutable"}
         if tag in re.split(r"\s*,\s*", request.headers.get("if-none-match", "")):
             return Response(status_code=304, headers=headers)
-        path, task = await run_in_threadpool(self._file_of, key)
-        return FileResponse(path, headers=headers, media_type="video/mp4", background=task)
+        kind, path = await run_in_threadpool(self._file_of, key)
+        return kind(path, headers=headers, media_type="video/mp4")
 
-    def _file_of(self, key: str) -> tuple[Path, BackgroundTask | None]:
-        """The file of a clip; from an address it is fetched first, and deleted after it is sent."""
+    def _file_of(self, key: str) -> tuple[type[FileResponse], Path]:
+        """How a clip is sent, and its file; from an address it is fetched first."""
         store, name = self.desk.store, clip_name(key, self.desk.extension)
         if isinstance(store, FolderStore):
-            return store.root / name, None
-        path = store.parts() / f"{uuid.uuid4().hex}{self.desk.extension}"
-        path.write_bytes(store.read(name))
-        return path, BackgroundTask(path.unlink, missing_ok=True)
+            return FileResponse, store.root / name
+        return FetchedFile, fetched(store, name)
 
     async def cancel(self, request: Request) -> Response:
         """DELETE /v1/clips/KEY: cancels a clip that isn't made yet."""

@@ -269,11 +269,12 @@ class Desk:
                 self._finish(ticket, CANCELLED)
 
     def fail(self, ticket: Ticket, reason: str) -> None:
-        """Ends a clip by no fault of its own; it is in no record."""
+        """Ends a clip by no fault of its own, in no record, unless it is over and only its record failed."""
         with contextlib.suppress(StoreError):
             self._forget(ticket.key)
         with self._changed:
-            self._finish(ticket, FAILED, reason)
+            if not ticket.over:
+                self._finish(ticket, FAILED, reason)
 
     def cancel(self, key: str, client: str) -> dict | None:
         """Cancels a clip for a client, for good if no other wants it; its state, None of an unknown one."""
@@ -296,6 +297,7 @@ class Desk:
 
     def _cancel(self, ticket: Ticket) -> None:
         ticket.cancelled.set()
+        ticket.clients.clear()  # who may ask for another at once
         if ticket in self._waiting:
             self._waiting.remove(ticket)
             threading.Thread(target=self._drop_quietly, args=(ticket,), daemon=True).start()

@@ -58,7 +58,7 @@ class Guard:
         if host is None or not (self._tokens or is_loopback(host)):
             raise Refusal(403, "the Host is not this machine; ask at localhost or 127.0.0.1.")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower()
+        foreign = origin is not None and _host_of(origin) != hosts[0].lower()
         if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             raise Refusal(403, "a page of another site may not ask.")
         if lengths and (not lengths[0].isdecimal() or int(lengths[0][:20]) > self._limits.body):
@@ -72,6 +72,14 @@ class Guard:
         if client is None:
             raise Refusal(401, "the token is missing or wrong; give it as Authorization: Bearer TOKEN.")
         return client
+
+
+def _host_of(origin: str) -> str | None:
+    """Host and port of an Origin; None of one that has none in any reading, as http://[."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _bounded(receive: Receive, most: int) -> Receive:

@@ -11,14 +11,14 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS, READER_SECONDS = 20.0, 60.0
-"""How long the head of a request may take, and how long an answer may wait for its reader."""
+"""How long a head, or the rest of an answered request, may take; how long an answer waits for its reader."""
 
 MOST_CONNECTIONS, BACKLOG = 512, 256
 GRACE_SECONDS = 20
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that ends connections whose client sends no whole head, or takes none of its answer."""
+    """HTTP/1.1 that ends connections whose client sends no whole request, or takes none of its answer."""
 
     _head: asyncio.TimerHandle | None = None
     _reader: asyncio.TimerHandle | None = None
@@ -29,12 +29,19 @@ class PatientProtocol(H11Protocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Waits on where the head isn't whole yet."""
+        """Waits on where the head isn't whole yet, or a body comes whose request has its answer."""
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if self.conn.their_state is not h11.IDLE and self.conn.our_state is not h11.DONE:
             self._head = _over(self._head)
         elif self._head is None:
             self._wait_for_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers a broken request; one whose answer has begun can get no other."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """Begins to wait for the reader."""

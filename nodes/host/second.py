@@ -20,8 +20,8 @@ def with_second_gpu(model):
             "Load Checkpoint, or take core's MultiGPU CFG Split."
         )
     first = model.load_device
-    others = [device for device in comfy.model_management.get_all_torch_devices() if device != first]
-    if not others:
+    devices = comfy.model_management.get_all_torch_devices()
+    if not any(device != first and device.type == first.type for device in devices):
         return model, f"no second GPU beside {first}: the model samples on it alone, as without this node"
     if model.get_additional_models_with_key(_CLONES):
         return model, "the model has a second GPU already, from a node before this one"

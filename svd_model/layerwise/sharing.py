@@ -58,5 +58,5 @@ class Share:
 
 
 def counts_of(frames: int, processes: int) -> tuple[int, ...] | None:
-    """How many of a clip's frames each process decodes; None for too few to share."""
-    return None if frames < HALO * processes else sharing.counts_of(frames, processes)
+    """How many of a clip's frames each process decodes; None for too few to share, and for one process."""
+    return None if processes == 1 or frames < HALO * processes else sharing.counts_of(frames, processes)

@@ -55,6 +55,11 @@ def test_of_a_large_clip_the_page_reads_the_ends(browser, stocked_server, tmp_pa
     shown.wait_for_function(f"{MENU}.length === 1")
     ours = [answer for answer in read if answer.request.resource_type == "fetch"]
     assert sum(int(answer.headers["content-length"]) for answer in ours) <= 2**22
+    shown.evaluate("app.loadGraphData(app.graph.serialize())")  # as each step of undo does
+    shown.wait_for_function(f"{MENU}.length === 1")
+    page.wait_until_at_rest(shown)
+    assert len(ours) == len([answer for answer in read if answer.request.resource_type == "fetch"])
+    assert shown.get_by_role("alert").filter(has_text="A clip of Stillmotion").count() == 1
     shown.context.close()
 
 

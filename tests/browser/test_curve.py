@@ -133,6 +133,8 @@ def test_a_preset_fills_in_values_and_is_custom_once_one_differs(shown):
     ]
     assert chosen == ["lcm", "animate_lcm", 4, "linear", 1.0, 1.2]
     assert "preset" not in sent
+    shown.evaluate(f"{{ const w = {named}; w.value = 'custom'; w.callback(w.value) }}")
+    assert shown.evaluate(f"{named}.value") == "AnimateLCM (4 steps)"  # which the values still are
     page.set_widgets(shown, {"steps": 5})
     assert shown.evaluate(f"{named}.value") == "custom"
     extension = "app.extensions.find(each => each.name === 'Stillmotion.Actions')"

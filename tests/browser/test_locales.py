@@ -76,6 +76,7 @@ MOTION = {
     "drags": [{"path": [{"x": 0.5, "y": 0.8}, {"x": 0.6, "y": 0.8}]}],
 }
 NO_CURVES = ("x", "0:1", "0:1, 2:3", "0:1, 0:2", "0:1, x", "0:1, 1:1000")
+TOO_MANY = {"regions": [{"polygon": [[0.1, 0.1]] * 4097}]}
 ADD_OURS = """motion => {
     const decode = app.graph.nodes.find(node => node.type === "StillmotionDecode")
     const [compare, drawn] = ["StillmotionCompareClips", "StillmotionMotion"].map(type => {
@@ -158,6 +159,10 @@ def test_no_word_of_ours_is_left_untranslated(marked, stocked_server):
         entries.nth(number).click()
         seen += marked.evaluate(SHOWN)
     marked.keyboard.press("Escape")
+    page.set_widgets(marked, {"motion": json.dumps(TOO_MANY)})
+    wrong = marked.locator(".stillmotion.thumbnail .error").first
+    wrong.filter(has_text="4097").wait_for(state="attached")
+    seen.append(wrong.text_content())
     nothing, why = marked.evaluate(CONVERTED)
     seen += [nothing, re.sub(r"^.*\(\d+\) ", "", why)]  # without the node's own title
     assert len(set(seen)) > 60

@@ -174,7 +174,7 @@ def test_the_rank_that_is_the_reason_is_the_one_that_speaks(monkeypatch, first, 
     monkeypatch.setattr(commands, "_start", start)
     monkeypatch.setattr(commands, "PATIENCE", 1.0)
     assert commands.run([], 2, found.append) == status
-    assert [words.strip() for words in found] == said
+    assert found == said
     assert all(process.poll() is not None for process in members)
 
 
@@ -188,14 +188,16 @@ def test_the_rank_that_is_the_reason_is_the_one_that_speaks(monkeypatch, first, 
             "--gpus goes with the devices cuda and cpu, and not with cuda:0",
         ),
         (["--gpus", "2", "--device", "mps"], "--gpus goes with the devices cuda and cpu, and not with mps"),
+        (["--gpus", "2"], "--gpus goes with the devices cuda and cpu, and not with mps"),
         (["--gpus", "3", "--device", "cuda"], "--gpus is 3, and this machine has 2 of them."),
         (["-", "--gpus", "2", "--device", "cpu"], "--gpus can't go with a picture on standard input"),
     ],
 )
 def test_what_ranks_can_not_do_is_refused_before_any_starts(picture, capsys, monkeypatch, words, sentence):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("stillmotion.headless.commands.ranks.find_device", torch.device)
-    monkeypatch.setattr("stillmotion.headless.commands.ranks._start", None)
+    best = torch.device("mps")  # of a Mac
+    monkeypatch.setattr(commands, "find_device", lambda name: torch.device(name or best))
+    monkeypatch.setattr(commands, "_start", None)
     pictures = [] if "-" in words else [str(picture)]
     assert main(["animate", *pictures, *words]) == REFUSED
     assert sentence in capsys.readouterr().err

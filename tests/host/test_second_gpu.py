@@ -45,6 +45,11 @@ def test_with_one_device_the_model_passes_and_the_node_says_so(found):
     assert found["alone"] == "no second GPU beside cpu: the model samples on it alone, as without this node"
 
 
+def test_a_device_of_another_kind_is_no_second_one(found):
+    """As the one GPU beside a MODEL that a node keeps on the CPU."""
+    assert found["other"] == found["alone"]
+
+
 def test_it_says_where_predictions_are_and_is_not_needed_twice(found):
     assert found["shared"] == "positive predictions on cpu, negative ones on cpu:0"
     assert found["again kept"] and "has a second GPU already" in found["again"]

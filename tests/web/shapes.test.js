@@ -36,6 +36,21 @@ test("keys of a path have times that are read, from 0 to 1, by the length of the
   }
 })
 
+test("null is as if left out: in a camera, a stroke, a drag and a key", () => {
+  const motion = {
+    camera: { pan: null, zoom: null, roll: null, ease: null },
+    regions: [{ polygon: null, strokes: [{ points: [[0.5, 0.5]], width: null, erase: null }] }],
+    drags: [{ width: null, path: [{ x: 0, y: 0, scale: null }, { x: 0.5, y: 0, degrees: null }] }],
+  }
+  check(motion)
+  assert.deepEqual(shapes.cameraOf(motion), shapes.cameraOf({}))
+  assert.deepEqual(shapes.cameraOf({}), { pan: [0, 0], zoom: 1, roll: 0, ease: "linear" })
+  const [region, drag] = shapes.entriesOf(motion)
+  assert.ok(shapes.isInside(region.area, [0.52, 0.5], 1) && !shapes.isInside(region.area, [0.53, 0.5], 1))
+  assert.ok(shapes.isInside(drag.area, [0.04, 0], 1) && !shapes.isInside(drag.area, [0.06, 0], 1))
+  assert.deepEqual(shapes.poseAt(motion.drags[0].path, 1), { x: 0.5, y: 0, scale: 1, degrees: 0 })
+})
+
 test("a path is where its keys are, relative to the first one", () => {
   const path = [{ x: 0.2, y: 0.2, scale: 2 }, { x: 0.4, y: 0.2, scale: 4, degrees: 90 }]
   assert.deepEqual(shapes.poseAt(path, 0), { x: 0, y: 0, scale: 1, degrees: 0 })

@@ -1,7 +1,7 @@
 /** What the page says to a person, and full-size editors. */
 
 import { app } from "../../../scripts/app.js"
-import { button, make } from "../view/elements.js"
+import { button, make, on } from "../view/elements.js"
 import { linkStyle } from "./nodes.js"
 
 /** Says something for a while; severity: info, success or warn. */
@@ -18,12 +18,12 @@ export function openDialog(title, element, closeWords, closed) {
   const done = button(closeWords, closeWords, () => dialog.close())
   done.className = "done"
   const dialog = make("dialog", { className: "stillmotion editor", ariaLabel: title }, element, done)
-  dialog.addEventListener("keydown", (event) => {
-    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement
+  on(dialog, "keydown", (event) => {
+    const typing = event.target.matches("input, select")
     if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && !typing) event.preventDefault()
     event.stopPropagation()
   })
-  dialog.addEventListener("close", () => {
+  on(dialog, "close", () => {
     dialog.remove()
     closed()
   })

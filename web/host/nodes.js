@@ -18,9 +18,7 @@ export function pathOf(executionId) {
 /** The workflow's graph, and those of all its subgraphs. */
 export const allGraphs = () => [app.rootGraph, ...app.rootGraph.subgraphs.values()]
 
-export function widgetOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name)
-}
+export const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)
 
 /** Sets a widget's value as a user does. */
 export function setValue(widget, value) {

@@ -7,7 +7,7 @@ import { filled } from "../pure/words.js"
 let translated = {}
 let loading = null
 
-/** Loads the words of the page's language, once for all who ask; without them all stays English. */
+/** Loads the words of the page's language, once for all who ask. */
 export function loadWords() {
   return (loading ??= load())
 }
@@ -16,9 +16,7 @@ async function load() {
   try {
     const languages = await (await api.fetchApi("/i18n")).json()
     translated = languages[app.extensionManager.setting.get("Comfy.Locale")]?.stillmotion ?? {}
-  } catch {
-    translated = {}
-  }
+  } catch {} // all stays English
 }
 
 /** The words of a key, with values in the place of {names}. */

@@ -12,8 +12,8 @@ const OTHERS = ["checkpoint", "image", "num_frames", "seed", "sampler", "guidanc
 
 /** Values of settings without an input at which nothing is lost; of the first two it is any. */
 const NEUTRAL = {
-  ...{ stillmotion: undefined, checkpoint_sha256: undefined },
-  ...{ churn: 0, feature_cache: 1, guidance_rescale: 0, temporal_sharpness: 1, frame_wise_decode: false },
+  stillmotion: undefined, checkpoint_sha256: undefined,
+  churn: 0, feature_cache: 1, guidance_rescale: 0, temporal_sharpness: 1, frame_wise_decode: false,
 }
 
 /** The settings in the bytes of a file as text, one character a byte; null where there are none. */

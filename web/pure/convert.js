@@ -1,9 +1,10 @@
 /** A graph with core's nodes for SVD, or those of older packs, to a plan of our nodes in their place. */
 
 import { replaceOldDecoder, replaceOldLoader, replaceOldSampler, replaceWhole } from "./convert_old.js"
-import * as tables from "./convertible.js"
-import { CONDITIONING, DECODERS, FIXED, GUIDANCE, LOADER, OLD, OURS, SAMPLER, WHOLE } from "./convertible.js"
-import { modelsOf, valuesOf } from "./convertible.js"
+import {
+  CONDITIONING, DECODERS, FIXED, GUIDANCE, HARMLESS, LOADER, OLD, OTHERS, OURS, SAMPLER, SCHEDULERS, SHORTENED,
+  UNRELATED, WHOLE, modelsOf, valuesOf,
+} from "./convertible.js"
 import { MOST_STEPS_BACK, isOurs, isReplaced, replace, viewOf } from "./replacing.js"
 import { say } from "./words.js"
 
@@ -20,22 +21,23 @@ export function planOf(graph, { chosen = null, limits = () => undefined, downloa
   const plan = { nodes: [], outputs: {}, gone: [], left: [], notes: [] }
   const work = { plan, limits, downloads, view: viewOf(graph), wanted: (node) => !chosen || chosen.includes(node.id) }
   const { nodes } = work.view
+  const is = (...types) => ({ type }) => types.includes(type)
   const loaders = loadersOf(work)
   const steps = [
-    [(node) => loaders.has(node.id), (node) => replaceLoader(work, node)],
-    [(node) => node.type === OLD.loader, (node) => replaceOldLoader(work, node)],
-    [(node) => node.type === CONDITIONING, (node) => replaceConditioning(work, node)],
-    [(node) => node.type === SAMPLER && isOfSvd(work, node), (node) => replaceSampler(work, node)],
-    [(node) => node.type === OLD.sampler, (node) => replaceOldSampler(work, node)],
-    [(node) => DECODERS.includes(node.type) && isOfSvd(work, node), (node) => replaceDecoder(work, node)],
-    [(node) => node.type === OLD.decoder, (node) => replaceOldDecoder(work, node)],
-    [(node) => WHOLE.includes(node.type), (node) => replaceWhole(work, node)],
-    [(node) => GUIDANCE[node.type], (node) => removeGuidance(work, node)],
-    [isUnknown, (node) => tables.OTHERS[node.type] ?? say("stays_unknown", "has no counterpart")],
+    [({ id }) => loaders.has(id), replaceLoader],
+    [is(OLD.loader), replaceOldLoader],
+    [is(CONDITIONING), replaceConditioning],
+    [(node) => node.type === SAMPLER && isOfSvd(work, node), replaceSampler],
+    [is(OLD.sampler), replaceOldSampler],
+    [(node) => DECODERS.includes(node.type) && isOfSvd(work, node), replaceDecoder],
+    [is(OLD.decoder), replaceOldDecoder],
+    [is(...WHOLE), replaceWhole],
+    [({ type }) => GUIDANCE[type], removeGuidance],
+    [isUnknown, (_, { type }) => OTHERS[type] ?? say("stays_unknown", "has no counterpart")],
   ]
   for (const [belongs, replace] of steps) {
     for (const node of nodes.filter((each) => work.wanted(each) && belongs(each))) {
-      const why = replace(node)
+      const why = replace(work, node)
       if (why) plan.left.push({ id: node.id, type: node.type, why })
     }
   }
@@ -45,16 +47,16 @@ export function planOf(graph, { chosen = null, limits = () => undefined, downloa
 /** Ids of loaders that serve SVD and nothing of another model. */
 function loadersOf({ view }) {
   const of = (types) => view.nodes.filter((node) => types(node.type)).map((node) => view.source(node, "vae").node)
-  const others = new Set(of((type) => type in tables.OTHERS))
+  const others = new Set(of((type) => type in OTHERS))
   const loaders = of((type) => type === CONDITIONING).filter((node) => node?.type === LOADER && !others.has(node))
   return new Set(loaders.map((node) => node.id))
 }
 
 /** Whether a node is of a released type that mentions SVD, and none of its own steps replaces it. */
 function isUnknown({ type }) {
-  if (type in tables.OTHERS) return true
+  if (type in OTHERS) return true
   const replaced = [LOADER, CONDITIONING, ...WHOLE, ...Object.values(OLD)].includes(type)
-  return !replaced && /svd|stable.?video/i.test(type) && !tables.UNRELATED.test(type)
+  return !replaced && /svd|stable.?video/i.test(type) && !UNRELATED.test(type)
 }
 
 /** Whether a latent comes, through samplers, from a node that prepares SVD. */
@@ -87,9 +89,9 @@ function replaceSampler(work, node) {
   const prepared = view.source(node, "positive").node
   if (!isOurs(work, prepared)) return say("stays_conditioning", "its conditioning stays, or goes through another node")
   const { scheduler, sampler_name: sampler, denoise, cfg } = valuesOf(node)
-  if (!tables.SCHEDULERS.includes(scheduler))
+  if (!SCHEDULERS.includes(scheduler))
     return say("stays_scheduler", "its scheduler is {scheduler}, not karras or exponential", { scheduler })
-  if (tables.SHORTENED.includes(sampler))
+  if (SHORTENED.includes(sampler))
     return say("stays_sampler", "its sampler {sampler} has a shorter schedule in core's node", { sampler })
   if (denoise !== 1)
     return say("stays_denoise", "its denoise is {denoise}; core counts its steps otherwise", { denoise })
@@ -116,7 +118,7 @@ const isLinked = (name) => say("stays_linked", "its {name} is linked", { name })
 function strangeOnTheWay(view, node) {
   let found = view.source(node, "model").node
   for (let back = 0; found && view.link(found, "model") && back < MOST_STEPS_BACK; back++) {
-    if (!tables.HARMLESS.includes(found.type)) return found.type
+    if (!HARMLESS.includes(found.type)) return found.type
     found = view.source(found, "model").node
   }
   return undefined

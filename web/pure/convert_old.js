@@ -39,8 +39,7 @@ export function replaceOldSampler(work, node) {
   sampled.node.siblings = Object.fromEntries(outputs.map((name, slot) => [name, [key, slot]]))
   sampled.node.pos[1] += ASIDE
   put(work, node, [prepared.node, sampled.node])
-  const { notes } = work.plan
-  notes.push(say("note_cropped", "{type} {id} had the picture's size; now the picture is cropped to 1024×576", node))
+  note(work, say("note_cropped", "{type} {id} had the picture's size; now the picture is cropped to 1024×576", node))
   return undefined
 }
 
@@ -65,12 +64,11 @@ export function replaceWhole(work, node) {
   })
   if (why) return why
   moveFile(work, checkpoint)
-  const { notes } = work.plan
-  notes.push(say("note_cropped_own", "{type} {id} had the picture's size; now it is the checkpoint's own", node))
+  note(work, say("note_cropped_own", "{type} {id} had the picture's size; now it is the checkpoint's own", node))
   for (const [name, usual] of Object.entries(USUAL)) {
     if (found[name] === usual && !work.view.link(node, name)) continue
     const values = { ...node, name }
-    notes.push(say("note_left_out", "{type} {id}: {name} is left out, SVD Animate has the checkpoint's own", values))
+    note(work, say("note_left_out", "{type} {id}: {name} is left out, SVD Animate has the checkpoint's own", values))
   }
   return undefined
 }
@@ -81,7 +79,9 @@ function guidanceOf(checkpoint) {
   return { shape: "linear", min_guidance: least, max_guidance: most }
 }
 
-function moveFile({ plan }, checkpoint) {
+function moveFile(work, checkpoint) {
   const file = fileOf(checkpoint)
-  plan.notes.push(say("note_move", "{file} is read from models/checkpoints: move or link it there", { file }))
+  note(work, say("note_move", "{file} is read from models/checkpoints: move or link it there", { file }))
 }
+
+const note = ({ plan }, said) => plan.notes.push(said)

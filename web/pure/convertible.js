@@ -35,14 +35,16 @@ export const WIDGETS = {
   [OLD.loader]: ["checkpoint", "num_frames", "num_steps", "device"],
   [OLD.sampler]: ["motion_bucket_id", "fps_id", "cond_aug", ...SEEDED, "device"],
   SVDSimpleImg2Vid: [
-    ...["checkpoint", "num_frames", "num_steps", "motion_bucket_id", "fps_id", "cond_aug"],
-    ...[...SEEDED, "decoding_t", "device"],
+    "checkpoint", "num_frames", "num_steps", "motion_bucket_id", "fps_id", "cond_aug",
+    ...SEEDED, "decoding_t", "device",
   ],
   SVDimg2vid: [
-    ...["version", "num_frames", "num_steps", "fps_id", "motion_bucket_id", "cond_aug"],
-    ...[...SEEDED, "decoding_t", "lowvram_mode"],
+    "version", "num_frames", "num_steps", "fps_id", "motion_bucket_id", "cond_aug",
+    ...SEEDED, "decoding_t", "lowvram_mode",
   ],
 }
+
+const IN_ONE = { frames: "num_frames", steps: "num_steps", motion: "motion_bucket_id" }
 
 /** Names of inputs that another node has, by ours; all others are alike. */
 export const RENAMED = {
@@ -53,8 +55,8 @@ export const RENAMED = {
   VAEDecodeTiled: { latent: "samples" },
   [OLD.sampler]: { fps: "fps_id", noise_aug: "cond_aug" },
   [OLD.decoder]: { latent: "samples_z" },
-  SVDSimpleImg2Vid: { frames: "num_frames", steps: "num_steps", motion: "motion_bucket_id" },
-  SVDimg2vid: { checkpoint: "version", frames: "num_frames", steps: "num_steps", motion: "motion_bucket_id" },
+  SVDSimpleImg2Vid: IN_ONE,
+  SVDimg2vid: { checkpoint: "version", ...IN_ONE },
 }
 
 /** Schedulers of the host with SVD's noise levels, which ours give alike. */

@@ -4,13 +4,13 @@
  */
 
 import { rounded, within } from "./numbers.js"
-import { simplified } from "./simplify.js"
+import { apart, simplified } from "./simplify.js"
 import { Refusal } from "./words.js"
 
 export const MOST_POINTS = 64
 export const LOWEST = -100
 export const HIGHEST = 100
-export const LEAST_GAP = 0.001
+const LEAST_GAP = 0.001
 const LONGEST = 65536
 const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 const EXAMPLE = "0:1, 0.5:3, 1:1.5 smooth"
@@ -29,10 +29,7 @@ export function parse(text) {
 }
 
 function parseList(text) {
-  const parts = text
-    .split(/[,\n]/)
-    .map((part) => part.trim())
-    .filter((part) => part)
+  const parts = text.split(/[,\n]/).map((part) => part.trim()).filter(Boolean)
   const values = parts.map((part) => (NUMBER.test(part) ? Number(part) : NaN))
   if (!values.length || !values.every(Number.isFinite))
     refuse(
@@ -83,12 +80,6 @@ export function print(scales) {
   return pairs.join(", ") + (scales.smooth ? " smooth" : "")
 }
 
-/** The value of each frame; null for a list of another number of frames. */
-export function sample(scales, frames) {
-  if (scales.values) return scales.values.length === frames ? scales.values : null
-  return Array.from({ length: frames }, (_, frame) => valueAt(scales, frames > 1 ? frame / (frames - 1) : 0))
-}
-
 /** The value of a curve at a position from 0 to 1; outside of its points it has their first or last one. */
 export function valueAt({ points, smooth }, position) {
   const last = points.length - 1
@@ -121,11 +112,8 @@ function tangents(points) {
     return (near + far) / (near / arriving + far / leaving)
   })
   const last = slopes.length - 1
-  return [
-    endTangent(widths[0], widths[1], slopes[0], slopes[1]),
-    ...inner,
-    endTangent(widths[last], widths[last - 1], slopes[last], slopes[last - 1]),
-  ]
+  const end = (at, next) => endTangent(widths[at], widths[next], slopes[at], slopes[next])
+  return [end(0, 1), ...inner, end(last, last - 1)]
 }
 
 function endTangent(width, nextWidth, slope, nextSlope) {
@@ -139,41 +127,16 @@ export function ofShape(shape, min, max, frames, edge) {
   const at = (frame) => (frames > 1 ? frame / (frames - 1) : 0)
   const up = Math.max(Math.floor(frames * edge) - 1, 1) // the frame at the end of the rise
   const shapes = {
-    linear: [
-      [0, min],
-      [1, max],
-    ],
-    triangle: [
-      [0, min],
-      [0.5, max],
-      [1, min],
-    ],
-    trapezoid: frames * edge >= 1 && [
-      [0, min],
-      [at(up), max],
-      [at(frames - 1 - up), max],
-      [1, min],
-    ],
+    linear: [[0, min], [1, max]],
+    triangle: [[0, min], [0.5, max], [1, min]],
+    trapezoid: frames * edge >= 1 && [[0, min], [at(up), max], [at(frames - 1 - up), max], [1, min]],
   }
-  return {
-    points: shapes[shape] || [
-      [0, max],
-      [1, max],
-    ],
-    smooth: false,
-  }
+  return { points: shapes[shape] || [[0, max], [1, max]], smooth: false }
 }
 
 /** A curve of straight lines through a list, at most a tolerance away from each number. */
 export function fit(values, tolerance) {
-  if (values.length === 1)
-    return {
-      points: [
-        [0, values[0]],
-        [1, values[0]],
-      ],
-      smooth: false,
-    }
+  if (values.length === 1) return { points: [[0, values[0]], [1, values[0]]], smooth: false }
   const places = values.map((value, frame) => [frame / (values.length - 1), value])
   for (let allowed = tolerance; ; allowed = 2 * allowed || 1e-6) {
     const points = simplified(places, allowed, heightOver)
@@ -191,12 +154,12 @@ export function moved({ points, smooth }, index, position, value) {
   const lowest = index ? points[index - 1][0] + LEAST_GAP : 0
   const highest = index < points.length - 1 ? points[index + 1][0] - LEAST_GAP : 1
   const place = [rounded(within(lowest, highest, position)), bounded(value)]
-  return { points: points.map((point, at) => (at === index ? place : point)), smooth }
+  return { points: points.with(index, place), smooth }
 }
 
 /** The list with another number at a frame. */
 export function changed({ values }, frame, value) {
-  return { values: values.map((number, at) => (at === frame ? bounded(value) : number)) }
+  return { values: values.with(frame, bounded(value)) }
 }
 
 const bounded = (value) => rounded(within(LOWEST, HIGHEST, value))
@@ -207,12 +170,12 @@ export function inserted({ points, smooth }, position, value) {
   const free = points.every(([x]) => Math.abs(x - position) >= LEAST_GAP)
   if (!free || points.length >= MOST_POINTS) return { curve: { points, smooth }, index: Math.max(at - 1, 0) }
   const point = [rounded(position), bounded(value)]
-  return { curve: { points: [...points.slice(0, at), point, ...points.slice(at)], smooth }, index: at }
+  return { curve: { points: points.toSpliced(at, 0, point), smooth }, index: at }
 }
 
 /** The curve without a point; two always stay. */
 export function removed({ points, smooth }, index) {
-  return { points: points.length > 2 ? points.filter((_, at) => at !== index) : points, smooth }
+  return { points: points.length > 2 ? points.toSpliced(index, 1) : points, smooth }
 }
 
 /** Places of a curve's points or of a list's numbers, one a frame. */
@@ -229,10 +192,10 @@ export function range(values) {
 }
 
 /** The index of the place nearest to one in pixels, at most a radius away; −1 for none. */
-export function hit(places, [x, y], radius) {
+export function hit(places, place, radius) {
   let [nearest, distance] = [-1, radius]
-  places.forEach(([left, top], index) => {
-    const away = Math.hypot(left - x, top - y)
+  places.forEach((each, index) => {
+    const away = apart(each, place)
     if (away <= distance) [nearest, distance] = [index, away]
   })
   return nearest

@@ -1,17 +1,15 @@
 /** What a person does to a motion: each function gives a new motion, and leaves keys that it does not know. */
 
-import { FREEZE, MOVE } from "./motion.js"
+import { DRAG_WIDTH, FREEZE, MOVE, STROKE_WIDTH } from "./motion.js"
 import { rounded } from "./numbers.js"
-import { canMove, entriesOf, hitAt, keysOf, place } from "./shapes.js"
+import { entriesOf, hitAt, keysOf, place } from "./shapes.js"
 import { simplified } from "./simplify.js"
 
-const WIDTH = 0.05
-const DRAG_WIDTH = 0.1
 const TOLERANCE = 1 / 2000 // of a line, in parts of the width
 
 /** The motion with an entry of a list changed by a function. */
 function changedAt(motion, { list, index }, change) {
-  return { ...motion, [list]: motion[list].map((entry, at) => (at === index ? change(entry) : entry)) }
+  return { ...motion, [list]: motion[list].with(index, change(motion[list][index])) }
 }
 
 /** Both a motion and the number of the entry to select, which counts over both lists. */
@@ -32,7 +30,7 @@ function withStroke(motion, item, stroke) {
 }
 
 /** A stroke painted into the selected region if it is of that kind, else into a new one. */
-export function painted(motion, selected, kind, points, width = WIDTH) {
+export function painted(motion, selected, kind, points, width = STROKE_WIDTH) {
   const stroke = { points: line(points), width: rounded(width), erase: false }
   const item = entriesOf(motion)[selected]
   if (item?.list === "regions" && item.kind === kind) {
@@ -60,8 +58,8 @@ export function pathed(motion, selected, points, aspect) {
   const path = keysOf(line(points))
   const hit = hitAt(motion, points[0], 0, aspect, selected)
   const item = hit && entriesOf(motion)[hit.number]
-  if (item && canMove(item)) return selecting(changedAt(motion, item, (entry) => ({ ...entry, path })), hit.number)
-  return added(motion, "drags", { width: DRAG_WIDTH, path })
+  if (!item || item.kind === FREEZE) return added(motion, "drags", { width: DRAG_WIDTH, path })
+  return selecting(changedAt(motion, item, (entry) => ({ ...entry, path })), hit.number)
 }
 
 /** The entry of a number without or with other fields. */
@@ -75,13 +73,13 @@ export function patched(motion, number, fields) {
 
 /** The last key of an entry's path with other fields. */
 export function endPatched(motion, number, fields) {
-  const withEnd = (entry) => ({ ...entry, path: [...entry.path.slice(0, -1), { ...entry.path.at(-1), ...fields }] })
+  const withEnd = (entry) => ({ ...entry, path: entry.path.with(-1, { ...entry.path.at(-1), ...fields }) })
   return changedAt(motion, entriesOf(motion)[number], withEnd)
 }
 
 export function without(motion, number) {
   const { list, index } = entriesOf(motion)[number]
-  return { ...motion, [list]: motion[list].filter((_, at) => at !== index) }
+  return { ...motion, [list]: motion[list].toSpliced(index, 1) }
 }
 
 /** The motion with a part of an entry, as `hitAt` gives it, somewhere else: dx and dy away. */
@@ -91,7 +89,7 @@ export function shifted(motion, { number, part, index }, [dx, dy]) {
     const [x, y] = by([key.x, key.y])
     return { ...key, x, y }
   }
-  const only = (list, move) => list.map((entry, at) => (at === index ? move(entry) : entry))
+  const only = (list, move) => list.with(index, move(list[index]))
   return changedAt(motion, entriesOf(motion)[number], (entry) => {
     if (part === "key") return { ...entry, path: only(entry.path, keyBy) }
     if (part === "corner") return { ...entry, polygon: only(entry.polygon, by) }

@@ -14,7 +14,7 @@ export function did({ past, value }, next) {
 export function undone(history) {
   const { past, value, future } = history
   if (!past.length) return history
-  return { past: past.slice(0, -1), value: past[past.length - 1], future: [value, ...future] }
+  return { past: past.slice(0, -1), value: past.at(-1), future: [value, ...future] }
 }
 
 /** The history one step forward again; itself where there is none. */

@@ -1,18 +1,20 @@
 /**
- * The motion's JSON: what is read and what is refused, as clips/motion/tracks.py has it; and its simple changes.
+ * The motion's JSON: what is read and what is refused, as clips/motion/tracks.py has it.
  * A motion is the JSON itself, with keys that mean nothing here left in it.
  */
 
 import { Refusal } from "./words.js"
 
-export const MOST_BYTES = 262144
+const MOST_BYTES = 262144
 export const MOST_POINTS = 4096
 export const MOVE = "move"
 export const FREEZE = "freeze"
+export const STROKE_WIDTH = 0.05 // parts of the picture's width, where none is given
+export const DRAG_WIDTH = 0.1
 const LONGEST_ID = 64
 const REQUIRED = Symbol("required")
 
-/** A motion in JSON text; throws an Error, one sentence with the entry, its value and what is accepted. */
+/** A motion in JSON text; throws a Refusal, one sentence with the entry, its value and what is accepted. */
 export function parse(text) {
   const bytes = new TextEncoder().encode(text).length
   if (bytes > MOST_BYTES) refuse("the motion", `has ${bytes} bytes; at most ${MOST_BYTES} are read.`)
@@ -26,7 +28,7 @@ export function parse(text) {
   return content
 }
 
-/** Throws an Error for what is no motion. */
+/** Throws a Refusal for what is no motion. */
 export function check(content) {
   readObject(content, "the motion", MOTION)
   const regions = content.regions ?? []
@@ -41,14 +43,14 @@ export function check(content) {
   const names = namesOf(content)
   for (const name of names)
     if (names.indexOf(name) !== names.lastIndexOf(name))
-      throw new Error(`id '${name}' is there twice; give each region and drag another one.`)
+      refuse(`id '${name}'`, "is there twice; give each region and drag another one.")
   const values = { points: countOf(content), most: MOST_POINTS }
   if (values.points > MOST_POINTS)
     throw new Refusal("motion_points", "the motion has {points} points and keys; at most {most} are read.", values)
 }
 
 /** The names of all regions, then of all drags. */
-export function namesOf({ regions, drags }) {
+function namesOf({ regions, drags }) {
   const of = (kind) => (entry, index) => entry.id ?? `${kind} ${index + 1}`
   return [...(regions ?? []).map(of("region")), ...(drags ?? []).map(of("drag"))]
 }
@@ -91,11 +93,11 @@ function checkPath(path, where) {
     refuse(`${where}:`, `the times are ${times.join(", ")}; each must be later than the one in front of it.`)
 }
 
-// Readers: (value, its name in words), throwing an Error for another value. What a person can draw too much of has
+// Readers: (value, its name in words), throwing a Refusal for another value. What a person can draw too much of has
 // words in every language; the rest says what is wrong with a text that a program wrote, as the server does.
 
 function refuse(where, words) {
-  throw new Error(`${where} ${words}`)
+  throw new Refusal("", `${where} ${words}`, {})
 }
 
 function shown(value) {

@@ -1,8 +1,8 @@
 /** Shapes on the picture, in its fractions: what lies at a place, where a path is at a time. */
 
-import { FREEZE, MOVE } from "./motion.js"
+import { DRAG_WIDTH, MOVE, STROKE_WIDTH } from "./motion.js"
 import { rounded, within } from "./numbers.js"
-import { distanceTo } from "./simplify.js"
+import { apart, distanceTo } from "./simplify.js"
 import { say } from "./words.js"
 
 const [LOWEST, HIGHEST] = [-1, 2]
@@ -13,7 +13,7 @@ export const place = ([x, y]) => [bounded(x), bounded(y)]
 
 /** Keys of a path through points, their times as the hand went: by the length of the way. */
 export function keysOf(points) {
-  const ways = points.slice(1).map(([x, y], index) => Math.hypot(x - points[index][0], y - points[index][1]))
+  const ways = points.slice(1).map((point, index) => apart(point, points[index]))
   const whole = ways.reduce((sum, way) => sum + way, 0)
   let [way, time] = [0, 0]
   const keys = [{ x: points[0][0], y: points[0][1], time: 0 }]
@@ -29,14 +29,9 @@ export function keysOf(points) {
 /** Where a path is at a time from 0 to 1, as the first key's change: x, y, scale, degrees. */
 export function poseAt(path, time) {
   if (!path?.length) return { x: 0, y: 0, scale: 1, degrees: 0 }
-  const of = (key, index) => ({
-    x: key.x,
-    y: key.y,
-    scale: key.scale ?? 1,
-    degrees: key.degrees ?? 0,
-    time: key.time ?? index / (path.length - 1),
+  const keys = path.map(({ x, y, scale, degrees, time }, index) => {
+    return { x, y, scale: scale ?? 1, degrees: degrees ?? 0, time: time ?? index / (path.length - 1) }
   })
-  const keys = path.map(of)
   let next = keys.findIndex((key) => key.time >= time)
   if (next < 0) next = keys.length - 1
   const [left, right] = [keys[Math.max(next - 1, 0)], keys[next]]
@@ -53,17 +48,17 @@ export function poseAt(path, time) {
 }
 
 /** Whether a place is inside an area: polygon, then strokes in order. aspect: width by height. */
-export function isInside({ polygon = [], strokes = [] }, [x, y], aspect) {
+export function isInside({ polygon, strokes }, [x, y], aspect) {
   let inside = false
   const corners = polygon ?? []
   corners.forEach(([x0, y0], index) => {
     const [x1, y1] = corners[(index + 1) % corners.length]
     if (y < y0 !== y < y1 && x < x0 + ((y - y0) / (y1 - y0)) * (x1 - x0)) inside = !inside
   })
-  for (const { points, width = 0.05, erase = false } of strokes ?? []) {
+  for (const { points, width, erase } of strokes ?? []) {
     const scaled = points.map(([px, py]) => [px, py / aspect])
     const near = scaled.some((end, index) =>
-      distanceTo([x, y / aspect], scaled[Math.max(index - 1, 0)], end) <= width / 2)
+      distanceTo([x, y / aspect], scaled[Math.max(index - 1, 0)], end) <= (width ?? STROKE_WIDTH) / 2)
     if (near) inside = !erase
   }
   return inside
@@ -76,6 +71,12 @@ export function centreOf({ polygon, strokes }) {
   return [xs, ys].map((values) => (Math.min(...values) + Math.max(...values)) / 2)
 }
 
+/** All numbers of a motion's camera. */
+export function cameraOf({ camera }) {
+  const { pan, zoom, roll, ease } = camera ?? {}
+  return { pan: pan ?? [0, 0], zoom: zoom ?? 1, roll: roll ?? 0, ease: ease ?? "linear" }
+}
+
 /** All entries in their order: places in the JSON, names in words, areas; of a drag it is a disc. */
 export function entriesOf({ regions, drags }) {
   const named = ({ id }, usual) => (id ? say("", id) : usual)
@@ -86,7 +87,7 @@ export function entriesOf({ regions, drags }) {
   const ofDrag = (entry, index) => {
     const name = named(entry, say("motion_drag_name", "drag {number}", { number: index + 1 }))
     const [{ x, y }] = entry.path
-    const disc = { strokes: [{ points: [[x, y]], width: entry.width ?? 0.1 }] }
+    const disc = { strokes: [{ points: [[x, y]], width: entry.width ?? DRAG_WIDTH }] }
     return { list: "drags", index, entry, name, kind: "drag", area: disc }
   }
   return [...(regions ?? []).map(ofRegion), ...(drags ?? []).map(ofDrag)]
@@ -100,7 +101,7 @@ export function hitAt(motion, at, radius, aspect, selected = -1) {
   const entries = entriesOf(motion).map((item, number) => ({ ...item, number }))
   const order = entries.reverse().sort((a, b) => (b.number === selected) - (a.number === selected))
   const flat = ([x, y]) => [x, y / aspect]
-  const near = (point) => Math.hypot(flat(point)[0] - flat(at)[0], flat(point)[1] - flat(at)[1]) <= radius
+  const near = (point) => apart(flat(point), flat(at)) <= radius
   for (const { number, entry } of order) {
     const key = (entry.path ?? []).findLastIndex(({ x, y }) => near([x, y]))
     if (key >= 0) return { number, part: "key", index: key }
@@ -124,6 +125,3 @@ export function fittedIn(fit, [width, height], [frameWidth, frameHeight]) {
   const [w, h] = [(width * scale) / frameWidth, (height * scale) / frameHeight]
   return [(1 - w) / 2, (1 - h) / 2, w, h]
 }
-
-/** Whether an entry may have a path. */
-export const canMove = ({ kind }) => kind !== FREEZE

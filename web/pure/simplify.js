@@ -23,9 +23,12 @@ export function simplified(points, tolerance, distance = distanceTo) {
   return points.filter((_, index) => kept[index])
 }
 
+/** How far two points are from each other. */
+export const apart = ([x, y], [x0, y0]) => Math.hypot(x - x0, y - y0)
+
 /** The distance of a point from a stretch between two. */
 export function distanceTo([x, y], [x0, y0], [x1, y1]) {
   const length = (x1 - x0) ** 2 + (y1 - y0) ** 2
   const share = length ? within(0, 1, ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length) : 0
-  return Math.hypot(x - x0 - share * (x1 - x0), y - y0 - share * (y1 - y0))
+  return apart([x, y], [x0 + share * (x1 - x0), y0 + share * (y1 - y0)])
 }

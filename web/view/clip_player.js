@@ -3,7 +3,7 @@
 import { within } from "../pure/numbers.js"
 import { frameAt, roundOf, seamOf, shrinkOf } from "../pure/sheet.js"
 import { drawPair, VIEWS } from "./draw_pair.js"
-import { button, icon, make, offer, playButton, select, slider, wantsStill } from "./elements.js"
+import { button, icon, make, offer, on, playButton, select, slider, wantsStill } from "./elements.js"
 import { whileSeen } from "./while_seen.js"
 
 const MOST_BYTES = 2 ** 26
@@ -39,11 +39,9 @@ export function makeClipPlayer(words) {
   const problem = make("div", { className: "error", hidden: true, role: "status" })
   const element = make("div", { className: "stillmotion clip" }, canvas, problem, time, looks)
   // A drag here is the player's, not the graph's; wheel and middle button stay the graph's.
-  for (const type of ["pointerdown", "dblclick"]) {
-    element.addEventListener(type, (event) => event.button !== 1 && event.stopPropagation())
-  }
-  canvas.addEventListener("pointerdown", (event) => slideWipe(event, canvas.setPointerCapture(event.pointerId)))
-  canvas.addEventListener("pointermove", (event) => canvas.hasPointerCapture(event.pointerId) && slideWipe(event))
+  on(element, "pointerdown dblclick", (event) => event.button !== 1 && event.stopPropagation())
+  on(canvas, "pointerdown", (event) => slideWipe(event, canvas.setPointerCapture(event.pointerId)))
+  on(canvas, "pointermove", (event) => canvas.hasPointerCapture(event.pointerId) && slideWipe(event))
   const stop = whileSeen(element, tick)
 
   function slideWipe(event) {

@@ -2,7 +2,7 @@
 
 import * as curve from "../pure/curve.js"
 import { rounded, within } from "../pure/numbers.js"
-import { button, cleared, make } from "./elements.js"
+import { button, cleared, make, on } from "./elements.js"
 
 const EDGE = 12 // half a point's target, so that one at an end is whole
 const STEP = 0.1
@@ -13,11 +13,9 @@ const STEP = 0.1
  * changed(scales) gets the curve after each gesture. words(key, english, values) are of the page's language.
  */
 export function makeCurveView({ label, words, changed }) {
-  const element = make("div", { className: "stillmotion curve" })
-  const area = make("div", { className: "area", role: "group", ariaLabel: label })
   const canvas = make("canvas", { ariaHidden: "true" })
+  const area = make("div", { className: "area", role: "group", ariaLabel: label }, canvas)
   const said = make("span", { className: "error", role: "status" })
-  const row = make("div", { className: "row" })
   const view = { area, canvas, words, changed, scales: null, frames: null, handles: [], chosen: -1, range: null }
   const add = button("+", words("curve_add", "Add a point"), () => addPoint(view))
   const remove = button("−", words("curve_remove", "Remove the point"), () => removePoint(view))
@@ -25,9 +23,8 @@ export function makeCurveView({ label, words, changed }) {
     finish(view, { ...view.scales, smooth: !view.scales.smooth }))
   const fit = button(words("curve_fit", "to points"), words("curve_fit_list", "Turn the list into a curve"), () =>
     finish(view, curve.fit(view.scales.values, STEP / 10)))
-  area.append(canvas)
-  row.append(add, remove, smooth, fit, said)
-  element.append(area, row)
+  const row = make("div", { className: "row" }, add, remove, smooth, fit, said)
+  const element = make("div", { className: "stillmotion curve" }, area, row)
   listen(view)
   new ResizeObserver(() => draw(view)).observe(canvas)
   const show = (state) => {
@@ -81,8 +78,8 @@ function placeHandles(view) {
   while (view.handles.length < count) {
     const handle = make("div", { className: "point", role: "slider", tabIndex: 0 })
     const index = view.handles.push(handle) - 1
-    handle.addEventListener("keydown", (event) => pressed(view, index, event))
-    handle.addEventListener("focus", () => (view.chosen = index))
+    on(handle, "keydown", (event) => pressed(view, index, event))
+    on(handle, "focus", () => (view.chosen = index))
     view.area.append(handle)
   }
   view.handles.forEach((handle, index) => {
@@ -134,7 +131,7 @@ function removePoint(view, index = view.chosen) {
 
 function listen(view) {
   const { area } = view
-  area.addEventListener("pointerdown", (event) => {
+  on(area, "pointerdown", (event) => {
     if (event.button !== 0 || !view.scales) return
     event.stopPropagation() // or the node moves
     const radius = event.pointerType === "mouse" ? undefined : 20
@@ -145,17 +142,16 @@ function listen(view) {
     view.dragged = index
     area.setPointerCapture(event.pointerId)
   })
-  area.addEventListener("pointermove", (event) => {
+  on(area, "pointermove", (event) => {
     if (view.dragged === undefined) return
     event.stopPropagation()
     view.scales = movedTo(view.scales, view.dragged, ...fromPixels(view, pointerAt(view, event)))
     draw(view)
   })
-  for (const over of ["pointerup", "pointercancel"])
-    area.addEventListener(over, () => {
-      if (view.dragged !== undefined) finish(view, view.scales)
-    })
-  area.addEventListener("dblclick", (event) => {
+  on(area, "pointerup pointercancel", () => {
+    if (view.dragged !== undefined) finish(view, view.scales)
+  })
+  on(area, "dblclick", (event) => {
     event.stopPropagation()
     if (!view.scales?.points) return
     const place = pointerAt(view, event)

@@ -8,10 +8,15 @@ export function make(tag, { role, ...properties } = {}, ...children) {
   return element
 }
 
+/** Has `act` called with an element's events of some types, "pointerup pointercancel". */
+export function on(element, types, act) {
+  for (const type of types.split(" ")) element.addEventListener(type, act)
+}
+
 /** A button with a sign, and its words for who hovers over it or hears it. */
 export function button(sign, label, act) {
   const element = make("button", { type: "button", title: label, ariaLabel: label }, sign)
-  element.addEventListener("click", act)
+  on(element, "click", act)
   return element
 }
 
@@ -35,7 +40,7 @@ export const wantsStill = () => matchMedia("(prefers-reduced-motion: reduce)").m
 /** A slider in a range {min, max, step, value}; `set` gets each number. */
 export function slider(label, range, set) {
   const element = make("input", { type: "range", title: label, ariaLabel: label, ...range })
-  element.addEventListener("input", () => set(element.valueAsNumber))
+  on(element, "input", () => set(element.valueAsNumber))
   return element
 }
 
@@ -43,7 +48,7 @@ export function slider(label, range, set) {
 export function select(label, options, value, set) {
   const element = make("select", { title: label, ariaLabel: label })
   offer(element, options, value)
-  element.addEventListener("change", () => set(element.value))
+  on(element, "change", () => set(element.value))
   return element
 }
 
@@ -55,8 +60,9 @@ export function offer(element, options, value) {
 
 /** A cleared canvas in sharp pixels: its context and its size on the page; null while it has none. */
 export function cleared(canvas) {
-  const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1]
+  const { clientWidth: width, clientHeight: height } = canvas
   if (!width || !height) return null
+  const ratio = devicePixelRatio
   Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) })
   const context = canvas.getContext("2d")
   context.scale(ratio, ratio)

@@ -5,7 +5,7 @@ import { begun, did, redone, undone } from "../pure/history.js"
 import { FREEZE, MOVE, check } from "../pure/motion.js"
 import { rounded, within } from "../pure/numbers.js"
 import { entriesOf } from "../pure/shapes.js"
-import { button, make, playButton, slider } from "./elements.js"
+import { button, make, on, playButton, slider } from "./elements.js"
 import { makeList, spokenOf } from "./motion_list.js"
 import { makePicture } from "./motion_picture.js"
 
@@ -33,8 +33,8 @@ export function makeEditor(motion, frame, words) {
   const tools = toolsOf(editor)
   const side = make("div", { className: "side" }, editor.list.element, editor.said)
   const element = make("div", { className: "motion" }, tools, editor.picture.canvas, side)
-  element.addEventListener("keydown", (event) => pressed(editor, event))
-  element.addEventListener("keyup", (event) => event.key === " " && editor.picture.holdSpace(false))
+  on(element, "keydown", (event) => pressed(editor, event))
+  on(element, "keyup", (event) => event.key === " " && editor.picture.holdSpace(false))
   show(editor)
   return { element, value: () => editor.history.value }
 }
@@ -98,7 +98,7 @@ function change(editor, { motion, selected = editor.selected }) {
   } catch (error) {
     show(editor)
     editor.said.className = "error"
-    editor.said.textContent = editor.words(...(error.said ?? ["", error.message]))
+    editor.said.textContent = editor.words(...error.said)
     return
   }
   editor.history = did(editor.history, motion)
@@ -143,7 +143,7 @@ function actsOf(editor) {
 
 function pressed(editor, event) {
   const { picture } = editor
-  if (event.target instanceof HTMLInputElement && event.target.type === "number") return
+  if (event.target.type === "number") return
   const stepping = event.ctrlKey || event.metaKey
   const key = event.key.toLowerCase()
   if (stepping && (key === "z" || key === "y")) {

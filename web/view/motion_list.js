@@ -1,15 +1,15 @@
 /** The list beside the picture: each entry of a motion by its name and numbers, and the camera. */
 
 import { endPatched, filmed, patched, without } from "../pure/edits.js"
-import { FREEZE, MOVE } from "../pure/motion.js"
+import { DRAG_WIDTH, FREEZE, MOVE } from "../pure/motion.js"
 import { within } from "../pure/numbers.js"
-import { entriesOf } from "../pure/shapes.js"
-import { button, make, select as selectOf } from "./elements.js"
+import { cameraOf, entriesOf } from "../pure/shapes.js"
+import { button, make, on, select as selectOf } from "./elements.js"
 
 /** A labelled number; `set` gets each other one that a person types. */
 function numberInput(label, value, { min, max, step }, set) {
   const input = make("input", { type: "number", value, min, max, step })
-  input.addEventListener("change", () => {
+  on(input, "change", () => {
     const typed = input.valueAsNumber
     if (Number.isFinite(typed)) set(within(min, max, typed))
   })
@@ -24,11 +24,13 @@ const choice = (label, value, options, set) => make("label", {}, label, selectOf
  */
 export function makeList(words, { change, select }) {
   const element = make("div", { className: "list" })
+  const parts = () => [...element.querySelectorAll("input, select, button")]
   const show = (motion, selected) => {
-    const focused = [...element.querySelectorAll("input, select, button")].indexOf(document.activeElement)
+    const focused = parts().indexOf(document.activeElement)
     const shown = { motion, selected, words, change, select }
-    element.replaceChildren(...entriesOf(motion).map((item, number) => entryOf(item, number, shown)), cameraOf(shown))
-    element.querySelectorAll("input, select, button")[focused]?.focus()
+    const entries = entriesOf(motion).map((item, number) => entryOf(item, number, shown))
+    element.replaceChildren(...entries, cameraFields(shown))
+    parts()[focused]?.focus()
   }
   return { element, show }
 }
@@ -58,8 +60,8 @@ function entryOf(item, number, shown) {
     const kinds = Object.entries(kindsOf(words))
     fields.append(choice(words("motion_kind", "kind"), kind, kinds, (value) => patch({ kind: value })))
   } else {
-    const range = { min: 0.001, max: 1, step: 0.01 }
-    fields.append(numberInput(words("motion_width", "width"), entry.width ?? 0.1, range, (width) => patch({ width })))
+    const [width, range] = [entry.width ?? DRAG_WIDTH, { min: 0.001, max: 1, step: 0.01 }]
+    fields.append(numberInput(words("motion_width", "width"), width, range, (next) => patch({ width: next })))
   }
   if (entry.path?.length) fields.append(...endOf(entry, number, shown))
   return make("div", { className: "entry" }, head, fields)
@@ -78,8 +80,8 @@ function endOf({ path }, number, { motion, words, change }) {
     numberInput(label, value, range, (typed) => change(endPatched(motion, number, { [field]: typed }))))
 }
 
-function cameraOf({ motion, words, change }) {
-  const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
+function cameraFields({ motion, words, change }) {
+  const { pan, zoom, roll, ease } = cameraOf(motion)
   const film = (fields) => change(filmed(motion, fields))
   const pans = { min: -1, max: 1, step: 0.01 }
   const [zooms, rolls] = [{ min: 0.25, max: 4, step: 0.05 }, { min: -180, max: 180, step: 1 }]

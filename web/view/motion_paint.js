@@ -1,7 +1,8 @@
 /** A motion drawn over its picture: areas, paths, and in the player the cut-outs on their way. */
 
-import { FREEZE } from "../pure/motion.js"
-import { centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
+import { FREEZE, STROKE_WIDTH } from "../pure/motion.js"
+import { cameraOf, centreOf, entriesOf, fittedIn, poseAt } from "../pure/shapes.js"
+import { apart } from "../pure/simplify.js"
 import { make } from "./elements.js"
 
 const POINT = 5
@@ -51,9 +52,9 @@ function areaOf({ polygon, strokes }, width, height) {
     context.fill("evenodd")
   }
   Object.assign(context, { lineCap: "round", lineJoin: "round" })
-  for (const { points, width: diameter = 0.05, erase } of strokes ?? []) {
+  for (const { points, width: diameter, erase } of strokes ?? []) {
     context.globalCompositeOperation = erase ? "destination-out" : "source-over"
-    context.lineWidth = diameter * width
+    context.lineWidth = (diameter ?? STROKE_WIDTH) * width
     context.beginPath()
     through(points.length > 1 ? points : [points[0], points[0]])
     context.stroke()
@@ -79,8 +80,12 @@ function hatching(context, colour) {
   return context.createPattern(tile, "repeat")
 }
 
+/** Points of the picture's fractions in pixels. */
+export const scaled = (points, [width, height]) => points.map(([x, y]) => [x * width, y * height])
+
 /** All entries: areas, hatched where frozen, then paths with arrow heads and their points. */
-export function paintMotion(context, motion, selected, [width, height]) {
+export function paintMotion(context, motion, selected, size) {
+  const [width, height] = size
   const entries = entriesOf(motion)
   entries.forEach(({ kind, area }, number) => {
     const [canvas, own] = areaOf(area, width, height)
@@ -92,10 +97,9 @@ export function paintMotion(context, motion, selected, [width, height]) {
   })
   entries.forEach(({ entry }, number) => {
     const chosen = number === selected
-    const onCanvas = (points) => points.map(([x, y]) => [x * width, y * height])
-    const points = onCanvas((entry.path ?? []).map(({ x, y }) => [x, y]))
+    const points = scaled((entry.path ?? []).map(({ x, y }) => [x, y]), size)
     if (points.length) paintArrow(context, points, chosen ? COLOURS.selected : COLOURS.line)
-    if (chosen) [...points, ...onCanvas(entry.polygon ?? [])].forEach((grip) => paintPoint(context, grip))
+    if (chosen) [...points, ...scaled(entry.polygon ?? [], size)].forEach((grip) => paintPoint(context, grip))
   })
 }
 
@@ -118,8 +122,9 @@ export function paintLine(context, points, colour, width) {
 export function paintArrow(context, points, colour) {
   paintLine(context, points, "black", 5) // so that it is seen on any picture
   paintLine(context, points, colour, 2.5)
-  const [x, y] = points.at(-1)
-  const from = points.findLast(([px, py]) => Math.hypot(px - x, py - y) > 8) ?? points[0]
+  const end = points.at(-1)
+  const [x, y] = end
+  const from = points.findLast((point) => apart(point, end) > 8) ?? points[0]
   const angle = Math.atan2(y - from[1], x - from[0])
   context.fillStyle = colour
   context.beginPath()
@@ -132,15 +137,15 @@ export function paintArrow(context, points, colour) {
 export function paintPlay(context, frame, motion, time, [width, height]) {
   const still = sheet(width, height)
   paintPicture(still.getContext("2d"), frame, [width, height])
-  const { pan = [0, 0], zoom = 1, roll = 0, ease = "linear" } = motion.camera ?? {}
+  const { pan, zoom, roll, ease } = cameraOf(motion)
   const share = ease === "smooth" ? time ** 2 * (3 - 2 * time) : time
   begin(context, "black", [width, height])
   const camera = { x: share * pan[0], y: share * pan[1], scale: zoom ** share, degrees: share * roll }
   paintAt(context, still, [width, height], [0.5, 0.5], camera)
-  for (const { kind, area, entry } of entriesOf(motion)) {
+  for (const { area, entry } of entriesOf(motion)) {
     const [canvas, own] = areaOf(area, width, height)
     own.drawImage(still, 0, 0)
-    const pose = kind === FREEZE ? poseAt([], 0) : poseAt(entry.path, time)
+    const pose = poseAt(entry.path, time) // what is frozen has no path
     const centre = area.polygon || area.strokes ? centreOf(area) : [0.5, 0.5]
     paintAt(context, canvas, [width, height], centre, pose)
   }

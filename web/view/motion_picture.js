@@ -2,8 +2,11 @@
 
 import { within } from "../pure/numbers.js"
 import { hitAt } from "../pure/shapes.js"
-import { cleared, make } from "./elements.js"
-import { COLOURS, paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint } from "./motion_paint.js"
+import { apart } from "../pure/simplify.js"
+import { cleared, make, on } from "./elements.js"
+import {
+  COLOURS, paintArrow, paintLine, paintMotion, paintPicture, paintPlay, paintPoint, scaled,
+} from "./motion_paint.js"
 
 const [LEAST_ZOOM, MOST_ZOOM] = [0.25, 8]
 const ROOM = 0.92 // of the stage, for the picture at 100 %
@@ -18,11 +21,11 @@ export function makePicture(frame, state, acts) {
   const canvas = make("canvas", { tabIndex: 0, className: "stage", role: "application" })
   const view = { canvas, frame, state, acts, zoom: 1, shift: [0, 0], pointers: new Map(), corners: [], space: false }
   new ResizeObserver(() => draw(view)).observe(canvas)
-  canvas.addEventListener("pointerdown", (event) => down(view, event))
-  canvas.addEventListener("pointermove", (event) => move(view, event))
-  for (const over of ["pointerup", "pointercancel"]) canvas.addEventListener(over, (event) => up(view, event))
-  canvas.addEventListener("dblclick", () => closeCorners(view))
-  canvas.addEventListener("wheel", (event) => {
+  on(canvas, "pointerdown", (event) => down(view, event))
+  on(canvas, "pointermove", (event) => move(view, event))
+  on(canvas, "pointerup pointercancel", (event) => up(view, event))
+  on(canvas, "dblclick", () => closeCorners(view))
+  on(canvas, "wheel", (event) => {
     event.preventDefault()
     zoomTo(view, view.zoom * 1.0015 ** -event.deltaY, at(view, event))
   })
@@ -96,7 +99,7 @@ function begun(view, point, event) {
   }
   if (tool === "polygon") {
     const [first] = view.corners
-    const closes = view.corners.length > 2 && Math.hypot(point[0] - first[0], point[1] - first[1]) <= radius
+    const closes = view.corners.length > 2 && apart(point, first) <= radius
     if (closes) closeCorners(view)
     else view.corners.push(point)
     return null
@@ -129,7 +132,7 @@ const byOf = ({ start, last }) => [last[0] - start[0], last[1] - start[1]]
 function pinch(view, id, place) {
   const others = [...view.pointers].filter(([other]) => other !== id).map(([, other]) => other)
   const [other, last] = [others[0], view.pointers.get(id)]
-  const far = (a) => Math.hypot(a[0] - other[0], a[1] - other[1]) || 1
+  const far = (place) => apart(place, other) || 1
   const middle = [0, 1].map((axis) => (last[axis] + other[axis]) / 2)
   view.shift = view.shift.map((shift, axis) => shift + (place[axis] - last[axis]) / 2)
   zoomTo(view, (view.zoom * far(place)) / far(last), middle)
@@ -149,7 +152,7 @@ function finish(view, gesture) {
   if (gesture?.kind === "shift") return view.acts.shift(gesture.hit, byOf(gesture), true)
   if (!gesture?.points) return
   const { kind, points } = gesture
-  const length = Math.hypot(...byOf({ start: points[0], last: points.at(-1) }))
+  const length = apart(points[0], points.at(-1))
   const isClick = (kind === "path" && points.length < 3 && length < 0.005) || (kind === "camera" && length < 0.002)
   if (!isClick) view.acts[kind](points, widthOf(view, gesture))
 }
@@ -161,8 +164,7 @@ function widthOf(view, { pressures }) {
 }
 
 function closeCorners(view) {
-  const corners = view.corners.filter((corner, index) => !index || Math.hypot(
-    ...corner.map((value, axis) => value - view.corners[index - 1][axis])) > 1e-3)
+  const corners = view.corners.filter((corner, index, all) => !index || apart(corner, all[index - 1]) > 1e-3)
   view.corners = []
   if (corners.length > 2) view.acts.polygon(corners)
   draw(view)
@@ -180,7 +182,7 @@ function draw(view) {
   paintPicture(context, frame, [w, h])
   const { motion, selected } = view.state()
   paintMotion(context, motion, selected, [w, h])
-  const onCanvas = (points) => points.map(([px, py]) => [px * w, py * h])
+  const onCanvas = (points) => scaled(points, [w, h])
   const ends = gesture?.points && [gesture.points[0], gesture.points.at(-1)]
   if (gesture?.kind === "camera") paintArrow(context, onCanvas(ends), COLOURS.line)
   else if (gesture?.kind === "path") paintArrow(context, onCanvas(gesture.points), COLOURS.selected)

@@ -1,13 +1,13 @@
 /** A small picture with its motion, and the button that opens the editor. */
 
-import { button, cleared, make } from "./elements.js"
+import { button, cleared, make, on } from "./elements.js"
 import { paintMotion, paintPicture } from "./motion_paint.js"
 
 export function makeThumbnail(label, open) {
   const canvas = make("canvas", { ariaHidden: "true" })
   const said = make("span", { className: "error", role: "status" })
   const element = make("div", { className: "stillmotion thumbnail" }, canvas, button(label, label, open), said)
-  canvas.addEventListener("dblclick", open)
+  on(canvas, "dblclick", open)
   let shown = null
   const draw = () => shown && paint(canvas, ...shown)
   new ResizeObserver(draw).observe(canvas)

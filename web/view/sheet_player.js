@@ -1,7 +1,7 @@
 /** A canvas that loops a sheet of frames, with a button that stops it. */
 
 import { cellOf, frameAt, roundOf } from "../pure/sheet.js"
-import { make, playButton, wantsStill } from "./elements.js"
+import { make, on, playButton, wantsStill } from "./elements.js"
 import { whileSeen } from "./while_seen.js"
 
 /** Makes a player: its element, `show` for the next sheet and `close`. */
@@ -32,8 +32,7 @@ export function makeSheetPlayer(words) {
     toggle.show(on)
   }
 
-  for (const type of ["pointerdown", "dblclick"])
-    toggle.element.addEventListener(type, (event) => event.stopPropagation())
+  on(toggle.element, "pointerdown dblclick", (event) => event.stopPropagation())
   play(!wantsStill())
   const stop = whileSeen(element, tick)
 

@@ -133,6 +133,19 @@ def test_a_row_that_exits_its_process_is_set_aside_after_three_attempts(manifest
 
 
 @forks
+def test_a_worker_that_can_not_begin_says_why(manifest, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
+    monkeypatch.setattr(f"{__name__}.opened", _refusing)
+    with pytest.raises(ValueError, match=r"^the card is too small\.$"):
+        run(manifest(2), tmp_path / "out", workers=2)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def _refusing(*_):
+    raise ValueError("the card is too small.")
+
+
+@forks
 def test_a_worker_that_fails_in_its_last_row_ends(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
     assert run(manifest(0, "fails"), tmp_path / "out", workers=1).states == {ENDED: 1}

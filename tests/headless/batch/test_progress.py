@@ -13,7 +13,7 @@ from stillmotion.headless.batch import progress
 from stillmotion.headless.batch.outcomes import DONE, REFUSED, STATES, Outcome, Tally
 from stillmotion.headless.batch.progress import Pace, in_words, metrics, served, shown
 from stillmotion.headless.batch.record import Record
-from stillmotion.headless.batch.status import index_page, summary
+from stillmotion.headless.batch.status import INDEX, summary, write_index
 from stillmotion.headless.batch.stores import FolderStore
 
 
@@ -109,9 +109,11 @@ def test_the_page_of_clips_escapes_names_and_takes_none_from_outside(store):
     record.add(outcome(2, key='"><script>'))
     record.add(outcome(3, "duplicate"))
     record.add(outcome(4, REFUSED))
+    record.add(outcome(5, identity="half a sign \ud800"))
     record.flush()
-    page = index_page(store, ".webp")
-    assert "<h1>1 clips</h1>" in page and page.count("<img") == 1
+    write_index(store, ".webp")
+    page = store.read(INDEX).decode()
+    assert "<h1>2 clips</h1>" in page and page.count("<img") == 2
     assert "<script" not in page and "&lt;script&gt;" in page and "http" not in page.replace("http-equiv", "")
     assert 'src="clips/00/00/' + 2 * f"{1:032x}" + '.webp"' in page
 

@@ -182,8 +182,16 @@ def test_sweeps_multiply_rows():
     assert "stands in the row and in --sweep" in refused.fault
     assert list(Sweep("steps=2:11:4").values) == [2, 6, 10]
     assert len(sweeps_of([f"seed=0:{MOST_CLIPS_OF_A_ROW}"])[0].values) == MOST_CLIPS_OF_A_ROW
-    for texts in (["seed=0:1001", "steps=0:1000"], ["seed=1", "seed=2"], ["seed"], ["seed=x"]):
-        with pytest.raises(ValueError):
+    assert list(Sweep(f"seed={2**64 - 2}:{2**64}").values) == [2**64 - 2, 2**64 - 1]
+    for texts, words in (
+        (["seed=0:1001", "steps=0:1000"], "makes 1,001,000 clips"),
+        ([f"seed=0:{10**30}"], "too many values"),  # which no len() counts
+        ([f"seed={10**30}:0:-1"], "too many values"),
+        (["seed=1", "seed=2"], "twice"),
+        (["seed"], "give values"),
+        (["seed=x"], "no whole number"),
+    ):
+        with pytest.raises(ValueError, match=words):
             sweeps_of(texts)
 
 

@@ -178,6 +178,22 @@ def test_no_room_for_a_file_that_is_written_is_the_stores_fault_too(tmp_path, mo
         put_clip(store, "ab" * 32, ".mp4", lambda part: part.touch())
 
 
+@pytest.mark.parametrize("place", ["folder", "address"])
+def test_a_bucket_or_folder_that_is_gone_is_the_stores_fault(place, tmp_path, monkeypatch):
+    def gone(*_, **__):
+        raise FileNotFoundError("the bucket does not exist")
+
+    store = open_store(str(tmp_path) if place == "folder" else f"memory://gone/{tmp_path.name}")
+    if place == "folder":
+        monkeypatch.setattr("os.replace", gone)
+    else:
+        monkeypatch.setattr(store.system, "pipe_file", gone, raising=False)
+    with pytest.raises(StoreError, match=r"the store fails at .*the bucket does not exist"):
+        store.put("job.json", b"")
+    with pytest.raises(FileNotFoundError):
+        store.read("job.json")
+
+
 def test_half_a_file_at_an_object_store_is_no_object(tmp_path):
     """Where puts are whole there is no other name in between."""
     names = []

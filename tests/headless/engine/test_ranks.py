@@ -139,6 +139,16 @@ def test_a_rank_touches_the_gpu_of_its_own_number_alone(monkeypatch, name):
     assert touched == ["cuda:3"]
 
 
+@pytest.mark.parametrize("name", [None, "mps"])
+def test_a_device_that_ranks_can_not_tell_numbers_from_is_refused(monkeypatch, name):
+    """As on a Mac, whose best device it is."""
+    for variable, value in ranks.environments(1)[0].items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(engine, "find_device", lambda name: torch.device(name or "mps"))
+    with pytest.raises(ValueError, match="the devices cuda and cpu, and not with mps; give cpu"):
+        engine.Ranks.join(name, seconds=5)
+
+
 def test_joining_outside_of_ranks_is_refused():
     with pytest.raises(ValueError, match="was not started as one of several ranks; start it by torchrun"):
         engine.Ranks.join("cpu")

@@ -265,4 +265,23 @@ def test_a_clip_of_an_address_is_sent_whole_and_in_parts(open_client, maker, tmp
         clip = made(client, ask(client))["clip"]
         assert client.get(clip, headers={"range": "bytes=10-19"}).content == clip_of(picture())[10:20]
         assert client.get(clip).content == clip_of(picture())
+        for words, status in (("bytes=5000-", 416), ("bytes=9-3", 400), ("lines=1", 400)):
+            assert client.get(clip, headers={"range": words}).status_code == status
         assert not list(store.parts().iterdir())
+
+
+def test_a_full_disk_is_the_store_s_fault_and_leaves_no_half_file(tmp_path, monkeypatch):
+    from stillmotion.headless.batch.stores import StoreError, open_store
+    from stillmotion.headless.serve.answers import fetched
+
+    store = open_store(f"memory://serve/{tmp_path.name}")
+    store.put("clip.mp4", b"content")
+
+    def full(self, content):
+        self.touch()
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(StoreError, match="No space left"):
+        fetched(store, "clip.mp4")
+    assert not list(store.parts().iterdir())

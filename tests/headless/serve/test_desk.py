@@ -128,6 +128,34 @@ def test_a_store_that_fails_is_no_order_and_the_worker_goes_on(tmp_path, maker, 
     hands.stop()
 
 
+def test_a_clip_that_is_made_has_not_failed_with_its_record(tmp_path, maker, monkeypatch):
+    desk = desk_of(tmp_path)
+
+    def failing(*_):
+        raise StoreError("the store fails")
+
+    monkeypatch.setattr(desk.record, "add", failing)
+    monkeypatch.setattr(desk.record, "end", failing)
+    key, ticket = ask(desk, maker)
+    hands = worked(desk, maker)
+    until(lambda: ticket.over)
+    ask(desk, maker, Row("", "x", settings={"seed": 13}))  # which is refused, after the other is settled
+    until(lambda: desk.counts.states["refused"] and not desk.running)
+    assert (ticket.state, ticket.reason, desk.state_of(key)["state"]) == ("done", "", "done")
+    hands.stop()
+
+
+def test_who_leaves_a_clip_may_ask_for_another_before_it_has_ended(tmp_path, maker):
+    desk = desk_of(tmp_path)  # without workers, as if the step were long
+    _, ticket = ask(desk, maker, client="me", stays=False)
+    assert desk.next() is ticket
+    another = Row("", "x", settings={"seed": 5})
+    with pytest.raises(Refusal, match="not made yet"):
+        ask(desk, maker, another, client="me")
+    desk.leave(ticket)
+    ask(desk, maker, another, client="me")
+
+
 def test_a_clip_that_nobody_watches_is_cancelled_unless_it_was_asked_to_stay(tmp_path, maker):
     maker.gate.clear()
     desk = desk_of(tmp_path)

@@ -33,6 +33,8 @@ def open_client(tmp_path):
         {"origin": "http://127.0.0.1:8765.evil.example"},
         {"origin": "null"},
         {"origin": ""},
+        {"origin": "http://["},
+        {"origin": "http://[127.0.0.1:8765"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"host": "evil.example:8765"},  # which its owner made to lead to 127.0.0.1

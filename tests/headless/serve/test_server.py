@@ -141,6 +141,39 @@ def test_a_head_that_does_not_end_is_not_waited_for(open_port, monkeypatch):
         assert ended(second) == b""
 
 
+def begun(connection: socket.socket, port: int, method: str, path: str, *lines: str) -> bytes:
+    """The beginning of an answer to a request without its body."""
+    head = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}", *lines, "", ""]
+    connection.sendall("\r\n".join(head).encode())
+    return connection.recv(1000)
+
+
+@pytest.mark.parametrize("request_line", [("GET", "/healthz"), ("PUT", "/v1/clips")], ids=str)
+def test_a_body_whose_request_is_answered_is_not_waited_for(request_line, open_port, monkeypatch):
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.2)
+    port, _ = open_port()
+    with connected(port) as connection:
+        assert begun(connection, port, *request_line, "Content-Length: 1000").startswith(b"HTTP/1.1")
+        connection.sendall(b"x")
+        ended(connection)
+
+
+def test_a_body_that_breaks_behind_its_answer_ends_the_connection_without_a_word(open_port, maker, caplog):
+    maker.gate.clear()
+    port, desk = open_port()
+    with client_of(port) as client:
+        events = client.post("/v1/clips", files=parts(picture())).json()["events"]
+    until(lambda: desk.running)
+    caplog.clear()
+    for path in ("/healthz", events):
+        with connected(port) as connection:
+            answer = begun(connection, port, "GET", path, "Transfer-Encoding: chunked")
+            assert answer.startswith(b"HTTP/1.1 200")
+            connection.sendall(b"no chunk\r\n")
+            ended(connection)
+    assert not caplog.records
+
+
 def test_a_body_that_does_not_end_is_not_waited_for(open_port):
     port, _ = open_port(upload_seconds=0.2)
     lines = ("Content-Type: multipart/form-data; boundary=x", "Content-Length: 1000")

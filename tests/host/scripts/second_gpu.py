@@ -73,7 +73,9 @@ def said(work) -> str:
 
 
 found = {"alone": host.with_second_gpu(OURS)[1], "kept": host.with_second_gpu(OURS)[0] is OURS}
-devices.append(SECOND)
+devices[:] = [torch.device("cuda", 0)]
+found["other"] = host.with_second_gpu(OURS)[1]
+devices[:] = [FIRST, SECOND]
 found["core's"] = said(lambda: host.with_second_gpu(CORE))
 shared, found["shared"] = host.with_second_gpu(OURS)
 again, found["again"] = host.with_second_gpu(shared)

@@ -93,6 +93,11 @@ def test_frames_are_dealt_out_evenly_and_two_at_least(frames, size, counts):
     assert counts_of(frames, size) == counts
 
 
+def test_one_process_alone_shares_no_clip():
+    """It would be its own neighbour in a ring, and nobody can send anything to itself."""
+    assert counts_of(25, 1) is None
+
+
 def test_moments_of_all_are_the_whole_clips():
     x = torch.randn(7, 32, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     counts, exchange, found = (3, 2, 2), Exchange(3), [None] * 3
