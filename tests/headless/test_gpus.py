@@ -21,7 +21,7 @@ from stillmotion.headless.engine import ranks
 from stillmotion.svd_model.checkpoint.variants import SVD_XT
 
 SIZES = ("--frames", "4", "--width", "64", "--height", "64", "--device", "cpu")
-LONG = (*SIZES, "--steps", "2", "--frames", "400", "--chunk", "4", "--overlap", "1", "--gpus", "2")
+LONG = (*SIZES, "--steps", "2", "--frames", "1000", "--chunk", "4", "--overlap", "1", "--gpus", "2")
 """A clip of many chunks, which are kept one by one."""
 
 

@@ -60,7 +60,7 @@ class Stub:
 
     checkpoint, device = builtin_model.load(), torch.device("cpu")
     dtype = decode_dtype = torch.float32
-    loras = ()
+    loras, ranks = (), None
 
     def __init__(self, disk_full_at: int | None, comes: str | None):
         self._disk_full_at, self._comes = disk_full_at, comes
