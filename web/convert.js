@@ -42,7 +42,7 @@ async function convert() {
   }
   const message = words("convert_ask", "These nodes are replaced; Ctrl+Z brings them back.")
   if (!(await app.extensionManager.dialog.confirm({ title: label(), message, itemList }))) return
-  await asOneStep(() => plans.forEach(({ graph, plan }) => carryOut(graph, plan)))
+  asOneStep(() => plans.forEach(({ graph, plan }) => carryOut(graph, plan)))
   app.canvas.setDirty(true, true)
   const left = plans.flatMap(({ plan }) => leftOf(plan))
   tell(left.length ? "warn" : "success", words("convert_done", "Converted to Stillmotion"), left.join("\n"))

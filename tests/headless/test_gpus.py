@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from functools import partial
 
 import psutil
 import pytest
@@ -44,7 +45,9 @@ def started(*words):
     command = [sys.executable, "-m", "stillmotion", "animate", *map(str, words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    return subprocess.Popen(command, start_new_session=True, **pipes)
+    # Of a shell's background job the interrupt is ignored, and so it would be of its children.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=heard, **pipes)
 
 
 @pytest.fixture

@@ -9,15 +9,13 @@ export function endStep() {
   tracker()?.captureCanvasState?.()
 }
 
-/** Makes the changes of a function one step, with the sizes that Nodes 2.0 measures of new nodes a little later. */
-export async function asOneStep(change) {
-  const tracked = tracker()
-  tracked?.beforeChange?.()
+/** Makes the changes of a function one step. */
+export function asOneStep(change) {
+  tracker()?.beforeChange?.()
   try {
     change()
-    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame)
   } finally {
-    tracked?.afterChange?.()
+    tracker()?.afterChange?.()
     endStep()
   }
 }
