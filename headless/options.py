@@ -166,16 +166,21 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
     parser.add_argument("--version", action="version", version=f"Stillmotion {version}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    animate = commands.add_parser(
+    def of_clips(name: str, add_own: Callable, **words: str) -> tuple:
+        """The parser of a command that makes clips, and its group of the machine's options."""
+        command = commands.add_parser(name, argument_default=argparse.SUPPRESS, **words)
+        add_own(command)
+        _add_settings(command)
+        machine = command.add_argument_group("machine")
+        _add_machine_options(machine)
+        return command, machine
+
+    animate, machine = of_clips(
         "animate",
+        add_files,
         help="make a clip of a picture",
         description="Make a clip of a picture. What is not given follows the checkpoint.",
-        argument_default=argparse.SUPPRESS,
     )
-    add_files(animate)
-    _add_settings(animate)
-    machine = animate.add_argument_group("machine")
-    _add_machine_options(machine)
     machine.add_argument(
         "--gpus",
         type=gpus,
@@ -185,25 +190,18 @@ def parsers(version: str) -> dict[str, argparse.ArgumentParser]:
         "multiple of them, and decoding on all (default 1)",
     )
 
-    batch = commands.add_parser(
+    batch, _ = of_clips(
         "batch",
+        add_batch,
         help="make clips of many pictures, and go on where a run ended",
         description="Make clips of many pictures, each once, and go on where an earlier run ended.",
-        argument_default=argparse.SUPPRESS,
     )
-    add_batch(batch)
-    _add_settings(batch)
-    _add_machine_options(batch.add_argument_group("machine"))
-
-    serve = commands.add_parser(
+    serve, _ = of_clips(
         "serve",
+        add_serve,
         help="make clips of pictures that come by HTTP",
         description="Make clips of pictures that come by HTTP, and keep them in a store.",
-        argument_default=argparse.SUPPRESS,
     )
-    add_serve(serve)
-    _add_settings(serve)
-    _add_machine_options(serve.add_argument_group("machine"))
 
     inspect = commands.add_parser("inspect", help="say what a checkpoint file is, without loading it")
     _add_inspect_options(inspect)

@@ -7,7 +7,7 @@ import re
 from .batch.manifests import EXTENSIONS as MANIFESTS
 from .batch.outcomes import ASIDE
 from .files.formats import ENCODINGS
-from .options_of_files import add_parts
+from .options_of_files import add_checkpoint
 from .values import file_name, number, one_of, whole
 
 AGAIN = {state.partition(" ")[0]: state for state in ASIDE}
@@ -117,14 +117,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a folder or address in which a manifest may name pictures, beside its own",
     )
-    add(
-        "--checkpoint",
-        type=file_name,
-        default=None,
-        metavar="FILE",
-        help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
-    )
-    add_parts(parser)
+    add_checkpoint(parser)
     add("--no-metadata", action="store_true", default=False, help="keep the settings out of the files")
 
 

@@ -72,6 +72,18 @@ def _add_motion(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """The checkpoint, and files that replace a part of it or change it."""
+    parser.add_argument(
+        "--checkpoint",
+        type=file_name,
+        metavar="FILE",
+        default=None,
+        help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
+    )
+    add_parts(parser)
+
+
 def add_parts(parser: argparse.ArgumentParser) -> None:
     """Files that replace a part of the checkpoint, go over it, or are LoRAs that change its UNet."""
     for part, (words, _) in PARTS.items():
@@ -162,14 +174,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     )
     add("--overwrite", action="store_true", default=False, help="replace outputs that are there already")
     _add_pictures(parser)
-    add(
-        "--checkpoint",
-        type=file_name,
-        metavar="FILE",
-        default=None,
-        help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
-    )
-    add_parts(parser)
+    add_checkpoint(parser)
     _add_control(parser)
     _add_motion(parser)
     _add_references(parser)

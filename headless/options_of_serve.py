@@ -3,7 +3,7 @@
 import argparse
 
 from .options_of_batch import between, duration
-from .options_of_files import add_parts
+from .options_of_files import add_checkpoint
 from .serve.limits import Limits
 from .values import file_name, number
 
@@ -40,14 +40,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=file_name,
-        default=None,
-        metavar="FILE",
-        help="an SVD file, or a folder in diffusers' layout; without: a built-in one",
-    )
-    add_parts(parser)
+    add_checkpoint(parser)
     add(
         "--store",
         type=file_name,
