@@ -81,6 +81,11 @@ def own_or_chosen(name: str, as_named: str = "", **changes) -> io.Input:
     return setting(name, as_named, default=0, min=0, optional=True, advanced=True, **changes)
 
 
+def own_id(node: type[io.ComfyNode]) -> str | None:
+    """The id of a node in its graph, where its schema asks for it; None where a script runs one alone."""
+    return node.hidden and node.hidden.unique_id
+
+
 def seed_input() -> io.Int.Input:
     """The seed of a whole clip."""
     return setting("seed", control_after_generate=True)

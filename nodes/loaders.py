@@ -8,7 +8,7 @@ from ..svd_model.adapters.lora import Strengths
 from ..svd_model.checkpoint import Checkpoint
 from . import host
 from .checks import checked
-from .inputs import setting
+from .inputs import own_id, setting
 from .page import DOWNLOAD
 
 CATEGORY = "stillmotion/loaders"
@@ -70,7 +70,7 @@ class LoadCheckpoint(io.ComfyNode):
     @checked
     def execute(cls, checkpoint: str) -> io.NodeOutput:
         opened = host.open_checkpoint(checkpoint)
-        return _loaded(host.load_model(opened), opened, cls.hidden and cls.hidden.unique_id)
+        return _loaded(host.load_model(opened), opened, own_id(cls))
 
 
 class LoadParts(io.ComfyNode):
@@ -98,7 +98,7 @@ class LoadParts(io.ComfyNode):
     @checked
     def execute(cls, unet: str, vae: str, image_encoder: str) -> io.NodeOutput:
         opened = host.open_parts(unet=unet, vae=vae, image_encoder=image_encoder)
-        return _loaded(host.load_model(opened), opened, cls.hidden and cls.hidden.unique_id)
+        return _loaded(host.load_model(opened), opened, own_id(cls))
 
 
 class LoadExVideo(io.ComfyNode):
@@ -130,7 +130,7 @@ class LoadExVideo(io.ComfyNode):
     @checked
     def execute(cls, checkpoint: str, exvideo: str) -> io.NodeOutput:
         model, changed = host.load_exvideo(host.open_checkpoint(checkpoint), exvideo)
-        return _loaded(model, changed, cls.hidden and cls.hidden.unique_id)
+        return _loaded(model, changed, own_id(cls))
 
 
 class LoadVAE(io.ComfyNode):
@@ -257,5 +257,5 @@ class LoadLoRA(io.ComfyNode):
     def execute(cls, model, lora: str, strength: float, spatial: float, temporal: float) -> io.NodeOutput:
         strengths = Strengths(strength * spatial, strength * temporal)
         patched, report = host.with_lora(model, lora, strengths)
-        host.show_on_node(report, cls.hidden and cls.hidden.unique_id)
+        host.show_on_node(report, own_id(cls))
         return io.NodeOutput(patched)

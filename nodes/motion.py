@@ -17,7 +17,7 @@ from ..svd_model.networks.finite import check_finite
 from . import host
 from .checks import checked, verdict
 from .conditioning import fit_pictures
-from .inputs import setting
+from .inputs import own_id, setting
 
 CATEGORY = "stillmotion/motion"
 CUSTOM = "custom"
@@ -148,7 +148,7 @@ class DrawMotion(io.ComfyNode):
         check_one("image", image)
         drawn, unknown = tracks.parse(motion.strip() or NOTHING)  # as the page's script reads an empty text
         doubts = list(tracks.doubts(drawn, unknown, width, height))
-        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
+        host.show_doubts(doubts, own_id(cls))
         if masks is not None:
             check_mask("masks", masks)
         clip = width, height
@@ -216,7 +216,7 @@ class Drag(io.ComfyNode):
         keys, unknown = tracks.parse_path(path)
         motion = Motion((Region("the mask", tracks.MOVE, keys, mask=0),))
         size = image.shape[2], image.shape[1]
-        host.show_doubts(list(tracks.doubts(motion, unknown, *size)), cls.hidden and cls.hidden.unique_id)
+        host.show_doubts(list(tracks.doubts(motion, unknown, *size)), own_id(cls))
         check_mask("mask", mask)
         if len(mask) != 1:
             raise ValueError(f"mask holds {len(mask)} pictures, and SVD Drag takes one; several: SVD Motion.")

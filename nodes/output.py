@@ -21,7 +21,7 @@ from ..svd_model.networks.finite import check_finite
 from . import host, latents
 from .checks import checked, verdict
 from .hold import paste_over
-from .inputs import LABELS, own_or_chosen, seed_input, setting
+from .inputs import LABELS, own_id, own_or_chosen, seed_input, setting
 from .loaders import DECODERS, FRAME_WISE, checkpoint_input
 
 CATEGORY = "stillmotion"
@@ -215,7 +215,7 @@ class Decode(io.ComfyNode):
         first_frame=None,
     ) -> io.NodeOutput:
         doubts = [] if latents.samples_of(latent).any() else [EMPTY_LATENT]
-        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
+        host.show_doubts(doubts, own_id(cls))
         options = (video, memory_budget, precision, frames, last_frame, ring, first_frame)
         options += (paste_over(latent, vae, paste, paste_mask),)
         return io.NodeOutput(decode_latent(vae, latent, *options))
@@ -335,7 +335,7 @@ class Animate(io.ComfyNode):
         host.check_images(image)
         check_finite(image, "in the image; look at the node that made it")
         doubts = [f"{len(image)} pictures, so {len(image)} clips one after the other: {ONE_PICTURE}"]
-        host.show_doubts(doubts if len(image) > 1 else [], cls.hidden and cls.hidden.unique_id)
+        host.show_doubts(doubts if len(image) > 1 else [], own_id(cls))
         settings = Settings(
             width=width or None,
             height=height or None,

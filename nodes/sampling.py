@@ -16,7 +16,7 @@ from ..samplers.schedules import SCHEDULES
 from . import host, latents
 from .checks import checked
 from .hold import levels_from, start_input
-from .inputs import interval_inputs, seed_input, setting
+from .inputs import interval_inputs, own_id, seed_input, setting
 from .page import PRESETS
 from .scales import guidance_inputs, over_frames
 
@@ -357,7 +357,7 @@ class KSampler(io.ComfyNode):
         start_at=0.0,
     ) -> io.NodeOutput:
         doubts = host.size_doubts(model, latents.samples_of(latent))
-        host.show_doubts(doubts, cls.hidden and cls.hidden.unique_id)
+        host.show_doubts(doubts, own_id(cls))
         host.check_without_guidance(model, "SVD KSampler")
         host.check_conditioning(model, "positive", positive)
         host.check_conditioning(model, "negative", negative)

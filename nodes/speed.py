@@ -4,7 +4,7 @@ from comfy_api.v0_0_2 import io
 
 from . import host
 from .checks import checked
-from .inputs import setting
+from .inputs import own_id, setting
 
 
 class FeatureCache(io.ComfyNode):
@@ -64,5 +64,5 @@ class SecondGPU(io.ComfyNode):
     @checked
     def execute(cls, model) -> io.NodeOutput:
         shared, words = host.with_second_gpu(model)
-        host.show_on_node(words, cls.hidden and cls.hidden.unique_id)
+        host.show_on_node(words, own_id(cls))
         return io.NodeOutput(shared)
