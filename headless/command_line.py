@@ -16,8 +16,8 @@ from .commands.animate import KEEP_LATENTS, animate, version
 from .commands.batch import batch
 from .commands.checkpoints import open_checkpoint, read_loras
 from .commands.inspect import describe, describe_clip
-from .commands.ranks import INTERRUPTED, LOST, NOT_WHOLE, OK, REFUSED
 from .commands.serve import serve
+from .commands.statuses import CUT_SHORT, INTERRUPTED, NOT_WHOLE, OK, REFUSED
 from .engine.memory import REMEDIES
 from .engine.ranks import RankLostError, abandon
 from .files.sources import STANDARD_INPUT
@@ -49,7 +49,7 @@ def _run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except RankLostError as error:
         _say(f"error: {error}")
-        return LOST
+        return CUT_SHORT
     except (ValueError, OSError) as error:
         _say(f"error: {error}")
         return REFUSED

@@ -14,9 +14,9 @@ from ray import serve
 from starlette.applications import Starlette
 
 from ..clips.mistakes import Mistakes
-from .batch.status import own_store
+from .batch.status import own_store, prepare
 from .commands.animate import version
-from .commands.serve import EXTENSION, about_of, limits_of, makers_of, prepare, tokens_of
+from .commands.serve import EXTENSION, about_of, limits_of, makers_of, tokens_of
 from .options import parse
 from .serve.app import Service, make_app
 from .serve.desk import Desk

@@ -134,14 +134,19 @@ class ClipJob:
         """Makes a clip, and returns what writes it to a file; raises ValueError."""
         self._check, self._progress = check, progress
         plan, pipeline = self._plan(row), self._pipeline
-        size, at_once = pipeline.latent_size(plan), max(plan.run_frames)
-        pipeline.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
+        self._check_room(plan)
         file = io.BytesIO(picture)
         file.name = row.image  # in messages
         pixels = plan.canvas(images.to_tensor(images.read_image(file)))
         (frames,) = drive([recipe(plan, {0: pixels})], pipeline.perform)
         notes = self._notes(plan, picture) if self._common.metadata else None
         return partial(_write, list(frames), plan.settings.fps, notes)
+
+    def _check_room(self, plan: Plan) -> None:
+        """Raises NotEnoughMemoryError for a clip that the device's memory, or the budget, doesn't hold."""
+        pipeline = self._pipeline
+        size, at_once = pipeline.latent_size(plan), max(plan.run_frames)
+        pipeline.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
 
     def _step(self, stage: str, done: int, total: int) -> None:
         self._progress(stage, done, total)
@@ -176,10 +181,8 @@ class ClipJob:
                     f"a worker computes with {name} {dtype}, and the batch has {wanted[name]}; give {option}."
                 )
         if share not in (None, 1):
-            plan = pipeline.plan(self._common.settings)
-            size, at_once = pipeline.latent_size(plan), max(plan.run_frames)
             try:
-                pipeline.fit.check(size, plan.settings.frame_wise_decode, at_once=at_once)
+                self._check_room(pipeline.plan(self._common.settings))
             except NotEnoughMemoryError as error:
                 raise ValueError(f"--gpus-per-worker {share:g} is too small: {error}") from error
 

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..files.formats import ENCODINGS
+from .clips import Common
 from .digests import Digests
 from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
 from .places import is_address
 from .record import JOB, clip_name, lines
-from .stores import Store, StoreError, open_store
+from .stores import Store, StoreError, clean, open_store
 
 INDEX = "index.html"
 MOST_SHOWN = 1_000
@@ -31,6 +32,21 @@ def job_of(store: Store) -> dict | None:
         return None
     ours = isinstance(content, dict) and "stillmotion" in content and content.get("extension") in ENCODINGS
     return content if ours else None
+
+
+def prepare(store: Store, common: Common, **others: object) -> None:
+    """Says in a store what its clips depend on, in job.json, and deletes what ended runs left unfinished.
+
+    It names no folders, which are private. others: what else job.json says.
+    """
+    about = {
+        "stillmotion": common.version,
+        "extension": common.extension,
+        "fingerprint": json.loads(common.fingerprint),
+        **others,
+    }
+    store.put(JOB, json.dumps(about, indent=1, sort_keys=True).encode())
+    clean(store)
 
 
 def own_store(name: str | None, option: str, extension: str | None = None) -> Store:

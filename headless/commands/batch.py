@@ -1,6 +1,5 @@
 """The command `batch`: many clips, and a record of what is done."""
 
-import json
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -20,8 +19,8 @@ from ..batch.progress import served, shown
 from ..batch.ray_data import Pool, run_ray
 from ..batch.record import JOB, Past
 from ..batch.sources import Source, find_source
-from ..batch.status import job_of, own_store, summary, write_index
-from ..batch.stores import Store, StoreError, clean
+from ..batch.status import job_of, own_store, prepare, summary, write_index
+from ..batch.stores import Store, StoreError
 from ..batch.texts import sweeps_of
 from ..batch.work import Task, Terms, reason_of
 from ..options_of_batch import AGAIN
@@ -29,8 +28,7 @@ from ..progress import ProgressBars
 from .animate import version
 from .checkpoints import common_of, pipeline_of
 from .sharing import RAY, check_sharing, dtypes_of_workers, planned, ray_pool
-
-OK, SOME_ASIDE, CUT_SHORT = 0, 1, 3
+from .statuses import CUT_SHORT, NOT_WHOLE, OK
 
 
 def batch(
@@ -99,8 +97,7 @@ def _run(
     tasks = to_do(source.rows(), job.fingerprint, options.shard, past, tally)
     if options.dry_run:
         return _dry_run(job, tasks, tally, tell)
-    store.put(JOB, json.dumps(_about(options, common), indent=1, sort_keys=True).encode())
-    clean(store)
+    prepare(store, common, sweep=options.sweep, shards=options.shard[1])
     with ExitStack() as stack:
         stack.enter_context(served(tally, options.metrics_port))
         stack.enter_context(shown(tally, say))
@@ -114,7 +111,7 @@ def _run(
         write_index(store, job.extension)
     for line in _results(tally):
         say(line)
-    return SOME_ASIDE if tally.aside else OK
+    return NOT_WHOLE if tally.aside else OK
 
 
 def _results(tally: Tally) -> Iterator[str]:
@@ -148,7 +145,7 @@ def _dry_run(job: ClipJob, tasks: Iterator[Task], tally: Tally, tell: Callable[[
     tell(f"{number:,} to do, {tally.states[SKIPPED]:,} done, {tally.aside:,} aside")
     for line in _reasons(tally):
         tell(line)
-    return SOME_ASIDE if tally.aside else OK
+    return NOT_WHOLE if tally.aside else OK
 
 
 def _status(options: Namespace, store: Store, tell: Callable[[str], None]) -> int:
@@ -173,14 +170,3 @@ def _source(options: Namespace) -> Source:
     if options.out is not None and any(os.path.realpath(name).startswith(out) for name in source.names):
         raise ValueError(f"{options.source} names files in --out, which has clips; name others.")
     return source
-
-
-def _about(options: Namespace, common: Common) -> dict:
-    """What job.json says: what the clips depend on; no names of folders, which are private."""
-    return {
-        "stillmotion": common.version,
-        "extension": common.extension,
-        "fingerprint": json.loads(common.fingerprint),
-        "sweep": options.sweep,
-        "shards": options.shard[1],
-    }

@@ -24,9 +24,7 @@ from ..engine.devices import find_device
 from ..engine.fit import latent_size
 from ..engine.ranks import Ranks
 from ..files.sources import STANDARD_INPUT
-
-OK, NOT_WHOLE, REFUSED, LOST, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit statuses of the command; LOST: of a rank that another one has left."""
+from .statuses import CUT_SHORT, INTERRUPTED, OK, REFUSED
 
 PATIENCE = 5.0
 """Seconds that ranks have to end by themselves where one has ended."""
@@ -154,7 +152,7 @@ def run(words: Sequence[str], several: int, say: Callable[[str], None]) -> int:
         finally:
             _end(processes, at_once=True)
         status = processes[0].returncode
-        if status > 0 and (first == 0 or status not in (LOST, INTERRUPTED)):
+        if status > 0 and (first == 0 or status not in (CUT_SHORT, INTERRUPTED)):
             return status
         say(_reason(first, processes[first].returncode, told[first]))
         return REFUSED
@@ -169,7 +167,7 @@ def watch_parent() -> None:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGINT)  # so that no half-written file is left
         time.sleep(PATIENCE)
-        os._exit(LOST)
+        os._exit(CUT_SHORT)
 
     if parent and hasattr(os, "getppid"):
         threading.Thread(target=watch, daemon=True).start()
@@ -205,7 +203,7 @@ def _first_failure(processes: Sequence[subprocess.Popen]) -> int | None:
     while True:
         states = [process.poll() for process in processes]
         failed = [rank for rank, state in enumerate(states) if state]
-        reasons = [rank for rank in failed if states[rank] != LOST]
+        reasons = [rank for rank in failed if states[rank] != CUT_SHORT]
         if reasons:
             return reasons[0]
         if failed:  # the end of a rank that is lost is seen a moment later

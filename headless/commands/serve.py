@@ -1,6 +1,5 @@
 """The command `serve`: clips by HTTP."""
 
-import json
 import os
 import stat
 import tempfile
@@ -18,10 +17,9 @@ from ...clips.mistakes import Mistakes
 from ...clips.settings import Settings
 from ..batch.clips import Common, settings_of
 from ..batch.drivers import interrupted_by_terminate
-from ..batch.record import JOB
 from ..batch.rows import Row
-from ..batch.status import own_store
-from ..batch.stores import Store, StoreError, clean
+from ..batch.status import own_store, prepare
+from ..batch.stores import Store, StoreError
 from ..progress import ProgressBars
 from ..serve.desk import Desk
 from ..serve.hands import Hands
@@ -100,17 +98,6 @@ def limits_of(options: Namespace) -> Limits:
         queue=options.queue,
         clips_of_client=options.clips_per_token,
     )
-
-
-def prepare(store: Store, common: Common) -> None:
-    """Says in a store what its clips depend on, as a batch does; raises StoreError."""
-    about = {
-        "stillmotion": common.version,
-        "extension": common.extension,
-        "fingerprint": json.loads(common.fingerprint),
-    }
-    store.put(JOB, json.dumps(about, indent=1, sort_keys=True).encode())
-    clean(store)
 
 
 def about_of(maker: ClipMaker, common: Common, limits: Limits) -> dict:

@@ -94,7 +94,7 @@ def _refers(run: Run) -> bool:
 
 
 def share(count: int, ranks: int) -> int:
-    """How many of some branches a rank has at the most."""
+    """How many of some branches, or frames, a rank has at the most."""
     return -(-count // ranks)
 
 

@@ -16,7 +16,7 @@ from ..batch.outcomes import ASIDE, DONE, REFUSED, SKIPPED, Outcome, Tally
 from ..batch.record import Record, clip_name
 from ..batch.rows import Row
 from ..batch.stores import Store, StoreError
-from ..batch.work import Job as Maker
+from ..batch.work import Job
 from .limits import Limits, Refusal
 
 QUEUED, RUNNING, CANCELLED, FAILED = "queued", "running", "cancelled", "failed"
@@ -191,7 +191,7 @@ class Desk:
         """The picture of a clip; raises FileNotFoundError where the store lost it."""
         return ticket.picture or self.store.read(f"{QUEUE}/{ticket.key}.picture")
 
-    def go_on(self, maker: Maker) -> int:
+    def go_on(self, maker: Job) -> int:
         """Takes up the orders of an earlier service, whose keys the maker must find alike; their number."""
         names = self.store.names(QUEUE)
         found = sorted(filter(None, map(self._stored, names)), key=lambda content: content["time"])
@@ -215,7 +215,7 @@ class Desk:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
-    def _take_up(self, content: dict, maker: Maker) -> None:
+    def _take_up(self, content: dict, maker: Job) -> None:
         key, row = content["key"], Row("", content["image"], settings=content["settings"])
         ticket = Ticket(key, row, str(content["sha256"]), set(content["clients"]), True)
         if self.has_clip(key):

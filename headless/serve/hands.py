@@ -10,7 +10,7 @@ from typing import Protocol
 from ..batch.outcomes import DONE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Outcome
 from ..batch.rows import Row
 from ..batch.stores import StoreError
-from ..batch.work import TimeOut, put_clip, with_memory
+from ..batch.work import Job, TimeOut, put_clip, with_memory
 from .desk import ATTEMPTS, CancelledError, ClosingError, Desk, Ticket
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,8 @@ MOST_FAULTS = 3
 PATIENCE = 30.0  # seconds for a clip to be written at the end
 
 
-class Maker(Protocol):
-    """What makes the clips of a service; tests put another in its place."""
-
-    extension: str
-
-    def key(self, row: Row, picture: str) -> str:
-        """The content key of the clip of a row, whose picture has a SHA-256; raises ValueError."""
+class Maker(Job, Protocol):
+    """What makes the clips of a service: a batch's job that says more; tests put another in its place."""
 
     def work(self, row: Row) -> float:
         """The work of a clip as a multiple of the checkpoint's own; raises ValueError."""
@@ -42,10 +37,7 @@ class Maker(Protocol):
         check: Callable[[], None],
         progress: Callable[[str, int, int], object],
     ) -> Callable[[Path], None]:
-        """Makes a clip, and returns what writes it to a file; raises ValueError.
-
-        check: called often, raises what ends the work. progress: takes a stage, how much is done, of what.
-        """
+        """Makes a clip as a job does; progress: takes a stage, how much of it is done, and of what."""
 
 
 class Hands:
