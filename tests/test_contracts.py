@@ -34,6 +34,12 @@ def test_arrows_between_packages_go_one_way():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_tests_that_share_a_server_stay_in_one_process(request):
+    """pytest-xdist writes the groups of tests/conftest.py behind their names, where pytest lets it."""
+    in_groups = request.config.getoption("loadgroup", default=False)
+    assert request.node.nodeid.endswith("@test_contracts.py" if in_groups else request.node.name)
+
+
 def imported(path: Path) -> set[str]:
     """The top-level names of all absolute imports, also of those inside of functions."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
