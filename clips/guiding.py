@@ -97,7 +97,6 @@ def conflicts(settings: ChoicesOverTime) -> Iterator[str]:
         yield f"{' and '.join(useless)} can't go without skip_guidance; give its numbers, or leave it out."
     if settings.rescale_over is not None and not settings.guidance_rescale:
         yield "rescale_over can't go without guidance_rescale; give its share, or leave it out."
-    yield from _conflicts_of_cache(settings)
 
 
 def conflicts_between(settings: ChoicesOverTime, what: str, method: str | None) -> Iterator[str]:
@@ -129,19 +128,3 @@ def _plain(settings: Choices, scales: Tensor) -> Term:
     numbers = {ours: getattr(settings, name) for name, ours in _OF_APG.items()} if method == APG else {}
     numbers = {name: number for name, number in numbers.items() if number is not None}
     return guidance.TERMS[method](scales, settings.guidance_interval, **numbers)
-
-
-def _conflicts_of_cache(settings: ChoicesOverTime) -> Iterator[str]:
-    """A sentence where branches would begin at different steps, and keep features of different ones."""
-    chosen = [name for name in ("guidance_interval", "skip_interval") if not _everywhere(settings, name)]
-    if settings.feature_cache > 1 and skips(settings) and chosen:
-        yield (
-            f"feature_cache is {settings.feature_cache} and can't go with skip_guidance and "
-            f"{' and '.join(chosen)}: the estimates would have deep features of different evaluations; leave "
-            "one of them out."
-        )
-
-
-def _everywhere(settings: ChoicesOverTime, name: str) -> bool:
-    interval = getattr(settings, name)
-    return interval is None or tuple(interval) == EVERYWHERE

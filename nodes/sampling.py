@@ -50,7 +50,7 @@ def guided_model(
         return [guidance.TERMS[method](of_frames(num_frames), interval, **of_method)]
 
     remembers = bool(of_method.get("momentum"))
-    return host.with_guidance(model, make_terms, remembers, limited=interval != guidance.EVERYWHERE)
+    return host.with_guidance(model, make_terms, remembers)
 
 
 def interval_of(low: float, high: float) -> tuple[float, float]:

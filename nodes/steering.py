@@ -75,7 +75,6 @@ class SkipGuidance(io.ComfyNode):
                 model,
                 lambda num_frames: guiding.further_terms(settings, num_frames),
                 guiding.skipping(settings),
-                limited=interval != guiding.EVERYWHERE,
             )
         )
 

@@ -5,7 +5,9 @@ Constants of a run are computed once: see RunConstants and TimeShifts in `svd_mo
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ from ...svd_model import layerwise
 from ...svd_model.layerwise.memory import BoundedPlan
 from ...svd_model.networks.controlnet import ControlNet
 from ...svd_model.networks.early_features import EarlyFeatures, first_changed
-from ...svd_model.networks.feature_cache import DeepFeatures
+from ...svd_model.networks.feature_cache import DeepFeatures, FeatureCache
 from ...svd_model.networks.finite import FiniteCheck, complaint_of_sampling
 from ...svd_model.networks.hooks import NO_HOOKS, Hooks, Place, both
 from ...svd_model.networks.operations import fastest_attention
@@ -109,7 +111,7 @@ def _evaluations(
     def make(branches: Mapping[str, Branch]) -> Evaluator:
         return Evaluator(unet, branches, dtype, **options)
 
-    return make if ranks is None else parallel.divided(make, ranks, run.feature_cache > 1, together)
+    return make if ranks is None else parallel.divided(make, ranks, together)
 
 
 class Evaluator:
@@ -121,7 +123,8 @@ class Evaluator:
     Branches with hooks of their own have batches of their own. One with the conditional branch's conditions
     begins from its features, at the stage that the hooks first change, where the budget has room for them.
     All branches have one vector, and all a camera or none. Shifts for `sigmas` are computed in advance. With
-    `feature_cache` n the deep blocks run every n evaluations (Ma et al., "DeepCache", 2024); 1 is exact.
+    `feature_cache` n the deep blocks run every n evaluations, and where a branch begins (networks/
+    feature_cache.py); 1 is exact.
     `kept_features` says of how many branches they are kept, where another Evaluator has its own. A
     `controller` changes each evaluation of the UNet and runs in its batches and pieces. `hooks` go after each
     branch's own. `positions`: the number of frames over whose positions the clip's are spread. `low_pass`: of
@@ -158,16 +161,25 @@ class Evaluator:
         self._shifts = ShiftTable(unet, vector, dtype, sigmas)
         self._followers = _followers(branches)
         self._fork = fork_of(branches, unet.places)
-        self._early: EarlyFeatures | None = None  # of the evaluations at one x
+        self._features = FeatureCache()
+        self._deep: DeepFeatures | None = None  # of the evaluations at one x
+        self._early: EarlyFeatures | None = None  # the same
         self._has_room: bool | None = None  # for these; None: not asked yet
 
-    def __call__(self, branches: Sequence[str], x: Tensor, sigma: Tensor) -> tuple[Tensor, ...]:
+    def __call__(
+        self, branches: Sequence[str], x: Tensor, sigma: Tensor, among: Sequence[str] = ()
+    ) -> tuple[Tensor, ...]:
+        """Evaluate branches. among: all that are evaluated at this x, also by other ranks."""
         estimates, shares = {}, self._shares(branches, x)
+        kept = nullcontext()
+        if self._interval > 1:
+            kept = self._features.evaluation(branches, self._interval, sigma.item(), others=among)
         try:
-            for group in self._alike(branches):
-                estimates |= zip(group, self._together(group, x, sigma, shares), strict=True)
+            with kept as self._deep:
+                for group in self._alike(branches):
+                    estimates |= zip(group, self._together(group, x, sigma, shares), strict=True)
         finally:
-            self._early = None
+            self._deep = self._early = None
         return tuple(estimates[name] for name in branches)
 
     def _alike(self, branches: Sequence[str]) -> list[tuple[str, ...]]:
@@ -198,7 +210,7 @@ class Evaluator:
 
         def evaluate(plan: layerwise.UNetPlan) -> list[Tensor]:
             if plan.branches < together:
-                self._passes.clear()  # constants and deep features of batches that don't fit
+                self._passes.clear()  # constants of batches that don't fit
             estimates = []
             for batch in _batched(branches, plan.branches):
                 early = self._early_of(batch, len(x)) if shares else None
@@ -275,7 +287,10 @@ class Evaluator:
         videos = self._passes[batch]
 
         def network(x: Tensor, _: Tensor) -> Tensor:
-            return videos(x, sigma, shifts, self._interval, pieces, early)
+            predict = self._unet.predict
+            if self._deep is not None:
+                predict = partial(self._deep.predict, self._unet, batch)
+            return videos(predict, x, sigma, shifts, pieces, early)
 
         return precondition(network)(x, sigma)
 
@@ -318,7 +333,7 @@ class _BatchedBranches:
         low_pass: LowPass | None,
         share: FrameShare | None,
     ):
-        self._unet, self._dtype, self._controller, self._share = unet, dtype, controller, share
+        self._dtype, self._controller, self._share = dtype, controller, share
         self._shape, self._hooks = (len(branches), num_frames), branches[0].hooks
         concat, context, vector, camera = (
             _rows([getattr(branch.conditions, name) for branch in branches], num_frames, dtype)
@@ -331,18 +346,20 @@ class _BatchedBranches:
             self._constants = self._constants.shared(share)
         if controller is not None:
             self._constants_of_control = controller.prepare(context, vector, num_frames, positions)
-        self._deep = DeepFeatures()
 
     def __call__(
         self,
+        predict: Callable[..., Tensor],
         x: Tensor,
         sigma: Tensor,
         shifts: StepShifts,
-        interval: int,
         pieces: Pieces,
         early: EarlyFeatures | None,
     ) -> Tensor:
-        """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32."""
+        """Network output F of every branch for one x, (T, 4, h, w) -> (branches, T, 4, h, w), float32.
+
+        predict: the UNet's, of all or a part of its layers.
+        """
         branches, num_frames = self._shape
         picture = self._concat if self._low_pass is None else self._low_pass.at(self._concat, sigma)
         x = torch.cat([x.to(self._dtype).repeat(branches, 1, 1, 1), picture], dim=1)
@@ -351,11 +368,7 @@ class _BatchedBranches:
             x, shifts = self._share.rows(x), each(shifts, self._share.rows)
         if self._controller is not None:
             hooks = both(hooks, self._controller.hooks(x, sigma, self._constants_of_control, pieces))
-        inputs = (x, shifts, self._constants, hooks)
-        if interval == 1:
-            result = self._unet.predict(*inputs, pieces=pieces, early=early)
-        else:
-            result = self._deep.predict(self._unet, interval, *inputs, pieces=pieces, early=early)
+        result = predict(x, shifts, self._constants, hooks, pieces=pieces, early=early)
         result = result.float().unflatten(0, (branches, -1))
         return result if self._share is None else self._share.whole(result)
 

@@ -3,12 +3,12 @@
 With more ranks than branches each branch has a group of them, whose ranks have a part of its frames each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ...clips.run import MakeEvaluate, Run
+from ...clips.run import Branch, MakeEvaluate, Run
 from ...samplers.guidance import Evaluate
 from ...svd_model.layerwise import NotEnoughMemoryError, is_out_of_memory
 from ...svd_model.networks.sharing import FrameShare, counts_of
@@ -55,14 +55,19 @@ def share_of(frames: int, group: Group | None) -> FrameShare | None:
     return FrameShare(counts_of(frames, group.size), group.rank, group.gather, group.pass_on, group.swap)
 
 
-def divided(make_evaluate: MakeEvaluate, ranks: Ranks, remembers: bool, together: int = 1) -> MakeEvaluate:
+EvaluateShare = Callable[[Sequence[str], Tensor, Tensor, Sequence[str]], Sequence[Tensor]]
+"""(names of branches, x, σ, names of all that some rank evaluates at this x) -> estimates of the first."""
+
+MakeEvaluateShare = Callable[[Mapping[str, Branch]], EvaluateShare]
+
+
+def divided(make_evaluate: MakeEvaluateShare, ranks: Ranks, together: int = 1) -> MakeEvaluate:
     """Evaluations whose branches are dealt out to the ranks and gathered; branch i goes to rank i mod size.
 
     together: how many ranks in a row have a branch; their evaluations are one, and give all of them its
     whole estimates. There a rank whose memory runs out can't wait for others, which wait for it, and ends.
 
-    One branch alone is evaluated by every rank, and nothing travels, unless an evaluation `remembers` earlier
-    ones, as with a feature cache: then a branch is one rank's from start to end.
+    One branch alone is evaluated by every rank, and nothing travels.
     """
 
     groups = ranks.size // together
@@ -71,12 +76,12 @@ def divided(make_evaluate: MakeEvaluate, ranks: Ranks, remembers: bool, together
         evaluate = make_evaluate(branches)
 
         def on_ranks(names: Sequence[str], x: Tensor, sigma: Tensor) -> Sequence[Tensor]:
-            if len(names) == 1 and not remembers:
-                return evaluate(names, x, sigma)
+            if len(names) == 1:
+                return evaluate(names, x, sigma, names)
             own, most = tuple(names)[ranks.rank // together :: groups], share(len(names), groups)
 
             def estimated() -> Sequence[Tensor]:
-                return evaluate(own, x, sigma) if own else ()
+                return evaluate(own, x, sigma, names)
 
             estimates = estimated() if together > 1 else _together(estimated, ranks)
             empty = [torch.zeros_like(x)] * (most - len(estimates))

@@ -1,6 +1,6 @@
 """Early features of our UNet, which predictions by hooks take from the positive one of a step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ class Followers:
 
     hooks: tuple[Hooks, ...]
     follow: Callable[[Tensor, int], bool]  # σ and the frames of one video
+    names: Callable[[Tensor, list], list[Hashable]]  # σ and positive conditionings -> those that follow
 
 
 @dataclass(frozen=True)

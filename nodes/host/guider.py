@@ -12,7 +12,6 @@ from ...svd_model.networks.hooks import NO_HOOKS, Hooks, both
 from .early import FOLLOWERS, LEADERS, Followers
 from .model import check_video_model, frames_of_video
 from .shared import STEERING
-from .unet import FEATURE_CACHE
 
 _BRANCHES = (CONDITIONAL, UNCONDITIONAL)
 """The order of the host's conditionings and predictions."""
@@ -28,12 +27,11 @@ MakeTerms = Callable[[int], Sequence[Term]]
 class _Guider:
     """Guidance by the terms of the current run, as the two functions that the host calls for a MODEL.
 
-    remembers: whether terms have a state. limited: whether they hold in some steps alone.
+    remembers: whether terms have a state.
     """
 
-    def __init__(self, make_terms: MakeTerms, remembers: bool, limited: bool):
-        self._make_terms = make_terms
-        self.remembers, self.limited = remembers, limited
+    def __init__(self, make_terms: MakeTerms, remembers: bool):
+        self._make_terms, self.remembers = make_terms, remembers
         self._terms: dict[int, Sequence[Term]] = {}
 
     def begin_run(self, patcher) -> None:
@@ -74,8 +72,8 @@ class _Further:
     They compare the positive prediction with predictions by hooks of our UNet, each named as a branch.
     """
 
-    def __init__(self, make_terms: MakeTerms, hooks: Mapping[str, Hooks], limited: bool):
-        self._make_terms, self._limited = make_terms, limited
+    def __init__(self, make_terms: MakeTerms, hooks: Mapping[str, Hooks]):
+        self._make_terms = make_terms
         self._hooks = {name: of_branch for name, of_branch in hooks.items() if of_branch is not NO_HOOKS}
 
     @property
@@ -85,7 +83,6 @@ class _Further:
 
     def change(self, args: dict) -> Tensor:
         """The guided prediction, changed."""
-        self._check_cache(args["model_options"])
 
         def evaluate(branches: Sequence[str], x: Tensor, sigma: Tensor) -> list[Tensor]:
             own = {CONDITIONAL: args["cond_denoised"]}
@@ -99,7 +96,16 @@ class _Further:
 
     def follow(self, sigma: Tensor, num_frames: int) -> bool:
         """Whether predictions by hooks follow the positive one at a σ."""
-        return not self._hooks.keys().isdisjoint(branches_at(sigma, self._make_terms(num_frames)))
+        return bool(self._following(sigma, num_frames))
+
+    def names(self, sigma: Tensor, conditions: list) -> list[uuid.UUID]:
+        """Names of the conditions of predictions by hooks that follow the positive one at a σ."""
+        branches = self._following(sigma, frames_of_video(conditions)) if conditions else []
+        return [_named(cond, branch) for branch in branches for cond in conditions]
+
+    def _following(self, sigma: Tensor, num_frames: int) -> list[str]:
+        wanted = branches_at(sigma, self._make_terms(num_frames))
+        return [branch for branch in self._hooks if branch in wanted]
 
     def _predict(self, branch: str, args: dict) -> Tensor:
         """The positive prediction by a branch's hooks; its conditions have names of their own.
@@ -109,30 +115,24 @@ class _Further:
         options = args["model_options"]
         of_network = options["transformer_options"]
         hooks = both(self._hooks[branch], of_network.get(STEERING, NO_HOOKS))
-        conds = [{**cond, "uuid": uuid.uuid5(cond["uuid"], branch)} for cond in args["cond"]]
+        conds = [{**cond, "uuid": _named(cond, branch)} for cond in args["cond"]]
         leaders = {new["uuid"]: cond["uuid"] for new, cond in zip(conds, args["cond"], strict=True)}
         options = {**options, "transformer_options": {**of_network, STEERING: hooks, LEADERS: leaders}}
         inputs = (args["model"], [conds], args["input"], args["sigma"], options)
         return comfy.samplers.calc_cond_batch(*inputs)[0]
 
-    def _check_cache(self, options: dict) -> None:
-        """Raises ValueError where kept features of the predictions would be of different evaluations."""
-        guider = _owner(options.get("sampler_cfg_function"))
-        limited = self._limited or (isinstance(guider, _Guider) and guider.limited)
-        if self._hooks and limited and options["transformer_options"].get(FEATURE_CACHE, 1) > 1:
-            raise ValueError(
-                "this model caches its features, and SVD Skip Guidance would compare predictions with "
-                "features of different steps, since it or SVD Guidance has an interval; open the interval, "
-                "or take SVD Feature Cache out."
-            )
+
+def _named(cond: dict, branch: str) -> uuid.UUID:
+    """The name of a conditioning of the host's for a branch, alike in all steps."""
+    return uuid.uuid5(cond["uuid"], branch)
 
 
-def with_guidance(model, make_terms: MakeTerms, remembers: bool = False, limited: bool = False):
+def with_guidance(model, make_terms: MakeTerms, remembers: bool = False):
     """A copy of a MODEL that any sampler node guides; `make_terms` makes the terms of each run.
 
-    remembers: whether terms have a state. limited: whether they hold in some steps alone.
+    remembers: whether terms have a state.
     """
-    guider = _Guider(make_terms, remembers, limited)
+    guider = _Guider(make_terms, remembers)
     patched = model.clone()
     patched.set_model_sampler_cfg_function(guider.combine, disable_cfg1_optimization=True)
     patched.set_model_sampler_calc_cond_batch_function(guider.predict)
@@ -141,17 +141,17 @@ def with_guidance(model, make_terms: MakeTerms, remembers: bool = False, limited
     return patched
 
 
-def with_further_terms(model, make_terms: MakeTerms, hooks: Mapping[str, Hooks], limited: bool = False):
+def with_further_terms(model, make_terms: MakeTerms, hooks: Mapping[str, Hooks]):
     """A copy of a MODEL whose guidance, from any node, has further terms.
 
-    hooks: of our UNet, by the branches that they make. limited: as of `with_guidance`.
+    hooks: of our UNet, by the branches that they make.
     """
     patched = model.clone()
-    further = _Further(make_terms, hooks, limited)
+    further = _Further(make_terms, hooks)
     patched.set_model_sampler_post_cfg_function(further.change)
     if further.hooks:
         options = patched.model_options["transformer_options"]
-        followers = Followers(further.hooks, further.follow)
+        followers = Followers(further.hooks, further.follow, further.names)
         options[FOLLOWERS] = (*options.get(FOLLOWERS, ()), followers)
     return patched
 

@@ -20,10 +20,11 @@ from ...svd_model.checkpoint import Checkpoint, notes
 from ...svd_model.checkpoint.notes import LatentColours
 from ...svd_model.checkpoint.variants import Variant
 from ...svd_model.networks.unet import UNetParams
+from .feature_cache import add_feature_cache
 from .moving import add_moving_preview
 from .references import conds_of
 from .shared import CAMERA, NUM_FRAMES, REFERENCES, TRACK, VECTOR, WAY
-from .unet import FEATURE_CACHE, HostUNet, add_run_callbacks, planner_for
+from .unet import HostUNet, add_run_callbacks, planner_for
 
 _VECTOR_OPTIONS = {
     "fps": "fps",
@@ -152,7 +153,7 @@ def with_feature_cache(model, interval: int):
             "Load Checkpoint."
         )
     patched = model.clone()
-    patched.model_options["transformer_options"][FEATURE_CACHE] = interval
+    add_feature_cache(patched, interval)
     return patched
 
 

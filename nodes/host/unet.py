@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...svd_model import layerwise
-from ...svd_model.networks.feature_cache import DeepFeatures
+from ...svd_model.networks.feature_cache import FeatureCache
 from ...svd_model.networks.hooks import Place
 from ...svd_model.networks.operations import without_autocast
 from ...svd_model.networks.pieces import Pieces
@@ -20,6 +20,7 @@ from ...svd_model.networks.stages import ContractingPath
 from ...svd_model.networks.steering import spread
 from ...svd_model.networks.unet import RunConstants, UNetParams, VideoUNet
 from .early import EarlyCache, Share, share_of
+from .feature_cache import cached, interval_of
 from .low_pass import with_picture_low_passed
 from .operations import with_kernels
 from .patches import Patches, controlled, patches_of, wrappers_of
@@ -28,11 +29,9 @@ from .shared import POSITIONS, attention
 
 logger = logging.getLogger(__name__)
 
-FEATURE_CACHE = "stillmotion_feature_cache"
-"""Key in transformer_options of the number of evaluations from one of the whole UNet to the next."""
-
 _REPLACEABLE = ("diffusion_model.forward", "diffusion_model._forward")
-_MOST_ENTRIES = 4  # of conditionings, and of deep features
+_MOST_ENTRIES = 4  # of conditionings
+_MOST_BRANCHES = 8  # with deep features: of two pictures or four windows
 _MOST_TOKENS = 16  # of a cached conditioning: each takes 2.5 MB a clip of 25 frames in float16
 
 
@@ -40,27 +39,27 @@ class RunCache:
     """Results that later steps of a sampling run take again. Outside of a run the cache is empty.
 
     During a run only the host's hooks change weights. When the host applies hooks, the cache is emptied.
+    running: whether a run is under way. early, features: features of stages, and deep ones.
     """
 
     def __init__(self):
-        self._running = False
-        self.early = EarlyCache()
-        self.forget()
+        self.end()
 
     def begin(self) -> None:
         """Start a run with an empty cache."""
-        self._running = True
-        self.forget()
+        self.end()
+        self.running = True
 
     def end(self) -> None:
         """End the run and empty the cache."""
-        self._running = False
+        self.running = False
+        self.early, self.features = EarlyCache(), FeatureCache(_MOST_BRANCHES)
         self.forget()
 
     def forget(self) -> None:
         """Empty the cache, as after a change of weights."""
         self._constants: list[tuple[tuple, RunConstants]] = []
-        self._deep: list[tuple[tuple, list, DeepFeatures]] = []
+        self.features.clear()
         self.early.forget()
 
     def constants(
@@ -75,30 +74,20 @@ class RunCache:
     ) -> RunConstants:
         """Constants from unet.prepare, computed once for equal inputs."""
         inputs = (context, y, num_frames, camera, positions, references)
-        if not self._running or context.shape[1] > _MOST_TOKENS:
+        if not self.running or context.shape[1] > _MOST_TOKENS:
             return unet.prepare(*inputs)
-        for cached, constants in self._constants:
-            if all(map(_same, cached, inputs)):
+        for inputs_before, constants in self._constants:
+            if all(map(_same, inputs_before, inputs)):
                 return constants
         constants = unet.prepare(*inputs)
         self._constants = [(inputs, constants), *self._constants][:_MOST_ENTRIES]
         return constants
 
-    def deep(self, key: tuple, patches: Patches) -> DeepFeatures:
-        """Deep features of the calls with that key and these patches; new ones outside of a run."""
-        for cached_key, cached_patches, deep in self._deep:
-            if cached_key == key and cached_patches == patches.all:
-                return deep
-        deep = DeepFeatures()
-        if self._running:
-            self._deep = [(key, patches.all, deep), *self._deep][:_MOST_ENTRIES]
-        return deep
-
     def share(
         self, x: Tensor, num_frames: int, options: dict, patches: Patches, places: tuple[Place, ...]
     ) -> Share | None:
         """What a call shares with others; nothing outside of a run, nor where other nodes patch the UNet."""
-        return share_of(x, num_frames, options, places) if self._running and not patches.others else None
+        return share_of(x, num_frames, options, places) if self.running and not patches.others else None
 
 
 def _same(first: Tensor | References | int | None, second: Tensor | References | int | None) -> bool:
@@ -197,22 +186,19 @@ class HostUNet(VideoUNet):
         constants = self.prepare(*inputs) if compiling else self.run_cache.constants(self, *inputs)
         shifts = self.shifts(timesteps, constants)
         hooks = controlled(patches.hooks(x, context), control, self.params, x)
-        interval = options.get(FEATURE_CACHE, 1)
         if compiling:
             return self.predict(x, shifts, constants, hooks)
         size = (x.shape, num_video_frames, x.dtype, x.device)
-        planner = partial(planner_for, self.params, *size, cached=interval > 1, casts=self.dtype != x.dtype)
+        kept = {"cached": interval_of(options) > 1, "casts": self.dtype != x.dtype}
+        planner = partial(planner_for, self.params, *size, **kept)
         share = self.run_cache.share(x, num_video_frames, options, patches, self.places)
         if share is not None and not has_room(planner(early=share.stage)):
             share = None
-        deep = None if interval == 1 else self.run_cache.deep(_kind_of_call(x, options), patches)
+        predict = cached(self, options)
 
         def evaluate(pieces: Pieces) -> Tensor:
             early = None if share is None else self.run_cache.early.of(share, x)
-            inputs, further = (x, shifts, constants, hooks), {"pieces": pieces, "early": early}
-            if deep is None:
-                return self.predict(*inputs, **further)
-            return deep.predict(self, interval, *inputs, **further)
+            return predict(x, shifts, constants, hooks, pieces=pieces, early=early)
 
         return within_memory(planner(early=None if share is None else share.stage), evaluate)
 
@@ -274,13 +260,6 @@ def _refuse(conditions: dict) -> None:
                 f"a node gives this model {name}, which Stillmotion's UNet does not take; take that node "
                 "out, or load the model with core's ImageOnlyCheckpointLoader."
             )
-
-
-def _kind_of_call(x: Tensor, options: dict) -> tuple:
-    """Key that tells the calls of a step apart. Each has deep features of its own."""
-    window = options.get("context_window")  # of frames, where the host samples a long video in pieces
-    frames = None if window is None else tuple(window.index_list)
-    return options.get("cond_or_uncond"), options.get("uuids"), frames, x.shape, x.dtype, x.device
 
 
 def add_run_callbacks(patcher) -> None:

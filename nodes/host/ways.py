@@ -15,10 +15,10 @@ from ...samplers import denoisers
 from ...samplers.bidirectional import End, fading, put
 from ...samplers.guidance import CONDITIONAL, UNCONDITIONAL, Evaluate
 from ...samplers.solvers import Denoiser
+from .feature_cache import interval_of
 from .guider import check_unguided, check_without_memory
 from .model import check_no_orbit, check_video_model, steering_of
 from .shared import NUM_FRAMES, WAY
-from .unet import FEATURE_CACHE
 from .values import conditioning_of
 
 _END = "end's "
@@ -85,7 +85,7 @@ class WayGuider(comfy.samplers.CFGGuider):
     def __init__(self, model, way: Way, positive: list, negative: list):
         super().__init__(model)
         _check(model, positive)
-        if isinstance(way, Shift) and model.model_options["transformer_options"].get(FEATURE_CACHE, 1) > 1:
+        if isinstance(way, Shift) and interval_of(model.model_options["transformer_options"]) > 1:
             raise ValueError(
                 "this model caches its features, and the loop has other frames at a place in every step; "
                 "take SVD Feature Cache out, or choose the loop pinned."

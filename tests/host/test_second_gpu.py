@@ -31,8 +31,9 @@ def test_two_devices_have_a_prediction_each_and_make_the_clip_of_one(found, chan
 
 
 @pytest.mark.parametrize("order", ["behind", "in front"])
-def test_a_step_without_guidance_is_the_first_ones_alone(found, order):
-    assert found[f"guidance in an interval, {order}"] == [True, [3, 1]]
+@pytest.mark.parametrize("change", ["guidance in an interval", "a feature cache and an interval"])
+def test_a_step_without_guidance_is_the_first_ones_alone(found, change, order):
+    assert found[f"{change}, {order}"] == [True, [3, 1]]
 
 
 @pytest.mark.parametrize("order", ["behind", "in front"])

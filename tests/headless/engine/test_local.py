@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from stillmotion.clips.plan import Plan
 from stillmotion.clips.presets import ANIMATE_LCM
 from stillmotion.clips.run import Branch
 from stillmotion.clips.settings import Settings
-from stillmotion.headless.engine import memory
+from stillmotion.headless.engine import local, memory
 from stillmotion.headless.engine.local import Evaluator
 from stillmotion.headless.engine.local import denoiser as denoiser_of
 from stillmotion.samplers import preconditioning, schedules, solvers
@@ -115,6 +116,11 @@ def leave_room(monkeypatch, branches: int, wanted: int = 2, cached: bool = False
     needed = [peak for peak in peaks if plans.within(peak).branches <= max(branches, 1)][-1]
     free = math.ceil((needed + 1) / layerwise.SHARE_OF_FREE)
     monkeypatch.setattr(memory, "available", lambda device: free if branches else 0)
+
+
+def in_batches(at_once: int, branches: tuple[str, ...], _: int) -> list[tuple[str, ...]]:
+    """The branches in batches of so many, whatever the plan says."""
+    return [branches[start : start + at_once] for start in range(0, len(branches), at_once)]
 
 
 def record_batches(unet: VideoUNet, monkeypatch) -> list[int]:
@@ -236,6 +242,23 @@ class TestFeatureCache:
         for sigma in (5.0, 4.0, 3.0, 2.0):
             cached(picture(), torch.tensor(sigma))
         assert len(calls) == 2 * (2 // at_once)
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("changes", [[2, 2, 2, 2, 2], [2, 1, 2, 2, 1], [1, 2, 1, 2, 2]])
+    def test_the_free_memory_does_not_choose_whose_features_are_taken(self, unet, monkeypatch, changes):
+        """With guidance from the second step to the fourth: branches come and go, together or one by one."""
+        levels = [torch.tensor(sigma) for sigma in (9.0, 5.0, 4.0, 3.0, 1.0)]
+
+        def estimates(each: list[int]) -> list[Tensor]:
+            evaluate = denoiser(unet, conditions(), (2.0, 6.0), feature_cache=2)
+            found = []
+            for at_once, sigma in zip(each, levels, strict=True):
+                monkeypatch.setattr(local, "_batched", partial(in_batches, at_once))
+                found.append(evaluate(picture(), sigma))
+            return found
+
+        for found, expected in zip(estimates(changes), estimates([1] * len(levels)), strict=True):
+            assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
     @torch.no_grad()
     def test_an_evaluation_that_computes_all_is_exact(self, unet, plain):

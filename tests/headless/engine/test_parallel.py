@@ -1,6 +1,5 @@
 """Checkpoints of every kind, and what changes their networks, on ranks: to the byte, here by threads."""
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,12 +42,7 @@ def one_thread():
 @pytest.fixture
 def one_by_one(monkeypatch):
     """Has pipelines evaluate branches one after the other, from its call on."""
-    evaluate = local.Evaluator.__call__
-
-    def each(self, names, x, sigma):
-        return tuple(itertools.chain(*(evaluate(self, (name,), x, sigma) for name in names)))
-
-    return lambda: monkeypatch.setattr(local.Evaluator, "__call__", each)
+    return lambda: monkeypatch.setattr(local, "_batched", lambda names, _: [(name,) for name in names])
 
 
 def checkpoint(kind="svd"):
@@ -130,6 +124,30 @@ def test_two_ranks_for_each_branch_divide_its_frames(one_by_one, shares, way):
         assert (of_rank - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
+def test_guidance_that_is_left_and_comes_back_has_no_old_features(one_by_one):
+    """As with solvers that return to earlier levels."""
+    unet = checkpoint().unet.load(dtype=torch.float32, device="cpu")
+    context, concat = torch.ones(1, 1, unet.params.context_dim), torch.ones(1, 4, 8, 8)
+    given = Conditions(context, concat, torch.ones(1, unet.params.vector_dim))
+    branches = {CONDITIONAL: Branch(given), UNCONDITIONAL: Branch(given.unconditional())}
+    x = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    names, both = (CONDITIONAL,), (CONDITIONAL, UNCONDITIONAL)
+    course = [(both, 3.0), (both, 2.0), (names, 1.0), (both, 2.0), (both, 1.5), (names, 1.0), (names, 0.5)]
+
+    @torch.no_grad()
+    def estimates(ranks=None):
+        def make(branches):
+            return local.Evaluator(unet, branches, torch.float32, feature_cache=3)
+
+        evaluate = (parallel.divided(make, ranks) if ranks else make)(branches)
+        return [torch.stack(tuple(evaluate(which, x, torch.tensor(sigma)))) for which, sigma in course]
+
+    found = Ranks.run(2, estimates)
+    one_by_one()
+    for of_rank in found:
+        assert all(map(torch.equal, of_rank, estimates()))
+
+
 @pytest.mark.parametrize("kind", ["sv3d_p", "motionctrl_svd"])
 def test_the_frames_of_each_kind_are_divided(one_by_one, shares, kind):
     settings = QUICK | KINDS[kind] | {"steps": 1}
@@ -209,11 +227,11 @@ def test_memory_that_runs_out_where_frames_are_divided_is_not_waited_for():
     def work(ranks):
         tried = []
 
-        def evaluate(names, x, sigma):
+        def evaluate(names, x, sigma, among):
             tried.append(names)
             raise torch.OutOfMemoryError("for a test")
 
-        divided = parallel.divided(lambda branches: evaluate, ranks, False, 2)({})
+        divided = parallel.divided(lambda branches: evaluate, ranks, 2)({})
         with pytest.raises(torch.OutOfMemoryError):
             divided(("conditional", "unconditional"), torch.zeros(4, 4, 1, 1), torch.ones(()))
         return tried

@@ -1,6 +1,5 @@
 """Ranks make the clip that one process makes, to the byte, and none outlives another."""
 
-import itertools
 import signal
 import time
 from pathlib import Path
@@ -41,15 +40,10 @@ def three(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone():
     """A pipeline that evaluates the branches of a step one after the other."""
-    evaluate = local.Evaluator.__call__
-
-    def one_by_one(self, names, x, sigma):
-        return tuple(itertools.chain(*(evaluate(self, (name,), x, sigma) for name in names)))
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the ranks have
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local.Evaluator, "__call__", one_by_one)
+        patch.setattr(local, "_batched", lambda names, _: [(name,) for name in names])
         yield Pipeline(builtin_model.load(), "cpu", "float32")
     torch.set_num_threads(threads)
 

@@ -46,6 +46,9 @@ CHANGES = {
     "a feature cache": lambda model: host.with_feature_cache(model, 2),
     "guidance": guided,
     "guidance in an interval": lambda model: guided(model, interval=(1.0, 100.0)),
+    "a feature cache and an interval": lambda model: host.with_feature_cache(
+        guided(model, interval=(1.0, 100.0)), 2
+    ),
     "skip guidance": skipping,
 }
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stillmotion.svd_model.networks.early_features import EarlyFeatures, first_changed, kept_before
-from stillmotion.svd_model.networks.feature_cache import DeepFeatures
+from stillmotion.svd_model.networks.feature_cache import FeatureCache
 from stillmotion.svd_model.networks.hooks import NO_HOOKS, Hooks, Place, both
 from stillmotion.svd_model.networks.pieces import WHOLE, Pieces
 from stillmotion.svd_model.networks.steering import Sharpened, Skipped
@@ -94,15 +94,17 @@ def test_each_stage_runs_once_that_is_equal(unet):
 
 @torch.no_grad()
 def test_a_feature_cache_shares_them_too(unet):
-    plain, sharing = ({name: DeepFeatures() for name in ("", "space", "time")} for _ in range(2))
+    axes = ("", "space", "time")
+    plain, sharing = FeatureCache(), FeatureCache()
     for scale in (1, 2, 3):
         early = EarlyFeatures(NUMBERS["u0"], slice(0, FRAMES))
-        for axis, deep in plain.items():
-            hooks = skipped(axis, "u0") if axis else NO_HOOKS
-            x, *conditions = inputs(unet)
-            evaluation = (unet, 2, scale * x, *conditions, hooks)
-            expected = deep.predict(*evaluation)
-            assert torch.equal(sharing[axis].predict(*evaluation, early=early), expected)
+        with plain.evaluation(axes, 2, scale) as alone, sharing.evaluation(axes, 2, scale) as shared:
+            for axis in axes:
+                hooks = skipped(axis, "u0") if axis else NO_HOOKS
+                x, *conditions = inputs(unet)
+                evaluation = (unet, (axis,), scale * x, *conditions, hooks)
+                expected = alone.predict(*evaluation)
+                assert torch.equal(shared.predict(*evaluation, early=early), expected)
 
 
 @torch.no_grad()

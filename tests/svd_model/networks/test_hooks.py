@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from stillmotion.svd_model.networks.feature_cache import DeepFeatures
+from stillmotion.svd_model.networks.feature_cache import FeatureCache
 from stillmotion.svd_model.networks.hooks import Hooks
 from stillmotion.svd_model.networks.transformer import SpatialVideoTransformer
 from stillmotion.svd_model.networks.unet import UNetParams, VideoUNet
@@ -190,10 +190,10 @@ def test_hooks_may_write_over_their_tensors(interval):
     timesteps, context, y = conditions()
     constants = unet().prepare(context, y, FRAMES)
     shifts = unet().shifts(timesteps, constants)
-    over, beside = DeepFeatures(), DeepFeatures()
-    for _ in range(4):
-        results = [
-            deep.predict(unet(), interval, x(), shifts, constants, hooks)
-            for deep, hooks in ((over, WrittenOver()), (beside, Doubled()))
-        ]
+    over, beside = FeatureCache(), FeatureCache()
+    for level in range(4):
+        results = []
+        for cache, hooks in ((over, WrittenOver()), (beside, Doubled())):
+            with cache.evaluation(["clip"], interval, level) as deep:
+                results.append(deep.predict(unet(), ("clip",), x(), shifts, constants, hooks))
         assert torch.equal(*results)

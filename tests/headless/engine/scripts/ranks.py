@@ -45,13 +45,13 @@ def decode(ranks: Ranks) -> dict[str, Tensor]:
 def out_of_memory(ranks: Ranks) -> dict[str, Tensor]:
     """Whether memory that runs out on the last rank is an error of this one at once."""
 
-    def evaluate(names, x, sigma):
+    def evaluate(names, x, sigma, among):
         if ranks.rank == ranks.size - 1:
             raise torch.OutOfMemoryError("for a test")
         return [x for _ in names]
 
     try:
-        shared = parallel.divided(lambda branches: evaluate, ranks, False)({})
+        shared = parallel.divided(lambda branches: evaluate, ranks)({})
         shared(("conditional", "unconditional"), torch.zeros(2, 4, 1, 1), torch.ones(()))
     except parallel.OutOfMemoryOnRankError as error:
         retries = [parallel.may_retry(ranks, error, can) for can in (True, ranks.is_first)]
