@@ -19,7 +19,7 @@ def check_address(address: str) -> None:
     shown = f"{match[1]}://…" if match else "the address"
     if match is None or "::" in address:
         raise ValueError(f"{shown} chains several addresses; give one, such as s3://bucket/folder.")
-    if "@" in match[2].partition("/")[0] or "?" in match[2]:
+    if holds_secret(address):
         raise ValueError(
             f"{shown} holds a user, a password or a query, which would land in records; put credentials "
             "where the store's own tools have them, and give the plain address."
@@ -28,6 +28,12 @@ def check_address(address: str) -> None:
         raise ValueError(f"{address} is a file of this machine; give its path.")
     if ".." in unquote(match[2]).split("/"):  # as the packages of some protocols read it
         raise ValueError(f"{address} goes up by ..; write where it leads.")
+
+
+def holds_secret(address: str) -> bool:
+    """Whether an address has a user, a password or a query in it."""
+    place = address.partition("://")[2]
+    return "@" in place.partition("/")[0] or "?" in place
 
 
 _MOST_FOLDERS = 10_000

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .outcomes import STATES, Tally
 
-EVERY_SECONDS = 10
+EVERY_SECONDS, LIVE_SECONDS = 10, 1
 LOOPBACK = "127.0.0.1"
 
 
@@ -54,7 +54,7 @@ def shown(tally: Tally, say: Callable[[str], None]) -> Iterator[None]:
     bar = tqdm(total=tally.waiting, bar_format="{l_bar}{bar}|", dynamic_ncols=True, disable=not terminal)
 
     def show() -> None:
-        while not over.wait(1 if terminal else EVERY_SECONDS):
+        while not over.wait(LIVE_SECONDS if terminal else EVERY_SECONDS):
             if terminal:
                 bar.set_description_str(pace.line(), refresh=False)
                 bar.update(tally.rows - bar.n)

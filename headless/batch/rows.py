@@ -10,7 +10,7 @@ from ...clips.fields import shortened
 from ...clips.mistakes import did_you_mean
 from ...clips.settings import FIELDS
 from ...clips.values import plain
-from .places import is_address
+from .places import holds_secret, is_address
 
 MOST_BYTES = 64_000
 """Bytes of a row in its file."""
@@ -98,6 +98,8 @@ def _faults(image, identity, sha256, settings: Mapping):
         yield f"image is {shortened(image)}; give the path or the address of a picture."
     if identity is not None and not isinstance(identity, str | int):
         yield f"id is {shortened(identity)}; give a text or a whole number."
+    if isinstance(identity, str) and is_address(identity) and holds_secret(identity):
+        yield "id holds a user, a password or a query, which would land in records; give another."
     if sha256 is not None and not (isinstance(sha256, str) and _HASH.fullmatch(sha256.lower())):
         yield f"sha256 is {shortened(sha256)}; give 64 digits of base 16, or leave it out."
     yield from unknown_names(settings)

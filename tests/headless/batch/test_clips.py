@@ -14,9 +14,10 @@ from stillmotion.clips.settings import FIELDS, Settings
 from stillmotion.headless.batch.clips import ClipJob, Common, dtypes_of, weights_of
 from stillmotion.headless.batch.rows import Row, canonical, row_of
 from stillmotion.headless.pipeline import Pipeline
+from stillmotion.svd_model.adapters.lora import Applied, LoRA, Strengths
 from stillmotion.svd_model.checkpoint import Checkpoint
 from stillmotion.svd_model.checkpoint.variants import SVD_XT
-from support import checkpoints, tiny
+from support import checkpoints, exvideo_files, lora_files, tiny
 
 PICTURE = "ab" * 32
 WEIGHTS = {"checkpoint": ["cd" * 32]}
@@ -121,6 +122,28 @@ def test_weights_are_named_by_their_content_and_their_part(checkpoint, tmp_path)
         for part in ("unet", "vae")
     ]
     assert plain not in parts and parts[0] != parts[1]
+
+
+def test_a_bit_of_any_file_with_weights_changes_its_name(checkpoint, tmp_path):
+    """Also of a LoRA and of ExVideo's blocks, and a LoRA's strengths."""
+    unet = Checkpoint.open(checkpoint).unet.expected
+    lora = lora_files.write(tmp_path / "lora.safetensors", lora_files.random_pairs(unet, "attn1.to_q"))
+    exvideo = exvideo_files.write(tmp_path / "exvideo.safetensors")
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(checkpoint.read_bytes())
+
+    def found(strength=1.0) -> dict:
+        opened = Checkpoint.open(own)
+        applied = Applied(LoRA.open(lora, opened.unet.expected), Strengths(strength, 1.0))
+        return weights_of(opened, (applied,), exvideo, lambda *_: None)
+
+    names = [found(), found(0.5)]
+    for file in (own, lora, exvideo):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        names.append(found())
+    assert len({canonical(each) for each in names}) == 5
 
 
 def test_canonical_json_has_one_spelling_of_a_number():

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,9 @@ import pytest
 from stillmotion.headless.batch import drivers
 from stillmotion.headless.batch.drivers import Orders, run_here, run_workers, to_do
 from stillmotion.headless.batch.outcomes import DONE, DUPLICATE, ENDED, REFUSED, SKIPPED, TIMED_OUT, Tally
-from stillmotion.headless.batch.record import Past, Record
+from stillmotion.headless.batch.record import Past, Record, lines
 from stillmotion.headless.batch.sources import find_source
-from stillmotion.headless.batch.stores import open_store
+from stillmotion.headless.batch.stores import clean, open_store
 from stillmotion.headless.batch.work import Terms, digest_of
 from support.batch_jobs import StubJob, clip_of, opened
 
@@ -174,44 +175,76 @@ def test_memory_that_is_never_enough_is_a_refusal_after_three_tries(manifest, tm
     assert len(slept) == 2
 
 
-def alone(rows, out):
+def alone(rows, out, workers=None):
     """Runs the job as a command of its own."""
     with drivers.interrupted_by_terminate():
-        run(rows, out, seconds=0.01, attempts=100)
+        run(rows, out, workers=workers, seconds=0.04, attempts=100)
 
 
-def start(rows, out):
+def start(rows, out, workers=None):
     """Starts a driver in a process of its own."""
-    process = FORK.Process(target=alone, args=(rows, out))
+    process = FORK.Process(target=alone, args=(rows, out, workers))
     process.start()
     return process
 
 
-def check_after_kills(manifest, tmp_path, delays):
-    rows, out = manifest(30), tmp_path / "out"
+def check_after_kills(rows, count, tmp_path, delays, workers=None):
+    """Kills a driver after each delay, all of them while it is at work, and has the last one finish."""
+    out = tmp_path / "out"
     for delay in delays:
-        process = start(rows, out)
+        process = start(rows, out, workers)
         time.sleep(delay)
         process.kill()
         process.join()
+        assert process.exitcode == -signal.SIGKILL
     alone(rows, out)
-    assert sorted(clips(out).values()) == expected(30)
+    assert sorted(clips(out).values()) == expected(count)
     run(rows, tmp_path / "undisturbed")
     assert clips(out) == clips(tmp_path / "undisturbed")
+    recorded = [line["digest"] for line in lines(open_store(str(out)))]
+    assert len(recorded) >= len(set(recorded)) == count
+    assert (
+        workers or len(recorded) == count
+    )  # workers that outlive their driver make a clip that a next one has
     assert not any((out / "attempts").iterdir())
+    age(out / "parts")
+    clean(open_store(str(out)))
+    assert no_parts(out)
+
+
+def age(folder):
+    """Makes what was left in a folder two days old."""
+    for left in folder.iterdir():
+        os.utime(left, (time.time() - 48 * 3600,) * 2)
 
 
 @forks
 def test_a_killed_run_goes_on_to_the_clips_of_an_undisturbed_one(manifest, tmp_path):
-    check_after_kills(manifest, tmp_path, (0.01, 0.1, 0.2))
+    check_after_kills(manifest(20), 20, tmp_path, (0.01, 0.1, 0.2))
 
 
 @forks
 @pytest.mark.long
+@pytest.mark.parametrize("workers", [None, 2])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_run_killed_twenty_times_goes_on(seed, manifest, tmp_path):
+def test_a_run_killed_twenty_times_goes_on(seed, workers, manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
     moments = random.Random(seed)
-    check_after_kills(manifest, tmp_path, [moments.uniform(0, 0.5) for _ in range(20)])
+    delays = [moments.uniform(0, 0.12) for _ in range(20)]
+    check_after_kills(manifest(120 if workers else 60), 120 if workers else 60, tmp_path, delays, workers)
+
+
+@forks
+def test_a_row_that_ends_the_command_itself_is_set_aside_by_the_fourth_one(manifest, tmp_path):
+    """Each of three commands ends in it, and the next one leaves it out."""
+    rows, out = manifest(2, "exits"), tmp_path / "out"
+    for _ in range(3):
+        process = FORK.Process(target=run, args=(rows, out))
+        process.start()
+        process.join()
+        assert process.exitcode == 9
+    assert run(rows, out).states[ENDED] == 1
+    assert sorted(clips(out).values()) == expected(2)
 
 
 @forks
@@ -224,5 +257,4 @@ def test_a_run_that_a_scheduler_ends_leaves_no_mark_and_keeps_its_record(manifes
     process.join()
     assert process.exitcode != 0 and no_parts(out)
     assert not any((out / "attempts").iterdir())
-    lines = [path.read_text().splitlines() for path in (out / "done").rglob("*.jsonl")]
-    assert 0 < sum(map(len, lines)) == len(clips(out)) < 200
+    assert 0 < len(list(lines(open_store(str(out))))) == len(clips(out)) < 200

@@ -63,6 +63,7 @@ def run(folder) -> dict:
     store, tally, job, start = CountingStore(folder / "out"), Tally(), StubJob(), time.process_time()
     source = find_source(str(folder / "rows.jsonl"))
     assert source.count() == ROWS
+    first, clock = memory(), time.monotonic()
     tasks = to_do(source.rows(), job.fingerprint, (0, 1), Past(store, (0, 1)), tally)
     peaks = []
 
@@ -72,12 +73,12 @@ def run(folder) -> dict:
                 peaks.append(memory())
             yield task
 
-    first = memory()
     Worker(job, Record(store, (0, 1), 3), Terms(), tally.add).run(watched(tasks))
     calls = {" ".join(call): number for call, number in store.calls.items()}
-    growth = max([*peaks, memory()]) - (peaks[20] if len(peaks) > 20 else first)
+    growth = max([*peaks, memory()]) - first
     return {
         "seconds": time.process_time() - start,
+        "clock": time.monotonic() - clock,
         "growth": growth,
         "states": dict(tally.states),
         "calls": calls,

@@ -1,8 +1,10 @@
 """What a run says of itself: a pace, numbers for Prometheus, a page, and the status of a store."""
 
+import io
 import json
 import re
 import socket
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -46,10 +48,26 @@ def test_durations_in_words(seconds, words):
 def test_lines_come_while_a_run_goes_on(monkeypatch):
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
     tally, said = Tally(3), []
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # which is no terminal
     with shown(tally, said.append):
         while not said:
             pass
     assert said[0].startswith("0 of 3, 0.0 clips a minute")
+
+
+def test_on_a_terminal_one_line_lives(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "LIVE_SECONDS", 0.01)
+    tally, said = Tally(3), []
+    with shown(tally, said.append):
+        while "2 of 3" not in terminal.getvalue():
+            if tally.rows < 2:
+                tally.add(outcome(tally.rows))
+    lives = terminal.getvalue().rstrip("\n")
+    assert not said and "\n" not in lives and "\r" in lives
+    assert re.search(r"2 of 3, [0-9,.]+ clips a minute, 0 s left", lives)
 
 
 def test_numbers_for_prometheus_are_served_on_this_machine_alone():

@@ -110,6 +110,8 @@ def test_rows_of_parquet(folder):
         ('{"image": "https://host/a.png?token=word"}', "holds a user, a password"),
         ('{"image": "HTTPS://user:word@host/a.png"}', "holds a user, a password"),
         ('{"image": "zip://a.png::/etc/word"}', "chains several"),
+        ('{"image": "b.png", "id": "https://user:word@host/a.png"}', "id holds a user, a password"),
+        ('{"image": "b.png", "id": "https://host/a.png?token=word"}', "id holds a user, a password"),
         ('{"image": "file:///etc/word"}', "is a file of this machine"),
         ('{"image": "http://169.254.169.254/latest"}', "lies in none of the folders"),
         ("[" * 60_000, "is no JSON"),

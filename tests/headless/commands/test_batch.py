@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import random
+import signal
+import subprocess
 import sys
 import time
 
@@ -11,6 +15,7 @@ from PIL import Image
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
 from stillmotion.headless.files.videos import read_metadata
 from stillmotion.headless.pipeline import Pipeline
+from support.pages import ROOT
 
 QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")
 
@@ -186,3 +191,35 @@ def test_workers_and_shards_make_the_clips_of_one_process(pictures, tmp_path):
     for shard in ("0/3", "1/3", "2/3"):
         assert batch(pictures, "--out", tmp_path / "shards", *QUICK, "--shard", shard) == OK
     assert clips(tmp_path / "here") == clips(tmp_path / "workers") == clips(tmp_path / "shards")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "two workers"])
+def test_the_command_killed_at_its_work_goes_on_to_the_clips_of_an_undisturbed_run(
+    workers, pictures, tmp_path
+):
+    """Killed five times, each after at least one clip more; workers then end by themselves."""
+    out, moments = tmp_path / "out", random.Random(0)
+    words = [pictures / "a.png", "--sweep", "seed=0:80", *QUICK]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(5):
+        before = len(clips(out))
+        command = [sys.executable, "-m", "stillmotion", "batch", *words, "--out", out, *workers]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        while len(clips(out)) <= before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert 0 < len(clips(out)) < 80
+    finished = subprocess.run(
+        [*command, "--index"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert finished.returncode == OK, finished.stderr
+    undisturbed = subprocess.run(
+        [*command[:4], *words, "--out", tmp_path / "undisturbed"], cwd=ROOT, env=environment
+    )
+    assert undisturbed.returncode == OK
+    assert len(clips(out)) == 80 and clips(out) == clips(tmp_path / "undisturbed")
+    assert not any((out / "attempts").iterdir())
