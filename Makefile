@@ -21,10 +21,13 @@ test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
-# A batch on a Ray of this machine: three minutes. `make test` skips these where Ray is not installed.
+# Tables, and a batch and the service on a Ray of this machine: four minutes. `make test` skips these where Ray
+# is not installed; that nothing is skipped here, the first line sees to.
 test-cluster: .venv/cluster
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 tests/headless/batch/test_ray_data.py \
-		tests/headless/commands/test_batch_on_ray.py
+	@$(BIN)/python -c "import pyarrow, ray.data, ray.serve"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 tests/headless/batch/test_sources.py \
+		tests/headless/batch/test_ray_data.py tests/headless/commands/test_batch_on_ray.py \
+		tests/headless/test_on_ray.py
 
 # The tests of rounding as other processors compute them, with 1, 2 and 4 threads: two minutes each; a part
 # of it with INSTRUCTIONS="sse4_1-1 avx2-2", for example.

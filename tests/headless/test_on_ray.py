@@ -11,7 +11,7 @@ from stillmotion.clips.mistakes import MistakesError
 from support.pages import ROOT
 from support.serving import events_of, picture, until
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[serve]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed; make test-cluster installs it")
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed", exc_type=ImportError)
 
 from stillmotion.headless.on_ray import clips  # noqa: E402 (it imports Ray)
