@@ -31,6 +31,7 @@ QUICK = ("--frames", "2", "--width", "64", "--height", "64", "--steps", "1")
 
 MOST_GROWTH = 64 * 2**20  # bytes of memory, of allocators that keep what they had
 POOL = 40  # threads that the server's own pool may keep
+LEAST_REQUESTS = 1000
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Seen:
     counts: Counter = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     seed: int = 0
+    down: tuple[float, float] = (float("inf"), float("inf"))  # from the kill until it is ready again
+    slowest_cancel: float = 0.0  # seconds until a cancelled clip was over
 
     def next_seed(self) -> int:
         with self.lock:
@@ -61,29 +64,28 @@ class Client:
         self.port, self.seen, self.end = port, seen, end
         self.random = random.Random(number)
         self.content = picture((number * 2, 255 - number, 90))
-        self.http = httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=120)
+        hooks = {"request": [lambda _: seen.count("requests")]}
+        self.http = httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=120, event_hooks=hooks)
 
     def run(self) -> None:
-        ways = [self.waits] * 4 + [
-            self.watches,
-            self.leaves,
-            self.cancels,
-            self.breaks_off,
-            self.half,
-            self.odd,
-        ]
-        while time.monotonic() < self.end:
-            way = self.random.choice(ways)
+        while (start := time.monotonic()) < self.end:
+            way = self.random.choice(("waits", "waits", "waits", *WAYS))
             try:
-                way()
-                self.seen.count(way.__name__)
-            except (httpx2.TransportError, OSError):  # while it starts anew
+                getattr(self, way)()
+                self.seen.count(way)
+            except (httpx2.TransportError, OSError) as error:
+                killed, ready = self.seen.down
+                if start > ready or time.monotonic() < killed:
+                    self.fault(way, error)
                 self.seen.count("no connection")
                 time.sleep(0.5)
             except Exception as error:
-                with self.seen.lock:
-                    self.seen.faults.append(f"{way.__name__}: {error!r}")
+                self.fault(way, error)
         self.http.close()
+
+    def fault(self, way: str, error: Exception) -> None:
+        with self.seen.lock:
+            self.seen.faults.append(f"{way}: {error!r}")
 
     def ask(self, **headers) -> httpx2.Response | None:
         """Asks for a new clip; None where there is no room."""
@@ -142,13 +144,18 @@ class Client:
             next(answer.iter_lines(), None)
 
     def cancels(self) -> None:
-        """Cancels a clip, wherever it is, and sees that it is over within two seconds of a free machine."""
+        """Cancels a clip, wherever it is, and waits until it is over."""
         answer = self.ask()
         if answer is None:
             return
         key = answer.json()["id"]
         time.sleep(self.random.uniform(0, 2))
-        assert self.http.delete(f"/v1/clips/{key}").status_code in (202, 409)
+        start, answer = time.monotonic(), self.http.delete(f"/v1/clips/{key}")
+        assert answer.status_code in (202, 409), answer.text
+        while self.http.get(f"/v1/clips/{key}").json().get("state") in ("queued", "running"):
+            time.sleep(0.02)
+        with self.seen.lock:
+            self.seen.slowest_cancel = max(self.seen.slowest_cancel, time.monotonic() - start)
 
     def breaks_off(self) -> None:
         """Takes the first bytes of a clip and goes."""
@@ -171,6 +178,9 @@ class Client:
         """Sends what is no request of the service's."""
         assert self.http.post("/v1/clips", files=parts(b"nonsense")).status_code in (400, 503)
         assert self.http.get("/v1/clips/..%2f..").status_code == 404
+
+
+WAYS = ("waits", "watches", "leaves", "cancels", "breaks_off", "half", "odd")
 
 
 def started(port: int, out) -> subprocess.Popen:
@@ -217,23 +227,28 @@ def test_a_hundred_clients_of_all_kinds_lose_no_clip_and_leave_nothing(tmp_path)
         for thread in clients:
             thread.start()
         time.sleep(SECONDS / 3)
+        seen.down = time.monotonic(), float("inf")
+        killed = time.time()
         process.kill()
         process.wait()
         process = started(port, out)
+        seen.down = seen.down[0], time.monotonic()
         time.sleep(SECONDS / 6)
         early = resources(process)
         for thread in clients:
             thread.join(SECONDS + 300)
         assert not any(thread.is_alive() for thread in clients)
-        made, left = settled(port, out)
+        made, left = settled(port, out, killed)
         late = resources(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:
         process.kill()
     report = f"{dict(seen.counts)}\n{len(seen.wanted)} wanted, {made} made"
+    report += f", slowest cancel {seen.slowest_cancel:.1f} s"
     sys.stdout.write(f"\n{report}; fresh {fresh}, early {early}, late {late}\n")
     assert seen.faults == []
+    assert seen.counts.keys() >= set(WAYS) and seen.counts["requests"] >= LEAST_REQUESTS
     assert [key for key in seen.wanted if not (out / clip_name(key, ".mp4")).exists()] == []
     for key, digest in seen.contents.items():
         assert hashlib.sha256((out / clip_name(key, ".mp4")).read_bytes()).hexdigest() == digest
@@ -243,8 +258,11 @@ def test_a_hundred_clients_of_all_kinds_lose_no_clip_and_leave_nothing(tmp_path)
     assert twice(out) == []
 
 
-def settled(port: int, out) -> tuple[int, list[str]]:
-    """Waits until nothing waits any more; the number of clips, and files of what is under way."""
+def settled(port: int, out, killed: float) -> tuple[int, list[str]]:
+    """Waits until nothing waits any more; the number of clips, and files of what is under way.
+
+    killed: when the first service was, whose parts are left for a day.
+    """
     with httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=120) as client:
         while True:
             numbers = client.get("/metrics").text.splitlines()
@@ -252,7 +270,8 @@ def settled(port: int, out) -> tuple[int, list[str]]:
                 break
             time.sleep(0.5)
     time.sleep(6)  # until connections that are kept alive end
-    left = [str(path) for name in ("queue", "attempts", "parts") for path in (out / name).glob("*")]
+    left = [str(path) for name in ("queue", "attempts") for path in (out / name).glob("*")]
+    left += [str(path) for path in (out / "parts").glob("*") if path.stat().st_mtime > killed]
     return sum(1 for _ in (out / "clips").rglob("*.mp4")), left
 
 
