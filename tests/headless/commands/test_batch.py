@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 from PIL import Image
 
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
@@ -184,8 +185,18 @@ def test_the_packages_for_addresses_and_tables_are_optional(pictures, tmp_path, 
     assert "the package pyarrow is missing" in capsys.readouterr().err
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """One thread here and in each worker: another number changes a clip's last bits."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.long
-def test_workers_and_shards_make_the_clips_of_one_process(pictures, tmp_path):
+def test_workers_and_shards_make_the_clips_of_one_process(pictures, tmp_path, one_thread):
     assert batch(pictures, "--out", tmp_path / "here", *QUICK) == OK
     assert batch(pictures, "--out", tmp_path / "workers", *QUICK, "--workers", "2") == OK
     for shard in ("0/3", "1/3", "2/3"):
