@@ -5,7 +5,7 @@ evaluation. A wrapper sees all of them before it divides them.
 """
 
 from collections.abc import Callable, Hashable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import comfy.patcher_extension
@@ -46,7 +46,9 @@ def cached(unet, options: dict) -> Callable[..., Tensor]:
     return partial(features.predict, unet, batch)
 
 
-def _with_features(execute, model, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict):
+def _with_features(
+    execute, model, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict
+) -> list[Tensor]:
     """The host's predictions for conditionings, in batches of its choice, which are one evaluation."""
     of_network = model_options["transformer_options"]
     active = [[cond for cond in of_one or () if _holds(cond, timestep)] for of_one in conds]
@@ -59,7 +61,9 @@ def _with_features(execute, model, conds: list, x_in: Tensor, timestep: Tensor, 
         return execute(model, conds, x_in, timestep, options)
 
 
-def _evaluation(cache: FeatureCache, conds: list[list[dict]], sigma: Tensor, options: dict):
+def _evaluation(
+    cache: FeatureCache, conds: list[list[dict]], sigma: Tensor, options: dict
+) -> AbstractContextManager[DeepFeatures]:
     """A context with the features of an evaluation of conditionings, or of one that they belong to.
 
     Predictions by hooks belong to that of the positive one, which was evaluated before them.

@@ -42,9 +42,16 @@ PICTURE = torch.randn(1, 4, HEIGHT, WIDTH, generator=generator)
 EMBEDDING = torch.randn(1, 1, CHECKPOINT.unet.params.context_dim, generator=generator)
 
 
-def sampled(model, steps: int = STEPS, positive: dict | None = None, frames: int = FRAMES, **options):
-    """Latents of a few steps of Euler, by the host's own sampling."""
-    said = {"motion_bucket_id": 127, "fps": 6, "augmentation_level": 0.02}
+def sampled(
+    model,
+    steps: int = STEPS,
+    positive: dict | None = None,
+    frames: int = FRAMES,
+    both: dict | None = None,
+    **options,
+):
+    """Latents of a few steps of Euler, by the host's own sampling; both: options of both conditionings."""
+    said = {"motion_bucket_id": 127, "fps": 6, "augmentation_level": 0.02} | (both or {})
     shown = said | {"concat_latent_image": PICTURE} | (positive or {})
     hidden = said | {"concat_latent_image": torch.zeros_like(PICTURE)}
     latent = torch.zeros(frames, 4, HEIGHT, WIDTH)

@@ -222,6 +222,25 @@ def hooks():
     around = {"wrappers": {WrappersMP.DIFFUSION_MODEL: {"tests": [lambda run, *a, **k: run(*a, **k) * 0.9]}}}
     group.add(comfy.hooks.TransformerOptionsHook(transformers_dict=around))
     as_in_core(lambda model: None, positive={"hooks": group})
+    hooks_with_a_feature_cache()
+
+
+def hooks_with_a_feature_cache():
+    """A LoRA that begins at the second step: its evaluation has no features of the weights before."""
+
+    def two_steps(model, strength: float):
+        group, course = comfy.hooks.create_hook_lora(lora(), 1.0, 0.0), comfy.hooks.HookKeyframeGroup()
+        course.add(comfy.hooks.HookKeyframe(strength=0.0, start_percent=0.0))
+        course.add(comfy.hooks.HookKeyframe(strength=strength, start_percent=0.01))
+        group.set_keyframes_on_hooks(course)
+        return sampled(model, steps=2, both={"hooks": group})
+
+    cached = host.with_feature_cache(OURS, 2)
+    assert torch.equal(two_steps(cached, 1.0), two_steps(OURS, 1.0))
+    assert not close(two_steps(OURS, 1.0), two_steps(OURS, 0.0))
+    throughout = {"hooks": comfy.hooks.create_hook_lora(lora(), 1.0, 0.0)}
+    whole, kept = (sampled(model, steps=2, both=throughout) for model in (OURS, cached))
+    assert not torch.equal(whole, kept)  # the cache is at work with hooks, too
 
 
 def merging():
