@@ -4,6 +4,7 @@ A driver runs a job on tasks. All that makes a run go on later is in the store (
 """
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections import deque
@@ -201,9 +202,13 @@ def _serve(connection: Connection, orders: Orders, index: int, number: int) -> N
 
 
 def _received(connection: Connection, stopped: threading.Event) -> Iterator[Task]:
-    """Yields the driver's tasks; where it has ended without a word, the work ends too."""
+    """Yields the driver's tasks; where it has ended without a word, the work ends too.
+
+    A forked worker is told of no end, as others have its driver's side of the connection, too.
+    """
+    driver = os.getppid()
     with suppress(EOFError, OSError):
-        while not stopped.is_set():
+        while not stopped.is_set() and os.getppid() == driver:
             if not connection.poll(0.2):
                 continue
             if (task := connection.recv()) is None:

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stillmotion.headless.batch import drivers
@@ -221,6 +222,19 @@ def age(folder):
 @forks
 def test_a_killed_run_goes_on_to_the_clips_of_an_undisturbed_one(manifest, tmp_path):
     check_after_kills(manifest(20), 20, tmp_path, (0.01, 0.1, 0.2))
+
+
+@forks
+def test_workers_end_with_their_driver(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(drivers.multiprocessing, "get_context", lambda _: FORK)
+    process = start(manifest(200), tmp_path / "out", 2)
+    while not (tmp_path / "out" / "clips").exists():
+        time.sleep(0.01)
+    workers = psutil.Process(process.pid).children()
+    process.kill()
+    process.join()
+    assert len(workers) == 2
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 @forks
