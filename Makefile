@@ -22,12 +22,13 @@ test-long: .venv/dev
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
 # Tables, and a batch and the service on a Ray of this machine: four minutes. `make test` skips these where Ray
-# is not installed; that nothing is skipped here, the first line sees to.
+# is not installed; that nothing is skipped here, the first line sees to. A process has one Ray.
 test-cluster: .venv/cluster
 	@$(BIN)/python -c "import pyarrow, ray.data, ray.serve"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 tests/headless/batch/test_sources.py \
-		tests/headless/batch/test_ray_data.py tests/headless/commands/test_batch_on_ray.py \
-		tests/headless/test_on_ray.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/headless/batch/test_sources.py \
+		tests/headless/batch/test_ray_data.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/headless/commands/test_batch_on_ray.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/headless/test_on_ray.py
 
 # The tests of rounding as other processors compute them, with 1, 2 and 4 threads: two minutes each; a part
 # of it with INSTRUCTIONS="sse4_1-1 avx2-2", for example.
