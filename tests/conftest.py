@@ -25,6 +25,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """One thread of torch here and in processes that a test starts: another number changes last bits."""
+    import torch  # where it is needed: tests of docs and contracts do without
+
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
     """The base directory of the servers: the pack under another name than its own, and tiny checkpoints."""

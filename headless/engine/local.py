@@ -123,8 +123,7 @@ class Evaluator:
     Branches with hooks of their own have batches of their own. One with the conditional branch's conditions
     begins from its features, at the stage that the hooks first change, where the budget has room for them.
     All branches have one vector, and all a camera or none. Shifts for `sigmas` are computed in advance. With
-    `feature_cache` n the deep blocks run every n evaluations, and where a branch begins (networks/
-    feature_cache.py); 1 is exact.
+    `feature_cache` n the deep blocks run every n evaluations, and where a branch joins or leaves; 1 is exact.
     `kept_features` says of how many branches they are kept, where another Evaluator has its own. A
     `controller` changes each evaluation of the UNet and runs in its batches and pieces. `hooks` go after each
     branch's own. `positions`: the number of frames over whose positions the clip's are spread. `low_pass`: of

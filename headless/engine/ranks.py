@@ -85,7 +85,7 @@ def _together(method):
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            cause = next(iter(str(error).splitlines()), "nothing")
+            cause = str(error).partition("\n")[0]
             raise RankLostError(
                 f"{self._who} has lost another one, which has ended or not answered for "
                 f"{self._seconds:g} s; what that one says is the reason. PyTorch says: {cause}"

@@ -43,6 +43,7 @@ class RunCache:
     """
 
     def __init__(self):
+        self.early = EarlyCache()
         self.end()
 
     def begin(self) -> None:
@@ -52,8 +53,7 @@ class RunCache:
 
     def end(self) -> None:
         """End the run and empty the cache."""
-        self.running = False
-        self.early, self.features = EarlyCache(), FeatureCache(_MOST_BRANCHES)
+        self.running, self.features = False, FeatureCache(_MOST_BRANCHES)
         self.forget()
 
     def forget(self) -> None:

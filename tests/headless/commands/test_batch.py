@@ -10,7 +10,6 @@ import sys
 import time
 
 import pytest
-import torch
 from PIL import Image
 
 from stillmotion.headless.command_line import INTERRUPTED, OK, REFUSED, main
@@ -185,16 +184,6 @@ def test_the_packages_for_addresses_and_tables_are_optional(pictures, tmp_path, 
     assert "the package pyarrow is missing" in capsys.readouterr().err
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """One thread here and in each worker: another number changes a clip's last bits."""
-    threads = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.long
 def test_workers_and_shards_make_the_clips_of_one_process(pictures, tmp_path, one_thread):
     assert batch(pictures, "--out", tmp_path / "here", *QUICK) == OK
@@ -208,29 +197,24 @@ def test_workers_and_shards_make_the_clips_of_one_process(pictures, tmp_path, on
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "two workers"])
 def test_the_command_killed_at_its_work_goes_on_to_the_clips_of_an_undisturbed_run(
-    workers, pictures, tmp_path
+    workers, pictures, tmp_path, one_thread
 ):
     """Killed five times, each after at least one clip more; workers then end by themselves."""
     out, moments = tmp_path / "out", random.Random(0)
     words = [pictures / "a.png", "--sweep", "seed=0:80", *QUICK]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(5):
         before = len(clips(out))
         command = [sys.executable, "-m", "stillmotion", "batch", *words, "--out", out, *workers]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         while len(clips(out)) <= before and process.poll() is None:
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert 0 < len(clips(out)) < 80
-    finished = subprocess.run(
-        [*command, "--index"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    finished = subprocess.run([*command, "--index"], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == OK, finished.stderr
-    undisturbed = subprocess.run(
-        [*command[:4], *words, "--out", tmp_path / "undisturbed"], cwd=ROOT, env=environment
-    )
+    undisturbed = subprocess.run([*command[:4], *words, "--out", tmp_path / "undisturbed"], cwd=ROOT)
     assert undisturbed.returncode == OK
     assert len(clips(out)) == 80 and clips(out) == clips(tmp_path / "undisturbed")
     assert not any((out / "attempts").iterdir())

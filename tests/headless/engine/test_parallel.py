@@ -20,6 +20,8 @@ from stillmotion.svd_model.networks.references import References
 from support import checkpoints, controlnets, lora_files, tiny
 from support.exchange import Ranks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PICTURE = Image.fromarray(np.indices((64, 64)).sum(0).astype(np.uint8)).convert("RGB")
 QUICK = {"width": 64, "height": 64, "steps": 2}
 KINDS = {
@@ -29,14 +31,6 @@ KINDS = {
     "sv3d_p": {"num_frames": 21, "elevation": 15},
     "motionctrl_svd": {"num_frames": 4, "camera": "pan_left"},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
