@@ -98,10 +98,12 @@ def plain_estimate(unet: VideoUNet, given: Conditions, x: Tensor, sigma: Tensor)
     return preconditioning.precondition(network)(x, sigma)
 
 
-def denoiser(unet: VideoUNet, given: Conditions, interval=EVERYWHERE, **options) -> Callable:
+def denoiser(
+    unet: VideoUNet, given: Conditions, interval=EVERYWHERE, dtype=torch.float32, **options
+) -> Callable:
     """The evaluator of two branches, guided by SCALES."""
     branches = {CONDITIONAL: Branch(given), UNCONDITIONAL: Branch(given.unconditional())}
-    return guided(Evaluator(unet, branches, torch.float32, **options), [cfg(SCALES, interval)])
+    return guided(Evaluator(unet, branches, dtype, **options), [cfg(SCALES, interval)])
 
 
 def planner(branches: int = 2, cached: bool = False) -> layerwise.UNetPlanner:
@@ -249,16 +251,19 @@ class TestFeatureCache:
         """With guidance from the second step to the fourth: branches come and go, together or one by one."""
         levels = [torch.tensor(sigma) for sigma in (9.0, 5.0, 4.0, 3.0, 1.0)]
 
-        def estimates(each: list[int]) -> list[Tensor]:
-            evaluate = denoiser(unet, conditions(), (2.0, 6.0), feature_cache=2)
+        def estimates(each: list[int], unet: VideoUNet, given: Conditions, x: Tensor) -> list[Tensor]:
+            evaluate = denoiser(unet, given, (2.0, 6.0), x.dtype, feature_cache=2)
             found = []
             for at_once, sigma in zip(each, levels, strict=True):
                 monkeypatch.setattr(local, "_batched", partial(in_batches, at_once))
-                found.append(evaluate(picture(), sigma))
+                found.append(evaluate(x, sigma.to(x.dtype)))
             return found
 
-        for found, expected in zip(estimates(changes), estimates([1] * len(levels)), strict=True):
-            assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+        alone, given, x = [1] * len(levels), conditions(), picture()
+        exact = estimates(alone, deepcopy(unet).double(), doubled(given), x.double())
+        references = map(Reference, estimates(alone, unet, given, x), exact)
+        for found, reference in zip(estimates(changes, unet, given, x), references, strict=True):
+            assert reference.error(found) <= 1
 
     @torch.no_grad()
     def test_an_evaluation_that_computes_all_is_exact(self, unet, plain):
