@@ -13,16 +13,19 @@ from support import host
 
 SHARE_A_HOST = ("host", "browser")
 LONG_SECONDS = 1800
+REHEARSAL_SECONDS = 600  # a full-size model's operations one by one in Python; beside a browser over 180
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items):
-    """Where several processes run the tests, keeps a file's in one, and all that share a ComfyUI in one."""
+    """Where several processes run the tests, keeps a file's in one, and a folder's that share a ComfyUI."""
     for item in items:
         folder, file = item.path.parent.name, item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("host" if folder in SHARE_A_HOST else str(file)))
+        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARE_A_HOST else str(file)))
         if item.get_closest_marker("long") or item.get_closest_marker("fullsize"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+        elif folder == "rehearsal":
+            item.add_marker(pytest.mark.timeout(REHEARSAL_SECONDS))
 
 
 @pytest.fixture
