@@ -25,12 +25,20 @@ MORE_NODES = {
 }
 """Templates with more nodes than a glance takes in, each with its reason."""
 APP = "22 Picture to video.app"
+EVERY_COMMIT = ("1 First video", "3 Every knob", "14 First and last frame", "17 Drag a part")
+"""Templates that are opened for every commit: of few nodes, of many, of two pictures, with an editor."""
 
 
 @pytest.fixture(
     scope="module",
-    params=list(itertools.product((CANVAS, VUE), NODE_GRAPHS)),
-    ids=lambda param: f"{param[1]}, {param[0]}",
+    params=[
+        pytest.param(
+            (renderer, template),
+            marks=() if template in EVERY_COMMIT else pytest.mark.long,
+            id=f"{template}, {renderer}",
+        )
+        for renderer, template in itertools.product((CANVAS, VUE), NODE_GRAPHS)
+    ],
 )
 def opened(request, browser, stocked_server):
     """A template in the page, as the user who opened it sees it: (page, renderer, template)."""
