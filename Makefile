@@ -21,7 +21,7 @@ test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
 
-# Tables, and a batch and the service on a Ray of this machine: four minutes. `make test` skips these where Ray
+# Tables, and a batch and the service on a Ray of this machine: six minutes. `make test` skips these where Ray
 # is not installed; that nothing is skipped here, the first line sees to. A process has one Ray.
 test-cluster: .venv/cluster
 	@$(BIN)/python -c "import pyarrow, ray.data, ray.serve"
