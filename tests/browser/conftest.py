@@ -1,5 +1,6 @@
 """What the tests in a browser share: Chromium, a ComfyUI with every file that the templates name, pages."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -35,14 +36,21 @@ def missing(what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
+def chromium():
+    """Path of the program; skips where it or Playwright is missing."""
+    if importlib.util.find_spec("playwright") is None:
         missing("no Playwright found: pip install playwright")
-    chromium = os.environ.get("CHROMIUM") or next((path for path in CHROMIUM if Path(path).exists()), None)
-    if chromium is None:
+    program = os.environ.get("CHROMIUM") or next((path for path in CHROMIUM if Path(path).exists()), None)
+    if program is None:
         missing("no Chromium found: apt-get install chromium, or set CHROMIUM")
+    return program
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """Chromium for one file: while it runs, so does Playwright's event loop, and asyncio.run is refused."""
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=page.FLAGS)
         yield running
@@ -65,7 +73,7 @@ def _stock(folder: Path, name: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def stocked_server(browser, server, base):
+def stocked_server(chromium, server, base):
     """The ComfyUI with every file that a template is set to, all being tiny ones."""
     (base / "input" / "example.png").write_bytes((base / "input" / "rocket.jpg").read_bytes())
     nodes = [node for template in graphs.NAMES for node in graphs.nodes_of(graphs.read(template))]
