@@ -13,23 +13,6 @@ from support import graphs, host, page
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests/conftest.py gives long ones their time
-def pytest_collection_modifyitems(items):
-    """Leaves Nodes 2.0, which the host calls experimental, to `make test-host`, but a new user's first run.
-
-    In both renderers these tests take an hour of two cores.
-    """
-    for item in items:
-        browser = item.path.parent == Path(__file__).parent and item.path.name != "test_first_run.py"
-        if browser and any(page.VUE in part for part in _parameters(item)):
-            item.add_marker(pytest.mark.long)
-
-
-def _parameters(item) -> list[tuple]:
-    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return [value if isinstance(value, tuple | list) else (value,) for value in values]
-
-
 def missing(what: str) -> None:
     """Skips the test, or fails it where STILLMOTION_REQUIRE_HOST is 1."""
     (pytest.fail if os.environ.get("STILLMOTION_REQUIRE_HOST") == "1" else pytest.skip)(what)

@@ -7,7 +7,7 @@ import pytest
 
 from stillmotion.headless.files.videos import write_video
 from support import page
-from support.page import CANVAS, VUE
+from support.page import CANVAS, RENDERERS
 
 SETTINGS = {
     "checkpoint": "elsewhere/svd.safetensors",
@@ -63,7 +63,7 @@ def test_of_a_large_clip_the_page_reads_the_ends(browser, stocked_server, tmp_pa
     shown.context.close()
 
 
-@pytest.mark.parametrize("renderer", [CANVAS, VUE])
+@pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize(("ending", "kind"), [("mp4", "video/mp4"), ("webp", "image/webp")])
 def test_a_dropped_clip_has_its_graph_in_the_menu(browser, stocked_server, tmp_path, renderer, ending, kind):
     clip = tmp_path / f"clip_{renderer}.{ending}"

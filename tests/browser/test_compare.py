@@ -9,7 +9,7 @@ from PIL import Image
 
 from stillmotion.headless.files.videos import write_video
 from support import page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 CLIP = "document.querySelector('.stillmotion.clip canvas')"
 PIXELS = f"""() => {{
@@ -57,7 +57,7 @@ def pixels(shown) -> np.ndarray:
     return np.array(data).reshape(height, width, 4)[..., :3].astype(int)
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def opened(request, browser, stocked_server, base):
     """A graph in the page whose node shows a: a dark frame and a light one, b: the light one; after a run."""
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support import page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 COMMAND = "Stillmotion.Convert"
 TEXT_NODES = {16, 17, 18, 19, 20, 21, 22, 23}
@@ -23,7 +23,7 @@ CONVERTED = {
 }
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def shown(request, browser, stocked_server):
     opened = page.open_page(browser, stocked_server, renderer=request.param)
     page.wait_until_at_rest(opened)

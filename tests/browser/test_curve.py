@@ -3,13 +3,13 @@
 import pytest
 
 from support import page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 NODE = "app.graph.nodes.find(node => node.type === 'StillmotionKSampler')"
 CURVE = ".stillmotion.curve"
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def shown(request, browser, stocked_server):
     """A page with one SVD KSampler in view, its advanced inputs too."""
     opened = page.open_page(browser, stocked_server, renderer=request.param)

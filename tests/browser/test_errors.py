@@ -3,7 +3,7 @@
 import pytest
 
 from support import page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 SMALL = {"width": 64, "height": 64, "frames": 3, "steps": 1}
 RIGHT = {"motion": 127, "motion_amount": "by motion"}
@@ -14,7 +14,7 @@ SENTENCE = (
 OVER = """document.querySelectorAll(".p-toast-message-error").length === 0"""
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def opened(request, browser, stocked_server):
     shown = page.open_page(browser, stocked_server, request.param)
     yield shown

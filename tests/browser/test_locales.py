@@ -6,7 +6,7 @@ import re
 import pytest
 
 from support import graphs, page
-from support.page import CANVAS, VUE
+from support.page import CANVAS, RENDERERS
 
 NODES = ("StillmotionKSampler", "StillmotionMotion", "StillmotionImageToVideo")
 BUILD = """(types) => {
@@ -28,7 +28,7 @@ LABELS = """(type) => {
 }"""
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def chinese(request, browser, stocked_server):
     """A page in Chinese with some of our nodes; the server's setting is put back."""
     stocked_server.send("/settings", {"Comfy.Locale": "zh"})
@@ -106,7 +106,7 @@ CONVERTED = """() => new Promise(done => {
 })"""
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def marked(request, browser, stocked_server):
     """A page in Chinese whose words of ours stand in brackets, so that all others are seen."""
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support import page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 TEXT = (
     "app.graph.nodes.find(n => n.type === 'StillmotionMotion')?.widgets.find(w => w.name === 'motion').value"
@@ -13,7 +13,7 @@ TEXT = (
 STAGE = "dialog.editor .stage"
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def shown(request, browser, stocked_server):
     """A page with SVD Motion behind a loaded picture."""
     opened = page.open_page(browser, stocked_server, renderer=request.param)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support import page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 TEMPLATE, SAMPLER = "3 Every knob", "StillmotionKSampler"
 FEW = {"width": 64, "height": 64, "frames": 5, "steps": 2}
@@ -26,7 +26,7 @@ COUNT_STILLS = """() => import("/scripts/api.js").then(({api}) => {
 })"""
 
 
-@pytest.fixture(params=[CANVAS, VUE])
+@pytest.fixture(params=RENDERERS)
 def opened(request, browser, stocked_server):
     """A template of ours in the page, set to a small clip."""
     shown = page.open_page(browser, stocked_server, request.param)

@@ -11,7 +11,7 @@ import pytest
 
 from support import graphs, host, page
 from support.graphs import NAMES, NODE_GRAPHS
-from support.page import CANVAS, VUE
+from support.page import CANVAS, RENDERERS, VUE
 
 GAP = 10  # pixels that a user sees between two nodes
 SIZE, FRAMES, STEPS = 64, 4, 2
@@ -34,7 +34,7 @@ EVERY_COMMIT = ("1 First video", "3 Every knob", "14 First and last frame", "17 
     params=[
         pytest.param(
             (renderer, template),
-            marks=() if template in EVERY_COMMIT else pytest.mark.long,
+            marks=() if renderer == CANVAS and template in EVERY_COMMIT else pytest.mark.long,
             id=f"{template}, {renderer}",
         )
         for renderer, template in itertools.product((CANVAS, VUE), NODE_GRAPHS)
@@ -145,7 +145,7 @@ def test_no_box_is_grey_in_a_small_window(opened):
     assert scale >= 0.6 and not grey, scale
 
 
-@pytest.mark.parametrize("renderer", [CANVAS, VUE])
+@pytest.mark.parametrize("renderer", RENDERERS)
 def test_the_app_opens_as_an_app_and_runs(browser, stocked_server, renderer):
     shown = page.open_page(browser, stocked_server, renderer)
     shown.get_by_role("button", name="Templates").first.click()

@@ -3,7 +3,7 @@
 import pytest
 
 from support import graphs, host, page
-from support.page import CANVAS, VUE
+from support.page import RENDERERS
 
 SEEDS = {"seed": 1, "noise_seed": 1}
 FEW = {"width": 64, "height": 64, "frames": 4, "steps": 1, **SEEDS}
@@ -23,7 +23,7 @@ def prompts(shown) -> dict:
     return found
 
 
-@pytest.mark.parametrize("renderer", [CANVAS, VUE])
+@pytest.mark.parametrize("renderer", RENDERERS)
 def test_graphs_are_the_same_and_run(browser, stocked_server, renderer):
     shown = page.open_page(browser, stocked_server, renderer)
     with_scripts = prompts(shown)

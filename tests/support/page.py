@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import pytest
+
 from support import host
 from support.graphs import read
 
@@ -19,6 +21,9 @@ SECONDS = 1000  # Playwright counts in milliseconds
 
 CANVAS, VUE = "canvas", "vue"
 """Renderers of the page: nodes on a canvas, and nodes as elements of the page."""
+
+RENDERERS = (CANVAS, pytest.param(VUE, marks=pytest.mark.long))
+"""Both, as values of a parameter; VUE, which the host calls experimental, takes half an hour of two cores."""
 
 EXPECTED_ERRORS = {
     # The page requests user files that a new user doesn't have.
