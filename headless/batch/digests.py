@@ -1,21 +1,28 @@
 """A set of digests in 14 bytes each, since a million rows are looked up while clips are made."""
 
-_DIGITS, _BUCKET_DIGITS = 32, 4
-_BYTES = (_DIGITS - _BUCKET_DIGITS) // 2
+import re
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BYTES = 14
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value is a SHA-256 as all of ours are written: 64 digits of base 16, in small letters."""
+    return isinstance(value, str) and bool(_DIGEST.fullmatch(value))
 
 
 class Digests:
-    """Digests of base 16, of which the first 32 digits count.
+    """Digests, of which the first 16 bytes count: two choose a bucket, where the others follow each other.
 
-    Those that begin with the same four digits have the rest of theirs one after the other in one bytes
-    object: of a million 15 each, and a search in it costs no more than looking up one.
+    Of a million, a bucket has 15.
     """
 
     def __init__(self):
-        self._buckets = [b""] * 16**_BUCKET_DIGITS
+        self._buckets = [b""] * 2**16
 
     def __contains__(self, digest: str) -> bool:
-        bucket, rest = self._buckets[int(digest[:_BUCKET_DIGITS], 16)], _rest(digest)
+        number, rest = _divided(digest)
+        bucket = self._buckets[number]
         place = bucket.find(rest)
         while place % _BYTES and place >= 0:  # across two others
             place = bucket.find(rest, place + 1)
@@ -26,8 +33,10 @@ class Digests:
 
     def add(self, digest: str) -> None:
         """Adds a digest that is not in the set."""
-        self._buckets[int(digest[:_BUCKET_DIGITS], 16)] += _rest(digest)
+        number, rest = _divided(digest)
+        self._buckets[number] += rest
 
 
-def _rest(digest: str) -> bytes:
-    return bytes.fromhex(digest[_BUCKET_DIGITS:_DIGITS])
+def _divided(digest: str) -> tuple[int, bytes]:
+    """The number of a digest's bucket, and what stands there."""
+    return int(digest[:4], 16), bytes.fromhex(digest[4 : 4 + 2 * _BYTES])

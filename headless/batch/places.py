@@ -10,7 +10,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 def is_address(name: str) -> bool:
     """Whether a name is an address such as s3://bucket/a.png, and no path of this machine."""
-    return "::" in name or ("://" in name and bool(_ADDRESS.match(name)))
+    return bool(_ADDRESS.match(name)) or "::" in name
 
 
 def check_address(address: str) -> None:

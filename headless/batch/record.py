@@ -14,8 +14,8 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
 
-from .digests import Digests
-from .outcomes import ASIDE, WELL, Outcome
+from .digests import Digests, is_digest
+from .outcomes import ASIDE, STATES, WELL, Outcome
 from .stores import Store
 
 MOST_LINES, FIRST_WAIT, LONGEST_WAIT = 10_000, 15.0, 600.0
@@ -133,8 +133,7 @@ def lines(store: Store, folder: str = "done") -> Iterator[dict]:
             try:
                 content = json.loads(line)
                 digest, state = content["digest"], content["state"]
-                bytes.fromhex(digest)
             except (ValueError, TypeError, KeyError):
                 continue
-            if len(digest) == 64 and state in (*WELL, *ASIDE):
+            if is_digest(digest) and state in STATES:
                 yield content

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ..files.formats import ENCODINGS
 from .clips import Common
-from .digests import Digests
+from .digests import Digests, is_digest
 from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
 from .places import is_address
 from .record import JOB, clip_name, lines
@@ -104,7 +104,7 @@ def _index_page(store: Store, extension: str) -> str:
     seen, figures, further = Digests(), [], 0
     for content in lines(store):
         key = content.get("key")
-        if content["state"] not in WELL or content["state"] == DUPLICATE or not _is_key(key) or key in seen:
+        if content["state"] not in WELL or content["state"] == DUPLICATE or not is_digest(key) or key in seen:
             continue
         seen.add(key)
         if len(figures) < MOST_SHOWN:
@@ -118,10 +118,6 @@ def _index_page(store: Store, extension: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{_STYLE}</style>\n'
         f"<h1>{len(seen):,} clips</h1><main>\n{''.join(figures)}</main>{more}</html>\n"
     )
-
-
-def _is_key(key: object) -> bool:
-    return isinstance(key, str) and len(key) == 64 and set(key) <= set("0123456789abcdef")
 
 
 def _figure(name: str, identity: str) -> str:

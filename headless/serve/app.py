@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..batch.digests import is_digest
 from ..batch.outcomes import DONE
 from ..batch.progress import metrics
 from ..batch.record import clip_name
@@ -33,7 +34,6 @@ from .tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-_KEY = re.compile(r"[0-9a-f]{64}")
 PICTURE, SETTINGS = "picture", "settings"
 MOST_PARTS = 4
 PATIENCE = 30.0  # seconds for others' requests and pictures
@@ -216,7 +216,7 @@ def make_app(open_service: Callable[[], Service], tokens: Tokens, limits: Limits
 
 def _key(request: Request) -> str:
     key = request.path_params["key"]
-    if not _KEY.fullmatch(key):
+    if not is_digest(key):
         raise _unknown()
     return key
 
