@@ -16,7 +16,8 @@ demo: .venv/headless
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --durations=15
 
-# What is too long for every commit, and how much of the code the tests run: before a release, half an hour.
+# What is too long for every commit, and how much of the code the tests run: before a release, half an hour,
+# over two with a ComfyUI.
 test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m 'not fullsize' --durations=15 \
 		--cov=stillmotion.svd_model --cov=stillmotion.samplers --cov-fail-under=95
