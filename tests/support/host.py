@@ -177,9 +177,14 @@ class Server:
             self._process.wait()
 
     def get(self, path: str):
-        """Gets the JSON at a path."""
-        with urllib.request.urlopen(self.url + path, timeout=30) as response:
-            return json.load(response)
+        """Gets the JSON at a path; RuntimeError with the end of the host's log if the host fails at it."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise
+            raise RuntimeError(f"{path}: {error}; the host's log ends:\n{self.log[-3000:]}") from error
 
     def post(self, graph: dict) -> dict:
         """Queues a graph in API format; the answer holds prompt_id, or error and node_errors."""
