@@ -12,7 +12,7 @@ from .digests import Digests, is_digest
 from .outcomes import ASIDE, DUPLICATE, MOST_REASONS, STATES, WELL, printable
 from .places import is_address
 from .record import JOB, clip_name, lines
-from .stores import Store, StoreError, clean, open_store
+from .stores import PARTS, Store, StoreError, clean, is_part, open_store
 
 INDEX = "index.html"
 MOST_SHOWN = 1_000
@@ -57,18 +57,29 @@ def own_store(name: str | None, option: str, extension: str | None = None) -> St
     if name is None:
         raise ValueError(f"{option} is missing: name the folder or the address of clips and records.")
     store = open_store(name, option)
+    # Looked at before job.json is: shards begin together in one folder, and what the first one made by then
+    # would be foreign to the next.
+    others = not is_address(name) and os.path.isdir(name) and _others(name)
     try:
         about = job_of(store)
     except StoreError as error:
         raise ValueError(f"{option} {name} can't be read: {error}") from error
-    foreign = not is_address(name) and os.path.isdir(name) and os.listdir(name)
-    if foreign and about is None:
+    if others and about is None:
         raise ValueError(f"{option} {name} holds files that are no batch's; name a new or an empty folder.")
     if about is not None and extension not in (None, about["extension"]):
         raise ValueError(
             f"{option} {name} has clips in {about['extension']}, new ones are in {extension}; name another."
         )
     return store
+
+
+def _others(folder: str) -> list[str]:
+    """Files of a folder but those of a batch that just begins, or was ended then: job.json in parts."""
+    parts = os.path.join(folder, PARTS)
+    found = [name for name in os.listdir(folder) if name != PARTS or not os.path.isdir(parts)]
+    if os.path.isdir(parts):
+        found += [name for name in os.listdir(parts) if not is_part(name)]
+    return found
 
 
 def summary(store: Store) -> Iterator[str]:

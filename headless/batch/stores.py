@@ -7,6 +7,7 @@ name is there; only folders of a few records are listed. A call that fails is tr
 import contextlib
 import functools
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -108,7 +109,7 @@ class FolderStore(Store):
 
     @_patient
     def put(self, name: str, content: bytes) -> None:
-        part = self.parts() / f"{uuid.uuid4().hex}.part"
+        part = self.parts() / _new_part()
         try:
             part.write_bytes(content)
             self._move(part, name)
@@ -168,7 +169,7 @@ class RemoteStore(Store):
             self._write(name, content)
             return
         # fsspec gives half a file its name where writing breaks off, so it gets another one first.
-        part = f"{PARTS}/{uuid.uuid4().hex}.part"
+        part = f"{PARTS}/{_new_part()}"
         try:
             self._write(part, content)
             self._move(part, name)
@@ -222,6 +223,15 @@ class RemoteStore(Store):
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
+
+
+def _new_part() -> str:
+    return f"{uuid.uuid4().hex}.part"
+
+
+def is_part(name: str) -> bool:
+    """Whether a file in `parts` has the name of an object that was being put, and not a clip's."""
+    return re.fullmatch(r"[0-9a-f]{32}\.part", name) is not None
 
 
 def clean(store: Store) -> None:
