@@ -57,12 +57,12 @@ def own_store(name: str | None, option: str, extension: str | None = None) -> St
     if name is None:
         raise ValueError(f"{option} is missing: name the folder or the address of clips and records.")
     store = open_store(name, option)
-    # Looked at before job.json is: shards begin together in one folder, and what the first one made by then
-    # would be foreign to the next.
-    others = not is_address(name) and os.path.isdir(name) and _others(name)
     try:
+        # Looked at before job.json is: shards begin together in one folder, and what the first one made by
+        # then would be foreign to the next.
+        others = not is_address(name) and os.path.isdir(name) and _others(name)
         about = job_of(store)
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         raise ValueError(f"{option} {name} can't be read: {error}") from error
     if others and about is None:
         raise ValueError(f"{option} {name} holds files that are no batch's; name a new or an empty folder.")
@@ -73,12 +73,11 @@ def own_store(name: str | None, option: str, extension: str | None = None) -> St
     return store
 
 
-def _others(folder: str) -> list[str]:
-    """Files of a folder but those of a batch that just begins, or was ended then: job.json in parts."""
-    parts = os.path.join(folder, PARTS)
-    found = [name for name in os.listdir(folder) if name != PARTS or not os.path.isdir(parts)]
-    if os.path.isdir(parts):
-        found += [name for name in os.listdir(parts) if not is_part(name)]
+def _others(folder: str) -> set[str]:
+    """What is in a folder but for a batch that just begins, or was ended then: its job.json in parts."""
+    found, parts = set(os.listdir(folder)), os.path.join(folder, PARTS)
+    if os.path.isdir(parts) and all(map(is_part, os.listdir(parts))):
+        found.discard(PARTS)
     return found
 
 

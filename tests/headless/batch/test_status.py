@@ -53,3 +53,18 @@ def test_other_files_are_no_batchs(name, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(ValueError, match=REFUSED):
         own_store(str(tmp_path), "--out")
+
+
+@pytest.mark.parametrize("hidden", [".", PARTS])
+def test_a_folder_that_can_not_be_looked_into_is_said(hidden, tmp_path, monkeypatch):
+    listed = os.listdir
+
+    def refused(path):
+        if os.fspath(path) == os.path.normpath(tmp_path / hidden):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    (tmp_path / PARTS).mkdir()
+    monkeypatch.setattr(os, "listdir", refused)
+    with pytest.raises(ValueError, match=r"--out .* can't be read: .*Permission denied"):
+        own_store(str(tmp_path), "--out")
