@@ -177,14 +177,9 @@ class Server:
             self._process.wait()
 
     def get(self, path: str):
-        """Gets the JSON at a path; RuntimeError with the end of the host's log if the host fails at it."""
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=30) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise
-            raise RuntimeError(f"{path}: {error}; the host's log ends:\n{self.log[-3000:]}") from error
+        """Gets the JSON at a path."""
+        with self._answer(self.url + path) as response:
+            return json.load(response)
 
     def post(self, graph: dict) -> dict:
         """Queues a graph in API format; the answer holds prompt_id, or error and node_errors."""
@@ -195,10 +190,19 @@ class Server:
         body = json.dumps(content).encode()
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with self._answer(request) as response:
                 return json.loads(response.read() or "{}")
         except urllib.error.HTTPError as error:
             return json.load(error)
+
+    def _answer(self, request: str | urllib.request.Request):
+        """What the host answers; RuntimeError with the end of its log where the host itself fails."""
+        try:
+            return urllib.request.urlopen(request, timeout=30)
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise
+            raise RuntimeError(f"{error}; the host's log ends:\n{self.log[-3000:]}") from error
 
     def wait(self, prompt_id: str) -> dict:
         """Waits until a prompt has ended, well or not; returns its history entry."""

@@ -3,7 +3,6 @@
 Its nodes and routes run in the host's process, use only the host's interfaces and replace nothing in it.
 """
 
-import contextlib
 import copy
 import gc
 import json
@@ -351,35 +350,27 @@ async def switches(request):
     return web.json_response({})
 
 
-@contextlib.contextmanager
-def no_other_thread():
-    """Keeps the interpreter for this thread, as long as it calls nothing that waits.
+def live_tensors() -> list[torch.Tensor]:
+    """Tensors of this process, looked for while no other thread runs.
 
     gc.get_objects refers to what other threads are just building: `tuple(generator)` of a thread that goes on
-    meanwhile ends with SystemError.
+    meanwhile ends with SystemError. By type: isinstance asks the objects, some of them dead weak proxies.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(60)
     time.sleep(4 * interval)  # until threads that wait already have asked by the old interval
     try:
-        yield
+        return [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)]
     finally:
         sys.setswitchinterval(interval)
-
-
-def live_tensors() -> list[torch.Tensor]:
-    """Tensors of this process, by type: isinstance asks the objects, some of which are dead weak proxies."""
-    return [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)]
 
 
 @PromptServer.instance.routes.get("/tests/memory")
 async def memory(_request):
     """Returns the live tensors of the process, and its resident bytes."""
     gc.collect()
-    with no_other_thread():
-        found = live_tensors()
     tensors = {}
-    for item in found:
+    for item in live_tensors():
         if item.device.type == "cpu":
             if item.is_mkldnn:  # weights as oneDNN arranges them, which show no storage
                 tensors[id(item)] = item.numel() * item.dtype.itemsize
